@@ -1,0 +1,227 @@
+"""What a scene is, and which scenes there are.
+
+Coordinates are those of an image of width and height 1 whose origin is the top left corner, so a
+scene is independent of the resolution at which it is drawn.
+"""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+SHAPES = ("circle", "square", "triangle", "diamond", "star", "cross", "heart", "ring")
+
+COLORS = {
+    "red": (214, 32, 38),
+    "orange": (250, 132, 18),
+    "yellow": (250, 220, 40),
+    "green": (34, 150, 60),
+    "cyan": (40, 205, 215),
+    "blue": (36, 72, 205),
+    "purple": (128, 40, 165),
+    "pink": (248, 122, 182),
+}
+
+BACKGROUNDS = {
+    "white": (248, 248, 248),
+    "grey": (142, 142, 142),
+    "black": (18, 18, 18),
+    "beige": (226, 206, 170),
+}
+
+# Half the width of an object before jitter: 9.6 and 14.4 pixels wide in an image of 32.
+SIZES = {"small": 0.15, "large": 0.225}
+
+_ROWS, _COLUMNS = ("top", "center", "bottom"), ("left", "center", "right")
+# The nine places by (row, column): "top left", "top", …, "center", …, "bottom right".
+PLACES = {
+    (row, column): " ".join(n for n in (y, x) if n != "center") or "center"
+    for (row, y), (column, x) in itertools.product(enumerate(_ROWS), enumerate(_COLUMNS))
+}
+
+RELATIONS = ("left of", "right of", "above", "below")
+OPPOSITE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
+
+# Centres lie within LOW, MIDDLE or the mirror image of LOW. The bands are 0.12 apart and the
+# boundaries of a reading lie half-way between them.
+LOW, MIDDLE = 0.32, (0.44, 0.56)
+BAND_EDGES = (0.38, 0.62)
+BORDER, GAP = 0.02, 0.03  # least distance to the edge of the image, and between two objects
+RADIUS_JITTER = 0.05  # relative
+TINT_JITTER = 12  # of 255, for each of red, green and blue
+RELATION_MARGIN = 0.12  # by how much the one offset of a related pair exceeds the other
+
+
+@dataclass(frozen=True)
+class Object:
+    """One drawn thing: its names, and the continuous values that the names leave open."""
+
+    shape: str
+    color: str
+    size: str
+    place: str
+    cx: float
+    cy: float
+    radius: float  # half the width of the square that the shape is drawn in
+    tint: tuple[int, int, int]  # added to the color, in units of 1/255
+
+    @property
+    def rgb(self) -> tuple[int, int, int]:
+        """The color it is drawn in, 0 to 255."""
+        return _tinted(COLORS[self.color], self.tint)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Up to three objects on a plain background. No two share both shape and color."""
+
+    objects: tuple[Object, ...]
+    background: str
+    background_tint: tuple[int, int, int]
+
+    @property
+    def background_rgb(self) -> tuple[int, int, int]:
+        """The color of the background, 0 to 255."""
+        return _tinted(BACKGROUNDS[self.background], self.background_tint)
+
+    def relations(self) -> tuple[tuple[int, str, int], ...]:
+        """All `(i, relation, j)` with i < j whose relation is clear."""
+        pairs = itertools.combinations(range(len(self.objects)), 2)
+        named = ((i, relation_between(self.objects[i], self.objects[j]), j) for i, j in pairs)
+        return tuple((i, name, j) for i, name, j in named if name)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain dicts, lists, strings and numbers."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, fields: dict[str, Any]) -> "Scene":
+        """The inverse of `to_dict`, also after a round through JSON."""
+        objects = tuple(Object(**{**o, "tint": tuple(o["tint"])}) for o in fields["objects"])
+        return cls(objects, fields["background"], tuple(fields["background_tint"]))
+
+
+@dataclass(frozen=True)
+class SceneSettings:
+    """Which scenes are drawn from.
+
+    Attributes:
+      counts: probability of one, two, three objects.
+      related: probability that the first two objects of a scene stand in a clear relation.
+      novel: whether every (shape, color) pair and every clear relation is a held-out one
+        (`is_held_out_pair`, `is_held_out_relation`); if not, none is.
+    """
+
+    counts: tuple[float, ...] = (1.0,)
+    related: float = 0.75
+    novel: bool = False
+
+
+def is_held_out_pair(shape: str, color: str) -> bool:
+    """One color of each shape: those with (3·shape + color) mod 8 = 0, counted from 0."""
+    return (3 * SHAPES.index(shape) + tuple(COLORS).index(color)) % len(COLORS) == 0
+
+
+def is_held_out_relation(first: str, relation: str, second: str) -> bool:
+    """One ordered pair of shapes in eight for each axis.
+
+    With i the left one's or the upper one's index and j the other's: (i + 3j) mod 8 = 2 for left
+    and right, 6 for above and below. So "a circle left of a heart" may be held out where "a heart
+    left of a circle" is not; the same arrangement named from the other end is the same.
+    """
+    if relation in ("right of", "below"):
+        first, relation, second = second, OPPOSITE[relation], first
+    remainder = {"left of": 2, "above": 6}[relation]
+    return (SHAPES.index(first) + 3 * SHAPES.index(second)) % len(SHAPES) == remainder
+
+
+def relation_between(a: Object, b: Object, margin: float = RELATION_MARGIN) -> str | None:
+    """Where a stands as seen from b, or None where neither axis prevails by `margin`."""
+    return relation_of_offset(b.cx - a.cx, b.cy - a.cy, margin)
+
+
+def relation_of_offset(dx: float, dy: float, margin: float = 0.0) -> str | None:
+    """The relation of a to b, given b − a; image rows count downwards."""
+    if abs(abs(dx) - abs(dy)) <= margin:
+        return None
+    if abs(dx) > abs(dy):
+        return "left of" if dx > 0 else "right of"
+    return "above" if dy > 0 else "below"
+
+
+def place_of(cx: float, cy: float) -> str:
+    """The nearest of the nine places."""
+    row, column = (sum(v > edge for edge in BAND_EDGES) for v in (cy, cx))
+    return PLACES[row, column]
+
+
+def sample_scene(rng: np.random.Generator, settings: SceneSettings) -> Scene:
+    """Draws one scene. Objects lie inside the image and keep `GAP` from each other."""
+    count = 1 + _choose(rng, settings.counts)
+    related = count > 1 and rng.random() < settings.related
+    pairs = _PAIRS[settings.novel]
+    while True:
+        kinds = [pairs[k] for k in rng.permutation(len(pairs))[:count]]
+        objects = _place_objects(rng, kinds)
+        if objects is not None and _admissible(objects, related, settings.novel):
+            break
+    background = tuple(BACKGROUNDS)[rng.integers(len(BACKGROUNDS))]
+    return Scene(objects, background, _tint(rng))
+
+
+_PAIRS = {
+    novel: [p for p in itertools.product(SHAPES, COLORS) if is_held_out_pair(*p) == novel]
+    for novel in (False, True)
+}
+
+
+def _place_objects(
+    rng: np.random.Generator, kinds: Sequence[tuple[str, str]]
+) -> tuple[Object, ...] | None:
+    """Objects of these (shape, color) pairs at random places; None where two would touch."""
+    cells = rng.permutation(len(PLACES))[: len(kinds)]
+    objects = []
+    for (shape, color), cell in zip(kinds, cells):
+        size = tuple(SIZES)[rng.integers(len(SIZES))]
+        radius = SIZES[size] * (1 + RADIUS_JITTER * rng.uniform(-1, 1))
+        row, column = divmod(int(cell), 3)
+        cx, cy = _in_band(rng, column, radius), _in_band(rng, row, radius)
+        if any(max(abs(cx - o.cx), abs(cy - o.cy)) < radius + o.radius + GAP for o in objects):
+            return None
+        values = (round(v, 4) for v in (cx, cy, radius))
+        objects.append(Object(shape, color, size, PLACES[row, column], *values, _tint(rng)))
+    return tuple(objects)
+
+
+def _admissible(objects: tuple[Object, ...], related: bool, novel: bool) -> bool:
+    pairs = list(itertools.combinations(objects, 2))
+    names = [relation_between(a, b) for a, b in pairs]
+    if pairs and (names[0] is not None) != related:
+        return False
+    return all(
+        name is None or is_held_out_relation(a.shape, name, b.shape) == novel
+        for (a, b), name in zip(pairs, names)
+    )
+
+
+def _in_band(rng: np.random.Generator, band: int, radius: float) -> float:
+    if band == 1:
+        return rng.uniform(*MIDDLE)
+    offset = rng.uniform(BORDER + radius, LOW)
+    return offset if band == 0 else 1 - offset
+
+
+def _choose(rng: np.random.Generator, probabilities: Sequence[float]) -> int:
+    return int(np.searchsorted(np.cumsum(probabilities), rng.random(), side="right"))
+
+
+def _tint(rng: np.random.Generator) -> tuple[int, int, int]:
+    r, g, b = rng.integers(-TINT_JITTER, TINT_JITTER + 1, 3)
+    return int(r), int(g), int(b)
+
+
+def _tinted(rgb: tuple[int, int, int], tint: tuple[int, int, int]) -> tuple[int, int, int]:
+    r, g, b = (min(max(c + t, 0), 255) for c, t in zip(rgb, tint))
+    return r, g, b
