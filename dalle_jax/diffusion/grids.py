@@ -1,0 +1,154 @@
+"""Time grids: at which t a sampler asks the network.
+
+A grid function gives the descending times t [steps] at which the network is asked first to last;
+the chain then ends on clean data (`time_grid` appends the end). For a schedule of T steps the times
+of "trailing", "leading", "linspace" and "sections" are whole steps n / T, which respaces the model
+(Improved DDPM §4). The names are those of the papers and of diffusers (Lin et al. 2024, table 2).
+"""
+
+import inspect
+from typing import NamedTuple
+
+import numpy as np
+
+from dalle_jax.diffusion.schedules import Schedule
+
+
+class Grid(NamedTuple):
+    """Where the chain stops: float64 arrays [N + 1] on the host, the last entry being its end."""
+
+    t: np.ndarray
+    alpha: np.ndarray
+    sigma: np.ndarray
+
+    @property
+    def log_ratio(self) -> np.ndarray:
+        """λ = log(alpha / sigma) of the DPM-Solver papers: half the logsnr, ∞ at clean data."""
+        with np.errstate(divide="ignore"):
+            return np.log(self.alpha) - np.log(self.sigma)
+
+
+def trailing(schedule: Schedule, steps: int) -> np.ndarray:
+    """1, 1 − 1/steps, …, 1/steps: from the last step on; right for a zero terminal SNR."""
+    return _whole_steps(schedule, 1 - np.arange(steps) / steps)
+
+
+def leading(schedule: Schedule, steps: int, steps_offset: int = 0) -> np.ndarray:
+    """Multiples of T // steps, plus steps_offset: never reaches t = 1 (DDIM's and DDPM's code)."""
+    T = schedule.num_timesteps or 1000
+    index = np.arange(steps)[::-1] * (T // steps) + steps_offset
+    return (index + 1) / T
+
+
+def linspace(schedule: Schedule, steps: int) -> np.ndarray:
+    """From 1 to the first step (or t_min), both asked, evenly spaced (Improved DDPM's strides)."""
+    return _whole_steps(schedule, np.linspace(1, schedule.t_min, steps))
+
+
+def sections(schedule: Schedule, steps: int, counts: tuple[int, ...] = (10, 10, 3, 2, 2)):
+    """counts[i] even strides in the i-th of equal parts of the T steps, counted from the clean end.
+
+    GLIDE's 27 steps are (10, 10, 3, 2, 2) (2112.10741, code).
+    """
+    T = schedule.num_timesteps
+    if T is None or sum(counts) != steps:
+        raise ValueError(
+            f'spacing "sections" needs a schedule of T steps and counts that add up to the {steps} '
+            f'steps asked for; got schedule "{schedule.name}" and counts {tuple(counts)}'
+        )
+    edges = [T // len(counts) * i + min(i, T % len(counts)) for i in range(len(counts) + 1)]
+    parts = [
+        np.round(np.linspace(low, high - 1, count)) if count > 1 else np.array([low])
+        for low, high, count in zip(edges[:-1], edges[1:], counts)
+    ]
+    return (np.concatenate(parts)[::-1] + 1) / T
+
+
+def uniform_logsnr(schedule: Schedule, steps: int, sigma_min=None, sigma_max=None) -> np.ndarray:
+    """logsnr evenly spaced (DPM-Solver §3.3): the same as σ = sigma / alpha in geometric steps."""
+    low, high = _sigma_range(schedule, sigma_min, sigma_max)
+    return schedule.time(-2 * np.linspace(np.log(high), np.log(low), steps))
+
+
+def karras(
+    schedule: Schedule, steps: int, rho: float = 7.0, sigma_min=None, sigma_max=None
+) -> np.ndarray:
+    """σ = sigma / alpha with σ^(1/ρ) evenly spaced (EDM, equation 5)."""
+    low, high = _sigma_range(schedule, sigma_min, sigma_max)
+    sigma = np.linspace(high ** (1 / rho), low ** (1 / rho), steps) ** rho
+    return schedule.time(-2 * np.log(sigma))
+
+
+def beta(schedule: Schedule, steps: int, a: float = 0.6, b: float = 0.6) -> np.ndarray:
+    """Quantiles of Beta(a, b) in t: dense at both ends (Lee et al. 2024, 2407.12173)."""
+    from scipy.special import betaincinv
+
+    t = schedule.t_min + (1 - schedule.t_min) * betaincinv(a, b, np.linspace(1, 0, steps))
+    return _whole_steps(schedule, t)
+
+
+SPACINGS = {
+    "trailing": trailing,
+    "leading": leading,
+    "linspace": linspace,
+    "sections": sections,
+    "logsnr": uniform_logsnr,
+    "exponential": uniform_logsnr,
+    "karras": karras,
+    "beta": beta,
+}
+
+
+def time_grid(
+    schedule: Schedule, steps: int, spacing: str | np.ndarray = "trailing", **options
+) -> Grid:
+    """The grid of a spacing's name, or of `steps + 1` descending times, their end included.
+
+    An end at t = 0 is clean data, alpha = 1 and sigma = 0, whatever floor the schedule has there.
+    """
+    if isinstance(spacing, str):
+        if spacing not in SPACINGS:
+            raise ValueError(f'no spacing "{spacing}"; known are {", ".join(SPACINGS)}')
+        if steps < 1:
+            raise ValueError(f"a sampler takes at least one step; got steps={steps}")
+        asked = np.asarray(SPACINGS[spacing](schedule, steps, **options), np.float64)
+        t = np.append(asked, 0.0)
+    else:
+        t = np.asarray(spacing, np.float64)
+        if t.shape != (steps + 1,):
+            raise ValueError(
+                f"spacing given as times needs steps + 1 = {steps + 1} of them, the end included; "
+                f"got shape {t.shape}"
+            )
+    alpha, sigma = np.array(schedule.alpha(t)), np.array(schedule.sigma(t))
+    if t[-1] == 0:
+        alpha[-1], sigma[-1] = 1.0, 0.0
+    if t.min() < 0 or t.max() > 1 or (np.diff(sigma / (alpha + sigma)) >= 0).any():
+        raise ValueError(
+            f"times must fall strictly within [0, 1] and the noise with them; {steps} steps of "
+            f'schedule "{schedule.name}" gave {np.array2string(t, precision=4, threshold=8)}'
+        )
+    return Grid(t, alpha, sigma)
+
+
+def grid_options(spacing: str | np.ndarray) -> tuple[str, ...]:
+    """The names of the options that a spacing takes."""
+    if not isinstance(spacing, str) or spacing not in SPACINGS:
+        return ()
+    return tuple(inspect.signature(SPACINGS[spacing]).parameters)[2:]
+
+
+def _whole_steps(schedule: Schedule, t: np.ndarray) -> np.ndarray:
+    T = schedule.num_timesteps
+    return np.round(t * T) / T if T else t
+
+
+def _sigma_range(schedule: Schedule, sigma_min, sigma_max) -> tuple[float, float]:
+    low = sigma_min if sigma_min is not None else float(schedule.noise_ratio(schedule.t_min))
+    high = sigma_max if sigma_max is not None else float(schedule.noise_ratio(1.0))
+    if not 0 < low < high < np.inf:
+        raise ValueError(
+            f'this spacing needs 0 < sigma_min < sigma_max < ∞; schedule "{schedule.name}" gives '
+            f"{low} and {high}: give sigma_max, or use a spacing in t"
+        )
+    return low, high

@@ -1,0 +1,30 @@
+"""Gaussian noise that belongs to a sample, not to its place in a batch."""
+
+import jax
+import jax.numpy as jnp
+
+from dalle_jax.diffusion.arrays import Array
+
+INITIAL_STEP = 0  # the draw that starts the chain; row i of a sampler draws as step i + 1
+
+
+def normal_like(key: Array, sample_index: Array, step: Array | int, x: Array) -> Array:
+    """Standard normal noise of x's shape [B, ...], one draw per (key, sample_index[b], step).
+
+    The same sample draws the same noise in any batch, at any place in it and on any device.
+    """
+
+    def draw(index):
+        key_of_sample = jax.random.fold_in(jax.random.fold_in(key, index), step)
+        return jax.random.normal(key_of_sample, x.shape[1:], x.dtype)
+
+    return jax.vmap(draw)(sample_index)
+
+
+def initial_noise(
+    key: Array, sample_index: Array, shape: tuple[int, ...], dtype=jnp.float32
+) -> Array:
+    """The noise [B, *shape] each sample starts from; scale by sigma(1) where that is not 1."""
+    sample_index = jnp.asarray(sample_index)
+    like = jax.ShapeDtypeStruct((sample_index.shape[0], *shape), dtype)
+    return normal_like(key, sample_index, INITIAL_STEP, like)

@@ -1,0 +1,76 @@
+"""One entry to all samplers, `sample`; each is a function from a time grid to rows of numbers."""
+
+import inspect
+from collections.abc import Callable
+
+import numpy as np
+
+from dalle_jax.diffusion.arrays import Array, Denoiser
+from dalle_jax.diffusion.grids import grid_options, time_grid
+from dalle_jax.diffusion.samplers.ancestral import ddpm
+from dalle_jax.diffusion.samplers.ddim import ddim
+from dalle_jax.diffusion.samplers.table import Row, run
+from dalle_jax.diffusion.schedules import Schedule
+
+SAMPLERS = {"ddpm": ddpm, "ddim": ddim}
+
+
+def sample(
+    denoiser: Denoiser,
+    schedule: Schedule,
+    x_T: Array,
+    *,
+    sampler: str = "ddim",
+    steps: int = 50,
+    spacing: str | np.ndarray = "trailing",
+    key: Array | None = None,
+    sample_index: Array | None = None,
+    callback: Callable[[int, int, Array], None] | None = None,
+    project: Callable[[Array, Array], Array] | None = None,
+    **options,
+) -> Array:
+    """Solve from x_T [B, ...], the state at the grid's first time, to x_0 [B, ...].
+
+    `denoiser(x_t, t [B]) -> x0_hat` is asked once a row of the sampler's table, see `table.run`,
+    which also explains key, sample_index, callback and project. `options` are those of the sampler
+    (`eta`, `order`, …) and of the spacing (`rho`, …); an unknown one is an error that lists the
+    known ones. Works under jit; the table is worked out on the host in float64 while tracing.
+    """
+    rows = sampler_rows(schedule, sampler=sampler, steps=steps, spacing=spacing, **options)
+    return run(
+        rows,
+        denoiser,
+        x_T,
+        key=key,
+        sample_index=sample_index,
+        callback=callback,
+        project=project,
+    )
+
+
+def network_evaluations(schedule: Schedule, **settings) -> int:
+    """How often `sample` with these settings asks the network."""
+    return len(sampler_rows(schedule, **settings))
+
+
+def sampler_rows(
+    schedule: Schedule,
+    *,
+    sampler: str = "ddim",
+    steps: int = 50,
+    spacing: str | np.ndarray = "trailing",
+    **options,
+) -> list[Row]:
+    """The table of a sampler on a grid: one row an evaluation of the network."""
+    if sampler not in SAMPLERS:
+        raise ValueError(f'no sampler "{sampler}"; known are {", ".join(SAMPLERS)}')
+    of_grid = grid_options(spacing)
+    of_sampler = tuple(inspect.signature(SAMPLERS[sampler]).parameters)[1:]
+    for name in options:
+        if name not in (*of_grid, *of_sampler):
+            raise ValueError(
+                f'sampler "{sampler}" has no option "{name}"; it takes '
+                f"{', '.join(of_sampler) or 'none'}, its time grid {', '.join(of_grid) or 'none'}"
+            )
+    grid = time_grid(schedule, steps, spacing, **{k: v for k, v in options.items() if k in of_grid})
+    return SAMPLERS[sampler](grid, **{k: v for k, v in options.items() if k in of_sampler})

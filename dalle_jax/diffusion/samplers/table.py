@@ -1,0 +1,135 @@
+"""Every sampler written out as a table of numbers, and the one scan that follows it.
+
+All solvers of this package are linear in what the network says, so a sampler is a function from a
+time grid to rows of coefficients, worked out in float64 on the host; row i is one evaluation:
+
+    x0_i = denoiser(x_i, t_i)                        the only call of the network
+    m_i  = x0_i, or eps_i where the solver works with noise
+    y_i  = x_i, or corrected:  c y_{i−1} + Σ_k d_k m_{i−k}
+    x_{i+1} = a y_i + Σ_k b_k m_{i−k} + s z_i        z_i standard normal, by (sample index, i)
+
+Evaluations of the network are the rows, exactly.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dalle_jax.diffusion.arrays import Array, Denoised, Denoiser, x0_of
+from dalle_jax.diffusion.noise import normal_like
+
+
+@dataclass(frozen=True)
+class Row:
+    """One evaluation of the network and what is made of it; the names are those above."""
+
+    t: float
+    a: float
+    b: tuple[float, ...]
+    s: float = 0.0
+    correction: tuple[float, tuple[float, ...]] | None = None  # (c, d)
+    eps_of: tuple[float, float] | None = None  # (alpha, sigma): m is eps = (x − alpha x0) / sigma
+    log_variance: tuple[float, float] | None = None  # bounds of a learned variance, times s² = 0, 1
+
+
+def run(
+    rows: Sequence[Row],
+    denoiser: Denoiser,
+    x: Array,
+    *,
+    key: Array | None = None,
+    sample_index: Array | None = None,
+    callback: Callable[[int, int, Array], None] | None = None,
+    project: Callable[[Array, Array], Array] | None = None,
+) -> Array:
+    """Follow the rows from x [B, ...] to the end of the chain [B, ...].
+
+    `sample_index` [B] (0 … B − 1 by default) says whose noise each sample draws from `key`.
+    `callback(step, total, x0_hat)` is called on the host after every evaluation, in order.
+    `project(x, i)` replaces x after row i (inpainting).
+    """
+    x = jnp.asarray(x)
+    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    table = _stack(rows, x.dtype)
+    stochastic = any(row.s for row in rows)
+    corrects = any(row.correction for row in rows)
+    learned = any(row.log_variance for row in rows)
+    history = max(max(len(row.b), len(row.correction[1]) if row.correction else 0) for row in rows)
+    if stochastic and key is None:
+        raise ValueError("this sampler draws noise: give key=jax.random.key(seed)")
+    if project is not None and corrects:
+        raise ValueError(
+            "a projection changes x after each step, which a corrector would undo: "
+            "use the sampler without its corrector"
+        )
+    if sample_index is None:
+        sample_index = jnp.arange(x.shape[0])
+
+    def body(carry, row):
+        x, y, past = carry
+        output = denoiser(x, jnp.full(x.shape[:1], row["t"]))
+        x0 = x0_of(output).astype(x.dtype)
+        if callback is not None:
+            jax.debug.callback(callback, row["i"] + 1, len(rows), x0, ordered=True)
+        m = row["m_x0"] * x0 + row["m_x"] * x if "m_x0" in row else x0
+        past = (m, *past)
+        y = row["y_x"] * x + row["y_y"] * y + _combine(row["d"], past) if corrects else x
+        x = row["a"] * y + _combine(row["b"], past)
+        if stochastic:
+            s = row["s"]
+            if learned:
+                s = s * jnp.exp(_learned_log_variance(output, row) / 2).astype(x.dtype)
+            x = x + s * normal_like(key, sample_index, row["i"] + 1, x)
+        if project is not None:
+            x = project(x, row["i"])
+        return (x, y if corrects else None, past[: history - 1]), None
+
+    past = (jnp.zeros_like(x),) * (history - 1)
+    (x, _, _), _ = jax.lax.scan(body, (x, x if corrects else None, past), table)
+    return x
+
+
+def _combine(weights: Array, past: tuple[Array, ...]) -> Array:
+    return sum(weights[k] * past[k] for k in range(weights.shape[0]))
+
+
+def _learned_log_variance(output, row) -> Array:
+    """log Σ = fraction · upper + (1 − fraction) · lower (Improved DDPM, equation 15)."""
+    if not isinstance(output, Denoised):
+        raise ValueError(
+            'variance="learned" needs a denoiser that returns Denoised(x0, variance_fraction)'
+        )
+    lower, upper = row["log_variance"]
+    return lower + output.variance_fraction * (upper - lower)
+
+
+def _stack(rows: Sequence[Row], dtype) -> dict[str, np.ndarray]:
+    def column(values):
+        return np.asarray(values, dtype)
+
+    def padded(tuples):
+        width = max(map(len, tuples))
+        return column([(*values, *(0.0,) * (width - len(values))) for values in tuples])
+
+    table = {
+        "i": np.arange(len(rows), dtype=np.int32),
+        "t": column([row.t for row in rows]),
+        "a": column([row.a for row in rows]),
+        "b": padded([row.b for row in rows]),
+        "s": column([row.s for row in rows]),
+    }
+    if any(row.correction for row in rows):
+        table["y_x"] = column([0.0 if row.correction else 1.0 for row in rows])
+        table["y_y"] = column([row.correction[0] if row.correction else 0.0 for row in rows])
+        table["d"] = padded([row.correction[1] if row.correction else (0.0,) for row in rows])
+    if any(row.eps_of for row in rows):
+        table["m_x0"] = column(
+            [-row.eps_of[0] / row.eps_of[1] if row.eps_of else 1 for row in rows]
+        )
+        table["m_x"] = column([1 / row.eps_of[1] if row.eps_of else 0 for row in rows])
+    if any(row.log_variance for row in rows):
+        table["log_variance"] = column([row.log_variance for row in rows])
+    return table

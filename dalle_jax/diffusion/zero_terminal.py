@@ -1,0 +1,57 @@
+"""Zero terminal SNR: a schedule rescaled so that its last step holds nothing of x_0."""
+
+import numpy as np
+
+from dalle_jax.diffusion.arrays import log_of, namespace, sigmoid_of
+from dalle_jax.diffusion.discrete import from_alpha_bar
+from dalle_jax.diffusion.schedules import Schedule
+
+
+def rescale_alpha_bar(alpha_bar: np.ndarray) -> np.ndarray:
+    """Rescale ᾱ [T] so that ᾱ_T = 0 and ᾱ_1 stays (Lin et al. 2024, algorithm 1)."""
+    root = np.sqrt(np.asarray(alpha_bar, np.float64))
+    return ((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2
+
+
+def zero_terminal_snr(schedule: Schedule) -> Schedule:
+    """A VP schedule rescaled so that alpha(1) is exactly 0 (Lin et al. 2024, 2305.08891, alg. 1).
+
+    alpha' = (alpha − alpha_T) alpha_0 / (alpha_0 − alpha_T), which keeps the first value, alpha_0:
+    that of step 1 for a discrete schedule, of t = 0 for a continuous one.
+    """
+    name = f"{schedule.name}, zero terminal SNR"
+    if schedule.num_timesteps:
+        steps = np.arange(1, schedule.num_timesteps + 1) / schedule.num_timesteps
+        return from_alpha_bar(rescale_alpha_bar(schedule.alpha(steps) ** 2), name)
+
+    alpha_0, alpha_T = float(schedule.alpha(0.0)), float(schedule.alpha(1.0))
+    one_minus_alpha_0 = float(schedule.sigma(0.0)) ** 2 / (1 + alpha_0)
+
+    def alpha(t):
+        rescaled = (schedule.alpha(t) - alpha_T) * alpha_0 / (alpha_0 - alpha_T)
+        return namespace(t).where(namespace(t).asarray(t) >= 1, 0.0, rescaled)
+
+    def sigma(t):
+        # 1 − alpha' from 1 − alpha = sigma² / (1 + alpha): no digit is lost where alpha' is near 1
+        one_minus_alpha = schedule.sigma(t) ** 2 / (1 + schedule.alpha(t))
+        gap = (alpha_0 * one_minus_alpha - alpha_T * one_minus_alpha_0) / (alpha_0 - alpha_T)
+        return namespace(t).sqrt(gap * (1 + alpha(t)))
+
+    def time(value):
+        xp = namespace(value)
+        rescaled = xp.sqrt(sigmoid_of(value))
+        one_minus_rescaled = sigmoid_of(-value) / (1 + rescaled)
+        original = rescaled * (alpha_0 - alpha_T) / alpha_0 + alpha_T
+        one_minus = (
+            one_minus_rescaled * (alpha_0 - alpha_T) + alpha_T * one_minus_alpha_0
+        ) / alpha_0
+        return schedule.time(2 * log_of(original) - log_of(one_minus) - log_of(1 + original))
+
+    return Schedule(
+        name=name,
+        alpha=alpha,
+        sigma=sigma,
+        logsnr=lambda t: 2 * (log_of(alpha(t)) - log_of(sigma(t))),
+        time=time,
+        t_min=schedule.t_min,
+    )
