@@ -1,0 +1,46 @@
+"""Normalisations with float32 statistics."""
+
+import flax.linen as nn
+import jax
+import jax.numpy as jnp
+from einops import rearrange
+from jax import Array
+
+_EPSILON = 1e-5
+
+
+class GroupNorm(nn.Module):
+    """Group normalisation (Wu & He 2018) over [B, H, W, C], statistics in float32.
+
+    Written as one scale and one shift a channel, y = x·a + b, so that the large tensor is read
+    twice (moments, then the affine map) and never copied to the grouped layout.
+    """
+
+    groups: int = 32
+    dtype: jnp.dtype = jnp.float32
+
+    @nn.compact
+    def __call__(self, x: Array) -> Array:
+        """[B, H, W, C] → [B, H, W, C] in `dtype`."""
+        channels = x.shape[-1]
+        if channels % self.groups:
+            raise ValueError(
+                f"{channels} channels can't be normalised in {self.groups} groups; set norm_groups "
+                "to a divisor of every level's width"
+            )
+        scale = self.param("scale", nn.initializers.ones, (channels,))
+        bias = self.param("bias", nn.initializers.zeros, (channels,))
+        x32 = x.astype(jnp.float32)
+        mean = _group_mean(jnp.mean(x32, axis=(1, 2)), self.groups)  # [B, C]
+        mean_square = _group_mean(jnp.mean(jnp.square(x32), axis=(1, 2)), self.groups)
+        variance = jnp.maximum(mean_square - jnp.square(mean), 0.0)
+        a = jax.lax.rsqrt(variance + _EPSILON) * scale[None]
+        b = bias[None] - mean * a
+        return (x32 * a[:, None, None, :] + b[:, None, None, :]).astype(self.dtype)
+
+
+def _group_mean(per_channel: Array, groups: int) -> Array:
+    """Mean of per-channel moments over each group, given back to each channel: [B, C] → [B, C]."""
+    grouped = rearrange(per_channel, "b (g c) -> b g c", g=groups)
+    mean = jnp.mean(grouped, axis=-1, keepdims=True)
+    return rearrange(jnp.broadcast_to(mean, grouped.shape), "b g c -> b (g c)")
