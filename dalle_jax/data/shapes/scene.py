@@ -6,7 +6,7 @@ scene is independent of the resolution at which it is drawn.
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, astuple, dataclass
 from typing import Any
 
 import numpy as np
@@ -50,7 +50,7 @@ LOW, MIDDLE = 0.32, (0.44, 0.56)
 BAND_EDGES = (0.38, 0.62)
 BORDER, GAP = 0.02, 0.03  # least distance to the edge of the image, and between two objects
 RADIUS_JITTER = 0.05  # relative
-TINT_JITTER = 12  # of 255, for each of red, green and blue
+TINT_JITTER, BACKGROUND_TINT_JITTER = 12, 6  # of 255, for each of red, green and blue
 RELATION_MARGIN = 0.12  # by how much the one offset of a related pair exceeds the other
 
 
@@ -88,9 +88,7 @@ class Scene:
 
     def relations(self) -> tuple[tuple[int, str, int], ...]:
         """All `(i, relation, j)` with i < j whose relation is clear."""
-        pairs = itertools.combinations(range(len(self.objects)), 2)
-        named = ((i, relation_between(self.objects[i], self.objects[j]), j) for i, j in pairs)
-        return tuple((i, name, j) for i, name, j in named if name)
+        return clear_relations(self.objects)
 
     def to_dict(self) -> dict[str, Any]:
         """As plain dicts, lists, strings and numbers."""
@@ -137,9 +135,24 @@ def is_held_out_relation(first: str, relation: str, second: str) -> bool:
     return (SHAPES.index(first) + 3 * SHAPES.index(second)) % len(SHAPES) == remainder
 
 
-def relation_between(a: Object, b: Object, margin: float = RELATION_MARGIN) -> str | None:
+_PAIRS = {
+    novel: [p for p in itertools.product(SHAPES, COLORS) if is_held_out_pair(*p) == novel]
+    for novel in (False, True)
+}
+
+
+def relation_between(
+    a: "Object | _Spot", b: "Object | _Spot", margin: float = RELATION_MARGIN
+) -> str | None:
     """Where a stands as seen from b, or None where neither axis prevails by `margin`."""
     return relation_of_offset(b.cx - a.cx, b.cy - a.cy, margin)
+
+
+def clear_relations(objects: Sequence["Object | _Spot"]) -> tuple[tuple[int, str, int], ...]:
+    """All `(i, relation, j)` with i < j whose relation is clear."""
+    pairs = itertools.combinations(range(len(objects)), 2)
+    named = ((i, relation_between(objects[i], objects[j]), j) for i, j in pairs)
+    return tuple((i, name, j) for i, name, j in named if name)
 
 
 def relation_of_offset(dx: float, dy: float, margin: float = 0.0) -> str | None:
@@ -161,49 +174,58 @@ def sample_scene(rng: np.random.Generator, settings: SceneSettings) -> Scene:
     """Draws one scene. Objects lie inside the image and keep `GAP` from each other."""
     count = 1 + _choose(rng, settings.counts)
     related = count > 1 and rng.random() < settings.related
-    pairs = _PAIRS[settings.novel]
     while True:
-        kinds = [pairs[k] for k in rng.permutation(len(pairs))[:count]]
-        objects = _place_objects(rng, kinds)
-        if objects is not None and _admissible(objects, related, settings.novel):
+        spots = _sample_spots(rng, count)
+        if spots is None or (count > 1 and related != bool(relation_between(*spots[:2]))):
+            continue
+        kinds = _sample_kinds(rng, spots, settings.novel)
+        if kinds is not None:
             break
+    objects = tuple(
+        Object(*kind, *astuple(spot), _tint(rng, TINT_JITTER)) for kind, spot in zip(kinds, spots)
+    )
     background = tuple(BACKGROUNDS)[rng.integers(len(BACKGROUNDS))]
-    return Scene(objects, background, _tint(rng))
+    return Scene(objects, background, _tint(rng, BACKGROUND_TINT_JITTER))
 
 
-_PAIRS = {
-    novel: [p for p in itertools.product(SHAPES, COLORS) if is_held_out_pair(*p) == novel]
-    for novel in (False, True)
-}
+@dataclass(frozen=True)
+class _Spot:
+    """An object but for what it is."""
+
+    size: str
+    place: str
+    cx: float
+    cy: float
+    radius: float
 
 
-def _place_objects(
-    rng: np.random.Generator, kinds: Sequence[tuple[str, str]]
-) -> tuple[Object, ...] | None:
-    """Objects of these (shape, color) pairs at random places; None where two would touch."""
-    cells = rng.permutation(len(PLACES))[: len(kinds)]
-    objects = []
-    for (shape, color), cell in zip(kinds, cells):
+def _sample_spots(rng: np.random.Generator, count: int) -> tuple[_Spot, ...] | None:
+    """Random spots at different places; None where two would touch."""
+    spots: list[_Spot] = []
+    for cell in rng.permutation(len(PLACES))[:count]:
         size = tuple(SIZES)[rng.integers(len(SIZES))]
         radius = SIZES[size] * (1 + RADIUS_JITTER * rng.uniform(-1, 1))
         row, column = divmod(int(cell), 3)
         cx, cy = _in_band(rng, column, radius), _in_band(rng, row, radius)
-        if any(max(abs(cx - o.cx), abs(cy - o.cy)) < radius + o.radius + GAP for o in objects):
+        if any(max(abs(cx - s.cx), abs(cy - s.cy)) < radius + s.radius + GAP for s in spots):
             return None
         values = (round(v, 4) for v in (cx, cy, radius))
-        objects.append(Object(shape, color, size, PLACES[row, column], *values, _tint(rng)))
-    return tuple(objects)
+        spots.append(_Spot(size, PLACES[row, column], *values))
+    return tuple(spots)
 
 
-def _admissible(objects: tuple[Object, ...], related: bool, novel: bool) -> bool:
-    pairs = list(itertools.combinations(objects, 2))
-    names = [relation_between(a, b) for a, b in pairs]
-    if pairs and (names[0] is not None) != related:
-        return False
-    return all(
-        name is None or is_held_out_relation(a.shape, name, b.shape) == novel
-        for (a, b), name in zip(pairs, names)
-    )
+def _sample_kinds(
+    rng: np.random.Generator, spots: Sequence[_Spot], novel: bool, attempts: int = 64
+) -> list[tuple[str, str]] | None:
+    """Different (shape, color) pairs that suit the relations of these spots; None if not found."""
+    pairs = _PAIRS[novel]
+    relations = clear_relations(spots)
+    for _ in range(attempts):
+        kinds = [pairs[k] for k in rng.permutation(len(pairs))[: len(spots)]]
+        shapes = [shape for shape, _ in kinds]
+        if all(is_held_out_relation(shapes[i], r, shapes[j]) == novel for i, r, j in relations):
+            return kinds
+    return None
 
 
 def _in_band(rng: np.random.Generator, band: int, radius: float) -> float:
@@ -217,8 +239,8 @@ def _choose(rng: np.random.Generator, probabilities: Sequence[float]) -> int:
     return int(np.searchsorted(np.cumsum(probabilities), rng.random(), side="right"))
 
 
-def _tint(rng: np.random.Generator) -> tuple[int, int, int]:
-    r, g, b = rng.integers(-TINT_JITTER, TINT_JITTER + 1, 3)
+def _tint(rng: np.random.Generator, most: int) -> tuple[int, int, int]:
+    r, g, b = rng.integers(-most, most + 1, 3)
     return int(r), int(g), int(b)
 
 
