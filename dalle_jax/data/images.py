@@ -1,0 +1,57 @@
+"""Encoded images to uint8 [H, W, 3] arrays, and any size of image to the size of the model."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps
+
+RESIZE_FILTERS = {
+    "box": Image.Resampling.BOX,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+}
+
+
+def decode(encoded: bytes | Path) -> np.ndarray:
+    """uint8 [H, W, 3] of an encoded image (bytes or a file): turned upright, over white.
+
+    Raises:
+        ValueError: it is no image, is torn, or has so many pixels that Pillow calls it a bomb.
+    """
+    opened = io.BytesIO(encoded) if isinstance(encoded, bytes) else encoded
+    try:
+        with Image.open(opened) as image:
+            return to_rgb(ImageOps.exif_transpose(image))
+    except Image.DecompressionBombError as error:
+        raise ValueError(f"the image has too many pixels: {error}") from error
+    except FileNotFoundError:
+        raise
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise ValueError(f"the image cannot be read: {error}") from error
+
+
+def to_rgb(image: Image.Image) -> np.ndarray:
+    """uint8 [H, W, 3] of a Pillow image of any mode; what is transparent becomes white."""
+    if image.mode.startswith("I;16") or image.mode == "I":
+        gray = np.asarray(image, np.uint32) >> 8
+        return np.repeat(gray.clip(0, 255).astype(np.uint8)[..., None], 3, axis=-1)
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        image = Image.alpha_composite(white, image)
+    return np.asarray(image.convert("RGB"))
+
+
+def center_crop_resize(image: np.ndarray, size: int, resize_filter: str = "lanczos") -> np.ndarray:
+    """The largest centred square of `image` [H, W, 3], resized to [size, size, 3] antialiased."""
+    height, width, _ = image.shape
+    if height == width == size:
+        return image
+    side = min(height, width)
+    left, top = (width - side) // 2, (height - side) // 2
+    resized = Image.fromarray(image).resize(
+        (size, size), RESIZE_FILTERS[resize_filter], box=(left, top, left + side, top + side)
+    )
+    return np.asarray(resized)

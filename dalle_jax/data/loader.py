@@ -1,0 +1,149 @@
+"""Batches for training and evaluation: shuffled, divided among processes, resumable."""
+
+import sys
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+import grain
+import numpy as np
+
+from dalle_jax.data.images import RESIZE_FILTERS, center_crop_resize
+from dalle_jax.data.tokenizer import Tokenizer
+
+
+class Source(Protocol):
+    """Captioned images by index.
+
+    An item holds "image" (uint8 [H, W, 3]) and "caption"; one with several captions of the image
+    also holds "captions": training draws one of them at each visit, evaluation takes "caption".
+    """
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, index: int) -> Mapping[str, Any]: ...
+
+
+class InMemory:
+    """A source whose items are read once, at their first use, and then kept at `image_size`."""
+
+    def __init__(self, source: Source, image_size: int, resize_filter: str = "lanczos"):
+        self._source = source
+        self._resize_filter = resize_filter
+        self._images = np.empty((len(source), image_size, image_size, 3), np.uint8)
+        self._captions: list[tuple[str, tuple[str, ...]] | None] = [None] * len(source)
+
+    def __len__(self) -> int:
+        return len(self._captions)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        if self._captions[index] is None:
+            item = self._source[index]
+            self._images[index] = center_crop_resize(
+                item["image"], self._images.shape[1], self._resize_filter
+            )
+            # Written last: another thread that sees the captions may use the image.
+            self._captions[index] = (item["caption"], tuple(item.get("captions", ())))
+        caption, captions = self._captions[index]
+        return {"image": self._images[index], "caption": caption, "captions": captions}
+
+
+def make_loader(
+    source: Source,
+    tokenizer: Tokenizer,
+    *,
+    batch_size: int,
+    image_size: int,
+    seed: int = 0,
+    shuffle: bool = True,
+    repeat: bool = True,
+    flip: bool = False,
+    max_shift: int = 0,
+    resize_filter: str = "lanczos",
+    memory_limit: int = 2**30,
+    num_threads: int = 2,
+    process_index: int = 0,
+    process_count: int = 1,
+) -> grain.DatasetIterator:
+    """An iterator of {"image": uint8 [b, H, W, 3], "tokens": int32 [b, L]}, b = B / process_count.
+
+    Global batch k holds the items k·B … (k+1)·B − 1 of an endless sequence of epochs, each a new
+    permutation of the source; process p gets rows p·b … (p+1)·b − 1 of it. So each item comes once
+    an epoch over all processes, none is dropped, and what a batch holds depends on (seed, k) alone,
+    on neither the number of threads nor that of processes. `get_state` / `set_state` hold k.
+
+    Args:
+        source: the captioned images; those of another size are centre-cropped and resized.
+        tokenizer: turns captions into ids [b, L].
+        batch_size: B, over all processes.
+        image_size: H = W.
+        seed: of the order and of all drawing (caption, flip, shift).
+        shuffle: a new order each epoch; otherwise the source's order.
+        repeat: endless; otherwise one pass whose batches also hold "mask" (bool [b]): the last
+            batch is filled up with blank rows that have mask False.
+        flip: mirror half of the images (wrong for captions that say left or right).
+        max_shift: move each image by up to so many pixels each way, its edge repeated.
+        resize_filter: a key of `images.RESIZE_FILTERS`.
+        memory_limit: a source whose images take at most so many bytes is decoded only once.
+        num_threads: that prepare whole batches ahead; 0 prepares each when asked for.
+        process_index: p of this process.
+        process_count: number of processes.
+    """
+    if batch_size <= 0 or batch_size % process_count:
+        raise ValueError(
+            f"batch_size is {batch_size}; it must be a positive multiple of the "
+            f"{process_count} process(es) that share it."
+        )
+    if len(source) == 0:
+        raise ValueError("The data source holds no items; there is nothing to load.")
+    if resize_filter not in RESIZE_FILTERS:
+        raise ValueError(
+            f"resize_filter is {resize_filter!r}; it must be one of {', '.join(RESIZE_FILTERS)}."
+        )
+    if len(source) * 3 * image_size**2 <= memory_limit:
+        source = InMemory(source, image_size, resize_filter)
+
+    order = grain.MapDataset.range(len(source)).seed(seed)
+    if shuffle:
+        order = order.shuffle()
+    if repeat:
+        order = order.repeat()
+
+    def make_batch(k: int) -> dict[str, np.ndarray]:
+        share = batch_size // process_count
+        first = k * batch_size + process_index * share
+        positions = range(first, min(first + share, len(order)))
+        items = [source[order[position]] for position in positions]
+        # Drawn for the global batch, so that they are the same however it is divided.
+        draws = np.random.default_rng((seed, k)).random((batch_size, 4))  # [B, 4]
+        draws = draws[process_index * share :][:share]
+
+        images = np.zeros((share, image_size, image_size, 3), np.uint8)
+        captions = [""] * share
+        for row, (item, draw) in enumerate(zip(items, draws)):
+            image = center_crop_resize(item["image"], image_size, resize_filter)
+            images[row] = augment(image, draw[1:], flip=flip, max_shift=max_shift)
+            choices = (repeat and item.get("captions")) or (item["caption"],)
+            captions[row] = choices[int(draw[0] * len(choices))]
+        batch = {"image": images, "tokens": tokenizer.encode(captions)}
+        if not repeat:
+            batch["mask"] = np.arange(share) < len(items)
+        return batch
+
+    num_batches = sys.maxsize // batch_size if repeat else -(-len(source) // batch_size)
+    batches = grain.MapDataset.range(num_batches).map(make_batch)
+    options = grain.ReadOptions(
+        num_threads=num_threads, prefetch_buffer_size=2 * num_threads if num_threads else 0
+    )
+    return iter(batches.to_iter_dataset(options))
+
+
+def augment(image: np.ndarray, draw: np.ndarray, *, flip: bool, max_shift: int) -> np.ndarray:
+    """`image` [H, W, 3] mirrored and shifted as three uniform numbers `draw` say."""
+    if flip and draw[0] < 0.5:
+        image = image[:, ::-1]
+    if max_shift:
+        height, width, _ = image.shape
+        down, right = (draw[1:] * (2 * max_shift + 1)).astype(int)
+        padded = np.pad(image, ((max_shift, max_shift), (max_shift, max_shift), (0, 0)), "edge")
+        image = padded[down : down + height, right : right + width]
+    return image
