@@ -36,12 +36,12 @@ class Sighting:
     """One object as read from an image.
 
     Attributes:
-      shape: the best template's name, or None where even that overlaps less than `MIN_OVERLAP`.
-      color, size, place: as in `scene.Object`.
-      cx, cy, radius: of the fitted template, in units of the image.
-      overlap: soft intersection over union with the fitted template, 0 to 1.
-      lead: by how much `overlap` exceeds the second-best shape's.
-      color_distance: from the palette color, in OKLab (black to white is 1).
+        shape: the best template's name, or None where even that overlaps less than `MIN_OVERLAP`.
+        color, size, place: as in `scene.Object`.
+        cx, cy, radius: of the fitted template, in units of the image.
+        overlap: soft intersection over union with the fitted template, 0 to 1.
+        lead: by how much `overlap` exceeds the second-best shape's.
+        color_distance: from the palette color, in OKLab (black to white is 1).
     """
 
     shape: str | None
@@ -69,15 +69,15 @@ def read_scene(image: np.ndarray) -> Reading:
     """Reads a uint8 image [H, H, 3].
 
     Raises:
-      ValueError: the image is not square, not uint8 or smaller than 16 pixels.
+        ValueError: the image is not square, not uint8 or smaller than 24 pixels.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(
             f"The oracle reads uint8 images [H, W, 3], not {image.dtype} {list(image.shape)}."
         )
-    if image.shape[0] != image.shape[1] or image.shape[0] < 16:
+    if image.shape[0] != image.shape[1] or image.shape[0] < 24:
         raise ValueError(
-            f"The oracle reads square images of at least 16 pixels, not {list(image.shape)}."
+            f"The oracle reads square images of at least 24 pixels, not {list(image.shape)}."
         )
     background = _edge_color(image)
     offsets = image.astype(np.float32) - background
@@ -115,10 +115,10 @@ class Score:
     """How many statements of a set of captions hold in the images made for them.
 
     Attributes:
-      statements: kind -> (right, made), over all captions.
-      objects: (right, made): an object is right if its size, color, shape and place, as far as
+        statements: kind -> (right, made), over all captions.
+        objects: (right, made): an object is right if its size, color, shape and place, as far as
         they are stated, are all right of one and the same thing in the image.
-      all_right: for each caption whether everything it states is right, bool [N].
+        all_right: for each caption whether everything it states is right, bool [N].
     """
 
     statements: dict[str, tuple[int, int]]
@@ -130,7 +130,7 @@ def score(captions: Sequence[str | Sequence[Statement]], images: Sequence[np.nda
     """Checks caption n against image n, for all n.
 
     Raises:
-      ValueError: not as many images as captions, or a caption outside the grammar of `parse`.
+        ValueError: not as many images as captions, or a caption outside the grammar of `parse`.
     """
     if len(captions) != len(images):
         raise ValueError(f"{len(captions)} captions can't be scored on {len(images)} images.")

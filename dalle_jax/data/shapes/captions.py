@@ -6,8 +6,10 @@ is written as the web writes.
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from dalle_jax.data.shapes.scene import (
     BACKGROUNDS,
@@ -20,6 +22,7 @@ from dalle_jax.data.shapes.scene import (
     Scene,
 )
 
+CAPTION_KINDS = ("short", "natural", "descriptive", "alt")
 STATEMENT_KINDS = ("count", "shape", "color", "size", "place", "relation", "background")
 
 
@@ -43,6 +46,20 @@ class Caption:
 
     text: str
     statements: tuple[Statement, ...]
+
+
+def caption(scene: Scene, kind: str, rng: np.random.Generator) -> Caption:
+    """A caption of one of `CAPTION_KINDS`; only `natural` and `alt` draw from `rng`."""
+    match kind:
+        case "short":
+            return short(scene)
+        case "natural":
+            return natural(scene, rng)
+        case "descriptive":
+            return descriptive(scene)
+        case "alt":
+            return alt(scene, rng)
+    raise ValueError(f"There is no caption {kind!r}; there are {', '.join(CAPTION_KINDS)}.")
 
 
 def short(scene: Scene) -> Caption:
@@ -74,11 +91,71 @@ def descriptive(scene: Scene) -> Caption:
     return Caption(text, tuple(statements))
 
 
+def natural(scene: Scene, rng: np.random.Generator) -> Caption:
+    """As people would say it: changing words, and any of the attributes, or an object, left out."""
+    mentioned = list(scene.objects)
+    if len(mentioned) > 1 and rng.random() < 0.1:
+        mentioned.pop(int(rng.random() * len(mentioned)))
+    statements = []
+    if len(mentioned) == len(scene.objects):
+        statements.append(Statement("count", len(mentioned)))
+    phrases = []
+    for i, o in enumerate(mentioned):
+        words = [_pick(rng, _SHAPE_WORDS[o.shape])]
+        statements.append(Statement("shape", o.shape, i))
+        if rng.random() < 0.9:
+            words.insert(0, _pick(rng, _COLOR_WORDS.get(o.color, (o.color,))))
+            statements.append(Statement("color", o.color, i))
+        if rng.random() < 0.6:
+            words.insert(0, _pick(rng, _SIZE_WORDS[o.size]))
+            statements.append(Statement("size", o.size, i))
+        phrases.append(_with_article(" ".join(words)))
+    relation = None
+    if len(mentioned) == 2 and len(scene.objects) == 2 and rng.random() < 0.8:
+        relation = next((name for _, name, _ in scene.relations()), None)
+    if relation:
+        statements.append(Statement("relation", relation, 0, 1))
+        text = f"{phrases[0]} {_pick(rng, _RELATION_WORDS[relation])} {phrases[1]}"
+    else:
+        for i, o in enumerate(mentioned):
+            if rng.random() < 0.4:
+                phrases[i] += f" {_pick(rng, _PLACE_WORDS[o.place])}"
+                statements.append(Statement("place", o.place, i))
+        text = _join(phrases)
+    if rng.random() < 0.4:
+        text += _pick(rng, (" on a {} background", " on {}", ", {} background")).format(
+            scene.background
+        )
+        statements.append(Statement("background", scene.background))
+    return Caption(_pick(rng, _FRAMES).format(text), tuple(statements))
+
+
+def alt(scene: Scene, rng: np.random.Generator) -> Caption:
+    """As found beside images in the web: of one object at best, with noise, or about nothing."""
+    if rng.random() < 0.2:
+        return Caption(_pick(rng, _UNRELATED).format(int(rng.integers(1, 10_000))), ())
+    o = _pick(rng, scene.objects)
+    words = [_pick(rng, _SHAPE_WORDS[o.shape])]
+    statements = [Statement("shape", o.shape, 0)]
+    if rng.random() < 0.6:
+        words.insert(0, o.color)
+        statements.append(Statement("color", o.color, 0))
+    text = _pick(rng, _WEB).format(" ".join(words), int(rng.integers(1, 1000)))
+    if rng.random() < 0.15:
+        k = int(rng.integers(1, len(text)))
+        text = text[: k - 1] + text[k] + text[k - 1] + text[k + 1 :]
+    if rng.random() < 0.2:
+        text = _pick(rng, (str.upper, str.title))(text)
+    if rng.random() < 0.15:
+        text = text.replace(" ", _pick(rng, ("-", "_")))
+    return Caption(text, tuple(statements))
+
+
 def parse(text: str) -> tuple[Statement, ...]:
     """What a `short` or `descriptive` caption states.
 
     Raises:
-      ValueError: the text is not of that grammar.
+        ValueError: the text is not of that grammar.
     """
     match = _DESCRIPTIVE.fullmatch(text)
     if match:
@@ -142,9 +219,77 @@ def _the(o: Object) -> str:
     return f"the {o.color} {o.shape}"
 
 
+def _pick(rng: np.random.Generator, choices: Sequence):
+    return choices[int(rng.random() * len(choices))]
+
+
+def _with_article(words: str) -> str:
+    return f"an {words}" if words[0] in "aeiou" else f"a {words}"
+
+
 def _any_of(words) -> str:
     return "|".join(sorted(words, key=len, reverse=True))
 
+
+# Other words for the names, each of them unmistakable.
+_SHAPE_WORDS = {
+    "circle": ("circle", "circle", "disc"),
+    "square": ("square", "square", "box"),
+    "triangle": ("triangle",),
+    "diamond": ("diamond", "diamond", "rhombus"),
+    "star": ("star", "star", "five-pointed star"),
+    "cross": ("cross", "cross", "plus sign"),
+    "heart": ("heart", "heart", "heart shape"),
+    "ring": ("ring", "ring", "hoop"),
+}
+_COLOR_WORDS = {
+    "purple": ("purple", "purple", "violet"),
+    "cyan": ("cyan", "cyan", "turquoise"),
+    "pink": ("pink", "pink", "rose-coloured"),
+}
+_SIZE_WORDS = {"small": ("small", "little", "tiny"), "large": ("large", "big", "huge")}
+_RELATION_WORDS = {
+    "left of": ("left of", "to the left of", "on the left side of"),
+    "right of": ("right of", "to the right of", "on the right side of"),
+    "above": ("above", "over", "higher than"),
+    "below": ("below", "under", "beneath"),
+}
+_PLACE_WORDS = {
+    place: ("in the center", "in the middle")
+    if place == "center"
+    else (f"at the {place}", f"in the {place} corner" if " " in place else f"near the {place} edge")
+    for place in PLACES.values()
+}
+_FRAMES = (
+    "{}",
+    "{}",
+    "a picture of {}",
+    "an image showing {}",
+    "there is {}",
+    "a simple drawing of {}",
+    "this shows {}",
+)
+_WEB = (
+    "{}",
+    "{} icon",
+    "{} clipart {}",
+    "{}.png",
+    "{} vector image - free download",
+    "{} sticker, {} pieces",
+    "buy {} online | shop",
+    "shape of the day: {}",
+    "{} (2)",
+)
+_UNRELATED = (
+    "IMG_{:04d}",
+    "untitled {}",
+    "photo {} of our holiday",
+    "click here to enlarge",
+    "best prices for shoes",
+    "page {}",
+    "thumbnail",
+    "weather for tomorrow",
+)
 
 _COUNTS = {1: "one object", 2: "two objects", 3: "three objects"}
 _OBJECT = rf"a (?P<size>{_any_of(SIZES)}) (?P<color>{_any_of(COLORS)}) (?P<shape>{_any_of(SHAPES)})"

@@ -106,9 +106,9 @@ class SceneSettings:
     """Which scenes are drawn from.
 
     Attributes:
-      counts: probability of one, two, three objects.
-      related: probability that the first two objects of a scene stand in a clear relation.
-      novel: whether every (shape, color) pair and every clear relation is a held-out one
+        counts: probability of one, two, three objects.
+        related: probability that the first two objects of a scene stand in a clear relation.
+        novel: whether every (shape, color) pair and every clear relation is a held-out one
         (`is_held_out_pair`, `is_held_out_relation`); if not, none is.
     """
 
