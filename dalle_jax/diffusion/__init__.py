@@ -3,7 +3,7 @@
 A denoiser `(x_t [B, ...], t [B]) -> x0_hat [B, ...]` and a `Schedule` are all that `sample` knows.
 """
 
-from dalle_jax.diffusion import losses
+from dalle_jax.diffusion import editing, guidance, losses, training_times, vlb
 from dalle_jax.diffusion.arrays import Denoised, Denoiser
 from dalle_jax.diffusion.discrete import discrete
 from dalle_jax.diffusion.grids import SPACINGS, time_grid
@@ -25,7 +25,9 @@ __all__ = [
     "as_denoiser",
     "classifier_free",
     "discrete",
+    "editing",
     "from_x0",
+    "guidance",
     "initial_noise",
     "losses",
     "network_evaluations",
@@ -33,5 +35,7 @@ __all__ = [
     "target",
     "time_grid",
     "to_x0",
+    "training_times",
+    "vlb",
     "zero_terminal_snr",
 ]

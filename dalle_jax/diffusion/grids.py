@@ -11,12 +11,14 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dalle_jax.diffusion.arrays import log_of
 from dalle_jax.diffusion.schedules import Schedule
 
 
 class Grid(NamedTuple):
     """Where the chain stops: float64 arrays [N + 1] on the host, the last entry being its end."""
 
+    schedule: Schedule
     t: np.ndarray
     alpha: np.ndarray
     sigma: np.ndarray
@@ -24,8 +26,7 @@ class Grid(NamedTuple):
     @property
     def log_ratio(self) -> np.ndarray:
         """λ = log(alpha / sigma) of the DPM-Solver papers: half the logsnr, ∞ at clean data."""
-        with np.errstate(divide="ignore"):
-            return np.log(self.alpha) - np.log(self.sigma)
+        return log_of(self.alpha) - log_of(self.sigma)
 
 
 def trailing(schedule: Schedule, steps: int) -> np.ndarray:
@@ -128,7 +129,7 @@ def time_grid(
             f"times must fall strictly within [0, 1] and the noise with them; {steps} steps of "
             f'schedule "{schedule.name}" gave {np.array2string(t, precision=4, threshold=8)}'
         )
-    return Grid(t, alpha, sigma)
+    return Grid(schedule, t, alpha, sigma)
 
 
 def grid_options(spacing: str | np.ndarray) -> tuple[str, ...]:

@@ -1,4 +1,11 @@
-"""Guidance: functions from denoiser to denoiser, so that any of them goes around any other."""
+"""Guidance: functions from denoiser to denoiser, so that any of them goes around any other.
+
+    guided = classifier_free(denoise, cond, uncond, scale=3.0)
+    guided = on_interval(schedule, (0.28, 5.42), inside=guided, outside=conditional)
+    guided = dynamic_threshold(guided)
+
+Guiding x0 is guiding eps, v or score: at a given x_t they are affine in each other.
+"""
 
 from collections.abc import Callable
 from typing import Any
@@ -6,7 +13,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from dalle_jax.diffusion.arrays import Array, Denoiser, with_x0, x0_of
+from dalle_jax.diffusion.arrays import Array, Denoiser, per_sample, with_x0, x0_of
+from dalle_jax.diffusion.schedules import Schedule
 
 
 def classifier_free(
@@ -21,12 +29,11 @@ def classifier_free(
 
     `denoise(x_t, t, condition)` is called once, on conditional and unconditional halves in a batch
     of 2 B; `cond` and `uncond` are trees of arrays [B, ...], and a negative prompt is another
-    `uncond`. Guiding x0 is the same as guiding eps, v or score, which are affine in it. A learned
-    variance is that of the conditional half (GLIDE). scale = 1 given as a number asks the
-    conditional half alone.
+    `uncond`. `scale` is a number or one a sample [B]; given as the number 1, the conditional half
+    alone is asked. A learned variance is that of the conditional half (GLIDE's code).
 
     rescale = φ in [0, 1] mixes in the guided x0 brought back to the conditional one's standard
-    deviation over each sample (Lin et al. 2024, 2305.08891, equations 15 and 16).
+    deviation over each sample (Lin et al. 2024, 2305.08891, equations 15 and 16, here on x0).
     """
     if isinstance(scale, int | float) and scale == 1:
         return lambda x_t, t: denoise(x_t, t, cond)
@@ -34,17 +41,96 @@ def classifier_free(
     both = jax.tree.map(lambda c, u: jnp.concatenate([c, u]), cond, uncond)
 
     def denoiser(x_t, t):
+        n = x_t.shape[0]
         output = denoise(jnp.concatenate([x_t, x_t]), jnp.concatenate([t, t]), both)
-        conditional, unconditional = (
-            jax.tree.map(lambda a: a[: x_t.shape[0]], output),
-            x0_of(jax.tree.map(lambda a: a[x_t.shape[0] :], output)),
-        )
-        x0_c = x0_of(conditional)
-        guided = unconditional + scale * (x0_c - unconditional)
+        conditional = jax.tree.map(lambda a: a[:n], output)
+        x0_c, x0_u = x0_of(conditional), x0_of(output)[n:]
+        guided = x0_u + per_sample(scale, x_t) * (x0_c - x0_u)
         if rescale:
             axes = tuple(range(1, x_t.ndim))
-            factor = jnp.std(x0_c, axes, keepdims=True) / jnp.std(guided, axes, keepdims=True)
-            guided = guided * (rescale * factor + 1 - rescale)
+            ratio = jnp.std(x0_c, axes, keepdims=True) / jnp.std(guided, axes, keepdims=True)
+            guided = guided * (rescale * ratio + 1 - rescale)
         return with_x0(conditional, guided)
 
     return denoiser
+
+
+def autoguidance(denoiser: Denoiser, weak: Denoiser, scale: Array | float) -> Denoiser:
+    """x0_weak + scale (x0 − x0_weak): away from a weaker checkpoint of the same model.
+
+    Karras et al. 2024 (2406.02507), equation 3.
+    """
+
+    def guided(x_t, t):
+        output, behind = denoiser(x_t, t), x0_of(weak(x_t, t))
+        return with_x0(output, behind + per_sample(scale, x_t) * (x0_of(output) - behind))
+
+    return guided
+
+
+def on_interval(
+    schedule: Schedule, interval: tuple[float, float], *, inside: Denoiser, outside: Denoiser
+) -> Denoiser:
+    """`inside` where σ = sigma / alpha is in (low, high], `outside` elsewhere, only one computed.
+
+    Guidance in a limited interval (Kynkäänniemi et al. 2024, 2404.07724): a guided denoiser inside,
+    the conditional one outside. A branch on the device picks it, so a whole sampler stays one scan.
+    Samplers ask all of a batch at one t; a batch of unlike t raises nothing but is judged by its
+    first.
+    """
+    low, high = interval
+
+    def denoiser(x_t, t):
+        ratio = schedule.noise_ratio(t[0])
+        return jax.lax.cond((ratio > low) & (ratio <= high), inside, outside, x_t, t)
+
+    return denoiser
+
+
+def gradient(
+    denoiser: Denoiser,
+    score: Callable[[Array, Array], Array],
+    schedule: Schedule,
+    scale: Array | float = 1.0,
+) -> Denoiser:
+    """Guidance by ∇ log p(y | x_t), the gradient of any differentiable `score(x_t, t) -> [B]`.
+
+    eps_hat − scale · sigma ∇ score (Dhariwal & Nichol 2021, 2105.05233, algorithm 2), which on x0
+    is x0_hat + scale · sigma² / alpha ∇ score. With score = logit_scale · cos(f(x_t, t), g(c)) of a
+    noised CLIP it is GLIDE's CLIP guidance (§2.4). Where alpha is near 0 the shift of x0 is large:
+    put a threshold around it.
+    """
+
+    def guided(x_t, t):
+        output = denoiser(x_t, t)
+        slope = jax.grad(lambda x: jnp.sum(score(x, t)))(x_t)
+        gain = scale * schedule.sigma(t) ** 2 / schedule.alpha(t)
+        return with_x0(output, x0_of(output) + per_sample(gain, x_t) * slope)
+
+    return guided
+
+
+def static_threshold(denoiser: Denoiser, limit: float = 1.0) -> Denoiser:
+    """x0 clipped to [−limit, limit] (Imagen, 2205.11487, §2.3)."""
+
+    def clipped(x_t, t):
+        output = denoiser(x_t, t)
+        return with_x0(output, jnp.clip(x0_of(output), -limit, limit))
+
+    return clipped
+
+
+def dynamic_threshold(denoiser: Denoiser, percentile: float = 0.995) -> Denoiser:
+    """x0 clipped to [−s, s] and divided by s, s = max(1, percentile of |x0|) of each sample.
+
+    Imagen, 2205.11487, §2.3.
+    """
+
+    def clipped(x_t, t):
+        output = denoiser(x_t, t)
+        x0 = x0_of(output)
+        axes = tuple(range(1, x0.ndim))
+        s = jnp.maximum(jnp.quantile(jnp.abs(x0), percentile, axis=axes, keepdims=True), 1.0)
+        return with_x0(output, jnp.clip(x0, -s, s) / s)
+
+    return clipped

@@ -9,10 +9,23 @@ from dalle_jax.diffusion.arrays import Array, Denoiser
 from dalle_jax.diffusion.grids import grid_options, time_grid
 from dalle_jax.diffusion.samplers.ancestral import ddpm
 from dalle_jax.diffusion.samplers.ddim import ddim
+from dalle_jax.diffusion.samplers.dpm_solver import dpmpp_1s, dpmpp_2m, dpmpp_3m, dpmpp_sde_2m
+from dalle_jax.diffusion.samplers.edm import euler, heun
 from dalle_jax.diffusion.samplers.table import Row, run
+from dalle_jax.diffusion.samplers.unipc import correct, unipc
 from dalle_jax.diffusion.schedules import Schedule
 
-SAMPLERS = {"ddpm": ddpm, "ddim": ddim}
+SAMPLERS = {
+    "ddpm": ddpm,
+    "ddim": ddim,
+    "euler": euler,
+    "heun": heun,
+    "dpmpp_1s": dpmpp_1s,
+    "dpmpp_2m": dpmpp_2m,
+    "dpmpp_3m": dpmpp_3m,
+    "dpmpp_sde_2m": dpmpp_sde_2m,
+    "unipc": unipc,
+}
 
 
 def sample(
@@ -20,8 +33,8 @@ def sample(
     schedule: Schedule,
     x_T: Array,
     *,
-    sampler: str = "ddim",
-    steps: int = 50,
+    sampler: str = "unipc",
+    steps: int = 20,
     spacing: str | np.ndarray = "trailing",
     key: Array | None = None,
     sample_index: Array | None = None,
@@ -56,12 +69,16 @@ def network_evaluations(schedule: Schedule, **settings) -> int:
 def sampler_rows(
     schedule: Schedule,
     *,
-    sampler: str = "ddim",
-    steps: int = 50,
+    sampler: str = "unipc",
+    steps: int = 20,
     spacing: str | np.ndarray = "trailing",
+    unic_order: int = 0,
     **options,
 ) -> list[Row]:
-    """The table of a sampler on a grid: one row an evaluation of the network."""
+    """The table of a sampler on a grid: one row an evaluation of the network.
+
+    `unic_order` > 0 puts UniC of that order after a deterministic sampler other than UniPC.
+    """
     if sampler not in SAMPLERS:
         raise ValueError(f'no sampler "{sampler}"; known are {", ".join(SAMPLERS)}')
     of_grid = grid_options(spacing)
@@ -73,4 +90,5 @@ def sampler_rows(
                 f"{', '.join(of_sampler) or 'none'}, its time grid {', '.join(of_grid) or 'none'}"
             )
     grid = time_grid(schedule, steps, spacing, **{k: v for k, v in options.items() if k in of_grid})
-    return SAMPLERS[sampler](grid, **{k: v for k, v in options.items() if k in of_sampler})
+    rows = SAMPLERS[sampler](grid, **{k: v for k, v in options.items() if k in of_sampler})
+    return correct(rows, grid, unic_order) if unic_order else rows

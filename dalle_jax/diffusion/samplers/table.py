@@ -3,6 +3,7 @@
 All solvers of this package are linear in what the network says, so a sampler is a function from a
 time grid to rows of coefficients, worked out in float64 on the host; row i is one evaluation:
 
+    x_i <- e x_i + n z_i                             churn, where a solver raises the noise first
     x0_i = denoiser(x_i, t_i)                        the only call of the network
     m_i  = x0_i, or eps_i where the solver works with noise
     y_i  = x_i, or corrected:  c y_{i−1} + Σ_k d_k m_{i−k}
@@ -31,8 +32,9 @@ class Row:
     b: tuple[float, ...]
     s: float = 0.0
     correction: tuple[float, tuple[float, ...]] | None = None  # (c, d)
+    churn: tuple[float, float] | None = None  # (e, n)
     eps_of: tuple[float, float] | None = None  # (alpha, sigma): m is eps = (x − alpha x0) / sigma
-    log_variance: tuple[float, float] | None = None  # bounds of a learned variance, times s² = 0, 1
+    log_variance: tuple[float, float] | None = None  # bounds of a learned variance; s is 0 or 1
 
 
 def run(
@@ -54,22 +56,27 @@ def run(
     x = jnp.asarray(x)
     x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
     table = _stack(rows, x.dtype)
-    stochastic = any(row.s for row in rows)
+    churns = any(row.churn for row in rows)
+    adds_noise = any(row.s for row in rows)
     corrects = any(row.correction for row in rows)
     learned = any(row.log_variance for row in rows)
     history = max(max(len(row.b), len(row.correction[1]) if row.correction else 0) for row in rows)
-    if stochastic and key is None:
+    if (adds_noise or churns) and key is None:
         raise ValueError("this sampler draws noise: give key=jax.random.key(seed)")
     if project is not None and corrects:
         raise ValueError(
-            "a projection changes x after each step, which a corrector would undo: "
-            "use the sampler without its corrector"
+            "a projection changes x after each step, which this sampler's corrector would undo: "
+            "use a sampler without one"
         )
     if sample_index is None:
         sample_index = jnp.arange(x.shape[0])
 
     def body(carry, row):
         x, y, past = carry
+        if adds_noise or churns:
+            z = normal_like(key, sample_index, row["i"] + 1, x)
+        if churns:
+            x = row["e"] * x + row["n"] * z
         output = denoiser(x, jnp.full(x.shape[:1], row["t"]))
         x0 = x0_of(output).astype(x.dtype)
         if callback is not None:
@@ -78,11 +85,11 @@ def run(
         past = (m, *past)
         y = row["y_x"] * x + row["y_y"] * y + _combine(row["d"], past) if corrects else x
         x = row["a"] * y + _combine(row["b"], past)
-        if stochastic:
+        if adds_noise:
             s = row["s"]
             if learned:
                 s = s * jnp.exp(_learned_log_variance(output, row) / 2).astype(x.dtype)
-            x = x + s * normal_like(key, sample_index, row["i"] + 1, x)
+            x = x + s * z
         if project is not None:
             x = project(x, row["i"])
         return (x, y if corrects else None, past[: history - 1]), None
@@ -125,6 +132,9 @@ def _stack(rows: Sequence[Row], dtype) -> dict[str, np.ndarray]:
         table["y_x"] = column([0.0 if row.correction else 1.0 for row in rows])
         table["y_y"] = column([row.correction[0] if row.correction else 0.0 for row in rows])
         table["d"] = padded([row.correction[1] if row.correction else (0.0,) for row in rows])
+    if any(row.churn for row in rows):
+        table["e"] = column([row.churn[0] if row.churn else 1.0 for row in rows])
+        table["n"] = column([row.churn[1] if row.churn else 0.0 for row in rows])
     if any(row.eps_of for row in rows):
         table["m_x0"] = column(
             [-row.eps_of[0] / row.eps_of[1] if row.eps_of else 1 for row in rows]

@@ -1,0 +1,93 @@
+"""Euler and Heun in σ = sigma / alpha, with churn (EDM, Karras et al. 2022, 2206.00364).
+
+In x / alpha and σ the probability flow is dx/dσ = (x − x0_hat) / σ, whatever the schedule.
+Heun with churn is EDM's algorithm 2.
+"""
+
+import numpy as np
+
+from dalle_jax.diffusion.grids import Grid
+from dalle_jax.diffusion.samplers.table import Row
+
+
+def euler(
+    grid: Grid,
+    *,
+    churn: float = 0.0,
+    churn_min: float = 0.0,
+    churn_max: float = np.inf,
+    churn_noise: float = 1.0,
+) -> list[Row]:
+    """x' = x + (σ' − σ) d, d = (x − x0_hat) / σ; the same as DDIM where there is no churn.
+
+    churn is S_churn, over noise levels from churn_min (S_tmin) to churn_max (S_tmax), its noise
+    scaled by churn_noise (S_noise): σ is raised to (1 + γ) σ, γ = min(churn / steps, sqrt(2) − 1).
+    """
+    raised = _raise_noise(grid, churn, churn_min, churn_max, churn_noise)
+    return [_euler_row(grid, i, *raised[i]) for i in range(len(raised))]
+
+
+def heun(
+    grid: Grid,
+    *,
+    churn: float = 0.0,
+    churn_min: float = 0.0,
+    churn_max: float = np.inf,
+    churn_noise: float = 1.0,
+) -> list[Row]:
+    """x' = x + (σ' − σ) (d + d') / 2, with d' at the end of an Euler step: two evaluations a step.
+
+    The step onto clean data is Euler's, so steps N cost 2 N − 1 evaluations.
+    """
+    if grid.alpha[0] == 0:
+        raise ValueError(
+            "heun works in sigma / alpha, which is infinite at the first time of this grid: "
+            'use a spacing with sigma_max ("karras", "logsnr") or another sampler'
+        )
+    rows = []
+    for i, raised in enumerate(_raise_noise(grid, churn, churn_min, churn_max, churn_noise)):
+        rows.append(_euler_row(grid, i, *raised))
+        _, alpha, sigma, _ = raised
+        alpha_next, sigma_next = grid.alpha[i + 1], grid.sigma[i + 1]
+        if sigma_next == 0:
+            continue
+        r, r_next = sigma / alpha, sigma_next / alpha_next
+        half = (r_next - r) / 2
+        # With x the raised state and x' its Euler step, d = (x − m_1) / r and d' = (x' − m_0) / r',
+        # x' itself being r'/r x + (1 − r'/r) m_1.
+        rows.append(
+            Row(
+                t=grid.t[i + 1],
+                a=sigma_next / sigma,
+                b=(-alpha_next * half / r_next, alpha_next * half * (1 / r_next - 2 / r)),
+                correction=(1.0, ()),
+            )
+        )
+    return rows
+
+
+def _euler_row(grid: Grid, i: int, t, alpha, sigma, churn) -> Row:
+    ratio = grid.sigma[i + 1] / sigma
+    return Row(t, ratio, (grid.alpha[i + 1] - alpha * ratio,), churn=churn)
+
+
+def _raise_noise(grid: Grid, churn, churn_min, churn_max, churn_noise) -> list[tuple]:
+    """(t, alpha, sigma, churn) of each step, its noise raised by x <- churn[0] x + churn[1] z."""
+    steps = len(grid.t) - 1
+    raised = []
+    for t, alpha, sigma in zip(grid.t[:-1], grid.alpha[:-1], grid.sigma[:-1]):
+        gamma = min(churn / steps, np.sqrt(2) - 1)
+        if gamma == 0 or not churn_min <= sigma / alpha <= churn_max:
+            raised.append((t, alpha, sigma, None))
+            continue
+        r, r_hat = sigma / alpha, sigma / alpha * (1 + gamma)
+        t_hat = float(grid.schedule.time(-2 * np.log(r_hat)))
+        alpha_hat, sigma_hat = grid.schedule.alpha(t_hat), grid.schedule.sigma(t_hat)
+        if not np.isclose(sigma_hat / alpha_hat, r_hat, rtol=1e-6):
+            raise ValueError(
+                f"churn raises the noise level from {r:.3g} to {r_hat:.3g}, beyond the end of "
+                f'schedule "{grid.schedule.name}": lower churn_max'
+            )
+        noise = churn_noise * alpha_hat * np.sqrt(r_hat**2 - r**2)
+        raised.append((t_hat, alpha_hat, sigma_hat, (alpha_hat / alpha, noise)))
+    return raised

@@ -1,0 +1,88 @@
+"""Which t a training batch sees: uniform, stratified, log-normal, or by the history of the loss."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from dalle_jax.diffusion.arrays import Array
+from dalle_jax.diffusion.schedules import Schedule
+
+
+def uniform(key: Array, n: int) -> Array:
+    """t [n], each uniform in [0, 1)."""
+    return jax.random.uniform(key, (n,))
+
+
+def stratified(key: Array, n: int) -> Array:
+    """t [n] = (u + i / n) mod 1 with one u: each t uniform, the batch evenly spread.
+
+    Kingma et al. 2021 (VDM, 2107.00630, appendix I.1).
+    """
+    return jnp.mod(jax.random.uniform(key) + jnp.arange(n) / n, 1.0)
+
+
+def log_normal(
+    key: Array, n: int, schedule: Schedule, mean: float = -1.2, deviation: float = 1.2
+) -> Array:
+    """t [n] with ln(sigma / alpha) ~ N(mean, deviation²) (EDM, table 1), kept in [0, 1].
+
+    Under a rectified flow this is the logit-normal t of Esser et al. 2024 (equation 19).
+    """
+    log_ratio = mean + deviation * jax.random.normal(key, (n,))
+    return jnp.clip(schedule.time(-2 * log_ratio), 0.0, 1.0)
+
+
+def on_steps(t: Array, schedule: Schedule) -> Array:
+    """t in [0, 1) [n] -> (0, 1]: the T-step schedule's step n / T above it, or t off 0 by t_min."""
+    T = schedule.num_timesteps
+    if T:
+        return (jnp.floor(t * T) + 1) / T
+    return schedule.t_min + (1 - schedule.t_min) * t
+
+
+class LossHistory(NamedTuple):
+    """The latest losses of each of `bins` equal parts of [0, 1): a state to carry and to save."""
+
+    losses: Array  # [bins, kept], oldest first
+    counts: Array  # [bins] int32, at most kept
+
+
+def loss_history(bins: int, kept: int = 10) -> LossHistory:
+    """An empty history; Improved DDPM keeps 10 losses for each of its T steps."""
+    return LossHistory(jnp.zeros((bins, kept)), jnp.zeros(bins, jnp.int32))
+
+
+def importance_probabilities(history: LossHistory, uniform_share: float = 1e-3) -> Array:
+    """p [bins] ∝ sqrt(E[L²]), mixed with a uniform share; uniform until every bin is full.
+
+    Improved DDPM §3.3 (equation 18) and its code.
+    """
+    bins, kept = history.losses.shape
+    p = jnp.sqrt(jnp.mean(jnp.square(history.losses), axis=-1))
+    p = p / jnp.sum(p) * (1 - uniform_share) + uniform_share / bins
+    return jnp.where(jnp.all(history.counts == kept), p, jnp.full(bins, 1 / bins))
+
+
+def by_importance(key: Array, n: int, history: LossHistory) -> tuple[Array, Array]:
+    """(t [n] in [0, 1), weights [n]): bins drawn by importance, 1 / (bins · p) keeps L unbiased."""
+    p = importance_probabilities(history)
+    bins = p.shape[0]
+    key_bin, key_place = jax.random.split(key)
+    drawn = jax.random.choice(key_bin, bins, (n,), p=p)
+    t = (drawn + jax.random.uniform(key_place, (n,))) / bins
+    return t, 1 / (bins * p[drawn])
+
+
+def update_history(history: LossHistory, t: Array, losses: Array) -> LossHistory:
+    """The history after a batch: unweighted losses [n] at times t [n] in [0, 1)."""
+    bins, kept = history.losses.shape
+
+    def push(history, observed):
+        b, loss = observed
+        row = jnp.append(history.losses[b, 1:], loss)
+        count = jnp.minimum(history.counts[b] + 1, kept)
+        return LossHistory(history.losses.at[b].set(row), history.counts.at[b].set(count)), None
+
+    b = jnp.clip(jnp.floor(t * bins), 0, bins - 1).astype(jnp.int32)
+    return jax.lax.scan(push, history, (b, losses.astype(history.losses.dtype)))[0]
