@@ -1,0 +1,93 @@
+"""Every knob with its default: GLIDE-style text-to-image on one-object captioned shapes at 32 px.
+
+Any knob can be set on the command line, as in `--config.decoder.train.steps=100`.
+"""
+
+from ml_collections import ConfigDict
+
+
+def get_config() -> ConfigDict:
+    """A decoder of 3 M parameters that two CPU cores train in minutes."""
+    config = ConfigDict()
+    config.seed = 0
+    config.stages = ("decoder",)  # trained in this order
+    config.licence = "Made by a machine; no copyright is claimed (CC0-1.0)."  # said in each image
+
+    config.data = ConfigDict()
+    config.data.source = (
+        "captioned_shapes/easy"  # or emoji, folder:PATH, webdataset:GLOB, tfds:NAME
+    )
+    config.data.dir = "data"  # where prepared data sets are
+    config.data.image_size = 32  # pixels
+    config.data.captions = "short"  # kind of caption, where the source has several
+    config.data.languages = ("en",)  # of the captions of emoji
+    config.data.max_bad_share = 0.01  # of items that can't be read or have no caption
+    config.data.flip = False  # mirror half of the images; wrong where captions say left or right
+    config.data.max_shift = 0  # pixels by which images are moved at random
+    config.data.num_threads = 2  # that prepare batches
+
+    config.tokenizer = ConfigDict()
+    config.tokenizer.file = ""  # a tokenizer.json; "" trains one on the training captions
+    config.tokenizer.vocab_size = 320
+    config.tokenizer.max_length = 12  # tokens, end of text included
+
+    config.decoder = decoder()
+    return config
+
+
+def decoder() -> ConfigDict:
+    """The stage that turns captions into images."""
+    config = ConfigDict()
+    config.model = ConfigDict()
+    config.model.dtype = "float32"  # of the computation; parameters are float32
+    config.model.text = ConfigDict({"width": 96, "depth": 2, "num_heads": 3})
+    config.model.unet = ConfigDict()
+    config.model.unet.channels = 48
+    config.model.unet.channel_mult = (1, 2)
+    config.model.unet.num_res_blocks = 2
+    config.model.unet.attention_resolutions = (8,)  # sides of feature maps
+    config.model.unet.head_channels = 32
+    config.model.unet.patch_size = 2
+    config.model.unet.norm_groups = 8
+    config.model.unet.dropout = 0.0
+
+    config.diffusion = ConfigDict({"schedule": "cosine"})
+    config.loss = ConfigDict()
+    config.loss.target = "v"  # what the network predicts: v, x0 or eps
+    config.loss.weighting = "simple"  # of noise levels, see losses.weight
+    config.loss.caption_dropout = 0.1
+
+    config.train = train()
+    config.sample = ConfigDict()  # defaults of previews, pipelines and evaluation
+    config.sample.sampler = "ddim"
+    config.sample.num_inference_steps = 25
+    config.sample.guidance_scale = 3.0
+    return config
+
+
+def train() -> ConfigDict:
+    """How a stage is trained."""
+    config = ConfigDict()
+    config.steps = 4000
+    config.batch_size = 16  # images a step, over all devices
+    config.accumulate = 1  # parts that a batch is worked through in
+    config.optimizer = ConfigDict()
+    config.optimizer.name = "adamw"  # or muon
+    config.optimizer.learning_rate = 1e-3  # its peak
+    config.optimizer.warmup_steps = 100
+    config.optimizer.decay = "cosine"  # constant, cosine, linear or inverse_sqrt
+    config.optimizer.end_factor = 0.05  # learning rate at the end, relative to its peak
+    config.optimizer.b1 = 0.9
+    config.optimizer.b2 = 0.99
+    config.optimizer.eps = 1e-8
+    config.optimizer.weight_decay = 0.01
+    config.optimizer.clip_norm = 1.0
+    config.ema_decay = 0.998
+    config.mesh = ConfigDict({"data": -1, "fsdp": 1, "tensor": 1})  # −1: the rest of the devices
+    config.log_every = 50  # steps
+    config.validate_every = 1000
+    config.validation_images = 256
+    config.preview_every = 1000
+    config.checkpoint_every = 1000
+    config.keep_checkpoints = 2  # the newest, beside the best
+    return config

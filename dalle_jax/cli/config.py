@@ -1,0 +1,96 @@
+"""A config file and the overrides typed after it, as one locked ConfigDict."""
+
+import ast
+import difflib
+import runpy
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+PREFIX = "--config."
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> ConfigDict:
+    """Run `get_config()` of a config file and apply `--config.some.knob=value` to what it gives.
+
+    Values are Python literals or plain words; their type has to be the knob's. Nothing else is
+    evaluated.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it has no get_config, or an override is unknown, mistyped or not understood.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"there is no config file {path}; `ls configs` shows the known ones"
+        )
+    # Config files import each other as `configs.NAME`, from wherever that folder is.
+    for parent in path.resolve().parents:
+        if parent.name == "configs":
+            sys.path.insert(0, str(parent.parent))
+    get_config = runpy.run_path(str(path)).get("get_config")
+    if get_config is None:
+        raise ValueError(f"{path} is not a config file: it defines no get_config()")
+    config = get_config()
+    for override in overrides:
+        apply_override(config, override)
+    return config.lock()
+
+
+def apply_override(config: ConfigDict, override: str) -> None:
+    """Set one knob from `--config.some.knob=value`."""
+    name, equals, text = override.removeprefix(PREFIX).partition("=")
+    if not override.startswith(PREFIX) or not equals:
+        hint = nearest(override.split("=")[0], ["--config", "--workdir", "--stage", "--help"])
+        raise ValueError(
+            f"{override!r} is not understood{hint}; knobs are set as --config.some.knob=value"
+        )
+    knobs = dict(flatten(config))
+    if name not in knobs:
+        raise ValueError(f"there is no knob config.{name}{nearest(name, knobs)}")
+    *parents, last = name.split(".")
+    section = config
+    for parent in parents:
+        section = section[parent]
+    section[last] = _typed(name, text, knobs[name])
+
+
+def flatten(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """All knobs of a config as ("decoder.train.steps", 4000)."""
+    for key, value in config.items():
+        if isinstance(value, ConfigDict):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def nearest(name: str, known) -> str:
+    """`; did you mean …?` if something known is close to `name` or ends like it, else nothing."""
+    known = list(known)
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    last = name.rsplit(".", 1)[-1]
+    close = close or [k for k in known if k.rsplit(".", 1)[-1] == last]
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _typed(name: str, text: str, default: Any) -> Any:
+    """The value that `text` stands for, in the type of the knob's default."""
+    if isinstance(default, str):
+        return text
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        value = None
+    if isinstance(default, float) and type(value) is int:
+        value = float(value)
+    if isinstance(default, tuple) and isinstance(value, list):
+        value = tuple(value)
+    if type(value) is not type(default):
+        raise ValueError(
+            f"config.{name} is a {type(default).__name__} (now {default!r}); {text[:80]!r} is not"
+        )
+    return value

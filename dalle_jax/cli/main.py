@@ -1,0 +1,41 @@
+"""`dalle-jax VERB`: the verbs, and how their errors are told."""
+
+import sys
+from importlib import import_module
+
+from dalle_jax import cpu
+
+VERBS = {
+    "prepare": "build a data set",
+    "train": "train the stages of a config",
+    "sample": "draw images of captions",
+    "evaluate": "score a trained workdir on held-out captions",
+}
+
+USAGE = (
+    "usage: dalle-jax VERB …\n\n"
+    + "\n".join(f"  {verb:10}{what}" for verb, what in VERBS.items())
+    + "\n\n`dalle-jax VERB --help` shows a verb's options and an example.\n"
+)
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Run one verb; what goes wrong is told in a sentence, and the exit code is not 0."""
+    argv = sys.argv[1:] if argv is None else argv
+    if not argv or argv[0] in ("-h", "--help"):
+        print(USAGE, end="")
+        sys.exit(0 if argv else 2)
+    verb, *rest = argv
+    if verb not in VERBS:
+        print(
+            f"dalle-jax: there is no verb {verb!r}; known are {', '.join(VERBS)}", file=sys.stderr
+        )
+        sys.exit(2)
+    cpu.restart_with_huge_pages()
+    try:
+        sys.exit(import_module(f"dalle_jax.cli.{verb}").run(rest))
+    except (ValueError, OSError, ImportError, MemoryError) as error:
+        print(f"dalle-jax {verb}: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)

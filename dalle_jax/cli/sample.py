@@ -1,0 +1,83 @@
+"""`dalle-jax sample`: draw images of captions with a trained workdir."""
+
+import argparse
+import ast
+from pathlib import Path
+from typing import Any
+
+EXAMPLE = """example:
+  dalle-jax sample --workdir=runs/quickstart "a large red circle" \\
+      --num_inference_steps=50 --guidance_scale=3 --seed=0 --n=8 --out=circle.png
+"""
+
+
+def run(argv: list[str]) -> int:
+    """Draw, save, and say where."""
+    args, settings = parse(argv)
+    import numpy as np
+
+    from dalle_jax.pipelines.images import captioned_grid
+    from dalle_jax.pipelines.text_to_image import DallePipeline
+
+    pipe = DallePipeline.from_pretrained(args.workdir)
+    images = pipe(
+        args.prompt,
+        negative_prompt=args.negative_prompt,
+        num_images_per_prompt=args.n,
+        seed=args.seed,
+        **settings,
+    ).images
+    out = Path(args.out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    if len(images) == 1:
+        images[0].save(out)
+        print(out)
+        return 0
+    for i, image in enumerate(images):
+        path = out.with_name(f"{out.stem}_{i}{out.suffix}")
+        image.save(path)
+        print(path)
+    captions = [prompt for prompt in args.prompt for _ in range(args.n)]
+    grid = captioned_grid(np.stack([np.asarray(image) for image in images]), captions)
+    grid.save(out)
+    print(f"{out} (all of them)")
+    return 0
+
+
+def parse(argv: list[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
+    """The arguments, and the sampler's settings among them."""
+    parser = argparse.ArgumentParser(
+        prog="dalle-jax sample",
+        description="Draw images of captions. Any option of a sampler can be given as --name=value;"
+        " what is not given is taken from the run's own config.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("prompt", nargs="+", help="one or more captions")
+    parser.add_argument("--workdir", required=True, help="where `dalle-jax train` trained")
+    parser.add_argument("--num_inference_steps", type=int, help="steps of the sampler")
+    parser.add_argument("--guidance_scale", type=float, help="1 is no guidance")
+    parser.add_argument("--sampler", help="ddpm, ddim, …")
+    parser.add_argument("--negative_prompt", help="what the images shall not show")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--n", type=int, default=1, help="images of each caption")
+    parser.add_argument("--out", default="sample.png", help="a PNG; several get _0, _1, … as well")
+    args, options = parser.parse_known_args(argv)
+    settings = {
+        name: value
+        for name in ("num_inference_steps", "guidance_scale", "sampler")
+        if (value := getattr(args, name)) is not None
+    }
+    for option in options:
+        name, equals, value = option.removeprefix("--").partition("=")
+        if not option.startswith("--") or not equals:
+            parser.error(f"{option!r} is not understood; a sampler's options are --name=value")
+        settings[name] = _literal(value)
+    return args, settings
+
+
+def _literal(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text

@@ -1,0 +1,64 @@
+"""The settings that make XLA fast on a CPU, in one place; they must stand before jax is imported.
+
+Two of them: convolutions go to the Eigen kernels instead of jaxlib's newer default, which is slower
+at the widths of small networks, and the C library hands out huge pages, since XLA gives its large
+temporaries back to the system at each step and takes the page faults again. Figures are in
+docs/performance.md. `DALLE_JAX_CPU_SETTINGS=off` leaves everything as it is.
+"""
+
+import os
+import platform
+import sys
+from collections.abc import MutableMapping
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+SWITCH = "DALLE_JAX_CPU_SETTINGS"
+CONVOLUTION_FLAG = "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution"
+HUGE_PAGES = "glibc.malloc.hugetlb=1"
+# XLA aborts the process at a flag it does not know, so the flag is set for known versions alone.
+FLAG_VERSIONS = ("0.10.",)
+
+
+def configure(environ: MutableMapping[str, str] = os.environ) -> bool:
+    """Put the convolution flag into XLA_FLAGS; whether it was put there now.
+
+    Does nothing where an accelerator is at hand, where jax is imported already, where the switch is
+    off, or where the flag is set either way.
+    """
+    if environ.get(SWITCH) == "off" or "jax" in sys.modules or not on_cpu(environ):
+        return False
+    flags = environ.get("XLA_FLAGS", "")
+    if "xla_cpu_experimental_ynn_fusion_type" in flags or not _flag_is_known():
+        return False
+    environ["XLA_FLAGS"] = f"{flags} {CONVOLUTION_FLAG}".strip()
+    return True
+
+
+def restart_with_huge_pages(environ: MutableMapping[str, str] = os.environ) -> None:
+    """Start this program anew with huge pages, which the C library reads when a process starts.
+
+    For the command line alone: a library must not restart the program that imports it.
+    """
+    tunables = environ.get("GLIBC_TUNABLES", "")
+    unwanted = environ.get(SWITCH) == "off" or not on_cpu(environ) or "hugetlb" in tunables
+    if unwanted or platform.libc_ver()[0] != "glibc":
+        return
+    environ["GLIBC_TUNABLES"] = f"{tunables}:{HUGE_PAGES}".strip(":")
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], dict(environ))
+
+
+def on_cpu(environ: MutableMapping[str, str] = os.environ) -> bool:
+    """Whether jax will compute on the CPU, told without importing it."""
+    platforms = environ.get("JAX_PLATFORMS", "")
+    if platforms:
+        return platforms.split(",")[0] == "cpu"
+    accelerators = ("/dev/nvidia0", "/dev/accel0", "/dev/vfio/0", "/dev/kfd")
+    return not any(Path(device).exists() for device in accelerators)
+
+
+def _flag_is_known() -> bool:
+    try:
+        return version("jaxlib").startswith(FLAG_VERSIONS) and platform.machine() == "x86_64"
+    except PackageNotFoundError:
+        return False

@@ -1,0 +1,82 @@
+"""What a person gets to see: images that know how they were made, and captioned grids."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from einops import rearrange
+from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
+
+MARGIN = 6  # pixels around each picture of a grid
+
+
+class GeneratedImage(Image.Image):
+    """A PIL image whose PNG file says how it was made, in text chunks that `info` shows again."""
+
+    record: Mapping[str, str]
+
+    @classmethod
+    def from_array(cls, array: np.ndarray, record: Mapping[str, str]) -> "GeneratedImage":
+        """uint8 [H, W, 3] and what is to be written into its file."""
+        image = Image.fromarray(array)
+        image.__class__ = cls  # PIL has no public way to make an image of a subclass
+        image.record = dict(record)
+        return image
+
+    def save(self, fp, format=None, **params) -> None:
+        """As PIL saves; a PNG carries the record unless `pnginfo` is given."""
+        params.setdefault("pnginfo", png_text(self.record))
+        super().save(fp, format, **params)
+
+
+def png_text(record: Mapping[str, str]) -> PngImagePlugin.PngInfo:
+    """A record as a PNG's text chunks (iTXt: any Unicode)."""
+    info = PngImagePlugin.PngInfo()
+    for key, value in record.items():
+        # A lone surrogate is no text and can't be written.
+        info.add_itxt(key, value.encode("utf-8", "replace").decode())
+    return info
+
+
+def to_uint8(images) -> np.ndarray:
+    """float [..., H, W, 3] in [−1, 1] → uint8, rounded to the nearest."""
+    return np.clip(np.rint((np.asarray(images) + 1.0) * 127.5), 0, 255).astype(np.uint8)
+
+
+def tile(images: np.ndarray, columns: int) -> np.ndarray:
+    """uint8 [N, H, W, 3] → one picture of rows of `columns`, filled up with white."""
+    missing = -len(images) % columns
+    images = np.pad(images, [(0, missing), (2, 2), (2, 2), (0, 0)], constant_values=255)
+    return rearrange(images, "(r c) h w d -> (r h) (c w) d", c=columns)
+
+
+def captioned_grid(
+    images: np.ndarray,
+    captions: Sequence[str],
+    *,
+    columns: int = 6,
+    side: int = 128,
+    colors: Sequence[str] | None = None,
+) -> Image.Image:
+    """Images uint8 [N, H, W, 3], each `side` pixels large over its wrapped caption.
+
+    `colors` gives a colour to each caption; all are black otherwise.
+    """
+    font = ImageFont.load_default(12)
+    wrapped = [textwrap.wrap(caption, width=int(side / 6.2)) or [""] for caption in captions]
+    line_height = 15
+    text_height = line_height * max(map(len, wrapped))
+    cell = (side + 2 * MARGIN, side + 2 * MARGIN + text_height)
+    columns = min(columns, len(images))
+    rows = -(-len(images) // columns)
+    grid = Image.new("RGB", (columns * cell[0], rows * cell[1]), "white")
+    draw = ImageDraw.Draw(grid)
+    for i, (image, lines) in enumerate(zip(images, wrapped)):
+        x, y = (i % columns) * cell[0] + MARGIN, (i // columns) * cell[1] + MARGIN
+        # Small pictures are enlarged by whole pixels, so that one sees what was generated.
+        enlarged = Image.fromarray(image).resize((side, side), Image.Resampling.NEAREST)
+        grid.paste(enlarged, (x, y))
+        for n, line in enumerate(lines):
+            fill = colors[i] if colors else "black"
+            draw.text((x, y + side + 2 + n * line_height), line, fill, font)
+    return grid
