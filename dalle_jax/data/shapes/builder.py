@@ -38,7 +38,7 @@ class CaptionedShapes(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """
 
     VERSION = tfds.core.Version("1.0.0")
-    # Nothing is downloaded. (To look for checksums TFDS would import a package it does not require.)
+    # Nothing is downloaded. Looking for checksums, TFDS would import a package it does not require.
     url_infos = None
 
     def _info(self) -> tfds.core.DatasetInfo:
