@@ -40,6 +40,12 @@ def per_sample(a: Array, x: Array) -> Array:
     return jnp.expand_dims(a, tuple(range(1, x.ndim))) if a.ndim else a
 
 
+def at_least_float32(x: Array) -> jax.Array:
+    """x as a jax array of float32, or of float64 if it is that already."""
+    x = jnp.asarray(x)
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+
+
 def namespace(x: Array | float):
     """jax.numpy for jax arrays; numpy, so float64 on the host, for everything else."""
     return jnp if isinstance(x, jax.Array) else np

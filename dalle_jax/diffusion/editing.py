@@ -6,11 +6,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dalle_jax.diffusion.arrays import Array, Denoiser, per_sample
+from dalle_jax.diffusion.arrays import Array, Denoiser, at_least_float32, per_sample
 from dalle_jax.diffusion.grids import Grid, grid_options, time_grid
 from dalle_jax.diffusion.noise import INITIAL_STEP, normal_like
 from dalle_jax.diffusion.samplers import sample, sampler_rows
-from dalle_jax.diffusion.samplers.table import Row, run
+from dalle_jax.diffusion.samplers.table import Row, run, stack
 from dalle_jax.diffusion.schedules import Schedule
 
 
@@ -75,22 +75,22 @@ def inpaint(
     index = jnp.arange(x_T.shape[0]) if sample_index is None else sample_index
     key_known, key_back, key_chain = jax.random.split(key, 3)
 
-    dtype = jnp.promote_types(x_T.dtype, jnp.float32)
-    alpha, sigma = (np.asarray(a[entered], dtype) for a in (grid.alpha, grid.sigma))
-    up, up_noise = (np.asarray(a, dtype) for a in _noised_back(grid, entered, back))
+    x_T = at_least_float32(x_T)
+    up, up_noise = _noised_back(grid, entered, back)
+    levels = jnp.asarray(
+        np.stack([grid.alpha[entered], grid.sigma[entered], up, up_noise], axis=1), x_T.dtype
+    )
 
     def project(x, i):
-        noised = jnp.asarray(alpha)[i] * known + jnp.asarray(sigma)[i] * normal_like(
-            key_known, index, i, x
-        )
+        alpha, sigma, up, up_noise = levels[i]
+        noised = alpha * known + sigma * normal_like(key_known, index, i, x)
         x = jnp.where(mask, noised, x)
         if resample > 1:
-            x = jnp.asarray(up)[i] * x
-            x = x + jnp.asarray(up_noise)[i] * normal_like(key_back, index, i, x)
+            x = up * x + up_noise * normal_like(key_back, index, i, x)
         return x
 
     return run(
-        walked,
+        stack(walked, x_T.dtype),
         denoiser,
         x_T,
         key=key_chain,
@@ -167,7 +167,8 @@ def ddim_inversion(
         rows.append(
             Row(t[at], alpha[i + 1] / alpha[i] + gain * scale, (-gain * alpha[at] * scale,))
         )
-    return run(rows, denoiser, x_0)
+    x_0 = at_least_float32(x_0)
+    return run(stack(rows, x_0.dtype), denoiser, x_0)
 
 
 def reconstruction_error(

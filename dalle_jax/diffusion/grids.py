@@ -31,7 +31,9 @@ class Grid(NamedTuple):
 
 def trailing(schedule: Schedule, steps: int) -> np.ndarray:
     """1, 1 − 1/steps, …, 1/steps: from the last step on; right for a zero terminal SNR."""
-    return _whole_steps(schedule, 1 - np.arange(steps) / steps)
+    T = schedule.num_timesteps
+    n = np.arange(steps, 0, -1)
+    return np.round(n * T / steps) / T if T else n / steps
 
 
 def leading(schedule: Schedule, steps: int, steps_offset: int = 0) -> np.ndarray:
@@ -43,7 +45,10 @@ def leading(schedule: Schedule, steps: int, steps_offset: int = 0) -> np.ndarray
 
 def linspace(schedule: Schedule, steps: int) -> np.ndarray:
     """From 1 to the first step (or t_min), both asked, evenly spaced (Improved DDPM's strides)."""
-    return _whole_steps(schedule, np.linspace(1, schedule.t_min, steps))
+    T = schedule.num_timesteps
+    if T is None:
+        return np.linspace(1, schedule.t_min, steps)
+    return (np.round(np.linspace(0, T - 1, steps))[::-1] + 1) / T
 
 
 def sections(schedule: Schedule, steps: int, counts: tuple[int, ...] = (10, 10, 3, 2, 2)):
@@ -84,8 +89,9 @@ def beta(schedule: Schedule, steps: int, a: float = 0.6, b: float = 0.6) -> np.n
     """Quantiles of Beta(a, b) in t: dense at both ends (Lee et al. 2024, 2407.12173)."""
     from scipy.special import betaincinv
 
+    T = schedule.num_timesteps
     t = schedule.t_min + (1 - schedule.t_min) * betaincinv(a, b, np.linspace(1, 0, steps))
-    return _whole_steps(schedule, t)
+    return np.round(t * T) / T if T else t
 
 
 SPACINGS = {
@@ -137,11 +143,6 @@ def grid_options(spacing: str | np.ndarray) -> tuple[str, ...]:
     if not isinstance(spacing, str) or spacing not in SPACINGS:
         return ()
     return tuple(inspect.signature(SPACINGS[spacing]).parameters)[2:]
-
-
-def _whole_steps(schedule: Schedule, t: np.ndarray) -> np.ndarray:
-    T = schedule.num_timesteps
-    return np.round(t * T) / T if T else t
 
 
 def _sigma_range(schedule: Schedule, sigma_min, sigma_max) -> tuple[float, float]:

@@ -5,13 +5,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from dalle_jax.diffusion.arrays import Array, Denoiser
+from dalle_jax.diffusion.arrays import Array, Denoiser, at_least_float32
 from dalle_jax.diffusion.grids import grid_options, time_grid
 from dalle_jax.diffusion.samplers.ancestral import ddpm
 from dalle_jax.diffusion.samplers.ddim import ddim
 from dalle_jax.diffusion.samplers.dpm_solver import dpmpp_1s, dpmpp_2m, dpmpp_3m, dpmpp_sde_2m
 from dalle_jax.diffusion.samplers.edm import euler, heun
-from dalle_jax.diffusion.samplers.table import Row, run
+from dalle_jax.diffusion.samplers.table import Row, run, stack
 from dalle_jax.diffusion.samplers.unipc import correct, unipc
 from dalle_jax.diffusion.schedules import Schedule
 
@@ -50,8 +50,9 @@ def sample(
     known ones. Works under jit; the table is worked out on the host in float64 while tracing.
     """
     rows = sampler_rows(schedule, sampler=sampler, steps=steps, spacing=spacing, **options)
+    x_T = at_least_float32(x_T)
     return run(
-        rows,
+        stack(rows, x_T.dtype),
         denoiser,
         x_T,
         key=key,

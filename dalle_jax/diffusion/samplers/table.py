@@ -37,83 +37,9 @@ class Row:
     log_variance: tuple[float, float] | None = None  # bounds of a learned variance; s is 0 or 1
 
 
-def run(
-    rows: Sequence[Row],
-    denoiser: Denoiser,
-    x: Array,
-    *,
-    key: Array | None = None,
-    sample_index: Array | None = None,
-    callback: Callable[[int, int, Array], None] | None = None,
-    project: Callable[[Array, Array], Array] | None = None,
-) -> Array:
-    """Follow the rows from x [B, ...] to the end of the chain [B, ...].
+def stack(rows: Sequence[Row], dtype) -> dict[str, np.ndarray]:
+    """The rows as columns [N, ...], only those that some row uses."""
 
-    `sample_index` [B] (0 … B − 1 by default) says whose noise each sample draws from `key`.
-    `callback(step, total, x0_hat)` is called on the host after every evaluation, in order.
-    `project(x, i)` replaces x after row i (inpainting).
-    """
-    x = jnp.asarray(x)
-    x = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-    table = _stack(rows, x.dtype)
-    churns = any(row.churn for row in rows)
-    adds_noise = any(row.s for row in rows)
-    corrects = any(row.correction for row in rows)
-    learned = any(row.log_variance for row in rows)
-    history = max(max(len(row.b), len(row.correction[1]) if row.correction else 0) for row in rows)
-    if (adds_noise or churns) and key is None:
-        raise ValueError("this sampler draws noise: give key=jax.random.key(seed)")
-    if project is not None and corrects:
-        raise ValueError(
-            "a projection changes x after each step, which this sampler's corrector would undo: "
-            "use a sampler without one"
-        )
-    if sample_index is None:
-        sample_index = jnp.arange(x.shape[0])
-
-    def body(carry, row):
-        x, y, past = carry
-        if adds_noise or churns:
-            z = normal_like(key, sample_index, row["i"] + 1, x)
-        if churns:
-            x = row["e"] * x + row["n"] * z
-        output = denoiser(x, jnp.full(x.shape[:1], row["t"]))
-        x0 = x0_of(output).astype(x.dtype)
-        if callback is not None:
-            jax.debug.callback(callback, row["i"] + 1, len(rows), x0, ordered=True)
-        m = row["m_x0"] * x0 + row["m_x"] * x if "m_x0" in row else x0
-        past = (m, *past)
-        y = row["y_x"] * x + row["y_y"] * y + _combine(row["d"], past) if corrects else x
-        x = row["a"] * y + _combine(row["b"], past)
-        if adds_noise:
-            s = row["s"]
-            if learned:
-                s = s * jnp.exp(_learned_log_variance(output, row) / 2).astype(x.dtype)
-            x = x + s * z
-        if project is not None:
-            x = project(x, row["i"])
-        return (x, y if corrects else None, past[: history - 1]), None
-
-    past = (jnp.zeros_like(x),) * (history - 1)
-    (x, _, _), _ = jax.lax.scan(body, (x, x if corrects else None, past), table)
-    return x
-
-
-def _combine(weights: Array, past: tuple[Array, ...]) -> Array:
-    return sum(weights[k] * past[k] for k in range(weights.shape[0]))
-
-
-def _learned_log_variance(output, row) -> Array:
-    """log Σ = fraction · upper + (1 − fraction) · lower (Improved DDPM, equation 15)."""
-    if not isinstance(output, Denoised):
-        raise ValueError(
-            'variance="learned" needs a denoiser that returns Denoised(x0, variance_fraction)'
-        )
-    lower, upper = row["log_variance"]
-    return lower + output.variance_fraction * (upper - lower)
-
-
-def _stack(rows: Sequence[Row], dtype) -> dict[str, np.ndarray]:
     def column(values):
         return np.asarray(values, dtype)
 
@@ -126,20 +52,90 @@ def _stack(rows: Sequence[Row], dtype) -> dict[str, np.ndarray]:
         "t": column([row.t for row in rows]),
         "a": column([row.a for row in rows]),
         "b": padded([row.b for row in rows]),
-        "s": column([row.s for row in rows]),
     }
-    if any(row.correction for row in rows):
-        table["y_x"] = column([0.0 if row.correction else 1.0 for row in rows])
-        table["y_y"] = column([row.correction[0] if row.correction else 0.0 for row in rows])
-        table["d"] = padded([row.correction[1] if row.correction else (0.0,) for row in rows])
+    if any(row.s for row in rows):
+        table["s"] = column([row.s for row in rows])
     if any(row.churn for row in rows):
-        table["e"] = column([row.churn[0] if row.churn else 1.0 for row in rows])
-        table["n"] = column([row.churn[1] if row.churn else 0.0 for row in rows])
+        table["churn"] = column([row.churn or (1.0, 0.0) for row in rows])
+    if any(row.correction for row in rows):
+        # y = of_x x + of_y y + Σ d m: (1, 0, 0) where nothing is corrected
+        table["of_x"] = column([0.0 if row.correction else 1.0 for row in rows])
+        table["of_y"] = column([row.correction[0] if row.correction else 0.0 for row in rows])
+        table["d"] = padded([row.correction[1] if row.correction else (0.0,) for row in rows])
     if any(row.eps_of for row in rows):
-        table["m_x0"] = column(
-            [-row.eps_of[0] / row.eps_of[1] if row.eps_of else 1 for row in rows]
-        )
-        table["m_x"] = column([1 / row.eps_of[1] if row.eps_of else 0 for row in rows])
+        # m = (x − alpha x0) / sigma
+        table["m_of_x"] = column([1 / row.eps_of[1] for row in rows])
+        table["m_of_x0"] = column([-row.eps_of[0] / row.eps_of[1] for row in rows])
     if any(row.log_variance for row in rows):
         table["log_variance"] = column([row.log_variance for row in rows])
     return table
+
+
+def run(
+    table: dict[str, Array],
+    denoiser: Denoiser,
+    x: Array,
+    *,
+    key: Array | None = None,
+    sample_index: Array | None = None,
+    callback: Callable[[int, int, Array], None] | None = None,
+    project: Callable[[Array, Array], Array] | None = None,
+) -> Array:
+    """Follow the table from x [B, ...] to the end of the chain [B, ...].
+
+    `sample_index` [B] (0 … B − 1 by default) says whose noise each sample draws from `key`.
+    `callback(step, total, x0_hat)` is called on the host after every evaluation, in order.
+    `project(x, i)` replaces x after row i (inpainting).
+    """
+    noisy, corrects = "s" in table or "churn" in table, "d" in table
+    if noisy and key is None:
+        raise ValueError("this sampler draws noise: give key=jax.random.key(seed)")
+    if project is not None and corrects:
+        raise ValueError(
+            "a projection changes x after each step, which this sampler's corrector would undo: "
+            "use a sampler without one"
+        )
+    if sample_index is None:
+        sample_index = jnp.arange(x.shape[0])
+    total = len(table["i"])
+    remembered = max(table[k].shape[1] for k in ("b", "d") if k in table) - 1
+
+    def body(carry, row):
+        x, y, past = carry
+        z = normal_like(key, sample_index, row["i"] + 1, x) if noisy else None
+        if "churn" in row:
+            x = row["churn"][0] * x + row["churn"][1] * z
+        output = denoiser(x, jnp.full(x.shape[:1], row["t"]))
+        x0 = x0_of(output).astype(x.dtype)
+        if callback is not None:
+            jax.debug.callback(callback, row["i"] + 1, total, x0, ordered=True)
+        m = row["m_of_x"] * x + row["m_of_x0"] * x0 if "m_of_x" in row else x0
+        past = (m, *past)
+        y = row["of_x"] * x + row["of_y"] * y + _combine(row["d"], past) if corrects else x
+        x = row["a"] * y + _combine(row["b"], past)
+        if "s" in row:
+            x = x + row["s"] * _deviation(output, row) * z
+        if project is not None:
+            x = project(x, row["i"])
+        return (x, y if corrects else None, past[:remembered]), None
+
+    past = (jnp.zeros_like(x),) * remembered
+    (x, _, _), _ = jax.lax.scan(body, (x, x if corrects else None, past), table)
+    return x
+
+
+def _combine(weights: Array, past: tuple[Array, ...]) -> Array:
+    return sum(weights[k] * past[k] for k in range(weights.shape[0]))
+
+
+def _deviation(output: Array | Denoised, row: dict[str, Array]) -> Array | float:
+    """The factor on s: 1, or the learned deviation, log Σ = f · upper + (1 − f) · lower."""
+    if "log_variance" not in row:
+        return 1.0
+    if not isinstance(output, Denoised):
+        raise ValueError(
+            'variance="learned" needs a denoiser that returns Denoised(x0, variance_fraction)'
+        )
+    lower, upper = row["log_variance"]
+    fraction = output.variance_fraction.astype(lower.dtype)
+    return jnp.exp((lower + fraction * (upper - lower)) / 2)
