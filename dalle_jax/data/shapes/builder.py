@@ -170,8 +170,8 @@ class CaptionedShapesSource:
         return len(self._records)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
+        kind = self._kinds[index]  # Raises IndexError at the end, as iteration needs.
         record = self._records[index]
-        kind = self._kinds[index]
         return {
             "image": record["image"],
             "caption": _text(record[f"caption_{kind}"]),

@@ -174,7 +174,7 @@ def _parse_objects(objects: list[re.Match]) -> Iterator[Statement]:
     yield Statement("count", len(objects))
     for i, match in enumerate(objects):
         for kind, value in match.groupdict().items():
-            yield Statement(kind, value, i)
+            yield Statement(kind, _PLACE_AT[value] if kind == "place" else value, i)
 
 
 def _parse_descriptive(text: str, match: re.Match) -> Iterator[Statement]:
@@ -292,10 +292,11 @@ _UNRELATED = (
 )
 
 _COUNTS = {1: "one object", 2: "two objects", 3: "three objects"}
+_PLACE_AT = {_at(place): place for place in PLACES.values()}
 _OBJECT = rf"a (?P<size>{_any_of(SIZES)}) (?P<color>{_any_of(COLORS)}) (?P<shape>{_any_of(SHAPES)})"
 _ANONYMOUS = re.sub(r"\?P<\w+>", "?:", _OBJECT)
 _SHORT_OBJECT = re.compile(_OBJECT)
-_PLACED_OBJECT = re.compile(rf"{_OBJECT} (?:at|in) the (?P<place>{_any_of(PLACES.values())})")
+_PLACED_OBJECT = re.compile(rf"{_OBJECT} (?P<place>{_any_of(_PLACE_AT)})")
 _RELATED = re.compile(
     rf"(?P<first>{_ANONYMOUS}) (?P<relation>{_any_of(RELATIONS)}) (?P<second>{_ANONYMOUS})"
 )

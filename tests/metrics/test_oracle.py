@@ -1,0 +1,240 @@
+import time
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy import ndimage
+
+from dalle_jax.data.shapes.captions import STATEMENT_KINDS, Statement, descriptive, short
+from dalle_jax.data.shapes.draw import draw
+from dalle_jax.data.shapes.scene import (
+    BACKGROUNDS,
+    COLORS,
+    PLACES,
+    RELATIONS,
+    SHAPES,
+    SIZES,
+    SceneSettings,
+    sample_scene,
+)
+from dalle_jax.metrics.oracle import _components, _oklab, check, read_scene, score
+
+COUNTS = {"easy": (1.0,), "pairs": (0.4, 0.6), "full": (0.25, 0.4, 0.35)}
+VALUES = {
+    "count": (1, 2, 3),
+    "shape": SHAPES,
+    "color": tuple(COLORS),
+    "size": tuple(SIZES),
+    "place": tuple(PLACES.values()),
+    "relation": RELATIONS,
+    "background": tuple(BACKGROUNDS),
+}
+
+
+def scenes(config, n, novel=False):
+    settings = SceneSettings(COUNTS[config], novel=novel)
+    return [sample_scene(np.random.default_rng([77, k]), settings) for k in range(n)]
+
+
+@pytest.mark.parametrize("resolution", [32, 64])
+@pytest.mark.parametrize("config", COUNTS)
+def test_reads_drawn_images(config, resolution):
+    drawn = scenes(config, 500) + scenes(config, 50, novel=True)
+    images = [draw(scene, resolution) for scene in drawn]
+    result = score([descriptive(scene).text for scene in drawn], images)
+    right, made = np.sum(list(result.statements.values()), axis=0)
+    assert made >= 550 * 6
+    assert right / made >= 0.995
+    for kind, (kind_right, kind_made) in result.statements.items():
+        assert kind_right / kind_made >= 0.99, kind
+    assert result.all_right.mean() >= 0.99
+    assert result.objects[1] == sum(len(scene.objects) for scene in drawn)
+
+
+@pytest.mark.parametrize("resolution", [32, 64])
+def test_positions_and_radii_are_those_drawn(resolution):
+    for scene in scenes("full", 100):
+        for seen in read_scene(draw(scene, resolution)).objects:
+            drawn = min(scene.objects, key=lambda o: abs(o.cx - seen.cx) + abs(o.cy - seen.cy))
+            tolerance = 0.5 / resolution  # half a pixel
+            assert abs(seen.cx - drawn.cx) < tolerance and abs(seen.cy - drawn.cy) < tolerance
+            assert seen.radius == pytest.approx(drawn.radius, rel=0.08)
+
+
+@pytest.mark.parametrize("resolution", [32, 64])
+def test_says_no_to_altered_captions(resolution):
+    rng = np.random.default_rng(0)
+    flagged = {kind: [] for kind in STATEMENT_KINDS}
+    named = []
+    for scene in scenes("full", 250):
+        reading = read_scene(draw(scene, resolution))
+        statements = descriptive(scene).statements
+        for k, s in enumerate(statements):
+            others = [value for value in VALUES[s.kind] if value != s.value]
+            false = replace(s, value=others[rng.integers(len(others))])
+            held = check((*statements[:k], false, *statements[k + 1 :]), reading)
+            flagged[s.kind].append(not all(held))
+            if len(scene.objects) == 1:
+                named.append(held == [n != k for n in range(len(statements))])
+    for kind, results in flagged.items():
+        assert len(results) > 50 and np.mean(results) >= 0.995, kind
+    assert np.mean(named) >= 0.99  # of one object the wrong statement, and no other, is wrong
+
+
+def test_swapped_attributes_are_wrong():
+    """A red circle and a blue star do not bear out a blue circle and a red star."""
+    for scene in scenes("full", 200):
+        if len(scene.objects) != 2 or scene.objects[0].color == scene.objects[1].color:
+            continue
+        a, b = scene.objects
+        if a.shape == b.shape:
+            continue
+        held = check(
+            (
+                Statement("color", b.color, 0),
+                Statement("shape", a.shape, 0),
+                Statement("color", a.color, 1),
+                Statement("shape", b.shape, 1),
+            ),
+            draw(scene, 32),
+        )
+        assert sum(held) == 2
+
+
+def test_the_order_of_mention_does_not_matter():
+    for scene in scenes("full", 50):
+        back = replace(scene, objects=scene.objects[::-1])
+        assert all(check(descriptive(back).text, draw(scene, 32)))
+
+
+def test_missing_and_additional_objects():
+    scene = next(s for s in scenes("full", 50) if len(s.objects) == 3)
+    fewer = replace(scene, objects=scene.objects[:2])
+    count, *rest = check(short(fewer).text, draw(scene, 32))
+    assert not count and all(rest[:6])  # one too many: only the count is wrong
+    held = check(short(scene).text, draw(fewer, 32))
+    assert not held[0] and sum(held[1:]) == 6  # nothing said of the third is right
+
+
+@pytest.mark.parametrize("resolution", [32, 64])
+def test_blank_and_noise_hold_no_objects(resolution):
+    rng = np.random.default_rng(0)
+    for _ in range(50):
+        blank = np.full((resolution, resolution, 3), rng.integers(256, size=3), np.uint8)
+        assert read_scene(blank).objects == ()
+        noise = rng.integers(256, size=blank.shape, dtype=np.uint8)
+        assert read_scene(noise).objects == ()
+    held = check("a large red circle", blank)
+    assert held == [False] * 4
+
+
+def test_specks_are_ignored_and_further_objects_are_not():
+    scene = scenes("easy", 1)[0]
+    image = draw(scene, 32).copy()
+    spot = np.s_[:3, :3] if scene.objects[0].cx > 0.5 else np.s_[:3, -3:]
+    image[spot] = (36, 72, 205) if scene.objects[0].color != "blue" else (214, 32, 38)
+    assert all(check(descriptive(scene).text, image))
+
+
+@pytest.mark.parametrize("resolution", [32, 64])
+def test_survives_slight_noise_and_blur(resolution):
+    rng = np.random.default_rng(1)
+    drawn = scenes("full", 120)
+    images = [draw(scene, resolution) for scene in drawn]
+    noisy = [np.clip(i + rng.normal(0, 10, i.shape), 0, 255).astype(np.uint8) for i in images]
+    blurred = [
+        np.clip(ndimage.gaussian_filter(i.astype(float), (0.5, 0.5, 0)), 0, 255).astype(np.uint8)
+        for i in images
+    ]
+    for damaged in (noisy, blurred):
+        result = score([descriptive(scene).text for scene in drawn], damaged)
+        right, made = np.sum(list(result.statements.values()), axis=0)
+        assert right / made >= 0.99
+
+
+def test_what_resembles_no_shape_has_none():
+    image = np.full((64, 64, 3), 248, np.uint8)
+    image[30:33, 6:58] = (214, 32, 38)  # a bar
+    (bar,) = read_scene(image).objects
+    assert bar.shape is None and bar.color == "red"
+
+
+def test_a_patch_between_two_colors_is_two_objects():
+    """A circle that is half red and half blue is no red circle."""
+    image = np.full((32, 32, 3), 248, np.uint8)
+    image[8:24, 8:16], image[8:24, 16:24] = (214, 32, 38), (36, 72, 205)
+    assert len(read_scene(image).objects) == 2
+
+
+def test_components_are_scipys():
+    rng = np.random.default_rng(2)
+    for _ in range(50):
+        values = rng.integers(0, 4, (24, 31))
+        ours = _components(values)
+        assert (ours > 0).tolist() == (values > 0).tolist()
+        expected = np.zeros_like(values)
+        for value in range(1, 4):
+            theirs, _ = ndimage.label(values == value)
+            expected[theirs > 0] = theirs[theirs > 0] + expected.max()
+        pairs = {(a, b) for a, b in zip(ours.ravel(), expected.ravel())}
+        # One of ours for each of theirs and the other way round, numbered without holes.
+        assert len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs})
+        assert set(ours.ravel()) == set(range(ours.max() + 1))
+
+
+def test_oklab_of_the_primaries():
+    # Ottosson, https://bottosson.github.io/posts/oklab/ and CSS Color 4's examples.
+    expected = {
+        (255, 255, 255): (1.0, 0.0, 0.0),
+        (0, 0, 0): (0.0, 0.0, 0.0),
+        (255, 0, 0): (0.62796, 0.22486, 0.12585),
+        (0, 255, 0): (0.86644, -0.23389, 0.17950),
+        (0, 0, 255): (0.45201, -0.03246, -0.31153),
+    }
+    for rgb, lab in expected.items():
+        np.testing.assert_allclose(_oklab(np.array(rgb)), lab, atol=1e-4)
+
+
+def test_scores_count_right():
+    red, blue = (
+        next(s for s in scenes("easy", 200) if s.objects[0].color == color)
+        for color in ("red", "blue")
+    )
+    result = score([short(red).text, short(red).text], [draw(red, 32), draw(blue, 32)])
+    one, other = red.objects[0], blue.objects[0]
+    assert result.statements["count"] == (2, 2)
+    assert result.statements["color"] == (1, 2)
+    assert result.statements["shape"] == (1 + (one.shape == other.shape), 2)
+    assert result.statements["size"] == (1 + (one.size == other.size), 2)
+    assert "relation" not in result.statements
+    assert result.objects == (1, 2)
+    assert result.all_right.tolist() == [True, False]
+
+
+def test_bad_input():
+    with pytest.raises(ValueError, match="uint8 images"):
+        read_scene(np.zeros((32, 32, 3), np.float32))
+    with pytest.raises(ValueError, match="square images of at least 24"):
+        read_scene(np.zeros((32, 48, 3), np.uint8))
+    with pytest.raises(ValueError, match="1 captions can't be scored on 2 images"):
+        score(["a large red circle"], np.zeros((2, 32, 32, 3), np.uint8))
+    with pytest.raises(ValueError, match="can't be read as statements"):
+        score(["a nice circle"], np.zeros((1, 32, 32, 3), np.uint8))
+
+
+def test_reads_what_was_saved_as_jpeg(tmp_path):
+    right = []
+    for k, scene in enumerate(scenes("full", 60)):
+        Image.fromarray(draw(scene, 64)).save(tmp_path / f"{k}.jpg", quality=90)
+        right += check(descriptive(scene).text, np.asarray(Image.open(tmp_path / f"{k}.jpg")))
+    assert np.mean(right) >= 0.98
+
+
+def test_is_quick():
+    images = [draw(scene, 32) for scene in scenes("full", 100)]
+    read_scene(images[0])
+    start = time.process_time()
+    for image in images:
+        read_scene(image)
+    assert (time.process_time() - start) / len(images) < 0.02  # 2 ms on an idle core
