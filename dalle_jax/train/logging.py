@@ -1,0 +1,70 @@
+"""Where a run's numbers and pictures go: metrics.jsonl, TensorBoard, and, if asked, wandb."""
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+from tensorboardX import SummaryWriter
+
+
+class RunLog:
+    """Writes one line per log point to `metrics.jsonl`, and the same to TensorBoard."""
+
+    def __init__(self, run_dir: str | Path, *, from_step: int = 0, write: bool = True):
+        """Open the logs of a run; lines beyond `from_step` are dropped, as they come again.
+
+        Of several processes one writes; to the others `write` is False.
+        """
+        self._write = write
+        if not write:
+            return
+        self.run_dir = Path(run_dir)
+        self.run_dir.mkdir(parents=True, exist_ok=True)
+        path = self.run_dir / "metrics.jsonl"
+        _drop_after(path, from_step)
+        self._file = path.open("a", encoding="utf-8")
+        self._board = SummaryWriter(str(self.run_dir / "tensorboard"), purge_step=from_step + 1)
+
+    def scalars(self, step: int, values: dict[str, float]) -> None:
+        """One line of metrics.jsonl: {"step": step, name: value, …}; what is not finite is left out."""
+        if not self._write:
+            return
+        finite = {name: float(v) for name, v in values.items() if math.isfinite(v)}
+        self._file.write(json.dumps({"step": step, **finite}) + "\n")
+        self._file.flush()
+        for name, value in finite.items():
+            self._board.add_scalar(name, value, step)
+
+    def image(self, step: int, name: str, image: np.ndarray) -> None:
+        """Save uint8 [H, W, 3] as samples/NAME_STEP.png."""
+        if not self._write:
+            return
+        path = self.run_dir / "samples" / f"{name}_{step:08d}.png"
+        path.parent.mkdir(exist_ok=True)
+        Image.fromarray(image).save(path)
+        self._board.add_image(name, image, step, dataformats="HWC")
+
+    def close(self) -> None:
+        """Write what is buffered."""
+        if not self._write:
+            return
+        self._file.close()
+        self._board.close()
+
+
+def _drop_after(path: Path, step: int) -> None:
+    """Keep the whole lines of `path` up to `step`; a line torn by a kill goes too."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
+        try:
+            if line.endswith("\n") and json.loads(line)["step"] <= step:
+                kept.append(line)
+        except (json.JSONDecodeError, KeyError, TypeError):
+            continue
+    temporary = path.with_suffix(".jsonl.tmp")
+    temporary.write_text("".join(kept), encoding="utf-8")
+    temporary.replace(path)

@@ -1,0 +1,152 @@
+"""Gradients to updates: learning-rate schedule, clipping, optimizer, weight decay.
+
+Which parameter is treated how is decided by its name, by one convention: a leaf called `kernel` is
+the matrix of a linear or convolutional layer, its output axis the last. Only kernels decay, and
+only kernels go to Muon; biases, norm scales and embeddings have other names.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+Schedule = Callable[[Any], Any]
+
+
+class Optimizer(NamedTuple):
+    """An `optax.GradientTransformation` that also tells its learning rate."""
+
+    init: Callable
+    update: Callable
+    learning_rate: Schedule  # number of updates done -> learning rate, for the log
+
+
+def is_kernel(params: Any) -> Any:
+    """A tree of booleans: True for the matrices of linear and convolutional layers."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: str(getattr(path[-1], "key", path[-1])) == "kernel", params
+    )
+
+
+# Decays: (peak, warmup_steps, decay_steps, end_factor) -> schedule that starts after the warm-up.
+
+
+def _constant(peak, warmup_steps, decay_steps, end_factor):
+    return optax.constant_schedule(peak)
+
+
+def _cosine(peak, warmup_steps, decay_steps, end_factor):
+    return optax.cosine_decay_schedule(peak, decay_steps, alpha=end_factor)
+
+
+def _linear(peak, warmup_steps, decay_steps, end_factor):
+    return optax.linear_schedule(peak, peak * end_factor, decay_steps)
+
+
+def _inverse_sqrt(peak, warmup_steps, decay_steps, end_factor):
+    """peak · √(w / (w + n)), which has no end (Vaswani et al. 2017, equation 3)."""
+    start = max(warmup_steps, 1)
+    return lambda n: peak * jnp.sqrt(start / (start + n))
+
+
+DECAYS = {
+    "constant": _constant,
+    "cosine": _cosine,
+    "linear": _linear,
+    "inverse_sqrt": _inverse_sqrt,
+}
+
+
+def learning_rate_schedule(
+    peak: float, *, steps: int, warmup_steps: int, decay: str, end_factor: float
+) -> Schedule:
+    """Linear warm-up to `peak` over `warmup_steps`, then `decay` to `peak * end_factor` at `steps`.
+
+    The first of w warm-up updates takes peak / w and not 0: an update of 0 would be wasted.
+    """
+    if decay not in DECAYS:
+        raise ValueError(
+            f"learning-rate decay {decay!r} is unknown; choose one of {', '.join(DECAYS)}"
+        )
+    after = DECAYS[decay](peak, warmup_steps, max(steps - warmup_steps, 1), end_factor)
+    if warmup_steps == 0:
+        return after
+    warmup = lambda n: peak * (n + 1) / warmup_steps  # noqa: E731
+    return optax.join_schedules([warmup, after], [warmup_steps])
+
+
+def _adamw(learning_rate, *, b1, b2, eps, weight_decay):
+    """AdamW (Loshchilov and Hutter 2019)."""
+    return optax.adamw(
+        learning_rate, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay, mask=is_kernel
+    )
+
+
+def _muon_axes(params):
+    """Every kernel as one matrix [all other axes, last axis]; all else goes to AdamW."""
+    return jax.tree.map(
+        lambda kernel, x: (
+            optax.contrib.MuonDimensionNumbers(tuple(range(x.ndim - 1)), (x.ndim - 1,))
+            if kernel
+            else None
+        ),
+        is_kernel(params),
+        params,
+    )
+
+
+def _muon(learning_rate, *, b1, b2, eps, weight_decay):
+    """Muon (Jordan 2024) on kernels, AdamW on the rest.
+
+    The update is scaled to AdamW's usual size, 0.2 per element (Liu et al. 2025, equation 4), so
+    that a learning rate found for AdamW serves here too.
+    """
+    return optax.contrib.muon(
+        learning_rate,
+        adam_b1=b1,
+        adam_b2=b2,
+        eps=eps,
+        weight_decay=weight_decay,
+        consistent_rms=0.2,
+        muon_weight_dimension_numbers=_muon_axes,
+    )
+
+
+OPTIMIZERS = {"adamw": _adamw, "muon": _muon}
+
+
+def make_optimizer(
+    name: str = "adamw",
+    *,
+    learning_rate: float,
+    steps: int,
+    warmup_steps: int = 0,
+    decay: str = "constant",
+    end_factor: float = 0.0,
+    b1: float = 0.9,
+    b2: float = 0.999,
+    eps: float = 1e-8,
+    weight_decay: float = 0.0,
+    clip_norm: float | None = None,
+) -> Optimizer:
+    """Clip the gradient to a global norm of `clip_norm`, then take one optimizer's update.
+
+    Args:
+      name: a key of `OPTIMIZERS`.
+      learning_rate: its peak; see `learning_rate_schedule` for `warmup_steps`, `decay`,
+        `end_factor` (the last learning rate as a share of the peak).
+      steps: length of the whole training, where the decay ends.
+      weight_decay: multiplied with the learning rate, on kernels alone.
+      clip_norm: None for no clipping.
+    """
+    if name not in OPTIMIZERS:
+        raise ValueError(f"optimizer {name!r} is unknown; choose one of {', '.join(OPTIMIZERS)}")
+    schedule = learning_rate_schedule(
+        learning_rate, steps=steps, warmup_steps=warmup_steps, decay=decay, end_factor=end_factor
+    )
+    transform = OPTIMIZERS[name](schedule, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay)
+    if clip_norm is not None:
+        transform = optax.chain(optax.clip_by_global_norm(clip_norm), transform)
+    return Optimizer(transform.init, transform.update, schedule)

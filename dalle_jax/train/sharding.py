@@ -1,0 +1,108 @@
+"""Which device holds what: the mesh, and one rule for parameters over (path, shape)."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+AXES = ("data", "fsdp", "tensor")
+BATCH = P(("data", "fsdp"))  # the batch is cut over both; "tensor" cuts layers, not samples
+# Below this a leaf is cheaper to hold everywhere than to gather at each use.
+MIN_SHARDED_SIZE = 2**14
+
+
+def make_mesh(axes: Mapping[str, int], devices: list[jax.Device] | None = None) -> Mesh:
+    """A mesh with axes ("data", "fsdp", "tensor"); at most one size may be -1, meaning the rest."""
+    devices = jax.devices() if devices is None else devices
+    if unknown := set(axes) - set(AXES):
+        raise ValueError(f"mesh axis {min(unknown)!r} is unknown; the axes are {', '.join(AXES)}")
+    sizes = [axes.get(name, 1) for name in AXES]
+    known = int(np.prod([size for size in sizes if size != -1]))
+    if sizes.count(-1) == 1 and known > 0 and len(devices) % known == 0:
+        sizes[sizes.index(-1)] = len(devices) // known
+    if min(sizes) < 1 or np.prod(sizes) != len(devices):
+        raise ValueError(
+            f"a mesh of {dict(axes)} does not cover {len(devices)} devices: the sizes must "
+            "multiply to that number; give one axis -1 to let it take the rest"
+        )
+    # Auto: the compiler propagates shardings; linen layers break under jax's default, Explicit.
+    return jax.make_mesh(tuple(sizes), AXES, axis_types=(AxisType.Auto,) * 3, devices=devices)
+
+
+def _replicated(shape, mesh):
+    return P()
+
+
+def _cut(tensor_axis):
+    """Cut `tensor_axis` over "tensor", then the largest axis left over "fsdp"."""
+
+    def spec(shape, mesh):
+        names: list[str | None] = [None] * len(shape)
+        if np.prod(shape) < MIN_SHARDED_SIZE:
+            return P()
+        if len(shape) > 1 and shape[tensor_axis] % mesh.shape["tensor"] == 0:
+            names[tensor_axis] = "tensor"
+        free = [i for i, name in enumerate(names) if name is None]
+        free = [i for i in free if shape[i] % mesh.shape["fsdp"] == 0]
+        if free:
+            names[max(free, key=lambda i: shape[i])] = "fsdp"
+        return P(*names)
+
+    return spec
+
+
+# (pattern searched in the leaf's path, (shape, mesh) -> PartitionSpec); the first match wins.
+RULES = (
+    (r"(^|/)(bias|scale)$", _replicated),
+    # The layer that closes a block is cut by its inputs, all others by their outputs, so that the
+    # activations between them stay cut and one sum closes the block (Shoeybi et al. 2019).
+    (r"(^|[/_])(out|down)(_proj)?/kernel$", _cut(-2)),
+    (r"", _cut(-1)),
+)
+
+
+def path_name(path) -> str:
+    """A tree path as text, `params/text/block_0/kernel`."""
+    return "/".join(str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k)))) for k in path)
+
+
+def tree_shardings(tree: Any, mesh: Mesh) -> Any:
+    """The sharding of each array of `tree` (arrays or their abstract shapes) by `RULES`.
+
+    An optimizer's moments have their parameter's path as a suffix of their own and its shape, so
+    the rule puts them where the parameter is.
+    """
+
+    def sharding(path, leaf):
+        name = path_name(path)
+        rule = next(rule for pattern, rule in RULES if re.search(pattern, name))
+        return NamedSharding(mesh, rule(leaf.shape, mesh))
+
+    return jax.tree_util.tree_map_with_path(sharding, tree)
+
+
+def with_shardings(abstract: Any, shardings: Any) -> Any:
+    """The abstract tree with the place of each array: what a checkpoint is restored onto."""
+    return jax.tree.map(
+        lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), abstract, shardings
+    )
+
+
+def put_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
+    """Global arrays from this process's share of the batch, cut over the data axes."""
+    sharding = NamedSharding(mesh, BATCH)
+    shards = mesh.shape["data"] * mesh.shape["fsdp"]
+    size = len(next(iter(batch.values()))) * jax.process_count()
+    if size % shards:
+        raise ValueError(
+            f"a batch of {size} can't be cut into {shards} equal shares, one for each of "
+            f"data x fsdp = {mesh.shape['data']} x {mesh.shape['fsdp']}; change batch_size or mesh"
+        )
+    return {
+        name: jax.make_array_from_process_local_data(sharding, value)
+        for name, value in batch.items()
+    }

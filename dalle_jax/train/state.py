@@ -1,0 +1,35 @@
+"""What a training run carries from one step to the next."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import struct
+
+Params = Any  # a tree of arrays
+
+
+@struct.dataclass
+class TrainState:
+    """All that the next step needs besides its batch; a checkpoint is exactly this.
+
+    No random key is kept: the root key is a function of the run's seed, and the step folds its own
+    number into it, so that a step depends on (config, step) alone.
+    """
+
+    step: jax.Array  # int32 scalar: updates done so far
+    params: Params
+    ema_params: Params
+    opt_state: Any
+
+
+def create_state(stage, optimizer, key: jax.Array) -> TrainState:
+    """The state before the first update; traceable, so that it can be born sharded."""
+    params = stage.init(key)
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        # A copy: the step donates its input, and one buffer can't be donated twice.
+        ema_params=jax.tree.map(jnp.copy, params),
+        opt_state=optimizer.init(params),
+    )

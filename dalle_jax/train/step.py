@@ -1,0 +1,110 @@
+"""The one train step of all stages, and the evaluation of a batch."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from einops import rearrange
+from jax.sharding import Mesh, NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from dalle_jax.train.sharding import BATCH
+from dalle_jax.train.state import TrainState
+
+
+def ema_rate(decay: float, step: jax.Array, warmup: bool) -> jax.Array:
+    """The share of the old average that is kept at update `step` (0-based).
+
+    With `warmup` it is min(decay, (1 + step) / (10 + step)), so that a short run's average is not
+    mostly its random start.
+    """
+    step = step.astype(jnp.float32)
+    return jnp.minimum(decay, (1 + step) / (10 + step)) if warmup else jnp.float32(decay)
+
+
+def _gradients(stage, params, frozen, batch, key):
+    (loss, metrics), gradients = jax.value_and_grad(stage.loss, has_aux=True)(
+        params, frozen, batch, key, train=True
+    )
+    return gradients, {"loss": loss, **metrics}
+
+
+def _accumulated_gradients(stage, params, frozen, batch, key, accumulate, mesh):
+    """Mean over `accumulate` microbatches, one after the other, so memory is that of one."""
+
+    # Every accumulate-th row goes to one microbatch: rows stay on their device.
+    def cut(x):
+        micro = rearrange(x, "(b a) ... -> a b ...", a=accumulate)
+        return jax.lax.with_sharding_constraint(micro, NamedSharding(mesh, P(None, *BATCH)))
+
+    def add(total, i_and_micro):
+        i, micro = i_and_micro
+        out = _gradients(stage, params, frozen, micro, jax.random.fold_in(key, i))
+        return jax.tree.map(jnp.add, total, out), None
+
+    micros = (jnp.arange(accumulate), jax.tree.map(cut, batch))
+    first = jax.tree.map(lambda x: x[0], micros)
+    zeros = jax.tree.map(
+        lambda x: jnp.zeros(x.shape, x.dtype),
+        jax.eval_shape(
+            lambda i, b: _gradients(stage, params, frozen, b, jax.random.fold_in(key, i)), *first
+        ),
+    )
+    total, _ = jax.lax.scan(add, zeros, micros)
+    return jax.tree.map(lambda x: x / accumulate, total)
+
+
+def make_train_step(
+    stage,
+    optimizer,
+    *,
+    mesh: Mesh,
+    state_shardings: Any,
+    ema_decay: float,
+    ema_warmup: bool = True,
+    accumulate: int = 1,
+) -> Callable:
+    """`(state, frozen, batch, root_key) -> (state, metrics)`, jitted; the given state is consumed.
+
+    The step's randomness is fold_in(root_key, state.step), its batch may be cut into `accumulate`
+    microbatches whose mean gradient makes the update. `metrics` are float32 scalars: those of the
+    stage, `loss`, `grad_norm` (before clipping), `param_norm` and `learning_rate`.
+    """
+
+    def train_step(state: TrainState, frozen, batch, root_key):
+        key = jax.random.fold_in(root_key, state.step)
+        if accumulate == 1:
+            gradients, metrics = _gradients(stage, state.params, frozen, batch, key)
+        else:
+            gradients, metrics = _accumulated_gradients(
+                stage, state.params, frozen, batch, key, accumulate, mesh
+            )
+        updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
+        rate = ema_rate(ema_decay, state.step, ema_warmup)
+        ema_params = jax.tree.map(lambda e, p: e + (1 - rate) * (p - e), state.ema_params, params)
+        metrics |= {
+            "grad_norm": optax.tree.norm(gradients),
+            "param_norm": optax.tree.norm(params),
+            "learning_rate": optimizer.learning_rate(state.step),
+        }
+        metrics = {name: jnp.asarray(value, jnp.float32) for name, value in metrics.items()}
+        return TrainState(state.step + 1, params, ema_params, opt_state), metrics
+
+    return jax.jit(
+        train_step,
+        donate_argnums=0,
+        out_shardings=(state_shardings, NamedSharding(mesh, P())),
+    )
+
+
+def make_eval_step(stage) -> Callable:
+    """`(params, frozen, batch, key) -> metrics`, the stage's loss as it is without training."""
+
+    def eval_step(params, frozen, batch, key):
+        loss, metrics = stage.loss(params, frozen, batch, key, train=False)
+        return {name: jnp.asarray(v, jnp.float32) for name, v in {"loss": loss, **metrics}.items()}
+
+    return jax.jit(eval_step)
