@@ -28,7 +28,7 @@ class EmojiConfig(tfds.core.BuilderConfig):
     max_bad_share: float = 0.25
 
 
-class Emoji(tfds.core.GeneratorBasedBuilder):
+class Emoji(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     """Every emoji that a font can draw, with its names in all languages of the emoji package."""
 
     VERSION = tfds.core.Version("1.0.0")

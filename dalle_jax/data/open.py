@@ -1,0 +1,79 @@
+"""A data set's name in the config → the source that reads it; each is imported when it is used."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dalle_jax.data.loader import Source
+
+KNOWN = ("captioned_shapes/CONFIG", "emoji", "folder:PATH", "webdataset:GLOB", "tfds:NAME")
+
+
+def open_source(
+    spec: str,
+    *,
+    data_dir: str | Path,
+    split: str,
+    image_size: int,
+    captions: str | Mapping[str, float] = "short",
+    languages: Sequence[str] = ("en",),
+    max_bad_share: float = 0.01,
+    **options: Any,
+) -> Source:
+    """The source that `spec` (one of `KNOWN`) names, at a split.
+
+    Args:
+        spec: what data, e.g. "captioned_shapes/easy" or "folder:my/images".
+        data_dir: where prepared data sets lie; folders and shards have paths of their own.
+        split: "train", "validation", "test", or one that the data set has besides.
+        image_size: resolution at which the built-in data sets were drawn; other images come at
+            their own size, and the loader resizes them.
+        captions: the kind of caption of captioned_shapes, or the share of each kind.
+        languages: of the captions of emoji.
+        max_bad_share: of the items of user data that may be bad before it is an error.
+        options: further arguments of the sources of user data, e.g. test_share or cache_dir.
+
+    Raises:
+        ValueError: an unknown data set or option; what the source itself raises.
+    """
+    kind, _, rest = spec.partition(":")
+    if kind in ("folder", "webdataset", "tfds") and rest:
+        return _open_user_data(kind, rest, data_dir, split, max_bad_share, options)
+    if options and kind.partition("/")[0] in ("captioned_shapes", "emoji"):
+        raise ValueError(f"The data set {spec!r} has no option {min(options)!r}.")
+    if kind == "captioned_shapes" or kind.startswith("captioned_shapes/"):
+        from dalle_jax.data.shapes.builder import CaptionedShapesSource
+
+        config = kind.partition("/")[2] or "easy"
+        return CaptionedShapesSource(data_dir, config, image_size, split, captions)
+    if spec == "emoji":
+        from dalle_jax.data.emoji.builder import EmojiSource
+
+        return EmojiSource(data_dir, image_size, split, languages)
+    raise ValueError(f"There is no data set {spec!r}; give one of {', '.join(KNOWN)}.")
+
+
+def _open_user_data(
+    kind: str, name: str, data_dir: str | Path, split: str, max_bad_share: float, options: dict
+) -> Source:
+    known = {"validation_share", "test_share", "cache_dir"}
+    if kind == "tfds":
+        known |= {"image_feature", "caption_feature"}
+    unknown = sorted(set(options) - known)
+    if unknown:
+        raise ValueError(
+            f"The data set {kind}:{name} has no option {unknown[0]!r}; "
+            f"it has {', '.join(sorted(known))}."
+        )
+    options = {"max_bad_share": max_bad_share, **options}
+    if kind == "folder":
+        from dalle_jax.data.folder import FolderSource
+
+        return FolderSource(name, split, **options)
+    if kind == "webdataset":
+        from dalle_jax.data.webdataset import WebDatasetSource
+
+        return WebDatasetSource(name, split, **options)
+    from dalle_jax.data.tfds_source import TfdsSource
+
+    return TfdsSource(name, data_dir, split, **options)

@@ -1,0 +1,194 @@
+"""Any prepared TFDS data set that has an image and a caption, read without TensorFlow."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow_datasets as tfds
+
+from dalle_jax.data.checked import item_problem, scan, signature_of
+from dalle_jax.data.images import decode
+from dalle_jax.data.splits import TEST_SHARE, VALIDATION_SHARE, split_mask
+
+INFO = "dataset_info.json"
+CAPTION_NAMES = {"caption", "captions", "text", "texts", "title", "description"}
+
+
+class TfdsSource:
+    """Items of a split of a TFDS data set prepared as ArrayRecord.
+
+    `name` is NAME, NAME/CONFIG, NAME:VERSION or NAME/CONFIG:VERSION. The image and the caption
+    feature are found by their types, or given as paths ("image", "captions/text"). A split that
+    the data set lacks is taken out of its `train` by a hash of the item's number.
+
+    Raises:
+        FileNotFoundError: the data set is not prepared in `data_dir`.
+        ValueError: it has no such features or several, is in another file format, or more than
+            `max_bad_share` of its items are bad.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        data_dir: str | Path,
+        split: str = "train",
+        *,
+        image_feature: str | None = None,
+        caption_feature: str | None = None,
+        max_bad_share: float = 0.01,
+        validation_share: float = VALIDATION_SHARE,
+        test_share: float = TEST_SHARE,
+        cache_dir: str | Path | None = None,
+    ):
+        folder = find_prepared(name, data_dir)
+        builder = tfds.builder_from_directory(folder)
+        if builder.info.file_format != tfds.core.FileFormat.ARRAY_RECORD:
+            raise ValueError(
+                f"{folder} is in the format {builder.info.file_format.value}; "
+                "prepare it again with file_format='array_record'."
+            )
+        paths = _leaves(builder.info.features)
+        images = [path for path, kind in paths.items() if kind is tfds.features.Image]
+        texts = [path for path, kind in paths.items() if kind is tfds.features.Text]
+        self._image = _choose("image", image_feature, images, folder, set())
+        self._caption = _choose("caption", caption_feature, texts, folder, CAPTION_NAMES)
+
+        own = split if split in builder.info.splits else "train"
+        if own not in builder.info.splits:
+            raise ValueError(
+                f"{folder} has neither a split {split!r} nor train; it has "
+                f"{', '.join(builder.info.splits)}."
+            )
+        self._records = builder.as_data_source(
+            split=own, decoders=_nested(self._image, tfds.decode.SkipDecoding())
+        )
+        ids = [f"{own}/{i}" for i in range(len(self._records))]
+
+        def problem(i: int) -> str | None:
+            return item_problem(*self._parts(i))
+
+        good, self.report = scan(
+            f"tfds {name} ({own})",
+            ids,
+            problem,
+            signature=signature_of(
+                (
+                    file.name,
+                    file.stat().st_size,
+                    file.stat().st_mtime_ns,
+                    self._image,
+                    self._caption,
+                )
+                for file in sorted(folder.iterdir())
+                if not file.name.startswith("data_report")
+            ),
+            report_path=Path(cache_dir or folder) / f"data_report-{own}.json",
+            max_bad_share=max_bad_share,
+        )
+        if split in builder.info.splits and split != "train":
+            mask = np.ones(len(good), bool)
+        else:
+            # What the data set has as splits of its own need not be taken out of its train.
+            mask = split_mask(
+                [ids[i] for i in good],
+                split,
+                validation_share=0 if "validation" in builder.info.splits else validation_share,
+                test_share=0 if "test" in builder.info.splits else test_share,
+            )
+        self._good = good[mask]
+        self._ids = [ids[i] for i in self._good]
+
+    def __len__(self) -> int:
+        return len(self._good)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        encoded, captions = self._parts(int(self._good[index]))
+        captions = tuple(text.strip() for text in captions if text.strip())
+        return {
+            "image": decode(encoded),
+            "caption": captions[0],
+            "captions": captions,
+            "id": self._ids[index],
+        }
+
+    def _parts(self, i: int) -> tuple[bytes, list[str]]:
+        record = self._records[i]
+        return _value(record, self._image), _texts(_value(record, self._caption))
+
+
+def find_prepared(name: str, data_dir: str | Path) -> Path:
+    """The folder of a prepared data set, its newest version if none is named."""
+    path, _, version = name.partition(":")
+    base = Path(data_dir) / path
+    candidates = [base / INFO, *base.glob(f"*/{INFO}"), *base.glob(f"*/*/{INFO}")]
+    folders = [file.parent for file in candidates if file.is_file()]
+    folders = [folder for folder in folders if not version or folder.name == version]
+    if not folders:
+        raise FileNotFoundError(
+            f"The TFDS data set {name} is not prepared in {data_dir}; prepare it first with "
+            f"tfds.builder({name!r}, data_dir=…, file_format='array_record')"
+            ".download_and_prepare()."
+        )
+    configs = sorted({folder.parent for folder in folders})
+    if len(configs) > 1:
+        raise ValueError(
+            f"The TFDS data set {name} has several configs in {data_dir}: name one of "
+            f"{', '.join(f'{path}/{config.name}' for config in configs)}."
+        )
+    return max(folders, key=lambda folder: [int(n) for n in re.findall(r"\d+", folder.name)])
+
+
+def _leaves(feature: Any, path: str = "") -> dict[str, type]:
+    """Image and text features by path; a sequence has the path of what it holds."""
+    if isinstance(feature, tfds.features.Sequence):
+        return _leaves(feature.feature, path)
+    if isinstance(feature, tfds.features.FeaturesDict):
+        found: dict[str, type] = {}
+        for key, inner in feature.items():
+            found |= _leaves(inner, f"{path}/{key}" if path else key)
+        return found
+    for kind in (tfds.features.Image, tfds.features.Text):
+        if isinstance(feature, kind):
+            return {path: kind}
+    return {}
+
+
+def _choose(what: str, given: str | None, paths: list[str], folder: Path, names: set[str]) -> str:
+    found = ", ".join(paths) or "none"
+    if given is not None:
+        if given not in paths:
+            raise ValueError(f"{folder} has no {what} feature {given!r}; it has {found}.")
+        return given
+    named = [path for path in paths if names & set(path.split("/"))]
+    choices = named or paths
+    if len(choices) != 1:
+        raise ValueError(
+            f"{folder} has {'no' if not choices else 'several'} {what} features ({found}); "
+            + (f"give one as {what}_feature." if choices else "choose another data set.")
+        )
+    return choices[0]
+
+
+def _nested(path: str, value: Any) -> Any:
+    for key in reversed(path.split("/")):
+        value = {key: value}
+    return value
+
+
+def _value(record: Any, path: str) -> Any:
+    for key in path.split("/"):
+        if isinstance(record, list | tuple):
+            record = [inner[key] for inner in record]
+        else:
+            record = record[key]
+    return record
+
+
+def _texts(value: Any) -> list[str]:
+    """Captions of a feature's value: one text or a sequence of them."""
+    if isinstance(value, bytes):
+        return [value.decode("utf-8", "replace")]
+    if isinstance(value, str):
+        return [value]
+    return [text for inner in value for text in _texts(inner)]
