@@ -1,0 +1,76 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dalle_jax.nn.attention import Attention, SpatialAttention
+from dalle_jax.nn.transformer import Transformer
+
+
+def random(seed, *shape):
+    return jax.random.normal(jax.random.key(seed), shape)
+
+
+def by_hand(params, x, context, heads):
+    """The same attention in numpy float64, one head at a time."""
+    p = jax.tree.map(lambda a: np.asarray(a, np.float64), params)
+    x, context = np.asarray(x, np.float64), np.asarray(context, np.float64)
+    width = x.shape[-1]
+    q, k, v = np.split(x @ p["qkv"]["kernel"] + p["qkv"]["bias"], 3, axis=-1)
+    ck, cv = np.split(context @ p["context_kv"]["kernel"] + p["context_kv"]["bias"], 2, axis=-1)
+    k, v = np.concatenate([k, ck], 1), np.concatenate([v, cv], 1)
+    d = width // heads
+    outs = []
+    for h in range(heads):
+        s = slice(h * d, (h + 1) * d)
+        logits = q[..., s] @ k[..., s].swapaxes(1, 2) / np.sqrt(d)
+        weights = np.exp(logits - logits.max(-1, keepdims=True))
+        weights /= weights.sum(-1, keepdims=True)
+        outs.append(weights @ v[..., s])
+    return np.concatenate(outs, -1) @ p["out"]["kernel"] + p["out"]["bias"]
+
+
+def test_one_softmax_over_sequence_and_context():
+    x, context = random(0, 2, 5, 12), random(1, 2, 3, 7)
+    module = Attention(num_heads=3)
+    params = module.init(jax.random.key(2), x, context)["params"]
+    y = module.apply({"params": params}, x, context)
+    np.testing.assert_allclose(y, by_hand(params, x, context, heads=3), atol=1e-5)
+
+
+def test_self_attention_commutes_with_permutations():
+    x = random(0, 1, 6, 8)
+    module = Attention(num_heads=2)
+    params = module.init(jax.random.key(1), x)
+    order = jnp.array([3, 1, 5, 0, 2, 4])
+    np.testing.assert_allclose(
+        module.apply(params, x[:, order]), module.apply(params, x)[:, order], atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("causal", [True, False])
+def test_a_causal_transformer_never_looks_ahead(causal):
+    x = random(0, 1, 6, 8)
+    module = Transformer(depth=2, num_heads=2, causal=causal)
+    params = module.init(jax.random.key(1), x)
+    changed = module.apply(params, x.at[:, 4].mul(-2.0)) - module.apply(params, x)
+    moved = np.abs(changed).max(axis=(0, 2)) > 1e-6
+    assert moved[4:].all()
+    assert moved[:4].all() != causal
+    assert not (causal and moved[:4].any())
+
+
+def test_spatial_attention_starts_as_the_identity_and_takes_both_dtypes():
+    x, context = random(0, 2, 4, 4, 16), random(1, 2, 3, 5)
+    for dtype in (jnp.float32, jnp.bfloat16):
+        module = SpatialAttention(head_channels=8, norm_groups=4, dtype=dtype)
+        params = module.init(jax.random.key(2), x, context)
+        assert {p.dtype for p in jax.tree.leaves(params)} == {jnp.dtype("float32")}
+        np.testing.assert_array_equal(module.apply(params, x, context), x)
+
+
+def test_heads_that_do_not_divide_the_channels_are_named():
+    with pytest.raises(ValueError, match="heads of 5 channels do not divide the 16"):
+        SpatialAttention(head_channels=5, norm_groups=4).init(
+            jax.random.key(0), jnp.zeros((1, 4, 4, 16))
+        )

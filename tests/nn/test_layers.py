@@ -1,0 +1,74 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from dalle_jax.nn.embeddings import TextEmbedding, sinusoidal
+from dalle_jax.nn.norms import GroupNorm
+from dalle_jax.nn.residual import ResidualBlock, downsample, upsample
+
+
+def random(seed, *shape):
+    return jax.random.normal(jax.random.key(seed), shape)
+
+
+def test_group_norm_is_flax_group_norm():
+    x = 3.0 + 2.0 * random(0, 2, 5, 4, 12)
+    scale, bias = random(1, 12), random(2, 12)
+    params = {"params": {"scale": scale, "bias": bias}}
+    expected = nn.GroupNorm(num_groups=3, epsilon=1e-5).apply(params, x)
+    np.testing.assert_allclose(GroupNorm(groups=3).apply(params, x), expected, atol=2e-5)
+
+
+def test_group_norm_statistics_are_float32_in_bfloat16():
+    # Around 1000 bfloat16 is 4 apart: statistics computed there would see no variance at all.
+    x = 1000.0 + random(0, 1, 16, 16, 4)
+    module = GroupNorm(groups=1, dtype=jnp.bfloat16)
+    y = module.apply(module.init(jax.random.key(0), x), x)
+    assert y.dtype == jnp.bfloat16
+    np.testing.assert_allclose(jnp.std(y.astype(jnp.float32)), 1.0, atol=0.05)
+
+
+def test_group_norm_says_which_width_does_not_fit():
+    with pytest.raises(ValueError, match="12 channels can't be normalised in 5 groups"):
+        GroupNorm(groups=5).init(jax.random.key(0), jnp.zeros((1, 2, 2, 12)))
+
+
+def test_sinusoidal_is_the_papers_formula():
+    t, width = 37.5, 8
+    k = np.arange(width // 2)
+    angles = t * 10_000.0 ** (-k / (width // 2 - 1))
+    expected = np.concatenate([np.sin(angles), np.cos(angles)])
+    np.testing.assert_allclose(sinusoidal(jnp.array([t]), width)[0], expected, atol=1e-5)
+
+
+def test_padding_has_its_own_vector_at_each_position_and_no_token_in_it():
+    module = TextEmbedding(vocab_size=10, max_length=4, width=6)
+    tokens = jnp.array([[5, 1, 0, 0]])
+    params = module.init(jax.random.key(0), tokens)
+    p = params["params"]
+    expected = np.stack(
+        [p["token"][5] + p["position"][0], p["token"][1] + p["position"][1], *p["padding"][2:]]
+    )
+    np.testing.assert_allclose(module.apply(params, tokens)[0], expected, atol=1e-6)
+
+
+def test_another_length_than_the_tokenizers_is_named():
+    with pytest.raises(ValueError, match="reads 4 tokens but was given 5"):
+        TextEmbedding(10, 4, 6).init(jax.random.key(0), jnp.zeros((1, 5), jnp.int32))
+
+
+def test_downsample_undoes_upsample():
+    x = random(0, 2, 3, 5, 4)
+    np.testing.assert_allclose(downsample(upsample(x)), x, atol=1e-6)
+
+
+@pytest.mark.parametrize("resample, side", [("same", 8), ("down", 4), ("up", 16)])
+def test_a_new_residual_block_is_its_skip(resample, side):
+    x, embedding = random(0, 2, 8, 8, 8), random(1, 2, 5)
+    block = ResidualBlock(channels=8, resample=resample, norm_groups=4)
+    y, _ = block.init_with_output(jax.random.key(2), x, embedding, train=False)
+    expected = {"same": x, "down": downsample(x), "up": upsample(x)}[resample]
+    assert y.shape == (2, side, side, 8)
+    np.testing.assert_allclose(y, expected, atol=1e-6)

@@ -1,0 +1,153 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dalle_jax.stages.decoder import Decoder, by_time_bin, drop_captions, empty_captions
+
+MODEL = {
+    "dtype": "float32",
+    "text": {"width": 8, "depth": 1, "num_heads": 2},
+    "unet": {
+        "channels": 8,
+        "channel_mult": (1, 2),
+        "num_res_blocks": 1,
+        "attention_resolutions": (4,),
+        "head_channels": 8,
+        "norm_groups": 4,
+    },
+}
+
+
+def decoder(target="v", weighting="simple", dtype="float32"):
+    return Decoder(
+        model={**MODEL, "dtype": dtype},
+        diffusion={"schedule": "cosine"},
+        loss={"target": target, "weighting": weighting, "caption_dropout": 0.5},
+        image_size=8,
+        vocab_size=16,
+        max_length=4,
+    )
+
+
+def moved(params):
+    leaves, tree = jax.tree.flatten(params)
+    keys = jax.random.split(jax.random.key(9), len(leaves))
+    return jax.tree.unflatten(
+        tree, [x + 0.1 * jax.random.normal(k, x.shape) for k, x in zip(keys, leaves)]
+    )
+
+
+def batch_of(n):
+    image = jax.random.randint(jax.random.key(1), (n, 8, 8, 3), 0, 256).astype(jnp.uint8)
+    tokens = jax.random.randint(jax.random.key(2), (n, 4), 2, 16).at[:, 3].set(1)
+    return {"image": image, "tokens": tokens}
+
+
+def test_a_new_v_network_has_the_loss_of_predicting_zero():
+    # E[v²] = alpha² + sigma² E[x_0²]; the new network says 0, and t is spread evenly.
+    stage, batch = decoder("v"), batch_of(400)
+    loss, _ = stage.loss(stage.init(jax.random.key(0)), None, batch, jax.random.key(3), train=False)
+    t = (np.arange(4000) + 0.5) / 4000
+    alpha, sigma = stage.schedule.alpha(t), stage.schedule.sigma(t)
+    power = np.mean((np.asarray(batch["image"], np.float64) / 127.5 - 1) ** 2)
+    np.testing.assert_allclose(loss, np.mean(alpha**2 + sigma**2 * power), rtol=0.01)
+
+
+@pytest.mark.parametrize("target", ["v", "x0", "eps"])
+def test_training_and_sampling_read_the_network_alike(target):
+    # A loss on x0 computed through the sampler's denoiser equals the training loss, carried over.
+    stage, batch, key = decoder(target, "snr"), batch_of(6), jax.random.key(3)
+    params = moved(stage.init(jax.random.key(0)))
+    loss, _ = stage.loss(params, None, batch, key, train=False)
+
+    from dalle_jax.diffusion import losses, training_times
+
+    t_key, eps_key, _, _ = jax.random.split(key, 4)
+    t = training_times.on_steps(training_times.stratified(t_key, 6), stage.schedule)
+    x_0 = batch["image"].astype(jnp.float32) / 127.5 - 1
+    x_t = losses.add_noise(x_0, jax.random.normal(eps_key, x_0.shape), stage.schedule, t)
+    x0_hat = stage.denoise(params, x_t, t, stage.encode(params, batch["tokens"]))
+    snr = (stage.schedule.alpha(t) / stage.schedule.sigma(t)) ** 2
+    expected = jnp.mean(snr * jnp.mean((x0_hat - x_0) ** 2, axis=(1, 2, 3)))
+    np.testing.assert_allclose(loss, expected, rtol=1e-3)
+
+
+def test_the_loss_has_a_gradient_for_every_parameter():
+    stage = decoder()
+    params = moved(stage.init(jax.random.key(0)))
+    loss = lambda p: stage.loss(p, None, batch_of(8), jax.random.key(1), train=True)[0]
+    for path, g in jax.tree_util.tree_leaves_with_path(jax.grad(loss)(params)):
+        assert jnp.any(g != 0), jax.tree_util.keystr(path)
+
+
+def test_captions_are_dropped_at_the_stated_rate_and_in_training_alone():
+    tokens = jnp.full((4000, 4), 5)
+    dropped = drop_captions(jax.random.key(0), tokens, 0.3)
+    is_empty = np.asarray((dropped == jnp.array([[1, 0, 0, 0]])).all(axis=1))
+    assert abs(is_empty.mean() - 0.3) < 4 * np.sqrt(0.3 * 0.7 / 4000)
+    np.testing.assert_array_equal(dropped[~is_empty], 5)
+    np.testing.assert_array_equal(empty_captions(tokens)[0], [1, 0, 0, 0])
+
+
+def test_time_bins_average_to_the_whole():
+    t = jnp.linspace(0, 0.999, 40)
+    errors = jax.random.uniform(jax.random.key(0), (40,))
+    bins = by_time_bin(errors, t)
+    assert len(bins) == 10
+    np.testing.assert_allclose(np.mean(list(bins.values())), errors.mean(), rtol=1e-5)
+
+
+def draw(stage, params, tokens, index, **settings):
+    inputs = {"tokens": tokens, "sample_index": jnp.asarray(index)}
+    settings = {"num_inference_steps": 4, "guidance_scale": 2.0, "sampler": "ddpm", **settings}
+    return stage.sample(params, inputs, jax.random.key(5), **settings)
+
+
+def test_a_sample_depends_on_its_caption_and_index_alone():
+    stage = decoder()
+    params = moved(stage.init(jax.random.key(0)))
+    tokens = batch_of(5)["tokens"]
+    together = draw(stage, params, tokens, [7, 3, 0, 9, 4])
+    alone = draw(stage, params, tokens[3:4], [9])
+    np.testing.assert_allclose(together[3:4], alone, atol=1e-5)
+    elsewhere = draw(stage, params, tokens[3:4], [10])
+    assert jnp.abs(elsewhere - alone).max() > 1e-2
+
+
+def test_guidance_moves_away_from_the_negative_caption():
+    stage = decoder()
+    params = moved(stage.init(jax.random.key(0)))
+    tokens = batch_of(2)["tokens"]
+    inputs = {"tokens": tokens, "sample_index": jnp.arange(2), "negative_tokens": tokens}
+    settings = {"num_inference_steps": 3, "sampler": "ddim"}
+    key = jax.random.key(0)
+    # Guidance away from the caption itself is no guidance at all.
+    same = stage.sample(params, inputs, key, guidance_scale=4.0, **settings)
+    plain = stage.sample(params, inputs, key, guidance_scale=1, **settings)
+    np.testing.assert_allclose(same, plain, atol=1e-4)
+
+
+def test_bfloat16_compute_keeps_float32_parameters_and_a_close_loss():
+    batch, key = batch_of(64), jax.random.key(3)
+    full, half = decoder(), decoder(dtype="bfloat16")
+    params = moved(full.init(jax.random.key(0)))
+    assert {p.dtype for p in jax.tree.leaves(half.init(jax.random.key(0)))} == {
+        jnp.dtype("float32")
+    }
+    expected, _ = full.loss(params, None, batch, key, train=False)
+    loss, _ = half.loss(params, None, batch, key, train=False)
+    assert loss.dtype == jnp.float32
+    np.testing.assert_allclose(loss, expected, rtol=0.02)
+
+
+def test_an_unknown_schedule_is_named():
+    with pytest.raises(ValueError, match="no noise schedule is called 'cosin'; known are"):
+        Decoder(
+            model=MODEL,
+            diffusion={"schedule": "cosin"},
+            loss={"target": "v", "weighting": "simple", "caption_dropout": 0.1},
+            image_size=8,
+            vocab_size=16,
+            max_length=4,
+        )
