@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Makes .venv with the tested versions and this project in it; `install.sh test parity` adds extras.
+# Does nothing where that is done already. PYTHON names another interpreter than python3.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+python=${PYTHON:-python3}
+if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
+    echo "dalle_jax needs Python 3.11 or newer, but $python is $("$python" --version 2>&1);" \
+        "name another with PYTHON=…" >&2
+    exit 1
+fi
+
+extras=$(IFS=,; echo "$*")
+wanted="$(cat requirements.txt pyproject.toml | cksum) $extras"
+if [ "$(cat .venv/installed 2>/dev/null)" = "$wanted" ]; then
+    exit 0
+fi
+echo "installing into .venv …"
+[ -x .venv/bin/python ] || "$python" -m venv .venv
+.venv/bin/python -m pip install --quiet --requirement requirements.txt
+.venv/bin/python -m pip install --quiet --constraint requirements.txt --editable ".${extras:+[$extras]}"
+echo "$wanted" > .venv/installed

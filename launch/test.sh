@@ -1,0 +1,15 @@
+#!/usr/bin/env bash
+# Installs what the tests need and runs them; with --parity also those against torch and diffusers.
+# What else is given goes to pytest: `bash launch/test.sh tests/diffusion -k unipc`.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+extras=(test)
+if [ "${1:-}" = "--parity" ]; then
+    extras+=(parity)
+    shift
+fi
+bash launch/install.sh "${extras[@]}"
+.venv/bin/ruff format --check .
+.venv/bin/ruff check .
+exec .venv/bin/python -m pytest "$@"
