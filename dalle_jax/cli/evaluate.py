@@ -84,11 +84,10 @@ def generate(
     workdir: Path, split: str, n: int, seed: int, settings: Mapping[str, Any]
 ) -> tuple[list[str], np.ndarray]:
     """The first n captions of a split and an image of each, uint8 [n, H, W, 3]."""
-    from dalle_jax.data.open import open_source
     from dalle_jax.pipelines.text_to_image import DallePipeline
 
     pipe = DallePipeline.from_pretrained(workdir)
-    source = open_source(**pipe.run.source_options(split))
+    source = pipe.run.open_source(split)
     if len(source) < n:
         raise ValueError(
             f"split {split!r} has {len(source)} captions, fewer than the {n} asked for"

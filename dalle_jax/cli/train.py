@@ -1,12 +1,16 @@
 """`dalle-jax train`: train the stages of a config, each into its own run."""
 
 import argparse
+import functools
+import itertools
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from dalle_jax.cli.config import load_config
+
+NUM_PREVIEWS = 12
 
 EXAMPLE = """example:
   dalle-jax train --config=configs/shapes.py --workdir=runs/shapes \\
@@ -51,53 +55,73 @@ def train_stage(name: str, config: Mapping[str, Any], workdir: Path) -> None:
     import jax
 
     from dalle_jax.data.loader import make_loader
-    from dalle_jax.data.open import open_source
     from dalle_jax.runs import create_run
     from dalle_jax.train.loop import fit
     from dalle_jax.train.optim import make_optimizer
 
-    data, settings = dict(config["data"]), dict(config[name]["train"])
     run = create_run(workdir / name, name, config)
-    if run.step == settings["steps"]:
-        print(f"{name}: trained to step {run.step} already, in {run.directory}")
+    data, settings = config["data"], dict(config[name]["train"])
+    steps, batch_size = settings.pop("steps"), settings.pop("batch_size")
+    if run.step == steps:
+        print(f"{name}: trained to step {steps} already, in {run.directory}")
         return
-    train_source, validation_source = (
-        open_source(
-            data["source"],
-            data_dir=data["dir"],
-            split=split,
-            image_size=data["image_size"],
-            captions=data["captions"],
-            languages=data["languages"],
-            max_bad_share=data["max_bad_share"],
-        )
-        for split in ("train", "validation")
-    )
-    tokenizer = run.tokenizer(train_source)
-    stage = run.build_stage()
+    source, held_out = run.open_source("train"), run.open_source("validation")
+    tokenizer, stage = run.tokenizer(source), run.build_stage()
     loading = {
         "image_size": data["image_size"],
         "process_index": jax.process_index(),
         "process_count": jax.process_count(),
         "num_threads": data["num_threads"],
     }
-    batch_size = settings.pop("batch_size")
-    train_iterator = make_loader(
-        train_source,
-        tokenizer,
-        batch_size=batch_size,
-        seed=config["seed"],
-        flip=data["flip"],
-        max_shift=data["max_shift"],
-        **loading,
-    )
-    steps = settings.pop("steps")
+    augmentation = {"flip": data["flip"], "max_shift": data["max_shift"]}
+    # Whole batches alone: a padded row would count as an image.
+    num_validation = min(settings.pop("validation_images"), len(held_out))
+    num_validation -= num_validation % batch_size
+
+    def eval_batches():
+        loader = make_loader(
+            held_out, tokenizer, batch_size=batch_size, shuffle=False, repeat=False, **loading
+        )
+        for batch in itertools.islice(loader, num_validation // batch_size):
+            yield {"image": batch["image"], "tokens": batch["tokens"]}
+
     fit(
         stage,
-        train_iterator,
+        make_loader(
+            source,
+            tokenizer,
+            batch_size=batch_size,
+            seed=config["seed"],
+            **augmentation,
+            **loading,
+        ),
         run_dir=run.directory,
         steps=steps,
         seed=config["seed"],
         optimizer=make_optimizer(**settings.pop("optimizer"), steps=steps),
+        eval_batches=eval_batches if num_validation else None,
+        preview=make_preview(stage, tokenizer, held_out, config[name]["sample"]),
+        title=name,
         **settings,
     )
+
+
+def make_preview(stage, tokenizer, source, settings: Mapping[str, Any]):
+    """(params, step) -> images of the first held-out captions, the same noise each time."""
+    import jax
+    import numpy as np
+
+    from dalle_jax.pipelines.images import captioned_grid, to_uint8
+
+    captions = [source[i]["caption"] for i in range(min(NUM_PREVIEWS, len(source)))]
+    inputs = {
+        "tokens": tokenizer.encode(captions),
+        "sample_index": np.arange(len(captions), dtype=np.uint32),
+    }
+    sample = jax.jit(functools.partial(stage.sample, **settings))
+
+    def preview(params, step: int):
+        images = to_uint8(sample(params, inputs, jax.random.key(0)))
+        return np.asarray(captioned_grid(images, captions))
+
+    return preview

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers as policies
 
@@ -46,6 +47,12 @@ class Checkpoints:
                 cleanup_tmp_directories=True,
             ),
         )
+
+    @staticmethod
+    def steps_in(directory: str | Path) -> list[int]:
+        """Steps that have a whole checkpoint in `directory`, oldest first, without opening it."""
+        directory = Path(directory)
+        return sorted(int(p.name) for p in directory.glob("*") if p.name.isdigit())
 
     def steps(self) -> list[int]:
         """Steps that have a checkpoint, oldest first."""
@@ -84,3 +91,23 @@ class Checkpoints:
     def close(self) -> None:
         """Finish saving and let the threads go."""
         self._manager.close()
+
+
+def load_ema_params(directory: str | Path) -> Any:
+    """The EMA parameters of the newest checkpoint in `directory`, as arrays on the host.
+
+    The optimizer's state and the raw parameters are not read.
+    """
+    directory = Path(directory).absolute()
+    path = directory / str(Checkpoints.steps_in(directory)[-1]) / "state"
+    with ocp.PyTreeCheckpointer() as checkpointer:
+        tree = checkpointer.metadata(path).item_metadata.tree
+        wanted = {"ema_params": tree["ema_params"]}
+        restore_args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
+        restored = checkpointer.restore(
+            path,
+            args=ocp.args.PyTreeRestore(
+                item=wanted, restore_args=restore_args, partial_restore=True
+            ),
+        )
+    return restored["ema_params"]

@@ -1,0 +1,201 @@
+"""A run directory: one trained stage on disk, and the only door to it.
+
+<run>/config.json     stage, project version and the whole config
+<run>/fingerprint     hash of all that the trained weights depend on
+<run>/tokenizer.json  the tokenizer that its captions were encoded with
+<run>/checkpoints/    weights; metrics.jsonl, samples/ and tensorboard/ stand beside them
+"""
+
+import hashlib
+import itertools
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dalle_jax.data.loader import Source
+from dalle_jax.data.open import open_source
+from dalle_jax.data.tokenizer import Tokenizer, train_tokenizer
+from dalle_jax.stages import Stage, build_stage
+from dalle_jax.train.checkpoint import Checkpoints, load_ema_params
+
+FORMAT = 1  # of a run directory; one of another format is refused
+
+# Knobs that change how a run is watched or laid out, not what it learns: they may differ when it
+# goes on, and the fingerprint leaves them out.
+FREE_TRAIN_KNOBS = (
+    "log_every",
+    "validate_every",
+    "validation_images",
+    "preview_every",
+    "checkpoint_every",
+    "keep_checkpoints",
+    "mesh",
+)
+FREE_DATA_KNOBS = ("dir", "num_threads", "max_bad_share")
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run directory that exists, and the config it was made with."""
+
+    directory: Path
+    stage_name: str
+    config: Mapping[str, Any]
+
+    @property
+    def fingerprint(self) -> str:
+        """Twelve hexadecimal digits; runs with the same one hold the same weights."""
+        return fingerprint(self.stage_name, self.config)
+
+    @property
+    def tokenizer_path(self) -> Path:
+        """Where `tokenizer` keeps it."""
+        return self.directory / "tokenizer.json"
+
+    @property
+    def step(self) -> int:
+        """The newest checkpoint's step, 0 if there is none yet."""
+        steps = Checkpoints.steps_in(self.directory / "checkpoints")
+        return steps[-1] if steps else 0
+
+    def build_stage(self) -> Stage:
+        """The stage, built anew from the config."""
+        return build_stage(self.stage_name, self.config)
+
+    def load_params(self) -> Any:
+        """The EMA weights of the newest checkpoint.
+
+        Raises:
+            FileNotFoundError: the run has no checkpoint yet.
+        """
+        if not self.step:
+            raise FileNotFoundError(
+                f"{self.directory} has no checkpoint yet; train it first with `dalle-jax train`"
+            )
+        return load_ema_params(self.directory / "checkpoints")
+
+    def open_source(self, split: str) -> Source:
+        """A split of the data that the run is about."""
+        data = self.config["data"]
+        return open_source(
+            data["source"],
+            data_dir=data["dir"],
+            split=split,
+            image_size=data["image_size"],
+            captions=data["captions"],
+            languages=data["languages"],
+            max_bad_share=data["max_bad_share"],
+        )
+
+    def tokenizer(self, source: Source) -> Tokenizer:
+        """The run's tokenizer; made at the first call, from a given file or `source`'s captions."""
+        settings = self.config["tokenizer"]
+        if self.tokenizer_path.exists():
+            return Tokenizer.load(self.tokenizer_path)
+        if settings["file"]:
+            tokenizer = Tokenizer.load(settings["file"], settings["max_length"])
+        else:
+            captions = itertools.chain.from_iterable(
+                source[i].get("captions") or (source[i]["caption"],) for i in range(len(source))
+            )
+            tokenizer = Tokenizer(
+                train_tokenizer(captions, settings["vocab_size"]), settings["max_length"]
+            )
+        if tokenizer.vocab_size > settings["vocab_size"]:
+            raise ValueError(
+                f"the tokenizer has {tokenizer.vocab_size} tokens, more than the "
+                f"{settings['vocab_size']} of config.tokenizer.vocab_size; raise that knob"
+            )
+        tokenizer.save(self.tokenizer_path)
+        return tokenizer
+
+
+def create_run(directory: str | Path, stage_name: str, config: Mapping[str, Any]) -> Run:
+    """Make a run directory, or open the one that is there if it was made with this config.
+
+    Raises:
+        ValueError: the run there has another config; the differing knobs are named.
+    """
+    directory = Path(directory)
+    if not (directory / "config.json").exists():
+        directory.mkdir(parents=True, exist_ok=True)
+        run = Run(directory, stage_name, config)
+        document = {"format": FORMAT, "stage": stage_name, "config": config}
+        (directory / "fingerprint").write_text(run.fingerprint + "\n")
+        # Last, and at once: a directory with a config.json is a whole run directory.
+        temporary = directory / "config.json.tmp"
+        temporary.write_text(json.dumps(document, indent=2) + "\n")
+        temporary.replace(directory / "config.json")
+        return run
+    there = open_run(directory)
+    differences = differing_knobs(
+        _dependencies(there.stage_name, there.config), _dependencies(stage_name, config)
+    )
+    if differences:
+        raise ValueError(
+            f"{directory} was made with another config: {'; '.join(differences)}. "
+            "Give another --workdir, or the same config"
+        )
+    return Run(directory, stage_name, config)
+
+
+def open_run(directory: str | Path) -> Run:
+    """The run in a directory.
+
+    Raises:
+        FileNotFoundError: there is no run.
+        ValueError: it is no run of this version.
+    """
+    path = Path(directory) / "config.json"
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{directory} holds no run (it has no config.json); train one with `dalle-jax train`"
+        )
+    try:
+        document = json.loads(path.read_text())
+        found, stage, config = document["format"], document["stage"], document["config"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is not the config of a run: {error!r}") from error
+    if found != FORMAT:
+        raise ValueError(
+            f"{directory} is a run of format {found}; this version reads format {FORMAT}: "
+            "use the version of dalle_jax that made it"
+        )
+    return Run(Path(directory), stage, config)
+
+
+def fingerprint(stage_name: str, config: Mapping[str, Any]) -> str:
+    """Hash of the stage's own config and its data: all that the trained weights depend on."""
+    text = json.dumps(_dependencies(stage_name, config), sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def differing_knobs(there: Any, given: Any, prefix: str = "") -> list[str]:
+    """`decoder.train.batch_size is 16 there, 48 given` for each knob that is not the same."""
+    if isinstance(there, Mapping) and isinstance(given, Mapping):
+        names = [*there, *(name for name in given if name not in there)]
+        return [
+            difference
+            for name in names
+            for difference in differing_knobs(
+                there.get(name), given.get(name), f"{prefix}.{name}" if prefix else name
+            )
+        ]
+    return [] if there == given else [f"{prefix} is {there!r} there, {given!r} given"]
+
+
+def _dependencies(stage_name: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a config that a stage's weights depend on, as JSON would hold it."""
+    own = {name: dict(config[stage_name][name]) for name in ("model", "diffusion", "loss", "train")}
+    for name in FREE_TRAIN_KNOBS:
+        own["train"].pop(name, None)
+    data = {name: value for name, value in config["data"].items() if name not in FREE_DATA_KNOBS}
+    dependencies = {
+        "seed": config["seed"],
+        "data": data,
+        "tokenizer": config["tokenizer"],
+        stage_name: own,
+    }
+    return json.loads(json.dumps(dependencies))
