@@ -7,7 +7,13 @@ import sys
 import numpy as np
 import pytest
 
-from dalle_jax.data.shapes.builder import SPLITS, CaptionedShapes, CaptionedShapesSource, prepare
+from dalle_jax.data.shapes.builder import (
+    SPLITS,
+    CaptionedShapes,
+    CaptionedShapesSource,
+    ShapesConfig,
+    prepare,
+)
 from dalle_jax.data.shapes.captions import descriptive, short
 from dalle_jax.data.shapes.draw import draw
 from dalle_jax.data.shapes.scene import Scene, is_held_out_pair
@@ -73,8 +79,6 @@ def test_a_scene_that_was_drawn_before_is_drawn_anew(tmp_path):
 
 def _builder(folder):
     prepare(folder, "easy", 32, split_sizes=SIZES)
-    from dalle_jax.data.shapes.builder import ShapesConfig
-
     config = ShapesConfig(name="easy_32", split_sizes=SIZES)
     return CaptionedShapes(data_dir=str(folder), config=config, file_format="array_record")
 
@@ -111,6 +115,10 @@ def test_mixtures_of_captions(data_dir):
     # The kind is a function of the index: neither the order of reading nor a copy changes it.
     copy = pickle.loads(pickle.dumps(source))
     assert [copy[k]["caption_kind"] for k in reversed(range(len(copy)))] == kinds[::-1]
+    turned = CaptionedShapesSource(
+        data_dir, "full", 32, "train", {"descriptive": 0.75, "short": 0.25}, caption_seed=3
+    )
+    assert [item["caption_kind"] for item in turned] == kinds
     other = CaptionedShapesSource(
         data_dir, "full", 32, "train", {"short": 0.25, "descriptive": 0.75}, caption_seed=4
     )

@@ -161,10 +161,12 @@ class CaptionedShapesSource:
                 f"--data_dir={data_dir}`."
             )
         self._records = builder.as_data_source(split=split)
-        kinds = np.random.default_rng(caption_seed).choice(
-            len(shares), size=len(self._records), p=list(shares.values())
+        # In a fixed order, so that the order in which a mixture is written does not matter.
+        kinds = [kind for kind in CAPTION_KINDS if kind in shares]
+        chosen = np.random.default_rng(caption_seed).choice(
+            len(kinds), size=len(self._records), p=[shares[kind] for kind in kinds]
         )
-        self._kinds = [tuple(shares)[k] for k in kinds]
+        self._kinds = [kinds[k] for k in chosen]
 
     def __len__(self) -> int:
         return len(self._records)
