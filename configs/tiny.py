@@ -6,13 +6,13 @@ from configs import base
 
 
 def get_config() -> ConfigDict:
-    """`base` at 16 px and a hundredth of its parameters."""
+    """`base` at 24 px and a hundredth of its parameters."""
     config = base.get_config()
-    config.data.image_size = 16
+    config.data.image_size = 24
     config.decoder.model.text = ConfigDict({"width": 16, "depth": 1, "num_heads": 2})
     unet = config.decoder.model.unet
     unet.channels, unet.num_res_blocks, unet.norm_groups, unet.head_channels = 8, 1, 4, 8
-    unet.attention_resolutions = (4,)
+    unet.attention_resolutions = (6,)
     train = config.decoder.train
     train.steps, train.batch_size, train.optimizer.warmup_steps = 20, 8, 5
     train.log_every, train.validate_every, train.preview_every = 5, 10, 10

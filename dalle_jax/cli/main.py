@@ -1,6 +1,8 @@
 """`dalle-jax VERB`: the verbs, and how their errors are told."""
 
+import logging
 import sys
+import warnings
 from importlib import import_module
 
 from dalle_jax import cpu
@@ -32,6 +34,9 @@ def main(argv: list[str] | None = None) -> None:
         )
         sys.exit(2)
     cpu.restart_with_huge_pages()
+    # What TFDS and Orbax tell through absl is for their developers.
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    warnings.showwarning = _show_warning
     try:
         sys.exit(import_module(f"dalle_jax.cli.{verb}").run(rest))
     except (ValueError, OSError, ImportError, MemoryError) as error:
@@ -39,3 +44,8 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:
+    """A warning as a sentence, without the line of code that it came from."""
+    print(f"warning: {message}", file=sys.stderr)

@@ -1,6 +1,7 @@
 """`dalle-jax prepare`: build a data set, or scan one's own."""
 
 import argparse
+import sys
 
 EXAMPLE = """examples:
   dalle-jax prepare captioned_shapes/easy --resolution=32
@@ -24,15 +25,19 @@ def run(argv: list[str]) -> int:
     parser.add_argument("--resolution", type=int, default=32, help="side of the images in pixels")
     parser.add_argument("--font", help="emoji: a colour-emoji font, if it is not found by itself")
     args = parser.parse_args(argv)
+    import tensorflow_datasets as tfds
+
+    if not sys.stderr.isatty():
+        tfds.disable_progress_bar()
     name, _, variant = args.source.partition("/")
     if name == "captioned_shapes":
         from dalle_jax.data.shapes import builder
 
         print(builder.prepare(args.data_dir, variant or "easy", args.resolution))
     elif name == "emoji":
-        from dalle_jax.data import emoji
+        from dalle_jax.data.emoji import builder
 
-        print(emoji.prepare(args.data_dir, args.resolution, font=args.font))
+        print(builder.prepare(args.data_dir, args.resolution, font=args.font))
     else:
         from dalle_jax.data.open import open_source
 
