@@ -35,7 +35,8 @@ def zero_terminal_snr(schedule: Schedule) -> Schedule:
         # 1 − alpha' from 1 − alpha = sigma² / (1 + alpha): no digit is lost where alpha' is near 1
         one_minus_alpha = schedule.sigma(t) ** 2 / (1 + schedule.alpha(t))
         gap = (alpha_0 * one_minus_alpha - alpha_T * one_minus_alpha_0) / (alpha_0 - alpha_T)
-        return namespace(t).sqrt(gap * (1 + alpha(t)))
+        rescaled = namespace(t).sqrt(gap * (1 + alpha(t)))
+        return namespace(t).where(namespace(t).asarray(t) >= 1, 1.0, rescaled)
 
     def time(value):
         xp = namespace(value)
