@@ -18,7 +18,7 @@ from dalle_jax.data.loader import Source
 from dalle_jax.data.open import open_source
 from dalle_jax.data.tokenizer import Tokenizer, train_tokenizer
 from dalle_jax.stages import Stage, build_stage
-from dalle_jax.train.checkpoint import Checkpoints, load_ema_params
+from dalle_jax.train.checkpoint import load_ema_params, steps_in
 
 FORMAT = 1  # of a run directory; one of another format is refused
 
@@ -57,7 +57,7 @@ class Run:
     @property
     def step(self) -> int:
         """The newest checkpoint's step, 0 if there is none yet."""
-        steps = Checkpoints.steps_in(self.directory / "checkpoints")
+        steps = steps_in(self.directory / "checkpoints")
         return steps[-1] if steps else 0
 
     def build_stage(self) -> Stage:

@@ -1,40 +1,83 @@
 """Checkpoints on disk; the only file that knows Orbax.
 
-A checkpoint holds three things: `state` (a tree of arrays), `data` (where the data iterator stood)
-and `meta` (JSON). It appears under its step's number at once and whole, or not at all.
+<directory>/<step>/state            the training state, a tree of arrays
+<directory>/<step>/data             where the data iterator stood
+<directory>/<step>/checksums.json   size and CRC-32 of each file of it
+<directory>/damaged_<step>          one that could not be read, set aside
+
+A checkpoint is written in the background under another name and appears under its step at once and
+whole, or not at all.
 """
 
 import base64
 import json
 import logging
-from collections.abc import Mapping
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
+from jax.sharding import SingleDeviceSharding
 from orbax.checkpoint import checkpoint_managers as policies
+
+CHECKSUMS = "checksums.json"
 
 log = logging.getLogger(__name__)
 
 
-def _encode(data_state: Any) -> dict:
-    if isinstance(data_state, bytes):
-        return {"bytes": base64.b64encode(data_state).decode()}
-    return {"json": data_state}
+def steps_in(directory: str | Path) -> list[int]:
+    """Steps that have a finished checkpoint in `directory`, oldest first."""
+    directory = Path(directory)
+    if not directory.is_dir():
+        return []
+    folders = [path for path in directory.iterdir() if path.is_dir()]
+    return sorted(int(path.name) for path in folders if path.name.isdecimal())
 
 
-def _decode(encoded: Mapping) -> Any:
-    return base64.b64decode(encoded["bytes"]) if "bytes" in encoded else encoded["json"]
+def load_ema_params(directory: str | Path, step: int | None = None) -> Any:
+    """EMA parameters alone, on the first device, of the newest checkpoint or that of `step`.
+
+    Raises:
+      FileNotFoundError: there is no such checkpoint.
+      ValueError: it is damaged.
+    """
+    steps = steps_in(directory)
+    if not steps or (step is not None and step not in steps):
+        raise FileNotFoundError(
+            f"{directory} has no checkpoint{'' if step is None else f' of step {step}'}; "
+            f"it has {', '.join(map(str, steps)) or 'none'}"
+        )
+    path = Path(directory).absolute() / str(steps[-1] if step is None else step)
+    if reason := damage(path):
+        raise ValueError(f"checkpoint {path} is damaged: {reason}; train on, or copy it anew")
+    handler = ocp.PyTreeCheckpointHandler()
+    with ocp.Checkpointer(handler) as checkpointer:
+        saved = checkpointer.metadata(path / "state").item_metadata.tree["ema_params"]
+        place = SingleDeviceSharding(jax.local_devices()[0])
+        item = {
+            "ema_params": jax.tree.map(
+                lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), saved
+            )
+        }
+        restore = ocp.args.PyTreeRestore(
+            item=item,
+            restore_args=ocp.checkpoint_utils.construct_restore_args(item),
+            partial_restore=True,
+        )
+        return checkpointer.restore(path / "state", args=restore)["ema_params"]
 
 
 class Checkpoints:
     """The checkpoints of one run: saved in the background, the newest few and the best kept."""
 
     def __init__(self, directory: str | Path, *, keep: int = 2):
-        """Open (or make) `directory`; `keep` newest stay, and the one of lowest validation loss."""
+        """Open or make `directory`; the `keep` newest stay, and that of lowest validation loss."""
         self.directory = Path(directory).absolute()
+        self._unsealed: list[int] = []
+        newest = policies.LatestN(keep)
         best = policies.BestN(
             get_metric_fn=lambda metrics: -metrics["loss"],
             n=1,
@@ -42,72 +85,178 @@ class Checkpoints:
         )
         self._manager = ocp.CheckpointManager(
             self.directory,
+            item_handlers={
+                "state": ocp.StandardCheckpointHandler(),
+                "data": ocp.JsonCheckpointHandler(),
+            },
             options=ocp.CheckpointManagerOptions(
-                preservation_policy=policies.AnyPreservationPolicy([policies.LatestN(keep), best]),
+                preservation_policy=policies.AnyPreservationPolicy([newest, best]),
                 cleanup_tmp_directories=True,
             ),
         )
 
-    @staticmethod
-    def steps_in(directory: str | Path) -> list[int]:
-        """Steps that have a whole checkpoint in `directory`, oldest first, without opening it."""
-        directory = Path(directory)
-        return sorted(int(p.name) for p in directory.glob("*") if p.name.isdigit())
-
-    def steps(self) -> list[int]:
-        """Steps that have a checkpoint, oldest first."""
-        return sorted(self._manager.all_steps())
-
     def save(self, step: int, state: Any, data_state: Any, validation_loss: float | None) -> None:
-        """Start saving; returns when `state` may be donated, waits for the save before this."""
-        self._manager.save(
-            step,
-            args=ocp.args.Composite(
-                state=ocp.args.StandardSave(state), data=ocp.args.JsonSave(_encode(data_state))
-            ),
-            metrics=None if validation_loss is None else {"loss": validation_loss},
-            force=True,
+        """Start saving; when this returns `state` may be donated. Waits for the save before."""
+        self.wait()
+        parts = ocp.args.Composite(
+            state=ocp.args.StandardSave(state), data=ocp.args.JsonSave(_encode(data_state))
         )
+        metrics = None if validation_loss is None else {"loss": validation_loss}
+        with self._saving():
+            self._manager.save(step, args=parts, metrics=metrics, force=True)
+        self._unsealed.append(step)
 
     def restore(self, abstract_state: Any) -> tuple[Any, Any] | None:
-        """(state, data state) of the newest checkpoint, laid out as `abstract_state` says.
+        """(state, data state) of the newest good checkpoint, laid out as `abstract_state` says.
 
-        None if there is no checkpoint.
+        None if there is no checkpoint. A damaged one is named in a warning and set aside.
+
+        Raises:
+          ValueError: the newest good one holds another tree, or all are damaged.
         """
-        for step in reversed(self.steps()):
-            restored = self._manager.restore(
-                step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardRestore(abstract_state), data=ocp.args.JsonRestore()
-                ),
+        steps = steps_in(self.directory)
+        for step in reversed(steps):
+            path = self.directory / str(step)
+            reason = damage(path)
+            if reason is None:
+                try:
+                    restored = self._restore(step, abstract_state)
+                except Mismatch:
+                    raise
+                except Exception as error:
+                    if (path / CHECKSUMS).exists():
+                        raise  # its bytes are as they were written: the fault is not on the disk
+                    reason = f"it can't be read ({type(error).__name__})"
+                else:
+                    return restored
+            log.warning("checkpoint %s is damaged: %s; using the one before it", path, reason)
+            self._set_aside(step)
+        if steps:
+            raise ValueError(
+                f"all checkpoints in {self.directory} are damaged and set aside as damaged_*; "
+                "the same command now starts from step 0"
             )
-            return restored["state"], _decode(restored["data"])
         return None
+
+    def _restore(self, step: int, abstract_state: Any) -> tuple[Any, Any]:
+        _check_fits(self._manager.item_metadata(step)["state"].tree, abstract_state, step)
+        parts = ocp.args.Composite(
+            state=ocp.args.StandardRestore(abstract_state), data=ocp.args.JsonRestore()
+        )
+        restored = self._manager.restore(step, args=parts)
+        return restored["state"], _decode(restored["data"])
+
+    def _set_aside(self, step: int) -> None:
+        if jax.process_index() == 0:
+            (self.directory / str(step)).rename(_unused(self.directory / f"damaged_{step}"))
+        self._manager.reload()
 
     def wait(self) -> None:
         """Return when all that was saved is on disk."""
-        self._manager.wait_until_finished()
+        with self._saving():
+            self._manager.wait_until_finished()
+        if jax.process_index() == 0:
+            for step in self._unsealed:
+                if (path := self.directory / str(step)).is_dir():
+                    _write_checksums(path)
+        self._unsealed.clear()
 
     def close(self) -> None:
         """Finish saving and let the threads go."""
-        self._manager.close()
+        try:
+            self.wait()
+        finally:
+            self._manager.close()
+
+    @contextmanager
+    def _saving(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            whole = ", ".join(map(str, steps_in(self.directory))) or "none"
+            raise OSError(
+                f"a checkpoint could not be saved in {self.directory} "
+                f"({type(error).__name__}: {str(error)[:200]}); whole ones there: {whole}"
+            ) from error
 
 
-def load_ema_params(directory: str | Path) -> Any:
-    """The EMA parameters of the newest checkpoint in `directory`, as arrays on the host.
+class Mismatch(ValueError):
+    """A checkpoint holds another tree than the one asked for."""
 
-    The optimizer's state and the raw parameters are not read.
+
+def damage(path: Path) -> str | None:
+    """What is wrong with the files of a checkpoint; None if they are as they were written.
+
+    One whose process was killed before it could write checksums passes; reading it will tell.
     """
-    directory = Path(directory).absolute()
-    path = directory / str(Checkpoints.steps_in(directory)[-1]) / "state"
-    with ocp.PyTreeCheckpointer() as checkpointer:
-        tree = checkpointer.metadata(path).item_metadata.tree
-        wanted = {"ema_params": tree["ema_params"]}
-        restore_args = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), wanted)
-        restored = checkpointer.restore(
-            path,
-            args=ocp.args.PyTreeRestore(
-                item=wanted, restore_args=restore_args, partial_restore=True
-            ),
+    try:
+        expected = json.loads((path / CHECKSUMS).read_text())
+    except FileNotFoundError:
+        return None
+    except ValueError:
+        return f"{CHECKSUMS} is not readable"
+    found = _checksums(path)
+    for name, entry in expected.items():
+        if name not in found:
+            return f"{name} is missing"
+        if found[name] != entry:
+            return f"{name} is not as it was written (size and CRC-32 {found[name]}, were {entry})"
+    return None
+
+
+def _checksums(path: Path) -> dict[str, list[int]]:
+    sums = {}
+    for file in sorted(path.rglob("*")):
+        if file.is_file() and file.name != CHECKSUMS:
+            crc, size = 0, 0
+            with file.open("rb") as stream:
+                while block := stream.read(2**20):
+                    crc, size = zlib.crc32(block, crc), size + len(block)
+            sums[str(file.relative_to(path))] = [size, crc]
+    return sums
+
+
+def _write_checksums(path: Path) -> None:
+    temporary = path / f"{CHECKSUMS}.tmp"
+    temporary.write_text(json.dumps(_checksums(path)))
+    temporary.replace(path / CHECKSUMS)
+
+
+def _unused(path: Path) -> Path:
+    """`path`, or `path_2`, … if that is taken."""
+    candidate, i = path, 2
+    while candidate.exists():
+        candidate, i = path.with_name(f"{path.name}_{i}"), i + 1
+    return candidate
+
+
+def _check_fits(saved: Any, wanted: Any, step: int) -> None:
+    flat = ocp.tree.to_flat_dict
+    there = {k: tuple(v.shape) for k, v in flat(saved, sep="/").items() if hasattr(v, "shape")}
+    here = {
+        k: tuple(v.shape)
+        for k, v in flat(ocp.tree.serialize_tree(wanted, keep_empty_nodes=True), sep="/").items()
+        if hasattr(v, "shape")
+    }
+    differences = [
+        f"{name} is {there.get(name, 'missing')} there, {here.get(name, 'missing')} here"
+        for name in sorted(there.keys() | here.keys())
+        if there.get(name) != here.get(name)
+    ]
+    if differences:
+        more = f", and {len(differences) - 3} more" if len(differences) > 3 else ""
+        raise Mismatch(
+            f"the checkpoint of step {step} is of another model or optimizer: "
+            f"{'; '.join(differences[:3])}{more}"
         )
-    return restored["ema_params"]
+
+
+def _encode(data_state: Any) -> dict:
+    """A data iterator's state, a JSON-able tree or bytes, as JSON."""
+    if isinstance(data_state, bytes):
+        return {"base64": base64.b64encode(data_state).decode()}
+    return {"json": data_state}
+
+
+def _decode(encoded: Mapping) -> Any:
+    return base64.b64decode(encoded["base64"]) if "base64" in encoded else encoded["json"]

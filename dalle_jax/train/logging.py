@@ -28,7 +28,7 @@ class RunLog:
         self._board = SummaryWriter(str(self.run_dir / "tensorboard"), purge_step=from_step + 1)
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
-        """One line of metrics.jsonl: {"step": step, name: value, …}; what is not finite is left out."""
+        """One line of metrics.jsonl: {"step": step, name: value, …}, without what is not finite."""
         if not self._write:
             return
         finite = {name: float(v) for name, v in values.items() if math.isfinite(v)}

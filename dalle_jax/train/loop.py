@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from dalle_jax.train.checkpoint import Checkpoints
+from dalle_jax.train.checkpoint import Checkpoints, steps_in
 from dalle_jax.train.logging import RunLog
 from dalle_jax.train.optim import Optimizer
 from dalle_jax.train.progress import ProgressBar
@@ -122,7 +122,8 @@ def fit(
         bad = [name for name in ("loss", "grad_norm") if not math.isfinite(values[name])]
         if bad:
             path = _save_batch(run_dir, pending)
-            kept = checkpoints.steps()
+            checkpoints.wait()
+            kept = steps_in(checkpoints.directory)
             raise Diverged(
                 f"{bad[0]} is {values[bad[0]]} at step {pending.step}: its batch is in {path}, "
                 + (f"the checkpoint of step {kept[-1]} is kept" if kept else "no checkpoint yet")

@@ -73,7 +73,7 @@ def learning_rate_schedule(
     after = DECAYS[decay](peak, warmup_steps, max(steps - warmup_steps, 1), end_factor)
     if warmup_steps == 0:
         return after
-    warmup = lambda n: peak * (n + 1) / warmup_steps  # noqa: E731
+    warmup = lambda n: peak * (n + 1) / warmup_steps
     return optax.join_schedules([warmup, after], [warmup_steps])
 
 

@@ -20,8 +20,8 @@ class Net(nn.Module):
 class TinyStage:
     """Predicts a pixel from itself and noise; `noise` = 0 makes the loss a mean over samples."""
 
-    def __init__(self, noise: float = 1.0):
-        self.net, self.noise = Net(), noise
+    def __init__(self, noise: float = 1.0, width: int = 128):
+        self.net, self.noise = Net(width), noise
 
     def init(self, key):
         return self.net.init(key, jnp.zeros((1, 3)))["params"]

@@ -1,0 +1,221 @@
+import functools
+import logging
+import os
+import resource
+import shutil
+import threading
+from contextlib import contextmanager
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dalle_jax.train.checkpoint import Checkpoints, load_ema_params, steps_in
+from dalle_jax.train.optim import make_optimizer
+from dalle_jax.train.sharding import make_mesh, tree_shardings, with_shardings
+from dalle_jax.train.state import create_state
+from tests.train.tiny import TinyStage
+
+ONE = make_mesh({"data": 1}, jax.devices()[:1])
+
+
+@functools.cache
+def make_state(seed=0, width=128, name="adamw"):
+    optimizer = make_optimizer(name, learning_rate=1e-3, steps=10, clip_norm=1.0)
+    return jax.jit(lambda key: create_state(TinyStage(width=width), optimizer, key))(
+        jax.random.key(seed)
+    )
+
+
+def abstract(state, mesh=ONE):
+    shapes = jax.eval_shape(lambda: state)
+    return with_shardings(shapes, tree_shardings(shapes, mesh))
+
+
+def assert_equal(a, b):
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        np.testing.assert_array_equal(np.asarray(x), np.asarray(y))
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory):
+    """Checkpoints of steps 1 and 2, of the states with these seeds."""
+    directory = tmp_path_factory.mktemp("saved")
+    checkpoints = Checkpoints(directory)
+    for step in (1, 2):
+        checkpoints.save(step, make_state(step), {"k": step}, None)
+    checkpoints.close()
+    return directory
+
+
+@pytest.fixture
+def copy(saved, tmp_path):
+    shutil.copytree(saved, tmp_path, dirs_exist_ok=True)
+    return tmp_path
+
+
+def largest_file(path):
+    return max((f for f in path.rglob("*") if f.is_file()), key=lambda f: f.stat().st_size)
+
+
+def truncate(path):
+    file = largest_file(path / "state")
+    os.truncate(file, file.stat().st_size // 2)
+
+
+def flip_bit(path):
+    file = max((path / "state").rglob("d/*"), key=lambda f: f.stat().st_size)
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 16
+    file.write_bytes(content)
+
+
+def lose_state(path):
+    shutil.rmtree(path / "state")
+
+
+def empty_all_without_checksums(path):
+    (path / "checksums.json").unlink()
+    for file in path.rglob("*"):
+        if file.is_file():
+            os.truncate(file, 0)
+
+
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_comes_back_bit_for_bit(tmp_path, name):
+    state = make_state(3, name=name)
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(5, state, {"k": 5, "nested": [1, 2]}, None)
+    checkpoints.wait()
+    restored, data_state = checkpoints.restore(abstract(state))
+    assert_equal(restored, state)
+    assert data_state == {"k": 5, "nested": [1, 2]}
+    checkpoints.close()
+
+
+def test_bytes_as_data_state(tmp_path):
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, {"a": jnp.arange(3)}, b"\x00\xff{", None)
+    checkpoints.wait()
+    _, data_state = checkpoints.restore({"a": jax.ShapeDtypeStruct((3,), jnp.int32)})
+    assert data_state == b"\x00\xff{"
+    checkpoints.close()
+
+
+def test_nothing_there(tmp_path):
+    checkpoints = Checkpoints(tmp_path / "new")
+    assert checkpoints.restore(abstract(make_state())) is None
+    checkpoints.close()
+    assert steps_in(tmp_path / "other") == []
+    with pytest.raises(FileNotFoundError, match="no checkpoint"):
+        load_ema_params(tmp_path / "new")
+
+
+def test_newest_and_best_are_kept(tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep=2)
+    for step, loss in enumerate([0.5, 0.1, None, 0.3, None, 0.2], start=1):
+        checkpoints.save(step, {"a": jnp.zeros(2)}, {}, loss)
+    checkpoints.close()
+    assert steps_in(tmp_path) == [2, 5, 6]
+
+
+@pytest.mark.parametrize(
+    "harm", [truncate, flip_bit, lose_state, empty_all_without_checksums], ids=lambda f: f.__name__
+)
+def test_damaged_newest_is_named_and_the_one_before_used(copy, harm, caplog):
+    harm(copy / "2")
+    checkpoints = Checkpoints(copy)
+    with caplog.at_level(logging.WARNING):
+        state, data_state = checkpoints.restore(abstract(make_state()))
+    assert_equal(state, make_state(1))
+    assert data_state == {"k": 1}
+    assert any(str(copy / "2") in m and "damaged" in m for m in caplog.messages)
+    # Training on comes to step 2 again and can save it.
+    checkpoints.save(2, make_state(7), {"k": 2}, None)
+    checkpoints.close()
+    assert (copy / "damaged_2").is_dir()
+    assert_equal(load_ema_params(copy), make_state(7).ema_params)
+
+
+def test_all_damaged_is_an_error_and_not_a_new_start(copy):
+    truncate(copy / "1")
+    truncate(copy / "2")
+    checkpoints = Checkpoints(copy)
+    with pytest.raises(ValueError, match=r"all checkpoints .* damaged"):
+        checkpoints.restore(abstract(make_state()))
+    checkpoints.close()
+
+
+def test_half_written_save_is_no_checkpoint(copy):
+    (copy / "3.orbax-checkpoint-tmp-17").mkdir()
+    assert steps_in(copy) == [1, 2]
+    checkpoints = Checkpoints(copy)
+    assert checkpoints.restore(abstract(make_state()))[1] == {"k": 2}
+    checkpoints.close()
+
+
+def test_another_tree_is_refused_by_name(copy):
+    checkpoints = Checkpoints(copy)
+    with pytest.raises(ValueError, match=r"ema_params/in/bias is \(128,\) there, \(64,\) here"):
+        checkpoints.restore(abstract(make_state(width=64)))
+    with pytest.raises(ValueError, match="missing"):
+        checkpoints.restore(abstract(make_state(name="muon")))
+    checkpoints.close()
+    assert steps_in(copy) == [1, 2]
+
+
+def test_ema_params_alone(copy):
+    params = load_ema_params(copy)
+    assert_equal(params, make_state(2).ema_params)
+    assert_equal(load_ema_params(copy, step=1), make_state(1).ema_params)
+    with pytest.raises(FileNotFoundError, match="no checkpoint of step 9"):
+        load_ema_params(copy, step=9)
+    truncate(copy / "2")
+    with pytest.raises(ValueError, match="damaged"):
+        load_ema_params(copy)
+
+
+def test_restores_onto_another_layout(copy):
+    mesh = make_mesh({"data": 2, "fsdp": 4})
+    checkpoints = Checkpoints(copy)
+    state, _ = checkpoints.restore(abstract(make_state(), mesh))
+    checkpoints.close()
+    assert_equal(state, make_state(2))
+    assert len(state.params["mlp_up"]["kernel"].sharding.device_set) == 8
+    assert not state.params["mlp_up"]["kernel"].sharding.is_fully_replicated
+
+
+@contextmanager
+def largest_file_allowed(size):
+    """Writing beyond `size` bytes fails, as it does on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_failed_save_is_one_sentence_and_harms_nothing(copy):
+    checkpoints = Checkpoints(copy)
+    state = make_state(3)
+    with (
+        largest_file_allowed(1000),
+        pytest.raises(OSError, match=r"could not be saved in .* whole ones there: 1, 2"),
+    ):
+        checkpoints.save(3, state, {}, None)
+        checkpoints.wait()
+    checkpoints.close()
+    assert steps_in(copy) == [1, 2]
+    assert_equal(load_ema_params(copy), make_state(2).ema_params)
+
+
+def test_threads_go_with_it(tmp_path):
+    before = threading.active_count()
+    for step in range(3):
+        checkpoints = Checkpoints(tmp_path)
+        checkpoints.save(step, {"a": jnp.zeros(2)}, {}, None)
+        checkpoints.close()
+    assert threading.active_count() <= before
