@@ -23,7 +23,7 @@ def test_sdedit_starts_at_its_strength():
     np.testing.assert_allclose(
         eps, diffusion.initial_noise(KEY, jnp.arange(5), (3,)), rtol=1e-4, atol=1e-5
     )
-    whole, times = editing.sdedit(SCHEDULE, x_0, KEY, strength=1.0, steps=10)
+    _, times = editing.sdedit(SCHEDULE, x_0, KEY, strength=1.0, steps=10)
     assert len(times) == 11
     with pytest.raises(ValueError, match="strength"):
         editing.sdedit(SCHEDULE, x_0, KEY, strength=0.0, steps=10)

@@ -67,7 +67,7 @@ def test_bh1_and_bh2_differ_only_by_the_fixed_half():
 
 
 def test_estimates_of_clean_data_keep_it():
-    """If every estimate is x_0 and x is alpha x_0, each step leads to alpha x_0 of the next time."""
+    """Where every estimate is x_0 and x is alpha x_0, a step leads to the next alpha x_0."""
     for sampler in SAMPLERS:
         grid = time_grid(LINEAR, 9, "trailing")
         rows = sampler_rows(LINEAR, sampler=sampler, steps=9)
