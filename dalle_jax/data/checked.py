@@ -114,8 +114,10 @@ def scan(
     return good, report
 
 
-def item_problem(encoded: bytes | None, captions: Iterable[str]) -> str | None:
+def item_problem(encoded: bytes | None, captions: Sequence[str]) -> str | None:
     """Why an item of an encoded image and its captions cannot be used, or None."""
+    if not captions:
+        return "image without caption"
     if not any(caption.strip() for caption in captions):
         return "empty caption"
     if encoded is None:

@@ -48,7 +48,5 @@ def center_crop_resize(image: np.ndarray, size: int, resize_filter: str = "lancz
         return image
     side = min(height, width)
     left, top = (width - side) // 2, (height - side) // 2
-    resized = Image.fromarray(image).resize(
-        (size, size), RESIZE_FILTERS[resize_filter], box=(left, top, left + side, top + side)
-    )
-    return np.asarray(resized)
+    square = Image.fromarray(image[top : top + side, left : left + side])
+    return np.asarray(square.resize((size, size), RESIZE_FILTERS[resize_filter]))

@@ -151,6 +151,9 @@ def build_index(shards: Sequence[Path]) -> tuple[list[str], np.ndarray]:
     root = os.path.commonpath([shard.parent for shard in shards])
     for number, shard in enumerate(shards):
         name = shard.relative_to(root).as_posix()
+        with open(shard, "rb") as file:
+            if file.read(2) == b"\x1f\x8b":
+                raise ValueError(f"{shard} is compressed; unpack it to be read at random: gunzip.")
         members, torn = _members(shard)
         for key, parts in members.items():
             image = next((parts[e] for e in IMAGE_EXTENSIONS if e in parts), (-1, 0))
@@ -179,15 +182,17 @@ def _members(shard: Path) -> tuple[dict[str, dict[str, tuple[int, int]]], bool]:
                 last = member.offset
                 tar.members.clear()
                 match = _MEMBER.fullmatch(member.name)
-                if not member.isreg() or not match:
+                if not member.isreg() or member.sparse or not match:
                     continue
                 if member.offset_data + member.size > end:
                     return members, True
                 parts = members.setdefault(match["key"], {})
                 parts[match["extension"].lower()] = (member.offset_data, member.size)
+            # After its first header, tarfile takes a torn one for the end of the shard.
+            tar.fileobj.seek(tar.offset)
+            return members, tar.fileobj.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE
     except Exception:  # Fed with torn headers, tarfile raises nearly anything.
         return members, True
-    return members, False
 
 
 def _load_index(path: Path, signature: str) -> tuple[list[str], np.ndarray] | None:

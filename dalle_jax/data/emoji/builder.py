@@ -13,7 +13,7 @@ from PIL import Image
 
 from dalle_jax.data.checked import Report
 from dalle_jax.data.emoji.font import EmojiFont, find_font
-from dalle_jax.data.emoji.names import LANGUAGES, SPLITS, all_emoji, captions_of, distinct, split_of
+from dalle_jax.data.emoji.names import LANGUAGES, SPLITS, all_emoji, assign, captions_of
 from dalle_jax.data.images import decode
 
 REPORT = "data_report.json"
@@ -66,21 +66,20 @@ class Emoji(tfds.core.GeneratorBasedBuilder, skip_registration=True):
         # Written where TFDS builds the set, so that set and report appear together.
         report.save(Path(self.data_dir) / REPORT)
 
-        splits: dict[str, list] = {name: [] for name in SPLITS}
-        for png, (symbol, *others) in alike.items():
-            # Emoji with one picture (two flags that are the same) are one item with all the names.
-            captions = distinct(pair for each in (symbol, *others) for pair in captions_of(each))
-            english = [caption for language, caption in captions if language == "en"]
-            splits[split_of(symbol, english)].append((symbol, png, captions))
-        return {name: self._generate_examples(items) for name, items in splits.items()}
+        # Emoji with one picture (two flags that are the same) are one item with all the names.
+        pngs = {symbols[0]: png for png, symbols in alike.items()}
+        return {
+            split: self._generate_examples(items, pngs)
+            for split, items in assign(alike.values()).items()
+        }
 
-    def _generate_examples(self, items: list) -> Iterator:
-        for symbol, png, captions in items:
+    def _generate_examples(self, items: list, pngs: dict[str, bytes]) -> Iterator:
+        for symbol, captions in items:
             languages, texts = map(list, zip(*captions))
             yield (
                 symbol,
                 {
-                    "image": io.BytesIO(png),
+                    "image": io.BytesIO(pngs[symbol]),
                     "emoji": symbol,
                     "captions": texts,
                     "languages": languages,
@@ -124,7 +123,8 @@ def prepare(
 class EmojiSource:
     """Items of a prepared `emoji` split: image, caption, all captions of the languages, emoji.
 
-    `captions` are the names and aliases in `languages`, in that order; `caption` is the first.
+    `captions` are the names and aliases in `languages`, in that order, or the English ones of an
+    emoji that has none; `caption` is the first.
     """
 
     def __init__(
@@ -163,7 +163,7 @@ class EmojiSource:
             named.setdefault(_text(language), []).append(_text(caption))
         captions = tuple(
             caption for language in self._languages for caption in named.get(language, ())
-        )
+        ) or tuple(named["en"])
         return {
             "image": decode(record["image"]),
             "caption": captions[0],

@@ -1,8 +1,9 @@
 """Captions of each emoji, and which captions are held out from training."""
 
+import functools
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import emoji
 
@@ -39,7 +40,8 @@ def all_emoji() -> list[str]:
     return sorted(key for key, data in emoji.EMOJI_DATA.items() if data["status"] == qualified)
 
 
-def captions_of(symbol: str) -> list[tuple[str, str]]:
+@functools.cache
+def captions_of(symbol: str) -> tuple[tuple[str, str], ...]:
     """(language, caption) pairs of an emoji: its English name and aliases, then its other names."""
     emoji.config.load_language(LANGUAGES)
     data = emoji.EMOJI_DATA[symbol]
@@ -49,12 +51,12 @@ def captions_of(symbol: str) -> list[tuple[str, str]]:
     return distinct((language, caption) for language, caption in pairs if caption)
 
 
-def distinct(pairs: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+def distinct(pairs: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
     """`pairs` without those that differ from an earlier one in capital letters alone."""
     first: dict[tuple[str, str], tuple[str, str]] = {}
     for language, caption in pairs:
         first.setdefault((language, caption.casefold()), (language, caption))
-    return list(first.values())
+    return tuple(first.values())
 
 
 def base_of(symbol: str) -> str:
@@ -83,3 +85,36 @@ def split_of(symbol: str, captions: list[str]) -> str:
     if position < TEST_SHARE:
         return "test"
     return "validation" if position < TEST_SHARE + VALIDATION_SHARE else "train"
+
+
+def assign(groups: Iterable[Sequence[str]]) -> dict[str, list[tuple[str, list[tuple[str, str]]]]]:
+    """(symbol, (language, caption) pairs) of each split; a group is emoji with one picture.
+
+    An alias can be the name of another emoji. So that nothing held out is trained on, a held-out
+    emoji loses the aliases that are the name of one in training, and one in training loses
+    whatever then is a caption of one held out.
+    """
+    splits: dict[str, list] = {name: [] for name in SPLITS}
+    for symbols in groups:
+        captions = distinct(pair for symbol in symbols for pair in captions_of(symbol))
+        english = [caption for language, caption in captions if language == "en"]
+        splits[split_of(symbols[0], english)].append((symbols[0], captions))
+
+    def folded(pair: tuple[str, str]) -> tuple[str, str]:
+        return pair[0], pair[1].casefold()
+
+    train = splits.pop("train")
+    train_names = {folded(captions[0]) for _, captions in train}
+    held_out = {
+        name: [
+            (symbol, [pair for pair in captions if folded(pair) not in train_names])
+            for symbol, captions in items
+        ]
+        for name, items in splits.items()
+    }
+    unseen = {folded(pair) for items in held_out.values() for _, pairs in items for pair in pairs}
+    train = [
+        (symbol, [pair for pair in captions if folded(pair) not in unseen])
+        for symbol, captions in train
+    ]
+    return {"train": train, **held_out}

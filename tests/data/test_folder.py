@@ -1,0 +1,163 @@
+import io
+import json
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dalle_jax.data import checked
+from dalle_jax.data.folder import FolderSource
+from dalle_jax.data.open import open_source
+
+SIZE = (6, 5)
+
+
+def save(path, color):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", SIZE, color).save(path)
+
+
+def pairs(source):
+    return {item["id"]: item["captions"] for item in (source[i] for i in range(len(source)))}
+
+
+def test_metadata_lines(tmp_path):
+    save(tmp_path / "a.png", "red")
+    save(tmp_path / "sub" / "b.PNG", "blue")
+    lines = [
+        {"file_name": "a.png", "caption": "a red field"},
+        {"file_name": "sub/b.PNG", "text": "a blue field"},
+        {"file_name": "a.png", "captions": ["red", "all red"]},
+    ]
+    (tmp_path / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n\n")
+    source = FolderSource(tmp_path, "all")
+    assert pairs(source) == {
+        "a.png": ("a red field", "red", "all red"),
+        "sub/b.PNG": ("a blue field",),
+    }
+    np.testing.assert_array_equal(
+        source[1]["image"], np.broadcast_to([0, 0, 255], (*SIZE[::-1], 3))
+    )
+    assert source[0]["caption"] == "a red field" and source.report.num_skipped == 0
+
+
+def test_table(tmp_path):
+    save(tmp_path / "a.png", "red")
+    (tmp_path / "captions.csv").write_text(
+        '\ufefffile_name,caption\r\na.png,"red, ""all"" over"\r\na.png,红\r\n', encoding="utf-8"
+    )
+    assert pairs(FolderSource(tmp_path, "all")) == {"a.png": ('red, "all" over', "红")}
+
+
+def test_text_beside(tmp_path):
+    save(tmp_path / "a.png", "red")
+    (tmp_path / "a.txt").write_text("red\n\n all red \n")
+    assert pairs(FolderSource(tmp_path, "all")) == {"a.png": ("red", "all red")}
+
+
+def test_bad_items_are_skipped_and_named(tmp_path):
+    for name in ("good", "blank", "alone", "torn", "empty"):
+        save(tmp_path / f"{name}.png", "red")
+    torn = tmp_path / "torn.png"
+    torn.write_bytes(torn.read_bytes()[:50])
+    (tmp_path / "empty.png").write_bytes(b"")
+    lines = [
+        json.dumps({"file_name": f"{name}.png", "text": " " if name == "blank" else name})
+        for name in ("good", "blank", "torn", "empty", "missing")
+    ]
+    (tmp_path / "metadata.jsonl").write_text("\n".join([*lines, '{"file_', '["x"]', "{}"]))
+    with pytest.raises(ValueError, match=r"1 of 9 .*max_bad_share = 0.01"):
+        FolderSource(tmp_path, "all")
+    with pytest.warns(UserWarning, match="data_report.json"):
+        source = FolderSource(tmp_path, "all", max_bad_share=0.9)
+    assert pairs(source) == {"good.png": ("good",)}
+    report = json.loads((tmp_path / "data_report.json").read_text())
+    assert report["skipped"] == {
+        "unreadable image": ["empty.png", "torn.png"],
+        "empty caption": ["blank.png"],
+        "image without caption": ["alone.png"],
+        "no image": ["missing.png"],
+        "unreadable caption": ["metadata.jsonl:6", "metadata.jsonl:7", "metadata.jsonl:8"],
+    }
+
+
+def test_a_second_opening_reads_no_image_until_something_changes(tmp_path, monkeypatch):
+    save(tmp_path / "a.png", "red")
+    save(tmp_path / "b.png", "red")
+    for name in "ab":
+        (tmp_path / f"{name}.txt").write_text("red")
+    FolderSource(tmp_path, "all")
+    with monkeypatch.context() as patch:
+        patch.setattr(checked, "decode", None)
+        assert len(FolderSource(tmp_path, "all")) == 2
+    (tmp_path / "b.png").write_bytes(b"torn")
+    with pytest.warns(UserWarning, match=r"b\.png"):
+        assert len(FolderSource(tmp_path, "all", max_bad_share=0.5)) == 1
+
+
+@pytest.mark.parametrize("name", ["../secret.png", "/etc/passwd", "sub/../../secret.png"])
+def test_names_cannot_leave_the_folder(tmp_path, name):
+    save(tmp_path / "secret.png", "red")
+    root = tmp_path / "data"
+    save(root / "a.png", "red")
+    (root / "metadata.jsonl").write_text(json.dumps({"file_name": name, "text": "x"}))
+    with pytest.raises(ValueError, match="leads out of the folder"):
+        FolderSource(root)
+
+
+def test_links_cannot_leave_the_folder(tmp_path):
+    save(tmp_path / "secret.png", "red")
+    root = tmp_path / "data"
+    save(root / "a.png", "red")
+    os.symlink("a.png", root / "inside.png")
+    (root / "inside.txt").write_text("red")
+    (root / "a.txt").write_text("red")
+    assert len(FolderSource(root, "all")) == 2
+    os.symlink(tmp_path / "secret.png", root / "outside.png")
+    with pytest.raises(ValueError, match=r"outside\.png.* leads out"):
+        FolderSource(root)
+
+
+def test_parts_are_disjoint_and_complete(tmp_path):
+    encoded = io.BytesIO()
+    Image.new("RGB", (1, 1)).save(encoded, "PNG")
+    for i in range(40):
+        (tmp_path / f"{i}.png").write_bytes(encoded.getvalue())
+        (tmp_path / f"{i}.txt").write_text(f"number {i}")
+    parts = [
+        set(pairs(FolderSource(tmp_path, split, validation_share=0.25, test_share=0.25)))
+        for split in ("train", "validation", "test")
+    ]
+    assert all(parts) and sum(map(len, parts)) == 40 and len(set.union(*parts)) == 40
+
+
+def test_mistakes_give_a_sentence(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        FolderSource(tmp_path / "none")
+    with pytest.raises(ValueError, match="holds no items"):
+        FolderSource(tmp_path)
+    (tmp_path / "captions.csv").write_text("name;caption\n")
+    with pytest.raises(ValueError, match="must begin with a line of columns"):
+        FolderSource(tmp_path)
+    (tmp_path / "metadata.jsonl").write_text("")
+    with pytest.raises(ValueError, match="keep one of them"):
+        FolderSource(tmp_path)
+
+
+def test_an_image_torn_later_is_named(tmp_path):
+    save(tmp_path / "a.png", "red")
+    (tmp_path / "a.txt").write_text("red")
+    source = FolderSource(tmp_path, "all")
+    (tmp_path / "a.png").write_bytes(b"torn")
+    with pytest.raises(ValueError, match=r"a\.png, readable when the folder was opened"):
+        source[0]
+
+
+def test_opened_by_name(tmp_path):
+    save(tmp_path / "a.png", "red")
+    (tmp_path / "a.txt").write_text("red")
+    settings = {"data_dir": "unused", "image_size": 32}
+    assert len(open_source(f"folder:{tmp_path}", split="all", **settings)) == 1
+    with pytest.raises(ValueError, match="has no option 'shrae'; it has cache_dir, test_share"):
+        open_source(f"folder:{tmp_path}", split="all", shrae=1, **settings)

@@ -1,0 +1,152 @@
+import io
+import json
+import sys
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from PIL import Image
+
+from dalle_jax.data.open import open_source
+from dalle_jax.data.tfds_source import TfdsSource
+
+
+def png(value):
+    file = io.BytesIO()
+    Image.new("RGB", (4, 3), (value, 0, 0)).save(file, "PNG")
+    file.seek(0)
+    return file
+
+
+CAPTIONS = tfds.features.Sequence(
+    {"id": tfds.features.Scalar(np.int64), "text": tfds.features.Text()}
+)
+
+
+class Like(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """Laid out like coco_captions: captions are a sequence of {id, text}."""
+
+    VERSION = tfds.core.Version("1.1.0")
+    name = "like_coco"
+    url_infos = None
+    feature_dict = {  # noqa: RUF012
+        "image": tfds.features.Image(encoding_format="png"),
+        "image/filename": tfds.features.Text(),
+        "captions": CAPTIONS,
+        "objects": tfds.features.Sequence({"bbox": tfds.features.BBoxFeature()}),
+    }
+    splits = ("train", "val")
+
+    def _info(self):
+        return tfds.core.DatasetInfo(
+            builder=self, features=tfds.features.FeaturesDict(self.feature_dict)
+        )
+
+    def _split_generators(self, dl_manager):
+        return {split: self._generate_examples(split) for split in self.splits}
+
+    def _generate_examples(self, split):
+        for i in range(30 if split == "train" else 4):
+            yield i, self.example(split, i)
+
+    def example(self, split, i):
+        image = io.BytesIO(b"torn") if (split, i) == ("train", 7) else png(i)
+        texts = [" "] if (split, i) == ("train", 8) else [f"{split} {i}", f"number {i}"]
+        return {
+            "image": image,
+            "image/filename": f"{i}.png",
+            "captions": [{"id": n, "text": text} for n, text in enumerate(texts)],
+            "objects": [{"bbox": tfds.features.BBox(0.0, 0.0, 0.5, 0.5)}],
+        }
+
+
+class Plain(Like, skip_registration=True):
+    """One caption, and texts of other names beside it."""
+
+    name = "plain"
+    splits = ("test",)
+    feature_dict = {  # noqa: RUF012
+        "picture": tfds.features.Image(encoding_format="png"),
+        "title": tfds.features.Text(),
+        "text": tfds.features.Text(),
+        "licence": tfds.features.Text(),
+    }
+
+    def example(self, split, i):
+        return {"picture": png(i), "title": f"title {i}", "text": f"text {i}", "licence": "CC0"}
+
+
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tfds")
+    for builder in (Like, Plain):
+        builder(data_dir=folder, file_format="array_record").download_and_prepare()
+    return folder
+
+
+def items(source):
+    return {item["id"]: item for item in (source[i] for i in range(len(source)))}
+
+
+def test_a_set_like_coco_captions_is_read(data_dir):
+    source = open_source("tfds:like_coco", data_dir=data_dir, split="val", image_size=8)
+    found = sorted(items(source).values(), key=lambda item: item["image"][0, 0, 0])
+    assert [item["captions"] for item in found] == [(f"val {i}", f"number {i}") for i in range(4)]
+    assert found[2]["image"].shape == (3, 4, 3) and found[2]["image"][0, 0].tolist() == [2, 0, 0]
+    assert "tensorflow" not in sys.modules
+
+
+def test_bad_items_are_skipped_and_named(data_dir):
+    with pytest.raises(ValueError, match="28 of 30"):
+        TfdsSource("like_coco", data_dir)
+    with pytest.warns(UserWarning, match="28 of 30"):
+        source = TfdsSource(
+            "like_coco:1.1.0", data_dir, max_bad_share=0.1, validation_share=0, test_share=0
+        )
+    assert {reason: len(names) for reason, names in source.report.skipped.items()} == {
+        "unreadable image": 1,
+        "empty caption": 1,
+    }
+    captions = {item["caption"] for item in items(source).values()}
+    assert captions == {f"train {i}" for i in range(30) if i not in (7, 8)}
+
+
+@pytest.mark.filterwarnings("ignore:tfds like_coco")
+def test_splits_the_set_lacks_are_taken_out_of_train(data_dir):
+    parts = [
+        set(items(TfdsSource("like_coco", data_dir, split, max_bad_share=0.1, test_share=0.3)))
+        for split in ("train", "validation", "test")
+    ]
+    assert len(parts[2]) > 2 and sum(map(len, parts)) == len(set.union(*parts)) == 28
+
+
+def test_features_are_given_where_types_do_not_tell(data_dir):
+    with pytest.raises(ValueError, match=r"several caption features .* caption_feature"):
+        TfdsSource("plain", data_dir, "test")
+    source = TfdsSource("plain", data_dir, "test", caption_feature="text")
+    assert {item["caption"] for item in items(source).values()} == {f"text {i}" for i in range(4)}
+    with pytest.raises(ValueError, match="no image feature 'photo'; it has picture"):
+        TfdsSource("plain", data_dir, "test", image_feature="photo")
+    with pytest.raises(ValueError, match="neither a split 'validation' nor train"):
+        TfdsSource("plain", data_dir, "validation", caption_feature="text")
+
+
+def test_what_is_not_prepared_is_a_sentence(data_dir, tmp_path):
+    with pytest.raises(FileNotFoundError, match="mnist is not prepared"):
+        TfdsSource("mnist", data_dir)
+    with pytest.raises(FileNotFoundError, match="is not prepared"):
+        TfdsSource("like_coco:9.0.0", data_dir)
+    folder = tmp_path / "old" / "1.0.0"
+    folder.mkdir(parents=True)
+    made = data_dir / "plain" / "1.1.0"
+    info = json.loads((made / "dataset_info.json").read_text()) | {"fileFormat": "tfrecord"}
+    (folder / "dataset_info.json").write_text(json.dumps(info | {"name": "old"}))
+    (folder / "features.json").write_bytes((made / "features.json").read_bytes())
+    with pytest.raises(ValueError, match="file_format='array_record'"):
+        TfdsSource("old", tmp_path)
+
+
+def test_unknown_data_sets_are_a_sentence(tmp_path):
+    for spec in ("flowers", "folder", "tfds:", "emoji:x", ""):
+        with pytest.raises(ValueError, match="give one of captioned_shapes/CONFIG, emoji, folder"):
+            open_source(spec, data_dir=tmp_path, split="train", image_size=8)
