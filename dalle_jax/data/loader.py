@@ -47,6 +47,18 @@ class InMemory:
         return {"image": self._images[index], "caption": caption, "captions": captions}
 
 
+def keep_in_memory(
+    source: Source, image_size: int, *, memory_limit: int = 2**30, resize_filter: str = "lanczos"
+) -> Source:
+    """`source` as an `InMemory` if its images then take at most `memory_limit` bytes, else itself.
+
+    Whoever reads all captions before training keeps the images decoded for it by calling this.
+    """
+    if isinstance(source, InMemory) or len(source) * 3 * image_size**2 > memory_limit:
+        return source
+    return InMemory(source, image_size, resize_filter)
+
+
 def make_loader(
     source: Source,
     tokenizer: Tokenizer,
@@ -99,8 +111,9 @@ def make_loader(
         raise ValueError(
             f"resize_filter is {resize_filter!r}; it must be one of {', '.join(RESIZE_FILTERS)}."
         )
-    if len(source) * 3 * image_size**2 <= memory_limit:
-        source = InMemory(source, image_size, resize_filter)
+    source = keep_in_memory(
+        source, image_size, memory_limit=memory_limit, resize_filter=resize_filter
+    )
 
     order = grain.MapDataset.range(len(source)).seed(seed)
     if shuffle:

@@ -3,7 +3,7 @@ import json
 import numpy as np
 import pytest
 
-from dalle_jax.data.loader import InMemory, augment, make_loader
+from dalle_jax.data.loader import InMemory, augment, keep_in_memory, make_loader
 from dalle_jax.data.tokenizer import Tokenizer, train_tokenizer
 
 
@@ -155,6 +155,11 @@ def test_items_of_a_small_source_are_read_once(tokenizer):
     source = Numbered(16)
     take(loader(tokenizer, source, num_threads=0), 8)
     assert source.reads == 16
+    shared = Numbered(16)
+    memory = keep_in_memory(shared, 4)
+    assert [memory[i]["caption"] for i in range(16)] == list(map(str, range(16)))
+    take(loader(tokenizer, memory, num_threads=0), 8)
+    assert shared.reads == 16
     large = Numbered(16)
     take(loader(tokenizer, large, num_threads=0, memory_limit=0), 8)
     assert large.reads == 64
