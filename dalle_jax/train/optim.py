@@ -48,7 +48,8 @@ def _linear(peak, warmup_steps, decay_steps, end_factor):
 def _inverse_sqrt(peak, warmup_steps, decay_steps, end_factor):
     """peak · √(w / (w + n)), which has no end (Vaswani et al. 2017, equation 3)."""
     start = max(warmup_steps, 1)
-    return lambda n: peak * jnp.sqrt(start / (start + n))
+    # n < 0 during the warm-up, where this value is computed and thrown away.
+    return lambda n: peak * jnp.sqrt(start / (start + jnp.maximum(n, 0)))
 
 
 DECAYS = {
@@ -85,7 +86,7 @@ def _adamw(learning_rate, *, b1, b2, eps, weight_decay):
 
 
 def _muon_axes(params):
-    """Every kernel as one matrix [all other axes, last axis]; all else goes to AdamW."""
+    """Every kernel as one matrix [all other axes, last axis]; None for what is left to Adam."""
     return jax.tree.map(
         lambda kernel, x: (
             optax.contrib.MuonDimensionNumbers(tuple(range(x.ndim - 1)), (x.ndim - 1,))
@@ -98,7 +99,7 @@ def _muon_axes(params):
 
 
 def _muon(learning_rate, *, b1, b2, eps, weight_decay):
-    """Muon (Jordan 2024) on kernels, AdamW on the rest.
+    """Muon (Jordan 2024) on kernels, Adam with Nesterov momentum (Dozat 2016) on the rest.
 
     The update is scaled to AdamW's usual size, 0.2 per element (Liu et al. 2025, equation 4), so
     that a learning rate found for AdamW serves here too.

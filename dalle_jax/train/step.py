@@ -34,6 +34,13 @@ def _gradients(stage, params, frozen, batch, key):
 def _accumulated_gradients(stage, params, frozen, batch, key, accumulate, mesh):
     """Mean over `accumulate` microbatches, one after the other, so memory is that of one."""
 
+    rows = len(jax.tree.leaves(batch)[0])
+    if rows % accumulate:
+        raise ValueError(
+            f"a batch of {rows} images can't be cut into {accumulate} equal microbatches; "
+            "change batch_size or accumulate"
+        )
+
     # Every accumulate-th row goes to one microbatch: rows stay on their device.
     def cut(x):
         micro = rearrange(x, "(b a) ... -> a b ...", a=accumulate)

@@ -1,9 +1,18 @@
 """A stage and an iterator as small as can be, whose every step depends on noise and data."""
 
+import itertools
+import os
+import sys
+import time
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
+
+from dalle_jax.train.loop import fit
+from dalle_jax.train.optim import make_optimizer
+from dalle_jax.train.signals import Interrupted
 
 
 class Net(nn.Module):
@@ -34,7 +43,7 @@ class TinyStage:
 
 
 class Batches:
-    """Endless; batch k is a function of (seed, k) alone."""
+    """Endless; batch k is a function of (seed, k) alone; batch `bad_at` is black."""
 
     def __init__(self, batch_size: int = 16, seed: int = 0, bad_at: int | None = None):
         self.batch_size, self.seed, self.bad_at, self.k = batch_size, seed, bad_at, 0
@@ -44,11 +53,52 @@ class Batches:
 
     def __next__(self):
         rng = np.random.default_rng((self.seed, self.k))
+        images = rng.integers(0, 256, (self.batch_size, 4, 4, 3), dtype=np.uint8)
+        images *= self.k != self.bad_at
         self.k += 1
-        return {"image": rng.integers(0, 256, (self.batch_size, 4, 4, 3), dtype=np.uint8)}
+        return {"image": images}
 
     def get_state(self):
         return {"k": self.k}
 
     def set_state(self, state):
         self.k = state["k"]
+
+
+def fit_tiny(run_dir, *, stage=None, batches=None, steps=24, mesh=None, frozen=None):
+    """24 steps with everything on: logs, validation, previews, checkpoints."""
+    return fit(
+        stage or TinyStage(),
+        batches or Batches(),
+        run_dir=run_dir,
+        steps=steps,
+        seed=3,
+        optimizer=make_optimizer(
+            learning_rate=1e-2, steps=24, warmup_steps=4, decay="cosine", clip_norm=1.0
+        ),
+        mesh=mesh or {"data": -1},
+        ema_decay=0.9,
+        frozen=frozen,
+        eval_batches=lambda: itertools.islice(Batches(seed=99), 2),
+        preview=lambda params, step: np.full((4, 6, 3), step, np.uint8),
+        log_every=4,
+        validate_every=8,
+        preview_every=12,
+        checkpoint_every=5,
+    )
+
+
+def main(run_dir):
+    """`fit_tiny` as a program that can be killed; SLOW is a pause before each batch in seconds."""
+    pause = float(os.environ.get("SLOW", "0"))
+
+    class SlowBatches(Batches):
+        def __next__(self):
+            time.sleep(pause)
+            return super().__next__()
+
+    try:
+        fit_tiny(run_dir, batches=SlowBatches())
+    except Interrupted as stop:
+        print(stop, file=sys.stderr)
+        sys.exit(stop.exit_code)

@@ -1,0 +1,212 @@
+"""The loop from outside: what it leaves on disk, how it stops and how it goes on."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from PIL import Image
+
+from dalle_jax.train.checkpoint import load_ema_params, steps_in
+from dalle_jax.train.evaluate import evaluate
+from dalle_jax.train.loop import Diverged, fit
+from dalle_jax.train.optim import make_optimizer
+from tests.train.tiny import Batches, TinyStage, fit_tiny
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+def assert_equal(a, b):
+    jax.tree.map(lambda x, y: np.testing.assert_array_equal(np.asarray(x), np.asarray(y)), a, b)
+
+
+def lines(run_dir):
+    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    run_dir = tmp_path_factory.mktemp("uninterrupted")
+    return run_dir, fit_tiny(run_dir)
+
+
+def test_what_a_run_leaves(uninterrupted):
+    run_dir, state = uninterrupted
+    assert int(state.step) == 24
+    assert_equal(load_ema_params(run_dir / "checkpoints"), state.ema_params)
+    logged = [line for line in lines(run_dir) if "loss" in line]
+    assert [line["step"] for line in logged] == [4, 8, 12, 16, 20, 24]
+    assert logged[-1]["loss"] < logged[0]["loss"]
+    for line in logged:
+        assert {"red", "grad_norm", "param_norm", "learning_rate"} < line.keys()
+        assert line["images_per_second"] > 0
+        assert 0 <= line["data_stall"] <= 1
+    validated = [line for line in lines(run_dir) if "validation/loss" in line]
+    assert [line["step"] for line in validated] == [8, 16, 24]
+    previews = sorted(path.name for path in (run_dir / "samples").iterdir())
+    assert previews == ["preview_00000012.png", "preview_00000024.png"]
+    assert Image.open(run_dir / "samples" / previews[0]).size == (6, 4)
+    assert list((run_dir / "tensorboard").iterdir())
+
+
+def test_a_finished_run_is_left_alone(uninterrupted):
+    run_dir, state = uninterrupted
+    before = (run_dir / "metrics.jsonl").read_bytes()
+    assert_equal(fit_tiny(run_dir), state)
+    assert (run_dir / "metrics.jsonl").read_bytes() == before
+
+
+def start(run_dir, **environment):
+    code = f"from tests.train.tiny import main; main({str(run_dir)!r})"
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_for_line(run_dir, step):
+    deadline = time.monotonic() + 200
+    while time.monotonic() < deadline:
+        if (run_dir / "metrics.jsonl").exists() and f'"step": {step},' in (
+            run_dir / "metrics.jsonl"
+        ).read_text():
+            return
+        time.sleep(0.01)
+    raise TimeoutError(f"step {step} was not reached")
+
+
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_stopped_and_started_again_it_ends_bit_for_bit_the_same(uninterrupted, tmp_path, signum):
+    run_dir, state = uninterrupted
+    process = start(tmp_path, SLOW="0.05")
+    wait_for_line(tmp_path, 12)
+    process.send_signal(signum)
+    _, said = process.communicate(timeout=100)
+    kept = steps_in(tmp_path / "checkpoints")
+    if signum == signal.SIGKILL:
+        assert process.returncode == -signal.SIGKILL
+        assert 0 < kept[-1] < 24
+    else:
+        assert process.returncode == 128 + signum
+        assert 12 <= kept[-1] < 24
+        assert f"continues from step {kept[-1]}" in said
+    process = start(tmp_path)
+    _, said = process.communicate(timeout=200)
+    assert process.returncode == 0, said
+    assert f"goes on from step {kept[-1]}" in said
+    assert_equal(load_ema_params(tmp_path / "checkpoints"), state.ema_params)
+    # Each step once, and the same numbers but for the windows cut by the stop and the clock.
+    logged = [line for line in lines(tmp_path) if "loss" in line]
+    assert [line["step"] for line in logged] == [4, 8, 12, 16, 20, 24]
+    whole = {line["step"]: line for line in lines(run_dir) if "loss" in line}
+    assert logged[-1]["loss"] == whole[24]["loss"]
+    validation = [(x["step"], x["validation/loss"]) for x in lines(tmp_path) if "loss" not in x]
+    expected = [(x["step"], x["validation/loss"]) for x in lines(run_dir) if "loss" not in x]
+    assert validation == expected
+
+
+def test_goes_on_with_another_mesh(uninterrupted, tmp_path):
+    fit_tiny(tmp_path, steps=12, mesh={"data": 8})
+    # Half of a longer training, so the schedule's end is elsewhere: given by fit_tiny itself.
+    state = fit_tiny(tmp_path, mesh={"data": 2, "fsdp": 2, "tensor": 2})
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(np.asarray(x), np.asarray(y), atol=2e-5),
+        state.params,
+        uninterrupted[1].params,
+    )
+
+
+@pytest.mark.parametrize("name", ["loss", "grad_norm"])
+def test_what_is_not_finite_stops_the_run(tmp_path, name):
+    class Breaks(TinyStage):
+        def loss(self, params, frozen, batch, key, *, train):
+            value, metrics = super().loss(params, frozen, batch, key, train=train)
+            # A batch of one colour: its loss, or its gradient only, is NaN.
+            flat = batch["image"].max() == batch["image"].min()
+            bad = jax.numpy.where(flat, jax.numpy.nan, 0.0)
+            if name == "loss":
+                return value + bad, metrics
+            weight = params["out"]["bias"].sum()
+            return value + bad_gradient(weight, bad), metrics
+
+    batches = Batches(bad_at=13)
+    with pytest.raises(
+        Diverged, match=rf"{name} is nan at step 14; .*checkpoint of step 10 is kept"
+    ):
+        fit_tiny(tmp_path, stage=Breaks(), batches=batches)
+    assert steps_in(tmp_path / "checkpoints")[-1] == 10
+    with np.load(tmp_path / "diverged_00000014.npz", allow_pickle=False) as batch:
+        np.testing.assert_array_equal(batch["image"], np.zeros((16, 4, 4, 3), np.uint8))
+    leaves = jax.tree.leaves(load_ema_params(tmp_path / "checkpoints"))
+    assert all(np.isfinite(leaf).all() for leaf in leaves)
+
+
+@jax.custom_vjp
+def bad_gradient(x, bad):
+    """0, whose gradient with respect to x is `bad`."""
+    return 0.0 * x
+
+
+bad_gradient.defvjp(lambda x, bad: (0.0 * x, bad), lambda bad, g: (bad * g, None))
+
+
+def test_frozen_parameters_reach_the_loss_and_stay(tmp_path):
+    class Shifted(TinyStage):
+        def loss(self, params, frozen, batch, key, *, train):
+            value, metrics = super().loss(params, frozen, batch, key, train=train)
+            return value + frozen["shift"].sum(), metrics
+
+    frozen = {"shift": jax.numpy.full((2,), 50.0)}
+    fit_tiny(tmp_path, stage=Shifted(), frozen=frozen, steps=8)
+    assert all(line.get("loss", 100.0) >= 100.0 for line in lines(tmp_path))
+    np.testing.assert_array_equal(frozen["shift"], [50.0, 50.0])
+
+
+def test_evaluate_weighs_by_size_and_leaves_nan_out():
+    values = iter([{"loss": 1.0, "t0": np.nan}, {"loss": 4.0, "t0": 3.0}, {"loss": 2.0, "t0": 5.0}])
+    batches = [{"image": np.zeros(n)} for n in (2, 4, 2)]
+    result = evaluate(lambda *_: next(values), None, None, batches)
+    assert result == {"loss": (2 + 16 + 4) / 8, "t0": (12 + 10) / 6}
+    with pytest.raises(ValueError, match="validation gave no loss"):
+        evaluate(None, None, None, [])
+
+
+def test_a_checkpoint_of_another_model_is_refused(uninterrupted, tmp_path):
+    fit_tiny(tmp_path, steps=4)
+    with pytest.raises(ValueError, match="another model or optimizer"):
+        fit_tiny(tmp_path, stage=TinyStage(width=64))
+
+
+def test_off_the_main_thread(tmp_path):
+    import threading
+
+    done = []
+    thread = threading.Thread(target=lambda: done.append(fit_tiny(tmp_path, steps=4)))
+    thread.start()
+    thread.join()
+    assert int(done[0].step) == 4
+
+
+def test_fit_needs_no_validation_or_preview(tmp_path):
+    state = fit(
+        TinyStage(),
+        Batches(),
+        run_dir=tmp_path,
+        steps=2,
+        seed=0,
+        optimizer=make_optimizer(learning_rate=1e-3, steps=2),
+        mesh={"data": -1},
+        ema_decay=0.9,
+        log_every=1,
+    )
+    assert int(state.step) == 2
+    assert [line["step"] for line in lines(tmp_path)] == [1, 2]

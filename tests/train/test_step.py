@@ -1,0 +1,156 @@
+"""The step against its formulas, and against itself on other meshes and microbatches."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from dalle_jax.train.optim import make_optimizer
+from dalle_jax.train.sharding import make_mesh, put_batch, tree_shardings
+from dalle_jax.train.state import create_state
+from dalle_jax.train.step import ema_rate, make_eval_step, make_train_step
+from tests.train.tiny import Batches, TinyStage
+
+
+def train(
+    num_steps,
+    *,
+    mesh=None,
+    accumulate=1,
+    noise=1.0,
+    name="adamw",
+    ema_decay=0.9,
+    ema_warmup=True,
+    seed=0,
+    **options,
+):
+    """All states (on the host) and metrics of a short training."""
+    mesh = make_mesh({"data": 1}, jax.devices()[:1]) if mesh is None else mesh
+    stage = TinyStage(noise)
+    optimizer = make_optimizer(name, learning_rate=1e-2, steps=10, clip_norm=1.0, **options)
+    init_key, root_key = jax.random.split(jax.random.key(seed))
+    init = functools.partial(create_state, stage, optimizer)
+    shardings = tree_shardings(jax.eval_shape(init, init_key), mesh)
+    state = jax.jit(init, out_shardings=shardings)(init_key)
+    step = make_train_step(
+        stage,
+        optimizer,
+        mesh=mesh,
+        state_shardings=shardings,
+        ema_decay=ema_decay,
+        ema_warmup=ema_warmup,
+        accumulate=accumulate,
+    )
+    batches, states, metrics = Batches(), [jax.device_get(state)], []
+    for _ in range(num_steps):
+        state, values = step(state, None, put_batch(next(batches), mesh), root_key)
+        states.append(jax.device_get(state))
+        metrics.append(jax.device_get(values))
+    return states, metrics
+
+
+def assert_close(a, b, **tolerance):
+    jax.tree.map(lambda x, y: np.testing.assert_allclose(x, y, **tolerance), a, b)
+
+
+@pytest.fixture(scope="module")
+def one_device():
+    return train(4)
+
+
+@pytest.mark.parametrize("sizes", [(8, 1, 1), (2, 4, 1), (2, 2, 2)])
+def test_every_mesh_trains_like_one_device(one_device, sizes):
+    mesh = make_mesh(dict(zip(("data", "fsdp", "tensor"), sizes)))
+    states, metrics = train(4, mesh=mesh)
+    assert_close(metrics, one_device[1], rtol=2e-5)
+    assert_close(states[-1].params, one_device[0][-1].params, atol=2e-5)
+    assert_close(states[-1].ema_params, one_device[0][-1].ema_params, atol=2e-5)
+
+
+@pytest.mark.parametrize("mesh", [None, {"data": 2, "fsdp": 4}])
+def test_accumulated_gradient_is_that_of_the_whole_batch(mesh):
+    mesh = None if mesh is None else make_mesh(mesh)
+    whole, whole_metrics = train(1, noise=0.0)
+    cut, cut_metrics = train(1, noise=0.0, accumulate=2, mesh=mesh)
+    # Adam's first moment after one step is (1 − b1) · gradient, before it is normalised away.
+    moments = [optax.tree.get(s[1].opt_state, "mu") for s in (whole, cut)]
+    assert_close(*moments, rtol=1e-4, atol=1e-8)
+    assert_close(whole_metrics, cut_metrics, rtol=1e-5)
+
+
+def test_microbatches_draw_their_own_noise():
+    class Noise(TinyStage):
+        def loss(self, params, frozen, batch, key, *, train):
+            draw = jax.random.normal(key)
+            return draw + 0.0 * params["out"]["bias"].sum(), {"square": draw**2}
+
+    mesh = make_mesh({"data": 1}, jax.devices()[:1])
+    optimizer = make_optimizer(learning_rate=0.0, steps=1)
+    state = jax.jit(functools.partial(create_state, Noise(), optimizer))(jax.random.key(0))
+    shardings = tree_shardings(state, mesh)
+    step = make_train_step(
+        Noise(), optimizer, mesh=mesh, state_shardings=shardings, ema_decay=0.9, accumulate=4
+    )
+    _, metrics = step(state, None, put_batch(next(Batches()), mesh), jax.random.key(1))
+    # Equal draws would give mean(x²) = mean(x)².
+    assert float(metrics["square"]) > float(metrics["loss"]) ** 2 + 1e-3
+
+
+def test_batch_that_cannot_be_cut_is_refused():
+    with pytest.raises(ValueError, match="16 images can't be cut into 5 equal microbatches"):
+        train(1, accumulate=5)
+    with pytest.raises(ValueError, match="can't be cut into 6 equal shares"):
+        put_batch(next(Batches()), make_mesh({"data": 6}, jax.devices()[:6]))
+
+
+@pytest.mark.parametrize("warmup", [True, False])
+def test_ema_is_its_formula(warmup):
+    states, _ = train(4, ema_decay=0.25, ema_warmup=warmup)
+    expected = states[0].params["out"]["kernel"].astype(np.float64)
+    for n in range(4):
+        decay = min(0.25, (1 + n) / (10 + n)) if warmup else 0.25
+        expected = decay * expected + (1 - decay) * states[n + 1].params["out"]["kernel"]
+        np.testing.assert_allclose(
+            states[n + 1].ema_params["out"]["kernel"], expected, rtol=1e-6, atol=1e-7
+        )
+
+
+def test_ema_warmup_reaches_the_decay():
+    rates = [float(ema_rate(0.999, jnp.int32(n), warmup=True)) for n in (0, 90, 10**6)]
+    np.testing.assert_allclose(rates, [0.1, 0.91, 0.999], rtol=1e-6)
+
+
+def test_metrics_are_what_they_say(one_device):
+    states, metrics = one_device
+    assert set(metrics[0]) == {"loss", "red", "grad_norm", "param_norm", "learning_rate"}
+    squares = sum(float((x**2).sum()) for x in jax.tree.leaves(states[1].params))
+    np.testing.assert_allclose(metrics[0]["param_norm"], np.sqrt(squares), rtol=1e-5)
+    assert metrics[0]["learning_rate"] == np.float32(1e-2)
+    assert [int(s.step) for s in states] == [0, 1, 2, 3, 4]
+
+
+def test_state_is_donated():
+    mesh = make_mesh({"data": 1}, jax.devices()[:1])
+    stage, optimizer = TinyStage(), make_optimizer(learning_rate=1e-3, steps=1)
+    state = jax.jit(functools.partial(create_state, stage, optimizer))(jax.random.key(0))
+    step = make_train_step(
+        stage, optimizer, mesh=mesh, state_shardings=tree_shardings(state, mesh), ema_decay=0.9
+    )
+    batch = put_batch(next(Batches()), mesh)
+    new, _ = step(state, None, batch, jax.random.key(1))
+    assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state))
+    assert not any(leaf.is_deleted() for leaf in jax.tree.leaves((new, batch)))
+
+
+def test_eval_step_is_the_loss_without_training():
+    stage = TinyStage()
+    params, batch, key = jax.jit(stage.init)(jax.random.key(0)), next(Batches()), jax.random.key(2)
+    expected, metrics = jax.jit(functools.partial(stage.loss, train=False))(
+        params, None, batch, key
+    )
+    values = make_eval_step(stage)(params, None, batch, key)
+    np.testing.assert_allclose(values["loss"], expected, rtol=1e-5)
+    np.testing.assert_allclose(values["red"], metrics["red"], rtol=1e-5)
