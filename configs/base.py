@@ -43,9 +43,9 @@ def decoder() -> ConfigDict:
     config.model.text = ConfigDict({"width": 96, "depth": 2, "num_heads": 3})
     config.model.unet = ConfigDict()
     config.model.unet.channels = 48
-    config.model.unet.channel_mult = (1, 2)
-    config.model.unet.num_res_blocks = 2
-    config.model.unet.attention_resolutions = (8,)  # sides of feature maps
+    config.model.unet.channel_mult = (1, 2, 2)
+    config.model.unet.num_res_blocks = 1
+    config.model.unet.attention_resolutions = (8, 4)  # sides of feature maps
     config.model.unet.head_channels = 32
     config.model.unet.patch_size = 2
     config.model.unet.norm_groups = 8
@@ -55,6 +55,7 @@ def decoder() -> ConfigDict:
     config.loss = ConfigDict()
     config.loss.target = "v"  # what the network predicts: v, x0 or eps
     config.loss.weighting = "simple"  # of noise levels, see losses.weight
+    config.loss.log_normal_times = (0.5, 0.9)  # mean, deviation of ln(sigma/alpha); () is uniform t
     config.loss.caption_dropout = 0.1
 
     config.train = train()
@@ -68,12 +69,12 @@ def decoder() -> ConfigDict:
 def train() -> ConfigDict:
     """How a stage is trained."""
     config = ConfigDict()
-    config.steps = 4000
+    config.steps = 7000
     config.batch_size = 16  # images a step, over all devices
     config.accumulate = 1  # parts that a batch is worked through in
     config.optimizer = ConfigDict()
-    config.optimizer.name = "adamw"  # or muon
-    config.optimizer.learning_rate = 1e-3  # its peak
+    config.optimizer.name = "muon"  # or adamw
+    config.optimizer.learning_rate = 4e-3  # its peak
     config.optimizer.warmup_steps = 100
     config.optimizer.decay = "cosine"  # constant, cosine, linear or inverse_sqrt
     config.optimizer.end_factor = 0.05  # learning rate at the end, relative to its peak

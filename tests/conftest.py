@@ -1,4 +1,4 @@
-"""Eight virtual CPU devices and strict shapes for every test."""
+"""Eight virtual CPU devices and strict shapes for every test; a tiny trained system for some."""
 
 import os
 
@@ -7,6 +7,44 @@ os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 )
 
+import subprocess
+import sys
+from pathlib import Path
+
 import jax
+import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+ROOT = Path(__file__).parent.parent
+
+# For the verbs as a person runs them: in a process of its own, on one device.
+ONE_DEVICE = {**os.environ, "XLA_FLAGS": "", "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+
+
+@pytest.fixture(scope="session")
+def shapes_dir(tmp_path_factory) -> Path:
+    """A data_dir with a small captioned_shapes/easy of 24 px."""
+    from dalle_jax.data.shapes import builder
+
+    data_dir = tmp_path_factory.mktemp("data")
+    sizes = {"train": 400, "validation": 40, "test": 40, "test_novel": 16}
+    builder.prepare(data_dir, "easy", 24, split_sizes=sizes)
+    return data_dir
+
+
+@pytest.fixture(scope="session")
+def tiny_workdir(tmp_path_factory, shapes_dir) -> Path:
+    """What `dalle-jax train --config=configs/tiny.py` leaves behind."""
+    workdir = tmp_path_factory.mktemp("runs") / "tiny"
+    subprocess.run(
+        [
+            *(sys.executable, "-m", "dalle_jax", "train"),
+            f"--config={ROOT / 'configs/tiny.py'}",
+            f"--workdir={workdir}",
+            f"--config.data.dir={shapes_dir}",
+        ],
+        check=True,
+        env=ONE_DEVICE,
+    )
+    return workdir

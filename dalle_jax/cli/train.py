@@ -54,7 +54,7 @@ def train_stage(name: str, config: Mapping[str, Any], workdir: Path) -> None:
     """Train one stage to its last step; returns at once if it is there already."""
     import jax
 
-    from dalle_jax.data.loader import make_loader
+    from dalle_jax.data.loader import keep_in_memory, make_loader
     from dalle_jax.runs import create_run
     from dalle_jax.train.loop import fit
     from dalle_jax.train.optim import make_optimizer
@@ -65,7 +65,9 @@ def train_stage(name: str, config: Mapping[str, Any], workdir: Path) -> None:
     if run.step == steps:
         print(f"{name}: trained to step {steps} already, in {run.directory}")
         return
-    source, held_out = run.open_source("train"), run.open_source("validation")
+    # Kept, since the tokenizer goes through the captions before the loader does.
+    source = keep_in_memory(run.open_source("train"), data["image_size"])
+    held_out = run.open_source("validation")
     tokenizer, stage = run.tokenizer(source), run.build_stage()
     loading = {
         "image_size": data["image_size"],

@@ -25,12 +25,15 @@ def stratified(key: Array, n: int) -> Array:
 def log_normal(
     key: Array, n: int, schedule: Schedule, mean: float = -1.2, deviation: float = 1.2
 ) -> Array:
-    """t [n] with ln(sigma / alpha) ~ N(mean, deviation²) (EDM, table 1), kept in [0, 1].
+    """t [n] with ln(sigma / alpha) ~ N(mean, deviation²) (EDM, table 1), kept in [0, 1).
 
+    Stratified: the n quantiles are evenly spread with one random offset, as in `stratified`.
     Under a rectified flow this is the logit-normal t of Esser et al. 2024 (equation 19).
     """
-    log_ratio = mean + deviation * jax.random.normal(key, (n,))
-    return jnp.clip(schedule.time(-2 * log_ratio), 0.0, 1.0)
+    # The normal quantile is infinite at 0 and 1.
+    quantiles = jnp.clip(stratified(key, n), 1e-7, 1 - 1e-7)
+    log_ratio = mean + deviation * jax.scipy.special.ndtri(quantiles)
+    return jnp.clip(schedule.time(-2 * log_ratio), 0.0, 1 - 1e-6)
 
 
 def on_steps(t: Array, schedule: Schedule) -> Array:

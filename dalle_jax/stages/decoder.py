@@ -63,7 +63,9 @@ class Decoder:
             which the networks compute; their parameters are float32 always.
         diffusion: `schedule`, a name in `dalle_jax.diffusion.CONTINUOUS`.
         loss: `target` (what the network predicts, see `diffusion.PREDICTIONS`), `weighting` (see
-            `losses.weight`) and `caption_dropout` (share of captions replaced by the empty one).
+            `losses.weight`), `log_normal_times` (mean and deviation of ln(sigma / alpha) at which
+            it is trained; empty for t uniform) and `caption_dropout` (share of captions replaced
+            by the empty one).
         image_size: side of the images in pixels.
         vocab_size, max_length: of the tokenizer.
     """
@@ -83,6 +85,7 @@ class Decoder:
         self.schedule = _schedule(diffusion["schedule"])
         self.target = loss["target"]
         self.weighting = loss["weighting"]
+        self.log_normal_times = tuple(loss["log_normal_times"])
         self.caption_dropout = loss["caption_dropout"]
         self.image_shape = (image_size, image_size, 3)
         self.max_length = max_length
@@ -112,12 +115,17 @@ class Decoder:
 
         batch: image uint8 [B, H, W, 3], tokens int32 [B, L]. t is stratified: one uniform offset
         for the batch, so that every batch sees all noise levels. With `train=False` captions are
-        kept and the loss of each tenth of t is reported as well.
+        kept, t is uniform, and the error of each tenth of t is reported as well.
         """
         del frozen  # this stage stands on no other
         x_0 = to_model_range(batch["image"])
         t_key, eps_key, caption_key, dropout_key = jax.random.split(key, 4)
-        t = training_times.stratified(t_key, x_0.shape[0])
+        if train and self.log_normal_times:
+            t = training_times.log_normal(
+                t_key, x_0.shape[0], self.schedule, *self.log_normal_times
+            )
+        else:
+            t = training_times.stratified(t_key, x_0.shape[0])
         t = training_times.on_steps(t, self.schedule)
         eps = jax.random.normal(eps_key, x_0.shape)
         tokens = batch["tokens"]

@@ -23,7 +23,12 @@ def decoder(target="v", weighting="simple", dtype="float32"):
     return Decoder(
         model={**MODEL, "dtype": dtype},
         diffusion={"schedule": "cosine"},
-        loss={"target": target, "weighting": weighting, "caption_dropout": 0.5},
+        loss={
+            "target": target,
+            "weighting": weighting,
+            "log_normal_times": (),
+            "caption_dropout": 0.5,
+        },
         image_size=8,
         vocab_size=16,
         max_length=4,
@@ -146,7 +151,12 @@ def test_an_unknown_schedule_is_named():
         Decoder(
             model=MODEL,
             diffusion={"schedule": "cosin"},
-            loss={"target": "v", "weighting": "simple", "caption_dropout": 0.1},
+            loss={
+                "target": "v",
+                "weighting": "simple",
+                "log_normal_times": (),
+                "caption_dropout": 0.1,
+            },
             image_size=8,
             vocab_size=16,
             max_length=4,

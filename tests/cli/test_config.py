@@ -1,0 +1,81 @@
+import os
+
+import jax
+import pytest
+
+from dalle_jax.cli.config import apply_override, flatten, load_config
+from dalle_jax.stages import build_stage
+from tests.conftest import ROOT
+
+CONFIGS = sorted(p for p in (ROOT / "configs").glob("*.py") if p.stem != "__init__")
+TINY = ROOT / "configs/tiny.py"
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_every_config_builds_each_of_its_stages(path):
+    config = load_config(path)
+    for name in config.stages:
+        stage = build_stage(name, config)
+        params = jax.eval_shape(stage.init, jax.random.key(0))
+        assert all(leaf.dtype == "float32" for leaf in jax.tree.leaves(params))
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def test_every_config_has_the_knobs_of_base_and_no_other(path):
+    base = dict(flatten(load_config(ROOT / "configs/base.py")))
+    for name, value in flatten(load_config(path)):
+        assert name in base
+        assert type(value) is type(base[name]), name
+
+
+def test_overrides_take_the_type_of_the_knob():
+    config = load_config(
+        TINY,
+        [
+            "--config.decoder.train.steps=7",
+            "--config.decoder.train.optimizer.learning_rate=1",
+            "--config.decoder.model.unet.channel_mult=[1, 2, 3]",
+            "--config.decoder.loss.target=eps",
+            "--config.data.flip=True",
+        ],
+    )
+    train = config.decoder.train
+    assert train.steps == 7
+    assert type(train.optimizer.learning_rate) is float
+    assert config.decoder.model.unet.channel_mult == (1, 2, 3)
+    assert config.decoder.loss.target == "eps"
+    assert config.data.flip is True
+
+
+@pytest.mark.parametrize(
+    "override, message",
+    [
+        ("--config.decoder.train.stesp=7", "did you mean decoder.train.steps"),
+        ("--config.train.learning_rate=7", "did you mean decoder.train.optimizer.learning_rate"),
+        ("--config.decoder.train.steps=many", "decoder.train.steps is a int .*'many' is not"),
+        ("--config.decoder.train.steps=7.5", "is a int"),
+        ("--config.decoder.train=3", "no knob config.decoder.train"),
+        ("--config.decoder.train.steps", "is not understood"),
+        ("--wrokdir=x", "did you mean --workdir"),
+        ("--config.data.flip=1", "is a bool"),
+        ("--config.decoder.train.steps=" + "(" * 100_000, "is a int"),
+    ],
+)
+def test_what_is_mistyped_is_told(override, message):
+    with pytest.raises(ValueError, match=message):
+        apply_override(load_config(TINY).unlock(), override)
+
+
+def test_an_override_executes_nothing(tmp_path):
+    trap = tmp_path / "trap"
+    with pytest.raises(ValueError):
+        load_config(TINY, [f"--config.seed=__import__('os').mkdir({str(trap)!r})"])
+    assert not os.path.exists(trap)
+
+
+def test_a_missing_file_and_one_without_get_config(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no config file"):
+        load_config(tmp_path / "none.py")
+    (tmp_path / "empty.py").write_text("x = 1\n")
+    with pytest.raises(ValueError, match=r"empty\.py is not a config file"):
+        load_config(tmp_path / "empty.py")

@@ -1,0 +1,186 @@
+"""The verbs as a person types them, each in a process of its own."""
+
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import ONE_DEVICE, ROOT
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "dalle_jax", *map(str, arguments)]
+
+
+def dalle_jax(*arguments, **options):
+    return subprocess.run(
+        command(*arguments), capture_output=True, text=True, env=ONE_DEVICE, **options
+    )
+
+
+def train_command(workdir, shapes_dir, *more):
+    return command(
+        "train",
+        f"--config={ROOT / 'configs/tiny.py'}",
+        f"--workdir={workdir}",
+        f"--config.data.dir={shapes_dir}",
+        "--config.decoder.train.steps=60",
+        "--config.decoder.train.checkpoint_every=7",
+        "--config.decoder.train.validate_every=1000",
+        "--config.decoder.train.preview_every=1000",
+        *more,
+    )
+
+
+def steps_logged(workdir):
+    path = workdir / "decoder/metrics.jsonl"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return [json.loads(line)["step"] for line in lines if "validation" not in line]
+
+
+def wait_for_step(process, workdir, step):
+    deadline = time.monotonic() + 120
+    while max(steps_logged(workdir), default=0) < step:
+        assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def final_state(workdir):
+    from orbax.checkpoint import PyTreeCheckpointer
+
+    path = workdir / "decoder/checkpoints/60/state"
+    return PyTreeCheckpointer().restore(path.absolute())
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory, shapes_dir):
+    workdir = tmp_path_factory.mktemp("uninterrupted")
+    subprocess.run(train_command(workdir, shapes_dir), check=True, env=ONE_DEVICE)
+    return final_state(workdir)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM])
+def test_a_stopped_training_goes_on_to_the_same_bits(signum, uninterrupted, tmp_path, shapes_dir):
+    import jax
+
+    process = subprocess.Popen(
+        train_command(tmp_path, shapes_dir),
+        env=ONE_DEVICE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_for_step(process, tmp_path, 20)
+    process.send_signal(signum)
+    _, errors = process.communicate(timeout=60)
+    if signum == signal.SIGTERM:
+        assert process.returncode == 128 + signum
+        assert re.search(r"the same command continues from step \d+", errors)
+    else:
+        assert process.returncode == -signum
+
+    again = subprocess.run(
+        train_command(tmp_path, shapes_dir), env=ONE_DEVICE, stderr=subprocess.PIPE, text=True
+    )
+    assert again.returncode == 0, again.stderr
+    assert "goes on from step" in again.stderr
+    jax.tree.map(np.testing.assert_array_equal, final_state(tmp_path), uninterrupted)
+    logged = steps_logged(tmp_path)
+    assert logged == sorted(set(logged)) and logged[-1] == 60
+
+
+def test_sample_writes_images_that_say_how_they_were_made(tiny_workdir, tmp_path):
+    out = tmp_path / "red.png"
+    done = dalle_jax(
+        "sample",
+        f"--workdir={tiny_workdir}",
+        "a large red circle",
+        "--num_inference_steps=3",
+        "--guidance_scale=2",
+        "--seed=5",
+        "--n=2",
+        "--eta=0.5",
+        f"--out={out}",
+    )
+    assert done.returncode == 0, done.stderr
+    with Image.open(tmp_path / "red_1.png") as image:
+        text = image.text
+        assert image.size == (24, 24)
+    assert text["prompt"] == "a large red circle"
+    assert (text["seed"], text["sample_index"]) == ("5", "1")
+    assert (text["num_inference_steps"], text["guidance_scale"]) == ("3", "2.0")
+    assert text["eta"] == "0.5" and text["sampler"] == "ddim"
+    assert re.fullmatch(r"[0-9a-f]{12} step 20", text["checkpoint"])
+    assert "Copyright" in text
+
+
+def test_evaluate_prints_a_table_and_then_reuses_it(tiny_workdir):
+    arguments = ("evaluate", f"--workdir={tiny_workdir}", "--n=12")
+    first = dalle_jax(*arguments)
+    assert first.returncode == 0, first.stderr
+    assert "whole caption" in first.stdout and "95 % interval" in first.stdout
+    again = dalle_jax(*arguments)
+    assert "drawing" in first.stdout and "drawing" not in again.stdout
+    rows = (tiny_workdir / "results.jsonl").read_text().splitlines()
+    assert len(rows) == 1
+    row = json.loads(rows[0])
+    assert row["accuracy"]["color"]["of"] == 12
+    assert (tiny_workdir / "samples.png").exists()
+
+
+def test_training_what_is_trained_ends_at_once(tiny_workdir, shapes_dir):
+    done = dalle_jax(
+        "train",
+        f"--config={ROOT / 'configs/tiny.py'}",
+        f"--workdir={tiny_workdir}",
+        f"--config.data.dir={shapes_dir}",
+    )
+    assert done.returncode == 0 and "trained to step 20 already" in done.stdout
+
+
+@pytest.mark.parametrize("verb", ["prepare", "train", "sample", "evaluate"])
+def test_help_shows_an_example(verb):
+    done = dalle_jax(verb, "--help")
+    assert done.returncode == 0
+    assert f"dalle-jax {verb} " in done.stdout.split("example", 1)[1]
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["smaple"], "there is no verb 'smaple'"),
+        (["sample", "--workdir=/nonexistent", "x"], "holds no run"),
+        (["train", "--config=none.py", "--workdir=x"], "there is no config file"),
+        (
+            ["train", f"--config={ROOT}/configs/tiny.py", "--workdir=/tmp/x", "--config.sed=1"],
+            "seed",
+        ),
+        (["prepare", "captioned_shapes/hard"], "no config 'hard'"),
+        (["prepare", "folder:/nonexistent"], "/nonexistent"),
+        (["prepare", "imagenet"], "imagenet"),
+    ],
+)
+def test_what_goes_wrong_is_a_sentence(arguments, message, tmp_path):
+    done = dalle_jax(*arguments, cwd=tmp_path)
+    assert done.returncode != 0
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_run_of_another_config_is_refused_by_knob(tiny_workdir, shapes_dir):
+    done = dalle_jax(
+        "train",
+        f"--config={ROOT / 'configs/tiny.py'}",
+        f"--workdir={tiny_workdir}",
+        f"--config.data.dir={shapes_dir}",
+        "--config.decoder.train.batch_size=4",
+    )
+    assert done.returncode == 1
+    assert "decoder.train.batch_size is 8 there, 4 given" in done.stderr

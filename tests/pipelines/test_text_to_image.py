@@ -1,0 +1,88 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dalle_jax import DallePipeline
+from dalle_jax.pipelines.images import captioned_grid, tile, to_uint8
+
+
+@pytest.fixture(scope="module")
+def pipe(tiny_workdir):
+    return DallePipeline.from_pretrained(tiny_workdir)
+
+
+QUICK = {"num_inference_steps": 3, "guidance_scale": 2.0}
+
+
+def arrays(output):
+    return np.stack([np.asarray(image) for image in output.images]).astype(int)
+
+
+def test_one_prompt_gives_an_image_that_pil_can_save(pipe):
+    image = pipe("a red apple", seed=0, **QUICK).images[0]
+    assert isinstance(image, Image.Image) and image.size == (24, 24)
+    file = io.BytesIO()
+    image.save(file, "PNG")
+    assert Image.open(file).text["prompt"] == "a red apple"
+
+
+def test_a_list_of_prompts_times_images_per_prompt(pipe):
+    prompts = ["a large red circle", "a small blue star", "a large pink ring"]
+    output = arrays(pipe(prompts, num_images_per_prompt=2, seed=3, **QUICK))
+    assert output.shape == (6, 24, 24, 3)
+    # Each image is what it would be if drawn alone: one more grey level is rounding.
+    alone = arrays(pipe(prompts[1], num_images_per_prompt=2, seed=3, **QUICK))
+    assert np.abs(output[2:4] - alone).max() <= 1
+    assert np.abs(output[0] - output[1]).max() > 10
+    assert np.abs(arrays(pipe(prompts[1], seed=4, **QUICK))[0] - alone[0]).max() > 10
+
+
+def test_batches_do_not_matter(pipe):
+    prompts = ["a large red circle"] * 5
+    at_once = pipe.generate(prompts, sample_index=range(5), **QUICK).astype(int)
+    in_twos = pipe.generate(prompts, sample_index=range(5), batch_size=2, **QUICK).astype(int)
+    assert np.abs(at_once - in_twos).max() <= 1
+
+
+def test_a_negative_prompt_takes_the_place_of_the_empty_one(pipe):
+    plain = arrays(pipe("a large red circle", **QUICK))
+    empty = arrays(pipe("a large red circle", negative_prompt="", **QUICK))
+    other = arrays(pipe("a large red circle", negative_prompt="a small blue star", **QUICK))
+    assert np.abs(plain - empty).max() <= 1
+    assert (plain != other).any()
+    with pytest.raises(ValueError, match="2 negative prompts do not fit 3 prompts"):
+        pipe(["a", "b", "c"], negative_prompt=["x", "y"], **QUICK)
+
+
+def test_the_callback_sees_every_step_and_ends_on_the_image(pipe):
+    seen = []
+    image = pipe(
+        "a red apple", callback=lambda step, total, x0: seen.append((step, total, x0)), **QUICK
+    ).images[0]
+    assert [(step, total) for step, total, _ in seen] == [(1, 3), (2, 3), (3, 3)]
+    assert seen[-1][2].shape == (1, 24, 24, 3)
+    assert np.abs(seen[-1][2][0].astype(int) - np.asarray(image)).max() <= 1
+
+
+def test_an_unknown_setting_is_named(pipe):
+    with pytest.raises(ValueError, match='no option "guidance"'):
+        pipe("a red apple", guidance=3)
+    with pytest.raises(ValueError, match='no sampler "dimm"'):
+        pipe("a red apple", sampler="dimm")
+
+
+def test_to_uint8_is_the_inverse_of_the_models_range():
+    image = np.arange(256, dtype=np.uint8)
+    np.testing.assert_array_equal(to_uint8(image.astype(np.float32) / 127.5 - 1), image)
+    np.testing.assert_array_equal(to_uint8(np.array([-3.0, 3.0])), [0, 255])
+
+
+def test_grids_hold_every_image():
+    images = np.random.default_rng(0).integers(0, 255, (5, 8, 8, 3), dtype=np.uint8)
+    assert tile(images, columns=3).shape == (2 * 12, 3 * 12, 3)
+    grid = captioned_grid(images, ["a long caption that wraps over lines"] * 5, columns=3, side=64)
+    assert grid.width == 3 * (64 + 12)
+    enlarged = np.asarray(grid)[6:70, 6:70]
+    np.testing.assert_array_equal(enlarged[::8, ::8], images[0])
