@@ -29,17 +29,21 @@ def test_sdedit_starts_at_its_strength():
         editing.sdedit(SCHEDULE, x_0, KEY, strength=0.0, steps=10)
 
 
-def test_sdedit_keeps_the_mode_at_low_strength_and_forgets_it_at_full():
-    x_0 = jnp.tile(jnp.array([[1.0, 1.0]]), (200, 1))
-
-    def kept(strength):
-        x_t, times = editing.sdedit(SCHEDULE, x_0, KEY, strength=strength, steps=40)
-        settings = dict(sampler="ddpm", steps=len(times) - 1, spacing=times, key=KEY)
-        x = diffusion.sample(PAIR.denoiser(SCHEDULE), SCHEDULE, x_t, **settings)
-        return float(jnp.mean(x[:, 0] > 0))
-
-    assert kept(0.25) > 0.98
-    assert 0.35 < kept(1.0) < 0.65
+@pytest.mark.parametrize("strength", [0.25, 0.5, 1.0])
+def test_sdedit_leaves_the_mode_as_often_as_its_noise_hides_it(strength):
+    n = 1000
+    x_t, times = editing.sdedit(
+        SCHEDULE, jnp.ones((n, 2)), KEY, strength=strength, steps=int(50 / strength)
+    )
+    settings = dict(sampler="ddpm", steps=len(times) - 1, spacing=times, key=KEY)
+    x = diffusion.sample(PAIR.denoiser(SCHEDULE), SCHEDULE, x_t, **settings)
+    # p(other mode | x_t) is sigmoid(−2 d (d + z)), d the distance of the modes from their middle
+    alpha, sigma = SCHEDULE.alpha(strength), SCHEDULE.sigma(strength)
+    d = alpha * np.sqrt(2) / np.sqrt(sigma**2 + (0.1 * alpha) ** 2)
+    z = np.random.default_rng(0).normal(size=200_000)
+    left = np.mean(1 / (1 + np.exp(2 * d * (d + z))))
+    observed = float(jnp.mean(x[:, 0] < 0))
+    assert observed == pytest.approx(left, abs=4 * np.sqrt(left * (1 - left) / n))
 
 
 @pytest.mark.parametrize("sampler, resample", [("ddpm", 1), ("ddim", 1), ("ddpm", 5)])

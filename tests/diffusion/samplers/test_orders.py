@@ -65,7 +65,8 @@ FULL = dict(lower_order_final=False)
     ids=str,
 )
 def test_order(sampler, options, order):
-    assert slope(sampler, **options) == pytest.approx(order, abs=0.15)
+    steps = 400 if sampler == "dpmpp_3m" else 160  # the higher the order, the later the slope
+    assert slope(sampler, steps, **options) == pytest.approx(order, abs=0.15)
 
 
 @pytest.mark.parametrize("prediction", ["x0", "eps"])
@@ -76,7 +77,7 @@ def test_order_of_unipc(order, corrector, variant, prediction):
     if order == 3 and variant == "bh1":
         pytest.skip("bh1 and bh2 are the same at order 3")
     options = dict(order=order, corrector=corrector, variant=variant, solver_prediction=prediction)
-    steps = 400 if order == 3 else 200  # the higher orders reach their slope later
+    steps = 400 if order == 3 else 200
     observed = slope("unipc", steps, **options, **FULL)
     assert observed == pytest.approx(order + corrector, abs=0.15)
 

@@ -18,7 +18,7 @@ STOCHASTIC = {
     "ddpm fixed_large": dict(sampler="ddpm", variance="fixed_large"),
     "ddpm learned": dict(sampler="ddpm", variance="learned"),
     "ddim eta": dict(sampler="ddim", eta=0.6),
-    "euler churn": dict(sampler="euler", churn=60.0, churn_max=30.0),
+    "euler churn": dict(sampler="euler", churn=10.0, churn_max=30.0),
     "heun churn": dict(sampler="heun", churn=60.0, churn_max=30.0),
     "dpmpp_sde_2m": dict(sampler="dpmpp_sde_2m"),
 }

@@ -7,8 +7,9 @@ import pytest
 
 from dalle_jax import diffusion
 from dalle_jax.diffusion.grids import time_grid
-from dalle_jax.diffusion.samplers import SAMPLERS, sampler_rows, unipc
+from dalle_jax.diffusion.samplers import SAMPLERS, sampler_rows
 from dalle_jax.diffusion.samplers.table import stack
+from dalle_jax.diffusion.samplers.unipc import coefficients
 
 COSINE = diffusion.CONTINUOUS["cosine"]()
 LINEAR = diffusion.discrete("linear")
@@ -54,7 +55,7 @@ def test_bh1_and_bh2_differ_only_by_the_fixed_half():
         for noise in (False, True):
             exact, fixed = (
                 [
-                    unipc.coefficients(
+                    coefficients(
                         grid, i, order, v, noise=noise, corrector=corrector, shortcut=shortcut
                     )[1]
                     for v in ("bh1", "bh2")
