@@ -17,6 +17,10 @@ SHOWN = 24  # images in samples.png
 
 def run(argv: list[str]) -> int:
     """Generate, score, print the table; a row that is there already is printed as it stands."""
+    if any(option.partition("=")[0] == "--fake" for option in argv):
+        from dalle_jax.cli import evaluate_folders
+
+        return evaluate_folders.run(argv)
     parser = argparse.ArgumentParser(
         prog="dalle-jax evaluate",
         description="Score a trained workdir on held-out captions of captioned_shapes: which of "

@@ -11,7 +11,8 @@ VERBS = {
     "prepare": "build a data set",
     "train": "train the stages of a config",
     "sample": "draw images of captions",
-    "evaluate": "score a trained workdir on held-out captions",
+    "evaluate": "score a trained workdir on held-out captions, or two folders of images",
+    "convert": "weights of other projects to files of this one, and back",
 }
 
 USAGE = (

@@ -1,0 +1,147 @@
+"""The Fréchet distance between Gaussians, its bias in the number of images, and its error.
+
+FD = |μ₁ − μ₂|² + Tr(Σ₁ + Σ₂ − 2 (Σ₁ Σ₂)^½)                     (Heusel et al. 2017, eq. 6)
+
+With Σ₁ = A Aᵀ and Σ₂ = B Bᵀ the trace of the root is the sum of the singular values of Aᵀ B. That
+needs no square root of a matrix product that is not symmetric, no ε on the diagonal, and stays
+exact where the covariances are singular, as they are with fewer images than features.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from dalle_jax.metrics.statistics import Gaussian, gaussian_of
+
+
+@dataclass(frozen=True)
+class Factored:
+    """A Gaussian as its mean [D] and a factor A [D, r] of its covariance A Aᵀ, r its rank."""
+
+    mean: np.ndarray
+    factor: np.ndarray
+
+    @cached_property
+    def trace(self) -> float:
+        """Of the covariance."""
+        return float((self.factor**2).sum())
+
+
+def factor(gaussian: Gaussian) -> Factored:
+    """The factor of a covariance by its eigenvalues; those that are rounding error are left out.
+
+    Raises:
+        ValueError: it is no covariance: not symmetric, not finite, or clearly not positive.
+    """
+    sigma = np.asarray(gaussian.covariance, np.float64)
+    if sigma.ndim != 2 or sigma.shape != (len(gaussian.mean),) * 2:
+        raise ValueError(f"a covariance of {len(gaussian.mean)} features can't be {sigma.shape}")
+    if not np.isfinite(sigma).all() or not np.isfinite(gaussian.mean).all():
+        raise ValueError("the mean or the covariance is not finite")
+    scale = np.abs(sigma).max()
+    if not np.allclose(sigma, sigma.T, rtol=0, atol=1e-6 * scale):
+        raise ValueError("a covariance must be symmetric")
+    values, vectors = np.linalg.eigh((sigma + sigma.T) / 2)
+    if values[0] < -1e-3 * max(values[-1], 0):
+        raise ValueError(f"a covariance can't have the eigenvalue {values[0]:.3g}")
+    kept = values > max(values[-1], 0) * len(values) * np.finfo(np.float64).eps
+    return Factored(np.asarray(gaussian.mean, np.float64), vectors[:, kept] * np.sqrt(values[kept]))
+
+
+def factor_of(features: np.ndarray) -> Factored:
+    """The factor of the covariance of features [N, D]; the centred features are one if N ≤ D."""
+    if len(features) > features.shape[1]:
+        return factor(gaussian_of(features))
+    if len(features) < 2:
+        raise ValueError(f"a covariance needs at least 2 images, not {len(features)}")
+    features = np.asarray(features, np.float64)
+    mean = features.mean(0)
+    return Factored(mean, (features - mean).T / np.sqrt(len(features) - 1))
+
+
+def frechet_distance(a: Gaussian | Factored, b: Gaussian | Factored) -> float:
+    """FD of two Gaussians; symmetric, and 0 if they are the same.
+
+    Raises:
+        ValueError: they are of features of different length, or a covariance is none.
+    """
+    a, b = (g if isinstance(g, Factored) else factor(g) for g in (a, b))
+    if len(a.mean) != len(b.mean):
+        raise ValueError(f"features of {len(a.mean)} can't be compared with ones of {len(b.mean)}")
+    root_trace = np.linalg.svd(a.factor.T @ b.factor, compute_uv=False).sum()
+    return float(((a.mean - b.mean) ** 2).sum() + a.trace + b.trace - 2 * root_trace)
+
+
+@dataclass(frozen=True)
+class Jackknife:
+    """FD with its error.
+
+    Attributes:
+        value: FD of all features.
+        standard_error: of `value`, by leaving out one group at a time.
+        interval: value ± 1.96 standard errors, within [0, ∞).
+        corrected: `value` less the jackknife's estimate of its bias in 1/n.
+    """
+
+    value: float
+    standard_error: float
+    interval: tuple[float, float]
+    corrected: float
+
+
+def jackknife(
+    features: np.ndarray, reference: Gaussian | Factored, num_groups: int = 10, seed: int = 0
+) -> Jackknife:
+    """FD of features [N, D] to a fixed reference, with the delete-a-group jackknife's error.
+
+    Leaving out each of G random groups gives FD₋ᵍ; the standard error is √((G−1)/G Σ (FD₋ᵍ − m)²)
+    with m their mean, and G FD − (G−1) m is free of the bias in 1/n of FD (Efron & Stein 1981).
+
+    Raises:
+        ValueError: there are fewer features than two a group.
+    """
+    n = len(features)
+    if n < 2 * num_groups:
+        raise ValueError(f"{n} images are too few for a jackknife of {num_groups} groups")
+    reference = reference if isinstance(reference, Factored) else factor(reference)
+    group = np.random.default_rng(seed).permutation(n) % num_groups
+    value = frechet_distance(factor_of(features), reference)
+    left_out = np.array(
+        [frechet_distance(factor_of(features[group != g]), reference) for g in range(num_groups)]
+    )
+    spread = ((left_out - left_out.mean()) ** 2).sum()
+    error = float(np.sqrt((num_groups - 1) / num_groups * spread))
+    corrected = num_groups * value - (num_groups - 1) * left_out.mean()
+    interval = (max(0.0, value - 1.96 * error), value + 1.96 * error)
+    return Jackknife(value, error, interval, float(corrected))
+
+
+def extrapolate(
+    features: np.ndarray,
+    reference: Gaussian | Factored,
+    num_points: int = 10,
+    smallest_share: float = 0.5,
+    seed: int = 0,
+) -> tuple[float, float]:
+    """FD∞: FD of ever more of the features [N, D], fitted linear in 1/n, at 1/n = 0.
+
+    FD's bias is c/n to first order, so that the intercept is free of it (Chong & Forsyth 2020,
+    arXiv 1911.07023, §4). Subsets are random, their sizes equally spaced in 1/n from
+    `smallest_share` · N to N. Returns the intercept and its standard error from the fit, which
+    knows nothing of the overlap between the subsets and so is a lower bound.
+    """
+    n = len(features)
+    if smallest_share * n < 4 or num_points < 3:
+        raise ValueError(f"{n} images and {num_points} points are too few to extrapolate FD")
+    reference = reference if isinstance(reference, Factored) else factor(reference)
+    rng = np.random.default_rng(seed)
+    sizes = np.round(1 / np.linspace(1 / n, 1 / (smallest_share * n), num_points)).astype(int)
+    values = [
+        frechet_distance(
+            factor_of(features[np.sort(rng.choice(n, size, replace=False))]), reference
+        )
+        for size in sizes
+    ]
+    (_, intercept), covariance = np.polyfit(1 / sizes, values, 1, cov=True)
+    return float(intercept), float(np.sqrt(covariance[1, 1]))

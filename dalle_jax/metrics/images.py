@@ -1,0 +1,85 @@
+"""Sets of images to be measured: a folder of files, or an array in a file."""
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from dalle_jax.data.folder import IMAGE_SUFFIXES
+from dalle_jax.data.images import decode
+
+
+class ImageFolder:
+    """The images below a folder, ordered by path; uint8 [H, W, 3] each, of any sizes."""
+
+    def __init__(self, root: str | Path):
+        root = Path(root)
+        self.files = sorted(
+            path
+            for path in root.rglob("*")
+            if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
+        )
+        if not self.files:
+            raise ValueError(
+                f"the folder {root} holds no images, that is, files of "
+                f"{', '.join(sorted(IMAGE_SUFFIXES))}"
+            )
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        try:
+            return decode(self.files[index].read_bytes())
+        except ValueError as error:
+            raise ValueError(
+                f"{self.files[index]}: {error}; repair it or take it away, since leaving out what "
+                "can't be read would change the set that is measured"
+            ) from error
+
+
+def open_images(path: str | Path) -> Sequence[np.ndarray]:
+    """The images of a folder, or of an array uint8 [N, H, W, 3] in a `.npy` or `.npz`.
+
+    Of a `.npz` it is `arr_0`, or else the first array. A `.npy` is read as it is
+    needed, a `.npz` at once.
+
+    Raises:
+        FileNotFoundError: there is nothing at that path.
+        ValueError: there are no images, or what there is is no array of images.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return ImageFolder(path)
+    if not path.exists():
+        raise FileNotFoundError(f"there is no folder or file {path}")
+    if path.suffix not in (".npy", ".npz"):
+        raise ValueError(f"{path} is neither a folder of images nor a .npy or .npz of them")
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        if path.suffix == ".npz":
+            with array as archive:
+                name = (
+                    "arr_0" if "arr_0" in archive.files or not archive.files else archive.files[0]
+                )
+                array = archive[name]
+    except (ValueError, OSError, KeyError, EOFError) as error:
+        raise ValueError(f"{path} can't be read as an array of images: {error}") from error
+    if array.dtype != np.uint8 or array.ndim != 4 or array.shape[-1] != 3:
+        raise ValueError(
+            f"{path} holds {array.dtype} {list(array.shape)}; images are uint8 [N, H, W, 3]"
+        )
+    if not len(array):
+        raise ValueError(f"{path} holds no images")
+    return array
+
+
+def pixel_digest(image: np.ndarray) -> bytes:
+    """SHA-256 of an image's size and pixels, however its file was encoded."""
+    return hashlib.sha256(f"{image.shape}".encode() + image.tobytes()).digest()
+
+
+def set_digest(digests: Iterable[bytes]) -> str:
+    """SHA-256 of a set of images, from their digests; names and order do not count."""
+    return hashlib.sha256(b"".join(sorted(digests))).hexdigest()

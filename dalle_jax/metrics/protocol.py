@@ -1,0 +1,104 @@
+"""What a number depends on, frozen and hashed; and the rule that unlike numbers are not ranked."""
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """All that a metric's value depends on but for the images that are measured.
+
+    Attributes:
+        features: the network's name, "inception" or a CLIP's.
+        features_sha256: of its weights.
+        preprocessing: as `preprocess.Preprocessing` holds it.
+        num_images: how many are measured.
+        reference: what the reference set is called.
+        reference_sha256: of the set of its pixels, or of its statistics where only those are there.
+        settings: constants of the metrics: subsets, neighbours, splits, seeds of resampling.
+        manifest_sha256: of the caption manifest; None for images without captions.
+        sampling: sampler, evaluations, guidance, weights (ema or raw) and seeds; None likewise.
+    """
+
+    features: str
+    features_sha256: str
+    preprocessing: Mapping[str, Any]
+    num_images: int
+    reference: str
+    reference_sha256: str
+    settings: Mapping[str, Any]
+    manifest_sha256: str | None = None
+    sampling: Mapping[str, Any] | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """As a row of results holds it: what JSON can say."""
+        return json.loads(json.dumps(dataclasses.asdict(self)))
+
+    @property
+    def hash(self) -> str:
+        """Twelve hexadecimal digits; the reference's name does not count, its hash does."""
+        return protocol_hash(self.as_dict())
+
+
+# A name, not a fact: two names of one set, told by its hash, are the same reference.
+NAMES = ("reference",)
+
+
+def protocol_hash(protocol: Mapping[str, Any]) -> str:
+    """The hash of a protocol as a row of results holds it."""
+    counted = {name: value for name, value in protocol.items() if name not in NAMES}
+    return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def differences(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> dict[str, tuple]:
+    """The values of a and b of each thing that the protocols differ in, by its dotted name."""
+    found = {}
+    for name in sorted(a.keys() | b.keys()):
+        if not prefix and name in NAMES:
+            continue
+        x, y, path = a.get(name), b.get(name), prefix + name
+        if isinstance(x, Mapping) and isinstance(y, Mapping):
+            found |= differences(x, y, path + ".")
+        elif x != y:
+            found[path] = (x, y)
+    return found
+
+
+def rank(
+    rows: Sequence[Mapping[str, Any]],
+    metric: str,
+    *,
+    larger_is_better: bool = False,
+    vary: Sequence[str] = (),
+) -> list[Mapping[str, Any]]:
+    """Rows of results by a metric, best first, if they are of one protocol.
+
+    Args:
+        rows: each with "protocol" and "metrics": {name: {"value": ...}}.
+        metric: the one to rank by.
+        larger_is_better: of that metric.
+        vary: dotted names of what may differ since it is what is compared, as
+            "sampling.guidance_scale".
+
+    Raises:
+        ValueError: two rows are of different protocols (the message says in what), or one lacks
+            the metric.
+    """
+    for i, row in enumerate(rows):
+        unlike = {
+            name: values
+            for name, values in differences(rows[0]["protocol"], row["protocol"]).items()
+            if not any(name == free or name.startswith(free + ".") for free in vary)
+        }
+        if unlike:
+            told = "; ".join(f"{name} is {x!r} and {y!r}" for name, (x, y) in unlike.items())
+            raise ValueError(
+                f"rows 1 and {i + 1} are of different protocols and can't be ranked: {told}"
+            )
+        if metric not in row["metrics"]:
+            raise ValueError(f"row {i + 1} has no {metric!r}; it has {', '.join(row['metrics'])}")
+    return sorted(rows, key=lambda row: row["metrics"][metric]["value"], reverse=larger_is_better)
