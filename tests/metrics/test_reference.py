@@ -1,0 +1,60 @@
+import numpy as np
+import pytest
+
+from dalle_jax.metrics.reference import (
+    Reference,
+    describe,
+    is_statistics,
+    load_reference,
+    save_reference,
+)
+from dalle_jax.metrics.statistics import gaussian_of
+
+
+def gaussians():
+    rng = np.random.default_rng(0)
+    return {tap: gaussian_of(rng.normal(size=(30, 5))) for tap in ("2048", "spatial")}
+
+
+def test_round_trip(tmp_path):
+    path = tmp_path / "stats.npz"
+    reference = Reference(gaussians(), {"features": "inception"})
+    save_reference(path, reference)
+    loaded = load_reference(path)
+    assert loaded.sha256 == reference.sha256
+    assert loaded.made_with == {"features": "inception", "num_images": 30}
+    assert loaded.gaussians["spatial"].n == 30
+    assert is_statistics(path)
+    assert "5 features" in describe(loaded)
+
+
+def test_files_of_other_tools(tmp_path):
+    made = gaussians()
+    pool, spatial = made["2048"], made["spatial"]
+    np.savez(tmp_path / "pytorch_fid.npz", mu=pool.mean, sigma=pool.covariance)
+    np.savez(
+        tmp_path / "guided_diffusion.npz",
+        mu=pool.mean,
+        sigma=pool.covariance,
+        mu_s=spatial.mean,
+        sigma_s=spatial.covariance,
+    )
+    assert set(load_reference(tmp_path / "pytorch_fid.npz").gaussians) == {"2048"}
+    loaded = load_reference(tmp_path / "guided_diffusion.npz")
+    assert loaded.sha256 == Reference(made).sha256
+    assert "unknown" in describe(loaded)
+
+
+def test_what_is_no_file_of_statistics(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no\.npz"):
+        load_reference(tmp_path / "no.npz")
+    np.savez(tmp_path / "images.npz", arr_0=np.zeros((2, 4, 4, 3), np.uint8))
+    assert not is_statistics(tmp_path / "images.npz")
+    with pytest.raises(ValueError, match="holds no statistics"):
+        load_reference(tmp_path / "images.npz")
+    np.savez(tmp_path / "pickle.npz", mu=np.array([{}], object), sigma=np.eye(1))
+    with pytest.raises(ValueError, match="no readable statistics"):
+        load_reference(tmp_path / "pickle.npz")
+    np.savez(tmp_path / "shapes.npz", mu=np.zeros(3), sigma=np.eye(2))
+    with pytest.raises(ValueError, match="no readable statistics"):
+        load_reference(tmp_path / "shapes.npz")
