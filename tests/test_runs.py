@@ -1,0 +1,109 @@
+"""A run directory: made, opened, refused, its weights read back."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from configs import tiny
+from dalle_jax.runs import create_run, fingerprint, open_run
+from dalle_jax.train.checkpoint import Checkpoints
+from dalle_jax.train.optim import make_optimizer
+from dalle_jax.train.state import create_state
+
+
+def config(**overrides):
+    """The tiny config as plain data, with some knobs set by their dotted names."""
+    knobs = tiny.get_config()
+    knobs.update_from_flattened_dict(overrides)
+    return knobs.to_dict()
+
+
+def test_made_then_opened(tmp_path):
+    made = create_run(tmp_path / "decoder", "decoder", config())
+    opened = open_run(tmp_path / "decoder")
+    assert opened.stage_name == "decoder"
+    assert opened.fingerprint == made.fingerprint
+    assert (tmp_path / "decoder" / "fingerprint").read_text().strip() == made.fingerprint
+    assert opened.step == 0
+    assert create_run(tmp_path / "decoder", "decoder", config()).fingerprint == made.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("knob", "value", "sentence"),
+    [
+        ("decoder.train.batch_size", 48, "decoder.train.batch_size is 8 there, 48 given"),
+        ("decoder.train.steps", 40, "decoder.train.steps is 20 there, 40 given"),
+        ("data.image_size", 64, "data.image_size is 24 there, 64 given"),
+        ("seed", 1, "seed is 0 there, 1 given"),
+    ],
+)
+def test_another_config_is_refused_with_its_knobs_named(tmp_path, knob, value, sentence):
+    create_run(tmp_path, "decoder", config())
+    with pytest.raises(ValueError, match=sentence) as error:
+        create_run(tmp_path, "decoder", config(**{knob: value}))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("knob", "value"),
+    [
+        ("decoder.train.log_every", 7),
+        ("decoder.train.checkpoint_every", 3),
+        ("decoder.train.mesh.fsdp", 2),
+        ("decoder.sample.guidance_scale", 5.0),
+        ("data.num_threads", 1),
+        ("licence", "CC-BY-4.0"),
+    ],
+)
+def test_what_weights_do_not_depend_on_may_change(tmp_path, knob, value):
+    before = create_run(tmp_path, "decoder", config())
+    changed = config(**{knob: value})
+    after = create_run(tmp_path, "decoder", changed)
+    assert after.fingerprint == before.fingerprint
+    assert after.config == changed
+
+
+def test_fingerprint_tells_configs_apart():
+    base = fingerprint("decoder", config())
+    assert base == fingerprint("decoder", json.loads(json.dumps(config())))
+    knobs = {
+        "decoder.model.unet.channels": 16,
+        "decoder.loss.target": "eps",
+        "decoder.train.optimizer.learning_rate": 1e-4,
+        "tokenizer.vocab_size": 321,
+        "data.source": "emoji",
+    }
+    others = [fingerprint("decoder", config(**{knob: value})) for knob, value in knobs.items()]
+    assert len({base, *others}) == 1 + len(knobs)
+
+
+def test_missing_foreign_and_old_directories(tmp_path):
+    with pytest.raises(FileNotFoundError, match="holds no run"):
+        open_run(tmp_path)
+    for content in ("{", "[]", '{"a": 1}'):
+        (tmp_path / "config.json").write_text(content)
+        with pytest.raises(ValueError, match="is not the config of a run"):
+            open_run(tmp_path)
+    create_run(tmp_path / "run", "decoder", config())
+    document = json.loads((tmp_path / "run" / "config.json").read_text())
+    document["format"] = 0
+    (tmp_path / "run" / "config.json").write_text(json.dumps(document))
+    with pytest.raises(ValueError, match="format 0; this version reads format 1"):
+        open_run(tmp_path / "run")
+
+
+def test_weights_come_back_as_they_were_averaged(tmp_path):
+    run = create_run(tmp_path, "decoder", config())
+    with pytest.raises(FileNotFoundError, match="no checkpoint yet"):
+        run.load_params()
+    stage, optimizer = run.build_stage(), make_optimizer(learning_rate=1e-3, steps=1)
+    state = jax.jit(lambda key: create_state(stage, optimizer, key))(jax.random.key(0))
+    state = state.replace(ema_params=jax.tree.map(lambda x: x + 1, state.params))
+    checkpoints = Checkpoints(run.directory / "checkpoints")
+    checkpoints.save(5, state, {}, None)
+    checkpoints.close()
+    assert open_run(tmp_path).step == 5
+    params = open_run(tmp_path).load_params()
+    jax.tree.map(lambda x, y: np.testing.assert_array_equal(x, y), params, state.ema_params)

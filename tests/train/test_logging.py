@@ -1,0 +1,111 @@
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dalle_jax.train.logging import RunLog
+from dalle_jax.train.meter import Meter
+from dalle_jax.train.progress import ProgressBar
+
+
+def read(run_dir):
+    return [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+
+
+def test_going_on_drops_what_comes_again_and_torn_lines(tmp_path):
+    log = RunLog(tmp_path)
+    for step in (10, 20, 30):
+        log.scalars(step, {"loss": 1 / step})
+    log.close()
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 15, "loss": 0.')  # a kill in the middle of a line
+    log = RunLog(tmp_path, from_step=20)
+    log.scalars(25, {"loss": 0.5})
+    log.close()
+    assert read(tmp_path) == [
+        {"step": 10, "loss": 0.1},
+        {"step": 20, "loss": 0.05},
+        {"step": 25, "loss": 0.5},
+    ]
+
+
+def test_what_is_not_finite_is_left_out(tmp_path):
+    log = RunLog(tmp_path)
+    log.scalars(1, {"loss": np.float32(0.5), "empty_bin": np.nan, "big": np.inf})
+    log.close()
+    assert read(tmp_path) == [{"step": 1, "loss": 0.5}]
+
+
+def test_picture(tmp_path):
+    image = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    log = RunLog(tmp_path)
+    log.image(3, "preview", image)
+    log.close()
+    saved = np.asarray(Image.open(tmp_path / "samples" / "preview_00000003.png"))
+    np.testing.assert_array_equal(saved, image)
+
+
+def test_only_one_process_writes(tmp_path):
+    log = RunLog(tmp_path / "run", write=False)
+    log.scalars(1, {"loss": 1.0})
+    log.image(1, "preview", np.zeros((2, 2, 3), np.uint8))
+    log.close()
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    class Clock:
+        now = 100.0
+
+    monkeypatch.setattr("dalle_jax.train.meter.time.perf_counter", lambda: Clock.now)
+    return Clock
+
+
+def test_meter(clock):
+    meter = Meter()
+    meter.stalled(50.0)
+    clock.now += 60  # compilation
+    meter.add({"loss": 3.0, "bin": np.nan})
+    for loss in (1.0, 2.0):
+        meter.stalled(0.5)
+        clock.now += 2
+        meter.add({"loss": loss, "bin": loss})
+    with meter.paused():
+        clock.now += 1000
+    assert meter.close(batch_size=8) == {
+        "loss": 2.0,
+        "bin": 1.5,
+        "images_per_second": 2 * 8 / 4,
+        "data_stall": 1 / 4,
+    }
+    clock.now += 1
+    meter.add({"loss": 7.0})
+    assert meter.close(8) == {"loss": 7.0, "images_per_second": 8.0, "data_stall": 0.0}
+
+
+def test_plain_lines_where_there_is_no_terminal(capsys):
+    bar = ProgressBar(20, start=10, title="decoder")
+    bar.numbers(15, {"loss": 0.25, "images_per_second": 12.34, "data_stall": 0.011})
+    bar.message("a line")
+    bar.close()
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0].startswith(
+        "decoder 15/20 · loss 0.2500 · 12.3 images/s · data stall 1.1 % · 0:00:00 left"
+    )
+    assert lines[1] == "a line"
+
+
+def test_a_bar_on_a_terminal(monkeypatch, capsys):
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "160")
+    bar = ProgressBar(20, title="decoder")
+    bar.numbers(5, {"loss": 0.25, "images_per_second": 12.34, "data_stall": 0.011})
+    bar.message("a line")
+    bar.close()
+    shown = capsys.readouterr().err
+    assert "decoder" in shown
+    assert "5/20" in shown
+    assert "12.3 images/s" in shown
+    assert "a line" in shown
