@@ -42,11 +42,12 @@ def _tensorflow_bilinear(image: np.ndarray) -> np.ndarray:
 def _torch_bilinear(image: np.ndarray) -> np.ndarray:
     """torch's bilinear `interpolate`: pixel centres at (i + ½) · in / out − ½, no antialiasing."""
     height, width, _ = image.shape
-    centers = np.arange(IMAGE_SIZE) + 0.5
+    centers = np.arange(IMAGE_SIZE, dtype=np.float32) + np.float32(0.5)
     scaled = _bilinear(
         image.astype(np.float32) / 255,
-        centers * (height / IMAGE_SIZE) - 0.5,
-        centers * (width / IMAGE_SIZE) - 0.5,
+        # Rounded as torch rounds: beside an edge of a large image it is a hundredth of a level.
+        np.float32(height / IMAGE_SIZE) * centers - np.float32(0.5),
+        np.float32(width / IMAGE_SIZE) * centers - np.float32(0.5),
     )
     return 2 * scaled - 1
 

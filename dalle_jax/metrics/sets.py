@@ -8,7 +8,14 @@ from typing import Any
 import numpy as np
 
 from dalle_jax.metrics.features import FeatureExtractor, extract
-from dalle_jax.metrics.frechet import extrapolate, factor, factor_of, frechet_distance, jackknife
+from dalle_jax.metrics.frechet import (
+    Factored,
+    extrapolate,
+    factor,
+    factor_of,
+    frechet_distance,
+    jackknife,
+)
 from dalle_jax.metrics.images import set_digest
 from dalle_jax.metrics.inception_score import inception_score
 from dalle_jax.metrics.intervals import bootstrap
@@ -148,11 +155,12 @@ def compare_sets(
     else:
         two_sided = {METRIC_TAPS[m] for m in metrics if m not in ONE_SIDED}
         real_keep = [tap for tap in keep if tap in two_sided]
-        real_side = measure(real, extractor, frechet_taps, real_keep, **how)
+        wanted = frechet_taps if statistics_out else sorted(set(frechet_taps) - set(real_keep))
+        real_side = measure(real, extractor, wanted, real_keep, **how)
         if statistics_out:
             made_with = {**_identity(extractor), "images_sha256": real_side.digest}
             save_reference(statistics_out, Reference(real_side.gaussians, made_with))
-    fake_side = measure(fake, extractor, frechet_taps, keep, **how)
+    fake_side = measure(fake, extractor, sorted(set(frechet_taps) - set(keep)), keep, **how)
 
     found: dict[str, Any] = {}
     for metric in metrics:
@@ -194,9 +202,9 @@ def _identity(extractor: FeatureExtractor) -> dict[str, Any]:
 
 
 def _frechet(fake: Measured, real: Measured, tap: str, settings: Settings) -> dict[str, Any]:
-    real_factor = factor(real.gaussians[tap])
+    real_factor = _factor(real, tap)
     if not settings.intervals:
-        return {"value": frechet_distance(fake.gaussians[tap], real_factor)}
+        return {"value": frechet_distance(_factor(fake, tap), real_factor)}
     errors = jackknife(fake.features[tap], real_factor, seed=settings.seed)
     intercept, error = extrapolate(fake.features[tap], real_factor, seed=settings.seed)
     return {
@@ -206,6 +214,12 @@ def _frechet(fake: Measured, real: Measured, tap: str, settings: Settings) -> di
         "extrapolated": intercept,
         "extrapolated_standard_error": error,
     }
+
+
+def _factor(side: Measured, tap: str) -> Factored:
+    if tap in side.features:
+        return factor_of(side.features[tap])
+    return factor(side.gaussians[tap])
 
 
 def _kid(fake: np.ndarray, real: np.ndarray, settings: Settings) -> dict[str, Any]:
