@@ -65,6 +65,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--repeats", type=int, default=15)
     repeats = parser.parse_args().repeats
+    sys.stdout.reconfigure(line_buffering=True)
 
     unet = UNet(**UNET)
     x = jax.random.normal(jax.random.key(0), (BATCH, SIZE, SIZE, 3))
