@@ -1,4 +1,4 @@
-"""Against torch-fidelity, and against the resizes of pytorch-fid and clean-fid."""
+"""Against torch-fidelity, and against the resize of pytorch-fid."""
 
 import numpy as np
 import pytest
@@ -77,18 +77,6 @@ def test_pytorch_fids_bilinear(size):
         tensor, (299, 299), mode="bilinear", align_corners=False
     )
     levels = (Preprocessing("pytorch-fid")(image) + 1) * 127.5
-    np.testing.assert_allclose(levels, expected[0].permute(1, 2, 0).numpy(), rtol=0, atol=1e-3)
-
-
-@pytest.mark.parametrize("size", SIZES)
-def test_clean_fids_bicubic(size):
-    # torch's antialiased bicubic has Pillow's kernel (a = −½) and is written independently of it.
-    image = image_of(size)
-    tensor = torch.from_numpy(image).permute(2, 0, 1)[None].float()
-    expected = torch.nn.functional.interpolate(
-        tensor, (299, 299), mode="bicubic", align_corners=False, antialias=True
-    ).clamp(0, 255)
-    levels = Preprocessing("clean-fid")(image) * 128 + 128
     np.testing.assert_allclose(levels, expected[0].permute(1, 2, 0).numpy(), rtol=0, atol=1e-3)
 
 

@@ -35,6 +35,36 @@ def test_shrinking_averages_only_where_it_is_antialiased():
     assert Preprocessing("torch-fidelity")(stripes).min() > 0.99  # every other column is white
 
 
+def bicubic_matrix(length):
+    """Pillow's antialiased bicubic as a matrix [299, length], float64, from its definition.
+
+    Keys' kernel with a = −½, stretched by the factor of shrinking, cut at the image's edge and
+    normalized to a sum of 1.
+    """
+    scale = length / 299
+    stretch = max(scale, 1.0)
+    matrix = np.zeros((299, length))
+    for i in range(299):
+        center = (i + 0.5) * scale
+        first = max(int(center - 2 * stretch + 0.5), 0)
+        last = min(int(center + 2 * stretch + 0.5), length)
+        x = np.abs((np.arange(first, last) + 0.5 - center) / stretch)
+        near = 1.5 * x**3 - 2.5 * x**2 + 1
+        far = -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
+        weights = np.where(x < 1, near, np.where(x < 2, far, 0))
+        matrix[i, first:last] = weights / weights.sum()
+    return matrix
+
+
+@pytest.mark.parametrize("size", [(32, 32), (299, 299), (64, 48), (333, 420)])
+def test_clean_fids_bicubic_by_its_definition(size):
+    image = np.random.default_rng(0).integers(0, 256, (*size, 3), dtype=np.uint8)
+    rows, columns = (bicubic_matrix(length) for length in size)
+    expected = np.einsum("yh,xw,hwc->yxc", rows, columns, image, optimize=True).clip(0, 255)
+    levels = Preprocessing("clean-fid")(image) * 128 + 128
+    np.testing.assert_allclose(levels, expected, rtol=0, atol=1e-3)
+
+
 def test_crop_and_squeeze():
     image = np.zeros((30, 60, 3), np.uint8)
     image[:, 15:45] = 255
