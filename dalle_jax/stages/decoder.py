@@ -6,7 +6,7 @@ dropped so that the same network guides itself (§2.3).
 """
 
 import functools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
@@ -21,6 +21,13 @@ from dalle_jax.models.unet import UNet
 
 END_OF_TEXT = 1
 NUM_TIME_BINS = 10
+
+# What keeps x0_hat in the range of images.
+THRESHOLDS = {
+    "static": guidance.static_threshold,
+    "dynamic": guidance.dynamic_threshold,
+    "none": lambda denoiser: denoiser,
+}
 
 
 class Text(NamedTuple):
@@ -154,24 +161,37 @@ class Decoder:
         num_inference_steps: int,
         guidance_scale: float,
         sampler: str,
-        callback=None,
+        guidance_rescale: float = 0.0,
+        guidance_interval: tuple[float, float] | None = None,
+        threshold: str = "static",
+        callback: Callable[[int, int, Array], None] | None = None,
         **options: Any,
     ) -> Array:
         """Images of captions: float32 [B, H, W, 3] in [−1, 1].
 
         inputs: tokens [B, L], sample_index [B] and, optionally, negative_tokens [B, L], which take
         the place of the empty caption. A sample depends on its caption, key and sample index alone.
+        Guidance acts where sigma / alpha is in `guidance_interval` (low, high], everywhere if there
+        is none; `threshold` is a name in THRESHOLDS; `options` are the sampler's.
         """
+        if threshold not in THRESHOLDS:
+            raise ValueError(f'no threshold "{threshold}"; known are {", ".join(THRESHOLDS)}')
         tokens = inputs["tokens"]
         negative = inputs.get("negative_tokens", empty_captions(tokens))
+        cond, uncond = self.encode(params, tokens), self.encode(params, negative)
+        denoise = functools.partial(self.denoise, params)
         denoiser = guidance.classifier_free(
-            functools.partial(self.denoise, params),
-            self.encode(params, tokens),
-            self.encode(params, negative),
-            guidance_scale,
+            denoise, cond, uncond, guidance_scale, rescale=guidance_rescale
         )
+        if guidance_interval is not None:
+            denoiser = guidance.on_interval(
+                self.schedule,
+                guidance_interval,
+                inside=denoiser,
+                outside=lambda x_t, t: denoise(x_t, t, cond),
+            )
         return diffusion.sample(
-            guidance.static_threshold(denoiser),
+            THRESHOLDS[threshold](denoiser),
             self.schedule,
             diffusion.initial_noise(key, inputs["sample_index"], self.image_shape),
             sampler=sampler,

@@ -133,6 +133,34 @@ def test_guidance_moves_away_from_the_negative_caption():
     np.testing.assert_allclose(same, plain, atol=1e-4)
 
 
+def test_guidance_acts_inside_its_interval_alone():
+    stage = decoder()
+    params = moved(stage.init(jax.random.key(0)))
+    tokens = batch_of(2)["tokens"]
+    guided = draw(stage, params, tokens, [0, 1], guidance_scale=4.0)
+    plain = draw(stage, params, tokens, [0, 1], guidance_scale=1)
+    nowhere = draw(stage, params, tokens, [0, 1], guidance_scale=4.0, guidance_interval=(1e6, 1e7))
+    everywhere = draw(
+        stage, params, tokens, [0, 1], guidance_scale=4.0, guidance_interval=(0.0, jnp.inf)
+    )
+    np.testing.assert_allclose(nowhere, plain, atol=1e-5)
+    np.testing.assert_allclose(everywhere, guided, atol=1e-5)
+    assert jnp.abs(guided - plain).max() > 1e-2
+
+
+def test_thresholds_keep_images_in_range():
+    stage = decoder()
+    params = jax.tree.map(lambda x: 3 * x, moved(stage.init(jax.random.key(0))))
+    tokens = batch_of(2)["tokens"]
+    largest = {
+        name: float(jnp.abs(draw(stage, params, tokens, [0, 1], threshold=name)).max())
+        for name in ("static", "dynamic", "none")
+    }
+    assert largest["static"] <= 1 and largest["dynamic"] <= 1 < largest["none"]
+    with pytest.raises(ValueError, match='no threshold "hard"; known are static'):
+        draw(stage, params, tokens, [0, 1], threshold="hard")
+
+
 def test_bfloat16_compute_keeps_float32_parameters_and_a_close_loss():
     batch, key = batch_of(64), jax.random.key(3)
     full, half = decoder(), decoder(dtype="bfloat16")
