@@ -24,6 +24,12 @@ def run(argv: list[str]) -> int:
     parser.add_argument("--data_dir", default="data", help="where prepared data sets are")
     parser.add_argument("--resolution", type=int, default=32, help="side of the images in pixels")
     parser.add_argument("--font", help="emoji: a colour-emoji font, if it is not found by itself")
+    parser.add_argument(
+        "--max_bad_share",
+        type=float,
+        default=0.01,
+        help="one's own data: share of items that may be unusable before it is an error",
+    )
     args = parser.parse_args(argv)
     import tensorflow_datasets as tfds
 
@@ -42,7 +48,11 @@ def run(argv: list[str]) -> int:
         from dalle_jax.data.open import open_source
 
         source = open_source(
-            args.source, data_dir=args.data_dir, split="train", image_size=args.resolution
+            args.source,
+            data_dir=args.data_dir,
+            split="train",
+            image_size=args.resolution,
+            max_bad_share=args.max_bad_share,
         )
         print(f"{args.source}: {len(source)} items for training")
     return 0

@@ -184,3 +184,38 @@ def test_a_run_of_another_config_is_refused_by_knob(tiny_workdir, shapes_dir):
     )
     assert done.returncode == 1
     assert "decoder.train.batch_size is 8 there, 4 given" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_folder_of_ones_own_pictures_goes_all_the_way(tmp_path):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(60):
+        level = int(rng.integers(60, 256))
+        array = np.zeros((30, 40, 3), np.uint8) + np.array([level, 0, 0], np.uint8)
+        Image.fromarray(array).save(pictures / f"{i}.png")
+        (pictures / f"{i}.txt").write_text(f"a red of level {level}")
+    (pictures / "torn.png").write_bytes(b"\x89PNG torn")
+    (pictures / "torn.txt").write_text("no picture")
+
+    prepared = dalle_jax("prepare", f"folder:{pictures}", "--max_bad_share=0.1")
+    assert prepared.returncode == 0, prepared.stderr
+    assert "torn.png" in prepared.stdout + prepared.stderr
+    trained = dalle_jax(
+        "train",
+        f"--config={ROOT / 'configs/tiny.py'}",
+        f"--workdir={tmp_path / 'run'}",
+        f"--config.data.source=folder:{pictures}",
+        "--config.data.max_bad_share=0.1",
+        "--config.decoder.train.validation_images=0",
+    )
+    assert trained.returncode == 0, trained.stderr
+    drawn = dalle_jax(
+        "sample",
+        f"--workdir={tmp_path / 'run'}",
+        "a red of level 200",
+        f"--out={tmp_path / 'red.png'}",
+    )
+    assert drawn.returncode == 0, drawn.stderr
+    assert Image.open(tmp_path / "red.png").size == (24, 24)

@@ -7,17 +7,18 @@ import pytest
 
 
 def import_torch_fidelity() -> ModuleType:
-    """The package, with a stub for torchvision where that is not installed; skips without torch."""
+    """The package with a stub in place of torchvision; skips without torch.
+
+    Also where torchvision is installed: the one that pip finds beside a CPU build of torch is built
+    for another and fails when it is imported.
+    """
     pytest.importorskip("torch")
-    try:
-        import torchvision  # noqa: F401
-    except ImportError:
-        names = ("", ".datasets", ".transforms", ".transforms.functional", ".models")
-        for name in names:
-            sys.modules["torchvision" + name] = ModuleType("torchvision" + name)
-        for name in ("CIFAR10", "CIFAR100", "STL10"):
-            setattr(sys.modules["torchvision.datasets"], name, type(name, (), {}))
-        sys.modules["torchvision"].transforms = sys.modules["torchvision.transforms"]
-        functional = sys.modules["torchvision.transforms.functional"]
-        sys.modules["torchvision.transforms"].functional = functional
+    names = ("", ".datasets", ".transforms", ".transforms.functional", ".models")
+    for name in names:
+        sys.modules["torchvision" + name] = ModuleType("torchvision" + name)
+    for name in ("CIFAR10", "CIFAR100", "STL10"):
+        setattr(sys.modules["torchvision.datasets"], name, type(name, (), {}))
+    sys.modules["torchvision"].transforms = sys.modules["torchvision.transforms"]
+    functional = sys.modules["torchvision.transforms.functional"]
+    sys.modules["torchvision.transforms"].functional = functional
     return pytest.importorskip("torch_fidelity")
