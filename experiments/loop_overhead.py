@@ -50,7 +50,7 @@ def main() -> None:
     from dalle_jax.train.loop import fit
     from dalle_jax.train.optim import make_optimizer
     from dalle_jax.train.sharding import make_mesh, put_batch, tree_shardings
-    from dalle_jax.train.state import create_state
+    from dalle_jax.train.state import create_state, init_state
     from dalle_jax.train.step import make_train_step
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -78,7 +78,7 @@ def main() -> None:
     mesh = make_mesh(settings["mesh"])
     init = functools.partial(create_state, stage, optimizer)
     shardings = tree_shardings(jax.eval_shape(init, jax.random.key(0)), mesh)
-    state = jax.jit(init, out_shardings=shardings)(jax.random.key(0))
+    state = init_state(stage, optimizer, jax.random.key(0), shardings)
     step = make_train_step(
         stage, optimizer, mesh=mesh, state_shardings=shardings, ema_decay=settings["ema_decay"]
     )

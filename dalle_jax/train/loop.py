@@ -19,7 +19,7 @@ from dalle_jax.train.optim import Optimizer
 from dalle_jax.train.progress import ProgressBar
 from dalle_jax.train.sharding import make_mesh, put_batch, tree_shardings, with_shardings
 from dalle_jax.train.signals import Interrupted, StopSignals
-from dalle_jax.train.state import TrainState, create_state
+from dalle_jax.train.state import TrainState, create_state, init_state
 from dalle_jax.train.step import make_eval_step, make_train_step
 
 
@@ -68,8 +68,7 @@ def fit(
     run_dir = Path(run_dir)
     device_mesh = make_mesh(mesh)
     init_key, root_key = jax.random.split(jax.random.key(seed))
-    new_state = partial(create_state, stage, optimizer)
-    abstract = jax.eval_shape(new_state, init_key)
+    abstract = jax.eval_shape(partial(create_state, stage, optimizer), init_key)
     shardings = tree_shardings(abstract, device_mesh)
     frozen = jax.device_put(frozen, tree_shardings(frozen, device_mesh))
     train_step = make_train_step(
@@ -86,7 +85,7 @@ def fit(
     with closing(Checkpoints(run_dir / "checkpoints", keep=keep_checkpoints)) as checkpoints:
         restored = checkpoints.restore(with_shardings(abstract, shardings))
         if restored is None:
-            state = jax.jit(new_state, out_shardings=shardings)(init_key)
+            state = init_state(stage, optimizer, init_key, shardings)
         else:
             state, data_state = restored
             train_iterator.set_state(data_state)

@@ -8,7 +8,7 @@ from jax.sharding import PartitionSpec as P
 
 from dalle_jax.train.optim import make_optimizer
 from dalle_jax.train.sharding import make_mesh, path_name, put_batch, tree_shardings
-from dalle_jax.train.state import create_state
+from dalle_jax.train.state import create_state, init_state
 from tests.train.tiny import TinyStage
 
 
@@ -85,10 +85,17 @@ def test_every_array_of_the_state_is_covered_and_moments_lie_with_their_paramete
 
 def test_a_state_is_born_sharded():
     mesh = make_mesh({"data": 1, "fsdp": 4, "tensor": 2})
-    init = functools.partial(create_state, TinyStage(), make_optimizer(learning_rate=1e-3, steps=1))
+    stage, optimizer = TinyStage(), make_optimizer(learning_rate=1e-3, steps=1)
+    init = functools.partial(create_state, stage, optimizer)
     shardings = tree_shardings(jax.eval_shape(init, jax.random.key(0)), mesh)
-    kernel = jax.jit(init, out_shardings=shardings)(jax.random.key(0)).params["mlp_up"]["kernel"]
+    state = init_state(stage, optimizer, jax.random.key(0), shardings)
+    kernel = state.params["mlp_up"]["kernel"]
     assert {shard.data.shape for shard in kernel.addressable_shards} == {(32, 64)}
+    expected = jax.jit(stage.init)(jax.random.key(0))
+    for params in (state.params, state.ema_params):
+        jax.tree.map(
+            lambda x, y: np.testing.assert_allclose(x, y, rtol=1e-4, atol=1e-6), params, expected
+        )
 
 
 def test_batch_lies_in_order_over_both_data_axes():
