@@ -18,8 +18,16 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 ROOT = Path(__file__).parent.parent
 
-# For the verbs as a person runs them: in a process of its own, on one device.
-ONE_DEVICE = {**os.environ, "XLA_FLAGS": "", "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+# For the verbs as a person runs them: in a process of its own, on one device. These processes
+# compile the same few programs, so they share what is compiled.
+ONE_DEVICE = {
+    **os.environ,
+    "XLA_FLAGS": "",
+    "PYTHONPATH": str(ROOT),
+    "PYTHONUNBUFFERED": "1",
+    "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".pytest_cache/xla"),
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.5",
+}
 
 
 @pytest.fixture(scope="session")
