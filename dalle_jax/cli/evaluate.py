@@ -25,7 +25,7 @@ def run(argv: list[str]) -> int:
         prog="dalle-jax evaluate",
         description="Score a trained workdir on held-out captions of captioned_shapes: which of "
         "their statements the images bear out, with 95 % Wilson intervals. Writes results.jsonl "
-        "and samples.png into the workdir.",
+        "and a picture into the workdir.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -72,7 +72,7 @@ def evaluate(
     rows = (
         [json.loads(line) for line in results.read_text().splitlines()] if results.exists() else []
     )
-    picture = workdir / "samples.png"
+    picture = workdir / ("samples.png" if split == "test" else f"samples_{split}.png")
     row = next((row for row in rows if row["protocol_hash"] == digest), None)
     if row is None or not picture.exists():
         captions, images = generate(workdir, split, n, seed, settings)
