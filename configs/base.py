@@ -55,13 +55,13 @@ def decoder() -> ConfigDict:
     config.loss = ConfigDict()
     config.loss.target = "v"  # what the network predicts: v, x0 or eps
     config.loss.weighting = "simple"  # of noise levels, see losses.weight
-    config.loss.log_normal_times = (0.5, 0.9)  # mean, deviation of ln(sigma/alpha); () is uniform t
+    config.loss.log_normal_times = (0.5, 1.2)  # mean, deviation of ln(sigma/alpha); () is uniform t
     config.loss.caption_dropout = 0.1
 
     config.train = train()
     config.sample = ConfigDict()  # defaults of previews, pipelines and evaluation
-    config.sample.sampler = "ddim"
-    config.sample.num_inference_steps = 25
+    config.sample.sampler = "unipc"
+    config.sample.num_inference_steps = 10
     config.sample.guidance_scale = 3.0
     return config
 
@@ -69,7 +69,7 @@ def decoder() -> ConfigDict:
 def train() -> ConfigDict:
     """How a stage is trained."""
     config = ConfigDict()
-    config.steps = 7000
+    config.steps = 5500
     config.batch_size = 16  # images a step, over all devices
     config.accumulate = 1  # parts that a batch is worked through in
     config.optimizer = ConfigDict()

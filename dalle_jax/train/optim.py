@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from einops import rearrange
 
 Schedule = Callable[[Any], Any]
 
@@ -85,33 +86,62 @@ def _adamw(learning_rate, *, b1, b2, eps, weight_decay):
     )
 
 
-def _muon_axes(params):
-    """Every kernel as one matrix [all other axes, last axis]; None for what is left to Adam."""
-    return jax.tree.map(
-        lambda kernel, x: (
-            optax.contrib.MuonDimensionNumbers(tuple(range(x.ndim - 1)), (x.ndim - 1,))
-            if kernel
-            else None
-        ),
-        is_kernel(params),
-        params,
-    )
+def orthogonalize(x: jax.Array) -> jax.Array:
+    """About U Vᵀ of x = U S Vᵀ [m, n]: five steps x ← x (a + b A + c A²), A = xᵀ x (Jordan 2024).
+
+    The coefficients bring singular values to within a third of 1 rather than to 1. Every step is a
+    polynomial in the first A, so for matrices that are not nearly square the product of the five
+    is formed in A's small space and meets x once: a third of the arithmetic for a kernel of 3 × 3.
+    """
+    a, b, c = 3.4445, -4.7750, 2.0315
+    if x.shape[0] < x.shape[1]:
+        return orthogonalize(x.T).T
+    x = x / (jnp.linalg.norm(x) + 1e-8)
+    if x.shape[0] < 2 * x.shape[1]:
+        for _ in range(5):
+            gram = x.T @ x
+            x = a * x + x @ (b * gram + c * gram @ gram)
+        return x
+    identity = jnp.eye(x.shape[1], dtype=x.dtype)
+    gram, product = x.T @ x, identity
+    for i in range(5):
+        factor = a * identity + b * gram + c * gram @ gram
+        product = factor if i == 0 else product @ factor
+        gram = factor @ gram @ factor
+    return x @ product
+
+
+def _orthogonalized_momentum(beta: float) -> optax.GradientTransformation:
+    """Nesterov momentum, each kernel as a matrix [all other axes, last axis] made orthogonal.
+
+    Scaled by 0.2 √max(m, n), so that its elements are as large as those of AdamW's usual update
+    (Liu et al. 2025, equation 4) and a learning rate found for AdamW serves here too.
+    """
+
+    def step(gradient, momentum):
+        matrix = rearrange(gradient + beta * momentum, "... n -> (...) n")
+        scale = 0.2 * max(matrix.shape) ** 0.5
+        return (scale * orthogonalize(matrix)).reshape(gradient.shape)
+
+    def update(gradients, momentum, params=None):
+        momentum = jax.tree.map(lambda m, g: beta * m + g, momentum, gradients)
+        return jax.tree.map(step, gradients, momentum), momentum
+
+    return optax.GradientTransformation(optax.tree.zeros_like, update)
 
 
 def _muon(learning_rate, *, b1, b2, eps, weight_decay):
     """Muon (Jordan 2024) on kernels, Adam with Nesterov momentum (Dozat 2016) on the rest.
 
-    The update is scaled to AdamW's usual size, 0.2 per element (Liu et al. 2025, equation 4), so
-    that a learning rate found for AdamW serves here too.
+    optax.contrib.muon with kernels as matrices is the same rule in twice the time.
     """
-    return optax.contrib.muon(
-        learning_rate,
-        adam_b1=b1,
-        adam_b2=b2,
-        eps=eps,
-        weight_decay=weight_decay,
-        consistent_rms=0.2,
-        muon_weight_dimension_numbers=_muon_axes,
+    muon = optax.chain(
+        _orthogonalized_momentum(beta=0.95),
+        optax.add_decayed_weights(weight_decay),
+        optax.scale_by_learning_rate(learning_rate),
+    )
+    return optax.partition(
+        {True: muon, False: optax.nadam(learning_rate, b1=b1, b2=b2, eps=eps)}, is_kernel
     )
 
 

@@ -109,6 +109,7 @@ def test_sample_writes_images_that_say_how_they_were_made(tiny_workdir, tmp_path
         "--guidance_scale=2",
         "--seed=5",
         "--n=2",
+        "--sampler=ddim",
         "--eta=0.5",
         f"--out={out}",
     )

@@ -1,9 +1,15 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from dalle_jax.train.optim import is_kernel, learning_rate_schedule, make_optimizer
+from dalle_jax.train.optim import (
+    is_kernel,
+    learning_rate_schedule,
+    make_optimizer,
+    orthogonalize,
+)
 
 PARAMS = {
     "dense": {"kernel": jnp.full((4, 6), 2.0), "bias": jnp.full((6,), 2.0)},
@@ -94,3 +100,17 @@ def test_muon_makes_kernels_orthogonal_and_leaves_the_rest_to_adam():
         -0.1 * (0.9 / 1.9 + 1) * np.sign(params["embedding"]["token"]),
         rtol=1e-3,
     )
+
+
+def test_orthogonalize_is_newton_schulz_step_by_step():
+    """Against optax's own, for tall, wide, near-square and nearly singular matrices."""
+    for seed, shape in enumerate([(72, 8), (8, 72), (16, 12), (16, 16), (432, 48)]):
+        x = jax.random.normal(jax.random.key(seed), shape)
+        x *= jnp.logspace(-4, 0, shape[1])[None]  # columns of very different size
+        theirs = optax.contrib.muon(
+            1.0,
+            muon_weight_dimension_numbers=optax.contrib.MuonDimensionNumbers((0,), (1,)),
+            consistent_rms=1.0,
+        )
+        expected = -theirs.update(x, theirs.init(x), x)[0] / np.sqrt(max(shape))
+        np.testing.assert_allclose(orthogonalize(x), expected, atol=2e-3)
