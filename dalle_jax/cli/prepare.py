@@ -1,26 +1,54 @@
-"""`dalle-jax prepare`: build a data set, or scan one's own."""
+"""`dalle-jax prepare`: build a data set, scan one's own, fix the captions of an evaluation."""
 
 import argparse
 import sys
+from typing import Any
 
 EXAMPLE = """examples:
   dalle-jax prepare captioned_shapes/easy --resolution=32
   dalle-jax prepare emoji --resolution=32 --font=NotoColorEmoji.ttf
   dalle-jax prepare folder:my_pictures
+
+a caption manifest, which an evaluation is of:
+  dalle-jax prepare captioned_shapes/easy --resolution=32 --split=test --rule=one --n=512 \\
+      --seed=0 --manifest=data/manifests/easy_test.jsonl
+  dalle-jax prepare --coco_captions=captions_val2014.json --manifest=data/manifests/coco30k.jsonl
 """
 
 
 def run(argv: list[str]) -> int:
-    """Build or scan, and report."""
+    """Build or scan, and report; write the manifest, if one is asked for."""
+    args = parse(argv)
+    import tensorflow_datasets as tfds
+
+    if not sys.stderr.isatty():
+        tfds.disable_progress_bar()
+    if args.coco_captions:
+        from dalle_jax.data.coco import NUM_CAPTIONS, make_coco_manifest
+
+        n = NUM_CAPTIONS if args.n is None else args.n
+        manifest = make_coco_manifest(args.coco_captions, rule=args.rule, n=n, seed=args.seed)
+    else:
+        prepare(args)
+        if not args.manifest:
+            return 0
+        manifest = manifest_of(args)
+    write(args.manifest, manifest)
+    return 0
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    """The arguments."""
     parser = argparse.ArgumentParser(
         prog="dalle-jax prepare",
         description="Build a data set (captioned_shapes/easy, captioned_shapes/pairs, "
         "captioned_shapes/full, emoji), or scan one's own (folder:PATH, webdataset:GLOB, "
-        "tfds:NAME) for items that can't be used.",
+        "tfds:NAME) for items that can't be used. With --manifest, also fix the captions that an "
+        "evaluation is of: a hashed file that is made once.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("source")
+    parser.add_argument("source", nargs="?")
     parser.add_argument("--data_dir", default="data", help="where prepared data sets are")
     parser.add_argument("--resolution", type=int, default=32, help="side of the images in pixels")
     parser.add_argument("--font", help="emoji: a colour-emoji font, if it is not found by itself")
@@ -30,11 +58,37 @@ def run(argv: list[str]) -> int:
         default=0.01,
         help="one's own data: share of items that may be unusable before it is an error",
     )
+    manifest = parser.add_argument_group("caption manifest")
+    manifest.add_argument("--manifest", metavar="FILE.jsonl", help="write one of the data set")
+    manifest.add_argument("--split", default="test", help="that it is of (default: test)")
+    manifest.add_argument(
+        "--rule",
+        default="one",
+        help="one: the first caption of each image; all: every caption (default: one)",
+    )
+    manifest.add_argument(
+        "--n", type=int, help="draw as many captions (default: all; of COCO 30,000)"
+    )
+    manifest.add_argument("--seed", type=int, default=0, help="of the drawing")
+    manifest.add_argument(
+        "--captions", default="short", help="captioned_shapes: the kind of caption"
+    )
+    manifest.add_argument("--languages", default="en", help="emoji: of the captions, as en,zh")
+    manifest.add_argument(
+        "--coco_captions",
+        metavar="FILE.json",
+        help="COCO's annotation file of captions, in place of a source",
+    )
     args = parser.parse_args(argv)
-    import tensorflow_datasets as tfds
+    if bool(args.source) == bool(args.coco_captions):
+        parser.error("give either a source, as captioned_shapes/easy, or --coco_captions")
+    if args.coco_captions and not args.manifest:
+        parser.error("--coco_captions is there to write a manifest: give --manifest=FILE.jsonl")
+    return args
 
-    if not sys.stderr.isatty():
-        tfds.disable_progress_bar()
+
+def prepare(args: argparse.Namespace) -> None:
+    """Build or scan the data set, unless that is done, and print what there is."""
     name, _, variant = args.source.partition("/")
     if name == "captioned_shapes":
         from dalle_jax.data.shapes import builder
@@ -45,14 +99,50 @@ def run(argv: list[str]) -> int:
 
         print(builder.prepare(args.data_dir, args.resolution, font=args.font))
     else:
-        from dalle_jax.data.open import open_source
+        print(f"{args.source}: {len(open_split(args, 'train', {}))} items for training")
 
-        source = open_source(
-            args.source,
-            data_dir=args.data_dir,
-            split="train",
-            image_size=args.resolution,
-            max_bad_share=args.max_bad_share,
-        )
-        print(f"{args.source}: {len(source)} items for training")
-    return 0
+
+def manifest_of(args: argparse.Namespace) -> Any:
+    """The manifest of a split of the data set, by the rule and the seed."""
+    from dalle_jax.data.manifest_source import make_manifest
+
+    name = args.source.partition("/")[0]
+    data = {}
+    if name == "captioned_shapes":
+        data = {"image_size": args.resolution, "captions": args.captions}
+    elif name == "emoji":
+        data = {"image_size": args.resolution, "languages": args.languages.split(",")}
+    return make_manifest(
+        open_split(args, args.split, data),
+        name=args.source,
+        split=args.split,
+        rule=args.rule,
+        n=args.n,
+        seed=args.seed,
+        data=data,
+    )
+
+
+def open_split(args: argparse.Namespace, split: str, data: dict[str, Any]) -> Any:
+    """A split of the data set."""
+    from dalle_jax.data.open import open_source
+
+    return open_source(
+        args.source,
+        data_dir=args.data_dir,
+        split=split,
+        max_bad_share=args.max_bad_share,
+        **{"image_size": args.resolution, **data},
+    )
+
+
+def write(path: str, manifest: Any) -> None:
+    """Write the manifest and print what it is known by."""
+    from dalle_jax.data.manifest import RULES, write_manifest
+
+    write_manifest(path, manifest)
+    header = manifest.header
+    print(
+        f"{path}: {header.count} of {header.of} captions of {header.source} {header.split}, "
+        f"{RULES[header.rule]}, seed {header.seed}\nsha256 {manifest.sha256}"
+    )

@@ -1,0 +1,144 @@
+"""From a source to its caption manifest, and from a manifest back to captioned images."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dalle_jax.data.images import decode
+from dalle_jax.data.loader import Source
+from dalle_jax.data.manifest import Manifest, choose
+from dalle_jax.data.open import open_source
+
+# Sources that are named by a path: where they lie is not part of what they are.
+PATH_KINDS = ("folder", "webdataset", "coco")
+# What a manifest's `data` may hold: the arguments of `open_source` that captions depend on.
+SOURCE_ARGUMENTS = ("image_size", "captions", "languages")
+
+
+def make_manifest(
+    source: Source,
+    *,
+    name: str,
+    split: str,
+    rule: str = "one",
+    n: int | None = None,
+    seed: int = 0,
+    data: Mapping[str, Any] | None = None,
+) -> Manifest:
+    """The manifest of a source's split; how n rows are drawn is told at `manifest.choose`.
+
+    Args:
+        source: the split, opened.
+        name: of the source, as `open_source` takes it.
+        split: of the source.
+        rule: of `RULES`; n counts images for "one", captions for "all".
+        n: number of rows; all, if None.
+        seed: of the draw.
+        data: of `SOURCE_ARGUMENTS`, those that the source was opened with.
+
+    Raises:
+        ValueError: an unknown rule, fewer than n rows, or a caption that can't be used.
+    """
+    candidates = []
+    for i in range(len(source)):
+        item = source[i]
+        own_id = _item_id(item, split, i)
+        image = own_id if name.startswith("folder:") else i
+        captions = item.get("captions") or (item["caption"],)
+        candidates.append((own_id, image, [(str(k), text) for k, text in enumerate(captions)]))
+    return choose(candidates, source=_name(name), split=split, rule=rule, n=n, seed=seed, data=data)
+
+
+class ManifestSource:
+    """The captions and images of a manifest, as a source: item i is row i."""
+
+    def __init__(self, manifest: Manifest, images: Source | Path):
+        self._rows = manifest.rows
+        self._images = images
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        row = self._rows[index]
+        own = {"caption": row.caption, "id": row.id}
+        if isinstance(row.image, str):
+            return {"image": self._read(row.image), **own}
+        if row.image >= len(self._images):
+            raise ValueError(
+                f"The manifest's row {row.id} is of image {row.image}, but the data has only "
+                f"{len(self._images)}; it is not what the manifest was made of."
+            )
+        item = dict(self._images[row.image])
+        captions = [text.strip() for text in item.pop("captions", (item["caption"],))]
+        item_id = _item_id(item, row.split, row.image)
+        if row.caption not in captions or row.id.partition("#")[0] != item_id.partition("#")[0]:
+            raise ValueError(
+                f"The manifest's row {row.id}, image {row.image}, is {row.caption!r:.80}; there "
+                f"the data has {item_id}, {captions[0]!r:.80}: it is not what the manifest was "
+                "made of."
+            )
+        return {**item, **own}
+
+    def _read(self, name: str) -> np.ndarray:
+        root = self._images.resolve()
+        path = (root / name).resolve()
+        if not path.is_relative_to(root):
+            raise ValueError(f"The manifest's image {name!r:.200} leads out of the folder {root}.")
+        if not path.is_file():
+            raise FileNotFoundError(f"The manifest's image {name!r:.200} is not in {root}.")
+        try:
+            return decode(path.read_bytes())
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}.") from error
+
+
+def open_manifest(
+    manifest: Manifest, *, data_dir: str | Path = "data", source: str | None = None
+) -> ManifestSource:
+    """The manifest's images and captions as a source.
+
+    Args:
+        manifest: what to open.
+        data_dir: where prepared data sets are.
+        source: where the data lies on this machine, if the manifest does not tell: "folder:PATH" of
+            the images for one of a folder or of COCO, "webdataset:GLOB".
+
+    Raises:
+        FileNotFoundError: there is no such data.
+        ValueError: the manifest needs `source`.
+    """
+    header = manifest.header
+    if source is None and header.source.partition(":")[0] in PATH_KINDS:
+        raise ValueError(
+            f"The manifest is of {header.source}; say where its images are on this machine, as "
+            "folder:PATH or webdataset:GLOB."
+        )
+    source = source or header.source
+    if any(isinstance(row.image, str) for row in manifest.rows):
+        kind, _, folder = source.partition(":")
+        if kind != "folder" or not Path(folder).is_dir():
+            raise FileNotFoundError(
+                f"The images of the manifest of {header.source} are files; {source} is no folder."
+            )
+        return ManifestSource(manifest, Path(folder))
+    unknown = sorted(set(header.data) - set(SOURCE_ARGUMENTS))
+    size = header.data.get("image_size", 0)
+    if unknown or not isinstance(size, int):
+        raise ValueError(f"The manifest's data {header.data!r:.200} can't be opened.")
+    options = {**header.data, "image_size": size}
+    return ManifestSource(
+        manifest, open_source(source, data_dir=data_dir, split=header.split, **options)
+    )
+
+
+def _item_id(item: Mapping[str, Any], split: str, index: int) -> str:
+    return item.get("id", f"{split}/{index}")
+
+
+def _name(spec: str) -> str:
+    """A source's name without the place where it lies on this machine."""
+    kind, _, path = spec.partition(":")
+    return f"{kind}:{Path(path).name}" if kind in PATH_KINDS else spec
