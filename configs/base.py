@@ -55,7 +55,7 @@ def decoder() -> ConfigDict:
     config.loss = ConfigDict()
     config.loss.target = "v"  # what the network predicts: v, x0 or eps
     config.loss.weighting = "simple"  # of noise levels, see losses.weight
-    config.loss.log_normal_times = (0.5, 1.2)  # mean, deviation of ln(sigma/alpha); () is uniform t
+    config.loss.log_normal_times = (0.5, 0.9)  # mean, deviation of ln(sigma/alpha); () is uniform t
     config.loss.caption_dropout = 0.1
 
     config.train = train()

@@ -1,4 +1,4 @@
-"""Emoji of the installed font with their English names at 32 px."""
+"""Emoji of the installed font with their English names at 32 px: an hour of two CPU cores."""
 
 from ml_collections import ConfigDict
 
@@ -13,11 +13,8 @@ def get_config() -> ConfigDict:
     config.tokenizer.vocab_size = 2048
     config.tokenizer.max_length = 16
     config.decoder.model.text = ConfigDict({"width": 128, "depth": 3, "num_heads": 4})
-    config.decoder.model.unet.channels = 64
     config.decoder.model.unet.dropout = 0.1
-    config.decoder.train.steps = 20_000
+    config.decoder.train.steps = 12_000
     config.decoder.train.batch_size = 32
     config.decoder.train.ema_decay = 0.999
-    config.decoder.train.validate_every = 2000
-    config.decoder.train.preview_every = 2000
     return config

@@ -17,7 +17,7 @@ from typing import Any
 from dalle_jax.data.loader import Source
 from dalle_jax.data.open import open_source
 from dalle_jax.data.tokenizer import Tokenizer, train_tokenizer
-from dalle_jax.stages import Stage, build_stage
+from dalle_jax.stages import OUTSIDE, Stage, build_stage, data_of, upstream_of
 from dalle_jax.train.checkpoint import load_ema_params, steps_in
 
 FORMAT = 1  # of a run directory; one of another format is refused
@@ -55,6 +55,11 @@ class Run:
         return self.directory / "tokenizer.json"
 
     @property
+    def data(self) -> dict[str, Any]:
+        """The data section of its config."""
+        return data_of(self.stage_name, self.config)
+
+    @property
     def step(self) -> int:
         """The newest checkpoint's step, 0 if there is none yet."""
         steps = steps_in(self.directory / "checkpoints")
@@ -76,9 +81,41 @@ class Run:
             )
         return load_ema_params(self.directory / "checkpoints")
 
+    def upstream(self) -> "dict[str, Run]":
+        """The runs that this one stands on, in the same workdir, trained to their end.
+
+        Raises:
+            FileNotFoundError: one is not there.
+            ValueError: one does not fit this run's config, or is not trained to its end.
+        """
+        return {
+            name: self._fitting(name, open_run(self.directory.parent / name))
+            for name in upstream_of(self.stage_name, self.config)
+        }
+
+    def load_frozen(self) -> dict[str, Any]:
+        """The EMA weights of the runs that this one stands on, by stage."""
+        return {name: run.load_params() for name, run in self.upstream().items()}
+
+    def _fitting(self, name: str, run: "Run") -> "Run":
+        there, wanted = _dependencies(name, run.config), _dependencies(name, self.config)
+        if differences := differing_knobs(there, wanted):
+            raise ValueError(
+                f"{self.stage_name} in {self.directory} does not fit {name} in {run.directory}: "
+                f"{'; '.join(differences)}. Train {name} anew in another --workdir, or give "
+                f"{self.stage_name} the config that {name} was trained with"
+            )
+        steps = run.config[name]["train"]["steps"]
+        if run.step < steps:
+            raise ValueError(
+                f"{self.stage_name} needs {name} trained to its end, and {run.directory} is at "
+                f"step {run.step} of {steps}; go on with `dalle-jax train --stage={name}`"
+            )
+        return run
+
     def open_source(self, split: str) -> Source:
         """A split of the data that the run is about."""
-        data = self.config["data"]
+        data = self.data
         return open_source(
             data["source"],
             data_dir=data["dir"],
@@ -94,7 +131,9 @@ class Run:
         settings = self.config["tokenizer"]
         if self.tokenizer_path.exists():
             return Tokenizer.load(self.tokenizer_path)
-        if settings["file"]:
+        if upstream := self.upstream():
+            tokenizer = Tokenizer.load(next(iter(upstream.values())).tokenizer_path)
+        elif settings["file"]:
             tokenizer = Tokenizer.load(settings["file"], settings["max_length"])
         else:
             captions = itertools.chain.from_iterable(
@@ -167,7 +206,7 @@ def open_run(directory: str | Path) -> Run:
 
 
 def fingerprint(stage_name: str, config: Mapping[str, Any]) -> str:
-    """Hash of the stage's own config and its data: all that the trained weights depend on."""
+    """Hash of a stage's config, its data and its upstream: all that its weights depend on."""
     text = json.dumps(_dependencies(stage_name, config), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -188,14 +227,21 @@ def differing_knobs(there: Any, given: Any, prefix: str = "") -> list[str]:
 
 def _dependencies(stage_name: str, config: Mapping[str, Any]) -> dict[str, Any]:
     """The part of a config that a stage's weights depend on, as JSON would hold it."""
-    own = {name: dict(config[stage_name][name]) for name in ("model", "diffusion", "loss", "train")}
+    own = {
+        name: dict(section) if isinstance(section, Mapping) else section
+        for name, section in config[stage_name].items()
+        if name not in OUTSIDE or name == "train"
+    }
     for name in FREE_TRAIN_KNOBS:
         own["train"].pop(name, None)
-    data = {name: value for name, value in config["data"].items() if name not in FREE_DATA_KNOBS}
+    data = data_of(stage_name, config)
+    data = {name: value for name, value in data.items() if name not in FREE_DATA_KNOBS}
     dependencies = {
         "seed": config["seed"],
         "data": data,
         "tokenizer": config["tokenizer"],
         stage_name: own,
     }
+    for name in upstream_of(stage_name, config):
+        dependencies[f"upstream {name}"] = _dependencies(name, config)
     return json.loads(json.dumps(dependencies))

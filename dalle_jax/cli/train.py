@@ -60,11 +60,12 @@ def train_stage(name: str, config: Mapping[str, Any], workdir: Path) -> None:
     from dalle_jax.train.optim import make_optimizer
 
     run = create_run(workdir / name, name, config)
-    data, settings = config["data"], dict(config[name]["train"])
+    data, settings = run.data, dict(config[name]["train"])
     steps, batch_size = settings.pop("steps"), settings.pop("batch_size")
     if run.step == steps:
         print(f"{name}: trained to step {steps} already, in {run.directory}")
         return
+    frozen = run.load_frozen()
     # Kept, since the tokenizer goes through the captions before the loader does.
     source = keep_in_memory(run.open_source("train"), data["image_size"])
     held_out = run.open_source("validation")
@@ -102,28 +103,43 @@ def train_stage(name: str, config: Mapping[str, Any], workdir: Path) -> None:
         seed=config["seed"],
         optimizer=make_optimizer(**settings.pop("optimizer"), steps=steps),
         eval_batches=eval_batches if num_validation else None,
-        preview=make_preview(stage, tokenizer, held_out, config[name]["sample"]),
+        frozen=frozen,
+        preview=make_preview(
+            stage,
+            frozen,
+            tokenizer,
+            held_out,
+            data["image_size"],
+            config[name].get("sample", {}),
+        ),
         title=name,
         **settings,
     )
 
 
-def make_preview(stage, tokenizer, source, settings: Mapping[str, Any]):
-    """(params, step) -> images of the first held-out captions, the same noise each time."""
+def make_preview(stage, frozen, tokenizer, source, image_size: int, settings: Mapping[str, Any]):
+    """(params, step) -> what the stage makes of the first held-out items, the same noise each time.
+
+    None for a stage that makes no images.
+    """
     import jax
     import numpy as np
 
+    from dalle_jax.data.images import center_crop_resize
     from dalle_jax.pipelines.images import captioned_grid, to_uint8
 
-    captions = [source[i]["caption"] for i in range(min(NUM_PREVIEWS, len(source)))]
-    inputs = {
+    if not hasattr(stage, "preview"):
+        return None
+    items = [source[i] for i in range(min(NUM_PREVIEWS, len(source)))]
+    captions = [item["caption"] for item in items]
+    batch = {
+        "image": np.stack([center_crop_resize(item["image"], image_size) for item in items]),
         "tokens": tokenizer.encode(captions),
-        "sample_index": np.arange(len(captions), dtype=np.uint32),
     }
-    sample = jax.jit(functools.partial(stage.sample, **settings))
+    draw = jax.jit(functools.partial(stage.preview, **settings))
 
     def preview(params, step: int):
-        images = to_uint8(sample(params, inputs, jax.random.key(0)))
+        images = to_uint8(draw(params, frozen, batch, jax.random.key(0)))
         return np.asarray(captioned_grid(images, captions))
 
     return preview

@@ -9,7 +9,15 @@ from dalle_jax.stages.decoder import Decoder
 
 
 class Stage(Protocol):
-    """What a stage is to those who train it and draw with it; parameters are explicit."""
+    """What a stage is to those who train it and draw with it; parameters are explicit.
+
+    One whose progress can be seen also has `preview(params, frozen, batch, key, **settings)`, which
+    gives float32 images [B, H, W, 3] in [−1, 1] of a held-out batch.
+    """
+
+    @staticmethod
+    def upstream_of(own: Mapping[str, Any]) -> tuple[str, ...]:
+        """The stages whose weights `loss` needs as `frozen`, told from the stage's own config."""
 
     def init(self, key: Array) -> Any:
         """Random parameters, float32."""
@@ -25,17 +33,35 @@ class Stage(Protocol):
 
 STAGES = {"decoder": Decoder}
 
+# What of a stage's config is not the stage's own: how it is trained, drawn from, and on which data.
+OUTSIDE = ("train", "sample", "data")
+
+
+def upstream_of(name: str, config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The stages whose trained weights the stage `name` learns with."""
+    return _stage(name).upstream_of(config[name])
+
+
+def data_of(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The data of a stage: those of the system, but for what the stage has otherwise."""
+    return {**config["data"], **config[name].get("data", {})}
+
 
 def build_stage(name: str, config: Mapping[str, Any]) -> Stage:
-    """The stage `name` as a run's config describes it."""
-    if name not in STAGES:
-        raise ValueError(f"no stage is called {name!r}; known are {', '.join(STAGES)}")
-    own = config[name]
-    return STAGES[name](
-        model=own["model"],
-        diffusion=own["diffusion"],
-        loss=own["loss"],
-        image_size=config["data"]["image_size"],
+    """The stage `name` as a run's config describes it, and the stages that it stands on."""
+    stage = _stage(name)
+    own = {section: value for section, value in config[name].items() if section not in OUTSIDE}
+    if needed := upstream_of(name, config):
+        own["upstream"] = {other: build_stage(other, config) for other in needed}
+    return stage(
+        **own,
+        image_size=data_of(name, config)["image_size"],
         vocab_size=config["tokenizer"]["vocab_size"],
         max_length=config["tokenizer"]["max_length"],
     )
+
+
+def _stage(name: str) -> type:
+    if name not in STAGES:
+        raise ValueError(f"no stage is called {name!r}; known are {', '.join(STAGES)}")
+    return STAGES[name]

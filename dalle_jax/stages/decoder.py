@@ -1,80 +1,42 @@
-"""The decoder: a text transformer and a diffusion U-Net, trained together from caption to image.
+"""The decoder: from a caption, a CLIP image embedding, or both, to an image.
 
-This is GLIDE (Nichol et al. 2021, §4.1): caption tokens are extra keys and values of the U-Net's
-attention, the pooled caption is added to the timestep embedding, and a share of the captions is
-dropped so that the same network guides itself (§2.3).
+With captions alone it is GLIDE (Nichol et al. 2021, §4.1): a text transformer and a diffusion U-Net
+trained together. With image embeddings it is the decoder of unCLIP (Ramesh et al. 2022, 2204.06125,
+§2.1). A share of the captions and, apart from them, of the embeddings is dropped in training, so
+that the same network guides itself (GLIDE, §2.3).
 """
 
 import functools
-from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Mapping
+from typing import Any
 
-import flax.linen as nn
 import jax
 import jax.numpy as jnp
 from jax import Array
 
-from dalle_jax import diffusion
-from dalle_jax.diffusion import guidance, losses, training_times
-from dalle_jax.models.text import TextTransformer
-from dalle_jax.models.unet import UNet
+from dalle_jax.diffusion import guidance
+from dalle_jax.models.conditioned_unet import Condition, ConditionedUNet
+from dalle_jax.stages.denoising import Denoising, schedule_named
+from dalle_jax.stages.images import shrink, to_model_range
 
 END_OF_TEXT = 1
-NUM_TIME_BINS = 10
-
-# What keeps x0_hat in the range of images.
-THRESHOLDS = {
-    "static": guidance.static_threshold,
-    "dynamic": guidance.dynamic_threshold,
-    "none": lambda denoiser: denoiser,
-}
-
-
-class Text(NamedTuple):
-    """An encoded caption: what the U-Net is conditioned on."""
-
-    pooled: Array  # [B, D]
-    context: Array  # [B, L, D]
-
-
-class TextToImage(nn.Module):
-    """The two networks under one tree of parameters."""
-
-    text: Mapping[str, Any]
-    unet: Mapping[str, Any]
-    dtype: jnp.dtype
-
-    def setup(self):
-        """Build both networks."""
-        self.text_transformer = TextTransformer(**self.text, dtype=self.dtype)
-        self.network = UNet(**self.unet, dtype=self.dtype)
-
-    def encode(self, tokens: Array) -> Text:
-        """tokens [B, L] → the encoded captions."""
-        return Text(*self.text_transformer(tokens))
-
-    def predict(self, x_t: Array, t: Array, text: Text, *, train: bool = False) -> Array:
-        """x_t [B, H, W, 3], t [B] → the network's prediction [B, H, W, 3]."""
-        return self.network(x_t, t, text.pooled, text.context, train=train)
-
-    def __call__(self, x_t: Array, t: Array, tokens: Array, *, train: bool = False) -> Array:
-        """As `predict`, from tokens [B, L]; what training differentiates."""
-        return self.predict(x_t, t, self.encode(tokens), train=train)
 
 
 class Decoder:
     """What the decoder learns and, once learned, does.
 
     Args:
-        model: `text` and `unet`, keyword arguments of TextTransformer and UNet, and `dtype`, in
-            which the networks compute; their parameters are float32 always.
-        diffusion: `schedule`, a name in `dalle_jax.diffusion.CONTINUOUS`.
-        loss: `target` (what the network predicts, see `diffusion.PREDICTIONS`), `weighting` (see
-            `losses.weight`), `log_normal_times` (mean and deviation of ln(sigma / alpha) at which
-            it is trained; empty for t uniform) and `caption_dropout` (share of captions replaced
-            by the empty one).
-        image_size: side of the images in pixels.
+        model: `unet`, keyword arguments of UNet; `dtype`, in which the networks compute, their
+            parameters being float32 always; and what there is of `text`, keyword arguments of
+            TextTransformer, `image_embedding`, with `num_tokens` of context made of a CLIP image
+            embedding, and `image_size`, the side of the images it makes if not that of the data.
+        diffusion: `schedule`, by name; `num_timesteps` of its table, absent or 0 for continuous
+            time; `learned_variance`, absent for none.
+        loss: `target`, `weighting`, `log_normal_times` (see `Denoising`), `caption_dropout` (share
+            of captions replaced by the empty one) and, with image embeddings, `embedding_dropout`.
+        image_size: side of the data's images in pixels.
         vocab_size, max_length: of the tokenizer.
+        upstream: the stage `clip` if there are image embeddings.
     """
 
     def __init__(
@@ -86,71 +48,104 @@ class Decoder:
         image_size: int,
         vocab_size: int,
         max_length: int,
+        upstream: Mapping[str, Any] | None = None,
     ):
-        text = {**model["text"], "vocab_size": vocab_size, "max_length": max_length}
-        self.network = TextToImage(text, dict(model["unet"]), jnp.dtype(model["dtype"]))
-        self.schedule = _schedule(diffusion["schedule"])
-        self.target = loss["target"]
-        self.weighting = loss["weighting"]
-        self.log_normal_times = tuple(loss["log_normal_times"])
+        text, embedding = model.get("text"), model.get("image_embedding")
+        if not text and not embedding:
+            raise ValueError(
+                "a decoder is conditioned on captions, image embeddings or both; "
+                "give model.text or model.image_embedding"
+            )
+        self.denoising = Denoising(
+            schedule_named(diffusion["schedule"], diffusion.get("num_timesteps", 0)),
+            target=loss["target"],
+            weighting=loss["weighting"],
+            log_normal_times=tuple(loss["log_normal_times"]),
+            learned_variance=diffusion.get("learned_variance", False),
+        )
+        self.schedule = self.denoising.schedule
+        self.clip = upstream["clip"] if embedding else None
+        self.network = ConditionedUNet(
+            unet={**model["unet"], "out_channels": self.denoising.out_channels},
+            text={**text, "vocab_size": vocab_size, "max_length": max_length} if text else None,
+            embedding_width=self.clip.embedding_width if embedding else 0,
+            num_image_tokens=embedding["num_tokens"] if embedding else 0,
+            dtype=jnp.dtype(model["dtype"]),
+        )
         self.caption_dropout = loss["caption_dropout"]
-        self.image_shape = (image_size, image_size, 3)
+        self.embedding_dropout = loss["embedding_dropout"] if embedding else 0.0
+        side = model.get("image_size") or image_size
+        self.image_shape = (side, side, 3)
         self.max_length = max_length
+
+    @staticmethod
+    def upstream_of(own: Mapping[str, Any]) -> tuple[str, ...]:
+        """`clip` where the decoder is conditioned on its image embeddings."""
+        return ("clip",) if own["model"].get("image_embedding") else ()
 
     def init(self, key: Array) -> Any:
         """Random parameters, float32."""
         x_t, t = jnp.zeros((1, *self.image_shape)), jnp.zeros((1,))
         tokens = jnp.zeros((1, self.max_length), jnp.int32)
-        return self.network.init(key, x_t, t, tokens)["params"]
+        embedding = jnp.zeros((1, self.network.embedding_width))
+        return self.network.init(key, x_t, t, tokens, embedding, jnp.zeros((1,), bool))["params"]
 
-    def denoise(self, params: Any, x_t: Array, t: Array, text: Text) -> Array:
-        """x0_hat of a noised image [B, H, W, 3] at the times t [B], given its caption."""
+    def denoise(self, params: Any, x_t: Array, t: Array, condition: Condition) -> Any:
+        """x0_hat of a noised image [B, H, W, 3] at the times t [B], given its condition."""
 
         def network(x: Array, t: Array) -> Array:
-            return self.network.apply({"params": params}, x, t, text, method="predict")
+            return self.network.apply({"params": params}, x, t, condition, method="predict")
 
-        return diffusion.as_denoiser(network, self.schedule, self.target)(x_t, t)
+        return self.denoising.denoiser(network)(x_t, t)
 
-    def encode(self, params: Any, tokens: Array) -> Text:
-        """Captions [B, L] as the U-Net is given them."""
-        return self.network.apply({"params": params}, tokens, method="encode")
+    def encode(
+        self,
+        params: Any,
+        tokens: Array | None = None,
+        image_embedding: Array | None = None,
+        dropped: Array | None = None,
+    ) -> Condition:
+        """Captions [B, L] and image embeddings [B, D] as the U-Net is given them.
+
+        What the decoder does not read is not looked at; `dropped` [B] says which embeddings to
+        leave out, none if it is not given.
+        """
+        if self.clip is not None:
+            image_embedding = self._checked(image_embedding)
+            if dropped is None:
+                dropped = jnp.zeros(image_embedding.shape[:1], bool)
+        return self.network.apply(
+            {"params": params}, tokens, image_embedding, dropped, method="encode"
+        )
 
     def loss(
         self, params: Any, frozen: Any, batch: Mapping[str, Array], key: Array, *, train: bool
     ) -> tuple[Array, dict[str, Array]]:
-        """Mean weighted squared error on the target, for one batch.
+        """`Denoising.loss` of one batch: weighted squared error, L_hybrid with a learned variance.
 
-        batch: image uint8 [B, H, W, 3], tokens int32 [B, L]. t is stratified: one uniform offset
-        for the batch, so that every batch sees all noise levels. With `train=False` captions are
-        kept, t is uniform, and the error of each tenth of t is reported as well.
+        batch: image uint8 [B, H, W, 3], tokens int32 [B, L] and, optionally, image_embedding
+        [B, D]; where that is absent the frozen CLIP computes it. With `train=False` nothing is
+        dropped.
         """
-        del frozen  # this stage stands on no other
-        x_0 = to_model_range(batch["image"])
-        t_key, eps_key, caption_key, dropout_key = jax.random.split(key, 4)
-        if train and self.log_normal_times:
-            t = training_times.log_normal(
-                t_key, x_0.shape[0], self.schedule, *self.log_normal_times
-            )
-        else:
-            t = training_times.stratified(t_key, x_0.shape[0])
-        t = training_times.on_steps(t, self.schedule)
-        eps = jax.random.normal(eps_key, x_0.shape)
-        tokens = batch["tokens"]
+        t_key, eps_key, caption_key, dropout_key, embedding_key = jax.random.split(key, 5)
+        x_0 = to_model_range(shrink(batch["image"], self.image_shape[0]))
+        tokens = batch["tokens"] if self.network.text else None
+        embedding = self._image_embedding(frozen, batch)
+        dropped = jnp.zeros(x_0.shape[:1], bool)
         if train:
-            tokens = drop_captions(caption_key, tokens, self.caption_dropout)
+            if tokens is not None:
+                tokens = drop_captions(caption_key, tokens, self.caption_dropout)
+            dropped = jax.random.uniform(embedding_key, dropped.shape) < self.embedding_dropout
 
-        x_t = losses.add_noise(x_0, eps, self.schedule, t)
-        prediction = self.network.apply(
-            {"params": params}, x_t, t, tokens, train=train, rngs={"dropout": dropout_key}
-        )
-        alpha, sigma = self.schedule.alpha(t), self.schedule.sigma(t)
-        target = diffusion.target(x_0, eps, alpha, sigma, self.target)
-        errors = losses.squared_error(prediction, target)
-        weights = losses.weight(self.weighting, self.target, self.schedule, t)
-        metrics = {"mse": jnp.mean(errors)}
-        if not train:
-            metrics |= by_time_bin(errors, t)
-        return losses.weighted_mean(errors, weights), metrics
+        def network(x_t: Array, t: Array) -> Array:
+            return self.network.apply(
+                {"params": params},
+                *(x_t, t, tokens, embedding, dropped),
+                train=train,
+                rngs={"dropout": dropout_key},
+            )
+
+        return self.denoising.loss(network, x_0, t_key, eps_key, train=train)
 
     def sample(
         self,
@@ -158,27 +153,29 @@ class Decoder:
         inputs: Mapping[str, Array],
         key: Array,
         *,
-        num_inference_steps: int,
         guidance_scale: float,
-        sampler: str,
         guidance_rescale: float = 0.0,
         guidance_interval: tuple[float, float] | None = None,
-        threshold: str = "static",
-        callback: Callable[[int, int, Array], None] | None = None,
-        **options: Any,
+        **settings: Any,
     ) -> Array:
-        """Images of captions: float32 [B, H, W, 3] in [−1, 1].
+        """Images: float32 [B, H, W, 3] in [−1, 1].
 
-        inputs: tokens [B, L], sample_index [B] and, optionally, negative_tokens [B, L], which take
-        the place of the empty caption. A sample depends on its caption, key and sample index alone.
-        Guidance acts where sigma / alpha is in `guidance_interval` (low, high], everywhere if there
-        is none; `threshold` is a name in THRESHOLDS; `options` are the sampler's.
+        inputs: sample_index [B] and what the decoder reads of tokens [B, L] and image_embedding
+        [B, D]; optionally negative_tokens [B, L], which take the place of the empty caption. A
+        sample depends on its condition, key and sample index alone. Guidance leads away from the
+        empty caption and the null embedding together; it acts where sigma / alpha is in
+        `guidance_interval` (low, high], everywhere if there is none. `settings` are those of
+        `Denoising.sample`: num_inference_steps, sampler, ….
         """
-        if threshold not in THRESHOLDS:
-            raise ValueError(f'no threshold "{threshold}"; known are {", ".join(THRESHOLDS)}')
-        tokens = inputs["tokens"]
-        negative = inputs.get("negative_tokens", empty_captions(tokens))
-        cond, uncond = self.encode(params, tokens), self.encode(params, negative)
+        tokens, embedding = inputs.get("tokens"), inputs.get("image_embedding")
+        if self.network.text and tokens is None:
+            raise ValueError("the decoder draws from captions; give `tokens` among its inputs")
+        negative = inputs.get("negative_tokens")
+        if negative is None and tokens is not None:
+            negative = empty_captions(tokens)
+        none_kept = jnp.ones(inputs["sample_index"].shape, bool)
+        cond = self.encode(params, tokens, embedding)
+        uncond = self.encode(params, negative, embedding, none_kept)
         denoise = functools.partial(self.denoise, params)
         denoiser = guidance.classifier_free(
             denoise, cond, uncond, guidance_scale, rescale=guidance_rescale
@@ -190,22 +187,39 @@ class Decoder:
                 inside=denoiser,
                 outside=lambda x_t, t: denoise(x_t, t, cond),
             )
-        return diffusion.sample(
-            THRESHOLDS[threshold](denoiser),
-            self.schedule,
-            diffusion.initial_noise(key, inputs["sample_index"], self.image_shape),
-            sampler=sampler,
-            steps=num_inference_steps,
-            key=key,
-            sample_index=inputs["sample_index"],
-            callback=callback,
-            **options,
+        return self.denoising.sample(
+            denoiser, key, inputs["sample_index"], self.image_shape, **settings
         )
 
+    def preview(
+        self, params: Any, frozen: Any, batch: Mapping[str, Array], key: Array, **settings: Any
+    ) -> Array:
+        """Images of a held-out batch's captions and embeddings, as `sample` draws them."""
+        inputs = {
+            "tokens": batch["tokens"],
+            "image_embedding": self._image_embedding(frozen, batch),
+            "sample_index": jnp.arange(len(batch["tokens"]), dtype=jnp.uint32),
+        }
+        return self.sample(params, inputs, key, **settings)
 
-def to_model_range(image: Array) -> Array:
-    """uint8 0 … 255 → float32 −1 … 1."""
-    return image.astype(jnp.float32) / 127.5 - 1.0
+    def _image_embedding(self, frozen: Any, batch: Mapping[str, Array]) -> Array | None:
+        """The stored embeddings of a batch, else CLIP's of its images; None if none are read."""
+        if self.clip is None:
+            return None
+        if "image_embedding" in batch:
+            return self._checked(batch["image_embedding"])
+        return self.clip.encode_image(frozen["clip"], batch["image"])
+
+    def _checked(self, image_embedding: Array | None) -> Array:
+        width = self.network.embedding_width
+        shape = None if image_embedding is None else tuple(image_embedding.shape)
+        if shape is None or shape[-1] != width:
+            raise ValueError(
+                f"the decoder reads CLIP image embeddings [B, {width}] and was given "
+                f"{list(shape) if shape else 'none'}; give `image_embedding` of the CLIP that it "
+                "was trained with"
+            )
+        return image_embedding
 
 
 def empty_captions(tokens: Array) -> Array:
@@ -217,21 +231,3 @@ def drop_captions(key: Array, tokens: Array, share: float) -> Array:
     """tokens [B, L] with each caption replaced by the empty one with probability `share`."""
     dropped = jax.random.uniform(key, (tokens.shape[0], 1)) < share
     return jnp.where(dropped, empty_captions(tokens), tokens)
-
-
-def by_time_bin(errors: Array, t: Array) -> dict[str, Array]:
-    """Mean of errors [B] over the samples in each tenth of t [B]: `mse_t0` … `mse_t9`.
-
-    A bin without a sample has NaN, which the mean over batches leaves out.
-    """
-    bins = jnp.clip((t * NUM_TIME_BINS).astype(jnp.int32), 0, NUM_TIME_BINS - 1)
-    members = jax.nn.one_hot(bins, NUM_TIME_BINS)  # [B, bins]
-    means = errors @ members / jnp.sum(members, axis=0)
-    return {f"mse_t{i}": means[i] for i in range(NUM_TIME_BINS)}
-
-
-def _schedule(name: str) -> diffusion.Schedule:
-    if name not in diffusion.CONTINUOUS:
-        known = ", ".join(diffusion.CONTINUOUS)
-        raise ValueError(f"no noise schedule is called {name!r}; known are {known}")
-    return diffusion.CONTINUOUS[name]()

@@ -1,11 +1,12 @@
-"""How much the training loop adds to the bare step: measured in turns, in one process.
+"""What a training step costs: its time, its FLOPs against the machine's, and what the loop adds.
 
-    python experiments/loop_overhead.py --config=configs/base.py
+    python experiments/step_cost.py --config=configs/quickstart.py
 
 The loop draws its batches from an iterator of this file, which stops it every `--block` steps to
 time as many bare steps, dispatched one after the other with nothing else done. Both run the same
-jitted step on batches that are ready on the host. Printed: the median ratio over the rounds, with
-the lower and upper quartile.
+jitted step on batches that are ready on the host. Printed: median times, FLOPs as the compiler
+counts them, their share of what a float32 matrix product of 2048 × 2048 reaches between the same
+blocks, and the median ratio of loop to bare step over the rounds, with its quartiles.
 """
 
 import argparse
@@ -19,15 +20,17 @@ import numpy as np
 class Rounds:
     """Batches for the loop; between blocks, the bare step is timed."""
 
-    def __init__(self, batches: list, block: int, time_bare):
-        self.batches, self.block, self.time_bare = batches, block, time_bare
-        self.calls, self.loop, self.bare = 0, [], []
+    def __init__(self, batches: list, block: int, time_bare, matmul_rate):
+        self.batches, self.block = batches, block
+        self.time_bare, self.matmul_rate = time_bare, matmul_rate
+        self.calls, self.loop, self.bare, self.peak = 0, [], [], []
 
     def __next__(self):
         if self.calls and self.calls % self.block == 0:
             self.loop.append((time.perf_counter() - self.began) / (self.block - 2))
             time.sleep(1.5 * self.loop[-1])  # until the step in flight is done
             self.bare.append(self.time_bare(self.block))
+            self.peak.append(self.matmul_rate())
         elif self.calls % self.block == 2:
             # The loop has just read the metrics of the block's first step, as it will have read
             # those of the last but one at the block's end: block − 2 whole steps lie between.
@@ -96,7 +99,20 @@ def main() -> None:
         jax.block_until_ready((state, metrics))
         return (time.perf_counter() - began) / count
 
-    rounds = Rounds(batches, args.block, time_bare)
+    matrix = jax.random.normal(jax.random.key(2), (2048, 2048))
+    product = jax.jit(jax.numpy.matmul)
+
+    def matmul_rate() -> float:
+        """FLOP/s of the best of five products."""
+        seconds = []
+        for _ in range(5):
+            began = time.perf_counter()
+            product(matrix, matrix).block_until_ready()
+            seconds.append(time.perf_counter() - began)
+        return 2 * 2048**3 / min(seconds)
+
+    flops = step.lower(state, None, on_device, key).compile().cost_analysis()["flops"]
+    rounds = Rounds(batches, args.block, time_bare, matmul_rate)
     with tempfile.TemporaryDirectory() as run_dir:
         fit(
             stage,
@@ -113,9 +129,15 @@ def main() -> None:
         )
     loop, bare = np.array(rounds.loop[1:]), np.array(rounds.bare[1:])  # the first compiles
     low, middle, high = np.quantile(loop / bare, [0.25, 0.5, 0.75])
+    seconds, peak = np.median(bare), np.median(rounds.peak[1:])
     print(
-        f"bare step {1e3 * np.median(bare):.2f} ms, in the loop {1e3 * np.median(loop):.2f} ms, "
-        f"ratio {middle:.4f} (quartiles {low:.4f}, {high:.4f}; {len(loop)} rounds)"
+        f"step of {rows} images: {1e3 * seconds:.1f} ms, {rows / seconds:.1f} images/s, "
+        f"{flops / 1e9:.1f} GFLOP, {flops / seconds / 1e9:.0f} GFLOP/s = "
+        f"{100 * flops / seconds / peak:.0f} % of the {peak / 1e9:.0f} of a matrix product"
+    )
+    print(
+        f"in the loop: {1e3 * np.median(loop):.1f} ms, ratio to the bare step {middle:.4f} "
+        f"(quartiles {low:.4f}, {high:.4f}; {len(loop)} rounds)"
     )
 
 
