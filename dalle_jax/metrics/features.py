@@ -1,5 +1,6 @@
 """Features of a stream of images: read and preprocessed in threads, computed on all devices."""
 
+import hashlib
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -11,9 +12,21 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from dalle_jax.data.images import center_crop_resize
 from dalle_jax.metrics.images import pixel_digest
 from dalle_jax.metrics.inception import TAPS, Inception
 from dalle_jax.metrics.preprocess import Preprocessing
+
+# Which tap of a network each metric reads. Precision and recall are of the same features as FID, as
+# guided-diffusion has them; sFID and the Inception Score are defined on Inception alone.
+INCEPTION_TAPS = {
+    "fid": "2048",
+    "sfid": "spatial",
+    "kid": "2048",
+    "prdc": "2048",
+    "is": "logits_unbiased",
+}
+POOLED_TAPS = {"fid": "features", "kid": "features", "prdc": "features", "cmmd": "features"}
 
 
 @dataclass(frozen=True)
@@ -34,11 +47,12 @@ class FeatureExtractor:
     """A network that features are read from, and what identifies them.
 
     Attributes:
-        name: of the network, as results name it.
+        name: of the network, as results name it: "inception", "classifier:FINGERPRINT", ….
         sha256: of its weights.
-        preprocess: uint8 [H, W, 3] to the network's float32 input.
-        forward: (params, inputs [B, ...]) to a dict of features [B, length].
+        preprocess: a dataclass that makes the network's input of an image uint8 [H, W, 3].
+        forward: (params, inputs [B, ...]) to a dict of features [B, length] by tap.
         params: of the network.
+        taps: the tap that each metric reads.
     """
 
     name: str
@@ -46,6 +60,61 @@ class FeatureExtractor:
     preprocess: Callable[[np.ndarray], np.ndarray]
     forward: Callable[[Any, jax.Array], Mapping[str, jax.Array]]
     params: Any
+    taps: Mapping[str, str]
+
+    def tap(self, metric: str) -> str:
+        """What `metric` reads.
+
+        Raises:
+            ValueError: the metric is not defined on these features.
+        """
+        if metric not in self.taps:
+            raise ValueError(
+                f"there is no metric {metric!r} of {self.name} features; "
+                f"known are {', '.join(self.taps)}"
+            )
+        return self.taps[metric]
+
+
+@dataclass(frozen=True)
+class AtSide:
+    """The centred square of an image, resized to `side` pixels; uint8, as data loaders give it."""
+
+    side: int
+    resize: str = "lanczos"
+
+    def __call__(self, image: np.ndarray) -> np.ndarray:
+        """uint8 [H, W, 3] to uint8 [side, side, 3]."""
+        return center_crop_resize(image, self.side, self.resize)
+
+
+def pooled_extractor(
+    name: str,
+    sha256: str,
+    params: Any,
+    forward: Callable[[Any, jax.Array], jax.Array],
+    side: int,
+) -> FeatureExtractor:
+    """A network with one vector [B, D] an image, such as a classifier or a CLIP of the project.
+
+    `name` says which, with its fingerprint: distances between its features are named for it.
+    `forward` maps (params, uint8 [B, side, side, 3]) to the vectors.
+    """
+    if name == "inception":
+        raise ValueError("only FID's Inception-v3 is called inception; see `inception_extractor`")
+    return FeatureExtractor(
+        name, sha256, AtSide(side), lambda p, x: {"features": forward(p, x)}, params, POOLED_TAPS
+    )
+
+
+def params_sha256(params: Any) -> str:
+    """SHA-256 of a tree of parameters: names, shapes, types and values."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        array = np.ascontiguousarray(leaf)
+        digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def inception_extractor(
@@ -59,7 +128,7 @@ def inception_extractor(
         out = Inception().apply({"params": params}, x)
         return {tap: out[tap] for tap in taps}
 
-    return FeatureExtractor("inception", sha256, preprocessing, forward, params)
+    return FeatureExtractor("inception", sha256, preprocessing, forward, params, INCEPTION_TAPS)
 
 
 def extract(

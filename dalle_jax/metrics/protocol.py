@@ -13,11 +13,12 @@ class Protocol:
     """All that a metric's value depends on but for the images that are measured.
 
     Attributes:
-        features: the network's name, "inception" or a CLIP's.
-        features_sha256: of its weights.
-        preprocessing: as `preprocess.Preprocessing` holds it.
-        num_images: how many are measured.
-        reference: what the reference set is called.
+        features: what looks at the images: "inception", "classifier:FINGERPRINT",
+            "clip:FINGERPRINT", or "oracle".
+        features_sha256: of its weights; None for the oracle, which has none.
+        preprocessing: as `preprocess.Preprocessing` or `features.AtSide` holds it.
+        num_images: how many are measured, of each seed.
+        reference: what the reference set is called; None for scores, which need none.
         reference_sha256: of the set of its pixels, or of its statistics where only those are there.
         settings: constants of the metrics: subsets, neighbours, splits, seeds of resampling.
         manifest_sha256: of the caption manifest; None for images without captions.
@@ -25,11 +26,11 @@ class Protocol:
     """
 
     features: str
-    features_sha256: str
+    features_sha256: str | None
     preprocessing: Mapping[str, Any]
     num_images: int
-    reference: str
-    reference_sha256: str
+    reference: str | None
+    reference_sha256: str | None
     settings: Mapping[str, Any]
     manifest_sha256: str | None = None
     sampling: Mapping[str, Any] | None = None

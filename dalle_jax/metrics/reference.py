@@ -11,8 +11,10 @@ import numpy as np
 
 from dalle_jax.metrics.statistics import Gaussian
 
-# Arrays of a file by tap of the network: pytorch-fid has the first pair, guided-diffusion both.
+# Arrays of a file by tap of Inception: pytorch-fid has the first pair, guided-diffusion both. Of
+# another network it has the first pair too, and `made_with` names the network.
 ARRAYS = {"2048": ("mu", "sigma"), "spatial": ("mu_s", "sigma_s")}
+POOLED_ARRAYS = {"features": ("mu", "sigma")}
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def save_reference(path: str | Path, reference: Reference) -> None:
     """Write a `.npz` that pytorch-fid and guided-diffusion read too."""
     arrays = {}
     for tap, gaussian in reference.gaussians.items():
-        mean, covariance = ARRAYS[tap]
+        mean, covariance = (ARRAYS | POOLED_ARRAYS)[tap]
         arrays |= {mean: gaussian.mean, covariance: gaussian.covariance}
     n = next(iter(reference.gaussians.values())).n
     made_with = json.dumps({**reference.made_with, "num_images": n}, sort_keys=True)
@@ -78,7 +80,9 @@ def load_reference(path: str | Path) -> Reference:
         with np.load(path, allow_pickle=False) as archive:
             made_with = json.loads(str(archive["made_with"])) if "made_with" in archive else {}
             gaussians = {}
-            for tap, (mean, covariance) in ARRAYS.items():
+            of_inception = made_with.get("features", "inception") == "inception"
+            named = ARRAYS if of_inception else POOLED_ARRAYS
+            for tap, (mean, covariance) in named.items():
                 if mean in archive and covariance in archive:
                     mu, sigma = (
                         np.asarray(archive[name], np.float64) for name in (mean, covariance)
@@ -88,7 +92,7 @@ def load_reference(path: str | Path) -> Reference:
                     gaussians[tap] = Gaussian(mu, sigma, made_with.get("num_images"))
     except (ValueError, OSError, KeyError) as error:
         raise ValueError(f"{path} holds no readable statistics: {error}") from error
-    if "2048" not in gaussians:
+    if not gaussians.keys() & {"2048", "features"}:
         raise ValueError(f"{path} holds no statistics: a mean `mu` and a covariance `sigma`")
     return Reference(gaussians, made_with)
 

@@ -8,12 +8,19 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dalle_jax.metrics.features import FeatureExtractor, extract
+from dalle_jax.metrics.distances import Settings
+from dalle_jax.metrics.features import (
+    INCEPTION_TAPS,
+    FeatureExtractor,
+    extract,
+    params_sha256,
+    pooled_extractor,
+)
 from dalle_jax.metrics.frechet import frechet_distance
 from dalle_jax.metrics.images import open_images, pixel_digest, set_digest
 from dalle_jax.metrics.preprocess import Preprocessing
 from dalle_jax.metrics.reference import load_reference
-from dalle_jax.metrics.sets import Settings, compare_sets, measure
+from dalle_jax.metrics.sets import compare_samples, compare_sets, measure
 from dalle_jax.metrics.statistics import gaussian_of
 from tests.metrics.random_inception import random_images
 
@@ -30,12 +37,20 @@ def small_extractor(**preprocessing):
         return {tap: jnp.tanh(coarse @ kernel / 4) for tap, kernel in params.items()}
 
     return FeatureExtractor(
-        "small",
+        "inception",
         hashlib.sha256(b"small").hexdigest(),
         Preprocessing(**preprocessing),
         forward,
         params,
+        INCEPTION_TAPS,
     )
+
+
+def pooled(name="classifier:0123456789ab", seed=0):
+    """A linear network of 8 features of images at 12 pixels."""
+    kernel = np.random.default_rng(seed).normal(size=(12 * 12 * 3, 8)).astype(np.float32)
+    forward = lambda p, x: x.reshape(len(x), -1).astype(jnp.float32) @ p / 255
+    return pooled_extractor(name, params_sha256(kernel), kernel, forward, 12)
 
 
 def compare(fake, real, metrics=("fid", "sfid", "kid", "prdc", "is"), **options):
@@ -147,6 +162,79 @@ def test_too_few_images_are_a_sentence(sets):
         compare(*sets, ["kid"], settings=Settings())
     with pytest.raises(ValueError, match="no metric 'lpips'"):
         compare(*sets, ["lpips"])
+
+
+def test_fid_is_said_of_inception_alone(sets):
+    row = compare_sets(*sets, pooled(), ["fid", "kid", "prdc", "cmmd"], SETTINGS, reference="real")
+    of = "[classifier:0123456789ab]"
+    names = ["FD", "KD", "precision", "recall", "density", "coverage", "CMMD"]
+    assert list(row["metrics"]) == [name + of for name in names]
+    assert set(row["floor"]) == {"num_images", *row["metrics"]}
+    assert row["protocol"]["features"] == "classifier:0123456789ab"
+    assert row["protocol"]["preprocessing"] == {"side": 12, "resize": "lanczos"}
+    low, high = row["metrics"]["CMMD" + of]["interval"]
+    assert low < row["metrics"]["CMMD" + of]["value"] < high
+    with pytest.raises(ValueError, match="no metric 'sfid' of classifier:0123456789ab features"):
+        compare_sets(*sets, pooled(), ["sfid"], SETTINGS, reference="real")
+    with pytest.raises(ValueError, match="only FID's Inception-v3 is called inception"):
+        pooled("inception")
+
+
+def test_the_distance_on_other_features_is_that_of_their_arrays(sets):
+    fake, real = sets
+    row = compare_sets(fake, real, pooled(), ["fid"], SETTINGS, reference="real")
+    (x,), (y,) = ([b.features["features"] for b in extract(s, pooled(), 128)] for s in sets)
+    assert x.shape == (45, 8)
+    expected = frechet_distance(gaussian_of(x), gaussian_of(y))
+    assert row["metrics"]["FD[classifier:0123456789ab]"]["value"] == pytest.approx(expected)
+
+
+def test_weights_are_told_by_their_values():
+    assert pooled(seed=0).sha256 == pooled(seed=0).sha256 != pooled(seed=1).sha256
+
+
+def test_statistics_of_other_features_are_kept_and_refused_elsewhere(sets, tmp_path):
+    path = tmp_path / "real.npz"
+    row = compare_sets(*sets, pooled(), ["fid"], SETTINGS, reference="real", statistics_out=path)
+    again = compare_sets(
+        sets[0], load_reference(path), pooled(), ["fid"], SETTINGS, reference="real"
+    )
+    name = "FD[classifier:0123456789ab]"
+    assert again["metrics"][name]["value"] == pytest.approx(row["metrics"][name]["value"])
+    with pytest.raises(ValueError, match="made with features_sha256"):
+        compare_sets(
+            sets[0], load_reference(path), pooled(seed=1), ["fid"], SETTINGS, reference="real"
+        )
+
+
+def test_several_seeds_are_a_mean_a_spread_and_the_interval_of_one(sets):
+    fake, real = sets
+    seeds = [fake, random_images(45, 3)]
+    alone = [compare(f, real, ["fid"])["metrics"]["fid"] for f in seeds]
+    row = compare_samples(
+        seeds, real, small_extractor(), ["fid", "prdc"], SETTINGS, reference="real"
+    )
+    fid = row["metrics"]["fid"]
+    values = [one["value"] for one in alone]
+    assert fid["by_seed"] == pytest.approx(values)
+    assert fid["value"] == pytest.approx(np.mean(values))
+    assert fid["std_of_seeds"] == pytest.approx(np.std(values, ddof=1))
+    assert fid["interval"] == pytest.approx(np.mean([one["interval"] for one in alone], axis=0))
+    assert len(row["fake_sha256"]) == 2
+    with pytest.raises(ValueError, match="not of one size"):
+        compare_samples(
+            [fake, fake[:40]], real, small_extractor(), ["fid"], SETTINGS, reference="real"
+        )
+
+
+def test_further_reals_give_the_floor_at_the_number_of_fakes(sets):
+    fake, real = sets
+    more = random_images(45, 4)
+    row = compare(fake, real, ["fid", "prdc"], floor_images=more)
+    assert row["floor"]["num_images"] == 45
+    as_fakes = compare(more, real, ["fid", "prdc"])["metrics"]
+    for name in ("fid", "recall"):
+        assert row["floor"][name] == pytest.approx(as_fakes[name]["value"])
 
 
 def test_images_of_folders_and_arrays(tmp_path):
