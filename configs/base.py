@@ -28,7 +28,7 @@ def get_config() -> ConfigDict:
 
     config.tokenizer = ConfigDict()
     config.tokenizer.file = ""  # a tokenizer.json; "" trains one on the training captions
-    config.tokenizer.vocab_size = 320
+    config.tokenizer.vocab_size = 512
     config.tokenizer.max_length = 12  # tokens, end of text included
 
     config.decoder = decoder()
