@@ -106,12 +106,11 @@ def manifest_of(args: argparse.Namespace) -> Any:
     """The manifest of a split of the data set, by the rule and the seed."""
     from dalle_jax.data.manifest_source import make_manifest
 
-    name = args.source.partition("/")[0]
-    data = {}
-    if name == "captioned_shapes":
-        data = {"image_size": args.resolution, "captions": args.captions}
-    elif name == "emoji":
-        data = {"image_size": args.resolution, "languages": args.languages.split(",")}
+    data = {
+        "image_size": args.resolution,
+        "captions": args.captions,
+        "languages": args.languages.split(","),
+    }
     return make_manifest(
         open_split(args, args.split, data),
         name=args.source,

@@ -86,8 +86,10 @@ class Manifest:
     rows: tuple[Row, ...]
 
     def __post_init__(self):
-        for what in ("rule", "source", "split"):
-            if problem := _text_problem(what, getattr(self.header, what), MAX_NAME):
+        texts = {what: getattr(self.header, what) for what in ("rule", "source", "split")}
+        texts["data"] = json.dumps(self.header.data, ensure_ascii=False)
+        for what, text in texts.items():
+            if problem := _text_problem(what, text, MAX_NAME):
                 raise ValueError(f"line 1: {problem}.")
         if self.header.rule not in RULES:
             raise ValueError(
@@ -155,7 +157,9 @@ def choose(
             f"{source} {split} has {len(rows)} captions by the rule {rule!r}; n is {n}."
         )
     rows.sort(key=lambda row: _position(seed, row.id))
-    header = Header(rule, source, dict(data or {}), split, seed, n, len(rows))
+    # As JSON gives it back, so that what is made equals what is read.
+    data = json.loads(_canonical(dict(data or {})))
+    header = Header(rule, source, data, split, seed, n, len(rows))
     return Manifest(header, tuple(rows[:n]))
 
 

@@ -13,7 +13,12 @@ from dalle_jax.data.open import open_source
 
 # Sources that are named by a path: where they lie is not part of what they are.
 PATH_KINDS = ("folder", "webdataset", "coco")
-# What a manifest's `data` may hold: the arguments of `open_source` that captions depend on.
+# The arguments of `open_source` that the built-in data sets depend on; other data on none.
+ARGUMENTS_OF = {
+    "captioned_shapes": ("image_size", "captions"),
+    "emoji": ("image_size", "languages"),
+}
+# What a manifest's `data` may hold.
 SOURCE_ARGUMENTS = ("image_size", "captions", "languages")
 
 
@@ -36,7 +41,7 @@ def make_manifest(
         rule: of `RULES`; n counts images for "one", captions for "all".
         n: number of rows; all, if None.
         seed: of the draw.
-        data: of `SOURCE_ARGUMENTS`, those that the source was opened with.
+        data: what the source was opened with; of it, `ARGUMENTS_OF` the data set are kept.
 
     Raises:
         ValueError: an unknown rule, fewer than n rows, or a caption that can't be used.
@@ -48,7 +53,16 @@ def make_manifest(
         image = own_id if name.startswith("folder:") else i
         captions = item.get("captions") or (item["caption"],)
         candidates.append((own_id, image, [(str(k), text) for k, text in enumerate(captions)]))
-    return choose(candidates, source=_name(name), split=split, rule=rule, n=n, seed=seed, data=data)
+    kept = ARGUMENTS_OF.get(name.partition("/")[0], ())
+    return choose(
+        candidates,
+        source=_name(name),
+        split=split,
+        rule=rule,
+        n=n,
+        seed=seed,
+        data={key: value for key, value in (data or {}).items() if key in kept},
+    )
 
 
 class ManifestSource:

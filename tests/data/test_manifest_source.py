@@ -1,0 +1,126 @@
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dalle_jax.data.manifest import Header, Manifest, Row, read_manifest, write_manifest
+from dalle_jax.data.manifest_source import ManifestSource, make_manifest, open_manifest
+from dalle_jax.data.open import open_source
+
+
+def items(count=6, start=0):
+    return [
+        {
+            "id": f"item {i}",
+            "image": np.full((4, 4, 3), i, np.uint8),
+            "caption": f"number {i}",
+            "captions": (f"number {i}", f"the {i}. of all"),
+        }
+        for i in range(start, start + count)
+    ]
+
+
+@pytest.mark.parametrize("rule", ["one", "all"])
+def test_each_row_finds_its_image_and_its_caption(rule):
+    manifest = make_manifest(items(), name="tfds:numbers", split="test", rule=rule, seed=5)
+    assert len(manifest) == {"one": 6, "all": 12}[rule]
+    source = ManifestSource(manifest, items())
+    for i, row in enumerate(manifest.rows):
+        number = source[i]["image"][0, 0, 0]
+        assert source[i]["id"] == row.id and row.id.startswith(f"item {number}")
+        assert source[i]["caption"] == row.caption and str(number) in row.caption
+        assert "captions" not in source[i]
+    assert len(source) == len(manifest)
+
+
+def test_data_that_has_changed_is_named():
+    manifest = make_manifest(items(), name="tfds:numbers", split="test")
+    with pytest.raises(ValueError, match=r"row item .*, is 'number .'; there the data has item"):
+        _ = [row for row in ManifestSource(manifest, items(start=1))]
+    with pytest.raises(ValueError, match="image 5, but the data has only 5"):
+        _ = [row for row in ManifestSource(manifest, items(5))]
+
+
+def test_items_without_ids_are_numbered():
+    plain = [{"image": item["image"], "caption": item["caption"]} for item in items()]
+    manifest = make_manifest(plain, name="emoji", split="test")
+    assert {row.id for row in manifest.rows} == {f"test/{i}" for i in range(6)}
+    assert len([row for row in ManifestSource(manifest, plain)]) == 6
+
+
+@pytest.fixture
+def folder(tmp_path):
+    root = tmp_path / "pictures"
+    (root / "sub").mkdir(parents=True)
+    for i in range(8):
+        Image.new("RGB", (6, 5), (30 * i, 0, 0)).save(root / "sub" / f"{i}.png")
+        (root / "sub" / f"{i}.txt").write_text(f"red {i}\nrot {i}\n")
+    return root
+
+
+def folder_manifest(folder, **options):
+    spec = f"folder:{folder}"
+    source = open_source(spec, data_dir="unused", split="all", image_size=4)
+    return make_manifest(source, name=spec, split="all", **options)
+
+
+def test_images_of_a_folder_are_found_by_their_path(folder, tmp_path):
+    manifest = folder_manifest(folder, rule="all", n=9)
+    assert manifest.header.source == "folder:pictures"
+    write_manifest(tmp_path / "m.jsonl", manifest)
+    manifest = read_manifest(tmp_path / "m.jsonl")
+    # Where the folder lies, and what else it holds, does not count.
+    elsewhere = tmp_path / "elsewhere"
+    folder.rename(elsewhere)
+    Image.new("RGB", (6, 5)).save(elsewhere / "first.png")
+    source = open_manifest(manifest, source=f"folder:{elsewhere}")
+    for i, row in enumerate(manifest.rows):
+        number = int(row.image.removeprefix("sub/").removesuffix(".png"))
+        assert (source[i]["image"] == (30 * number, 0, 0)).all()
+        assert row.caption in (f"red {number}", f"rot {number}")
+    assert elsewhere.exists()
+
+
+def test_links_lead_out_of_no_folder(folder, tmp_path):
+    manifest = folder_manifest(folder)
+    secret = tmp_path / "secret.png"
+    Image.new("RGB", (6, 5)).save(secret)
+    (folder / "sub/3.png").unlink()
+    os.symlink(secret, folder / "sub/3.png")
+    row = next(i for i, row in enumerate(manifest.rows) if row.image == "sub/3.png")
+    source = open_manifest(manifest, source=f"folder:{folder}")
+    with pytest.raises(ValueError, match=r"'sub/3.png' leads out"):
+        source[row]
+    (folder / "sub/3.png").unlink()
+    with pytest.raises(FileNotFoundError, match=r"'sub/3.png' is not in"):
+        source[row]
+    (folder / "sub/3.png").write_bytes(b"torn")
+    with pytest.raises(ValueError, match=r"3.png: unreadable image"):
+        source[row]
+
+
+def test_what_is_not_to_be_opened_gets_a_sentence(folder):
+    manifest = folder_manifest(folder)
+    with pytest.raises(ValueError, match="folder:pictures; say where its images are"):
+        open_manifest(manifest)
+    with pytest.raises(FileNotFoundError, match="are files; tfds:x is no folder"):
+        open_manifest(manifest, source="tfds:x")
+    row = Row("a", "a cat", 0, "test")
+    for data in ({"data_dir": "/"}, {"image_size": "../x"}):
+        hostile = Manifest(Header("one", "captioned_shapes/easy", data, "test", 0, 1, 1), (row,))
+        with pytest.raises(ValueError, match="can't be opened"):
+            open_manifest(hostile)
+
+
+def test_captioned_shapes_are_opened_again(shapes_dir):
+    data = {"image_size": 24, "captions": "short"}
+    settings = {"data_dir": shapes_dir, "split": "test"}
+    opened = open_source("captioned_shapes/easy", **settings, **data)
+    more = {**data, "languages": ("en",), "flip": False}  # of no influence on this data
+    manifest = make_manifest(opened, name="captioned_shapes/easy", split="test", n=5, data=more)
+    assert manifest.header.data == data
+    source = open_manifest(manifest, data_dir=shapes_dir)
+    for row, item in zip(manifest.rows, source):
+        np.testing.assert_array_equal(item["image"], opened[row.image]["image"])
+        assert item["scene"] == opened[row.image]["scene"]
