@@ -25,6 +25,8 @@ class UNet(nn.Module):
         channels: width of the first level; level i has channels·channel_mult[i].
         num_res_blocks: residual blocks a level on the way down; one more on the way up.
         attention_resolutions: feature-map sides at which blocks are followed by attention.
+        middle_attention: whether the lowest resolution has attention, listed or not; without it and
+            with no attention_resolutions the network is fully convolutional.
         head_channels: channels of an attention head.
         patch_size: the image is cut into patches of this side first (space to depth), which makes
             the first level cheap on small machines; 1 is the papers' network.
@@ -35,6 +37,7 @@ class UNet(nn.Module):
     channel_mult: Sequence[int]
     num_res_blocks: int
     attention_resolutions: Sequence[int]
+    middle_attention: bool = True
     head_channels: int = 64
     patch_size: int = 1
     out_channels: int = 3
@@ -93,7 +96,8 @@ class UNet(nn.Module):
         h = ResidualBlock(
             h.shape[-1], "same", self.norm_groups, self.dropout, self.dtype, name="middle_0"
         )(h, embedding, train=train)
-        h = attend(h, "middle_attention")
+        if self.middle_attention:
+            h = attend(h, "middle_attention")
         h = ResidualBlock(
             h.shape[-1], "same", self.norm_groups, self.dropout, self.dtype, name="middle_1"
         )(h, embedding, train=train)

@@ -1,0 +1,96 @@
+"""The decoder's network: a U-Net conditioned on a caption, a CLIP image embedding, or both."""
+
+import math
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import flax.linen as nn
+import jax.numpy as jnp
+from einops import rearrange
+from jax import Array
+
+from dalle_jax.models.text import TextTransformer
+from dalle_jax.models.unet import UNet
+
+
+class Condition(NamedTuple):
+    """What the U-Net is given of a caption and an image embedding."""
+
+    pooled: Array  # [B, P], projected and added to the timestep embedding
+    context: Array  # [B, M, W], more keys and values for every attention
+
+
+class ConditionedUNet(nn.Module):
+    """GLIDE's text (Nichol et al. 2021, §4.1) and unCLIP's image embedding (2204.06125, §2.1).
+
+    The image embedding z_i is projected and added to the timestep embedding, and projected into
+    `num_image_tokens` more tokens of context, which follow the caption's. Where it is dropped a
+    learned vector takes its place. z_i comes with length 1 and enters as √D z_i, so that its
+    features have the scale of any other layer's input.
+
+    Attributes:
+        unet: keyword arguments of UNet.
+        text: keyword arguments of TextTransformer; None reads no captions.
+        embedding_width: D, of the image embeddings; 0 reads none.
+        num_image_tokens: context tokens made of an image embedding.
+    """
+
+    unet: Mapping[str, Any]
+    text: Mapping[str, Any] | None = None
+    embedding_width: int = 0
+    num_image_tokens: int = 4
+    dtype: jnp.dtype = jnp.float32
+
+    def setup(self):
+        """Build the U-Net and what of the conditioning there is."""
+        self.network = UNet(**self.unet, dtype=self.dtype)
+        token_width = 4 * self.unet["channels"]  # that of the timestep embedding
+        if self.text is not None:
+            self.text_transformer = TextTransformer(**self.text, dtype=self.dtype)
+            token_width = self.text["width"]
+        if self.embedding_width:
+            self.null_image_embedding = self.param(
+                "null_image_embedding", nn.initializers.zeros, (self.embedding_width,)
+            )
+            self.image_tokens = nn.Dense(self.num_image_tokens * token_width, dtype=self.dtype)
+
+    def encode(
+        self,
+        tokens: Array | None = None,
+        image_embedding: Array | None = None,
+        dropped: Array | None = None,
+    ) -> Condition:
+        """Captions [B, L] and image embeddings [B, D], those `dropped` [B] left out → conditions.
+
+        What the network does not read may be None.
+        """
+        pooled, context = [], []
+        if self.text is not None:
+            last, sequence = self.text_transformer(tokens)
+            pooled.append(last)
+            context.append(sequence)
+        if self.embedding_width:
+            z = math.sqrt(self.embedding_width) * image_embedding
+            z = jnp.where(dropped[:, None], self.null_image_embedding[None, :], z)
+            z = z.astype(self.dtype)
+            pooled.append(z)  # one Dense of both is the sum of a Dense of each
+            extra = self.image_tokens(z)
+            context.append(rearrange(extra, "b (m w) -> b m w", m=self.num_image_tokens))
+        return Condition(jnp.concatenate(pooled, axis=-1), jnp.concatenate(context, axis=1))
+
+    def predict(self, x_t: Array, t: Array, condition: Condition, *, train: bool = False) -> Array:
+        """x_t [B, H, W, 3], t [B] → the network's output [B, H, W, 3 or 6]."""
+        return self.network(x_t, t, condition.pooled, condition.context, train=train)
+
+    def __call__(
+        self,
+        x_t: Array,
+        t: Array,
+        tokens: Array | None = None,
+        image_embedding: Array | None = None,
+        dropped: Array | None = None,
+        *,
+        train: bool = False,
+    ) -> Array:
+        """As `predict`, from captions and embeddings; what training differentiates."""
+        return self.predict(x_t, t, self.encode(tokens, image_embedding, dropped), train=train)

@@ -1,0 +1,168 @@
+"""How a conditioned network becomes a loss to learn by and a denoiser to sample with.
+
+Shared by all stages that denoise images. A network here is a function (x_t [B, H, W, 3], t [B]) →
+[B, H, W, 3], or [B, H, W, 6] with a learned variance; what it is conditioned on is closed over.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import Array
+
+from dalle_jax import diffusion
+from dalle_jax.diffusion import guidance, losses, training_times, vlb
+
+NUM_TIME_BINS = 10
+
+# What keeps x0_hat in the range of images.
+THRESHOLDS = {
+    "static": guidance.static_threshold,
+    "dynamic": guidance.dynamic_threshold,
+    "none": lambda denoiser: denoiser,
+}
+
+Network = Callable[[Array, Array], Array]
+
+
+@dataclass(frozen=True)
+class Denoising:
+    """What is predicted, at which noise levels, and how its error counts.
+
+    Attributes:
+        target: what the network predicts, see `diffusion.PREDICTIONS`.
+        weighting: of noise levels, see `losses.weight`.
+        log_normal_times: mean and deviation of ln(sigma / alpha) at which it is trained; empty for
+            t uniform.
+        learned_variance: the network's last three channels are the v of Improved DDPM, trained by
+            L_hybrid; takes a schedule of T steps.
+    """
+
+    schedule: diffusion.Schedule
+    target: str
+    weighting: str
+    log_normal_times: tuple[float, ...] = ()
+    learned_variance: bool = False
+
+    def __post_init__(self):
+        if self.learned_variance and not self.schedule.num_timesteps:
+            raise ValueError(
+                "a learned variance is that of one step of a chain: give diffusion.num_timesteps, "
+                "or set diffusion.learned_variance to False"
+            )
+        if self.target == "edm":
+            raise ValueError(
+                'target "edm" needs a scaled input, which the stages do not give; '
+                'use "v", "x0", "eps" or "flow"'
+            )
+
+    @property
+    def out_channels(self) -> int:
+        """Of a network that predicts images of three channels."""
+        return 6 if self.learned_variance else 3
+
+    def denoiser(self, network: Network) -> diffusion.Denoiser:
+        """x0_hat (and, with a learned variance, its fraction) of (x_t, t)."""
+        return diffusion.as_denoiser(
+            (lambda x_t, t: _halves(network(x_t, t))) if self.learned_variance else network,
+            self.schedule,
+            self.target,
+            learned_variance=self.learned_variance,
+        )
+
+    def loss(
+        self, network: Network, x_0: Array, t_key: Array, eps_key: Array, *, train: bool
+    ) -> tuple[Array, dict[str, Array]]:
+        """Mean weighted squared error on the target for clean images x_0 [B, H, W, 3].
+
+        With a learned variance, L_hybrid = L_simple + 0.001 L_vlb (Improved DDPM, equation 16).
+        t is stratified: one uniform offset for the batch, so that every batch sees all noise
+        levels. With `train=False` t is uniform, and the error of each tenth of t is told as well.
+        """
+        schedule = self.schedule
+        if train and self.log_normal_times:
+            t = training_times.log_normal(t_key, x_0.shape[0], schedule, *self.log_normal_times)
+        else:
+            t = training_times.stratified(t_key, x_0.shape[0])
+        t = training_times.on_steps(t, schedule)
+        eps = jax.random.normal(eps_key, x_0.shape)
+        x_t = losses.add_noise(x_0, eps, schedule, t)
+        output = network(x_t, t)
+        prediction, variance = _halves(output) if self.learned_variance else (output, None)
+
+        alpha, sigma = schedule.alpha(t), schedule.sigma(t)
+        target = diffusion.target(x_0, eps, alpha, sigma, self.target)
+        errors = losses.squared_error(prediction, target)
+        weights = losses.weight(self.weighting, self.target, schedule, t)
+        loss = losses.weighted_mean(errors, weights)
+        metrics = {"mse": jnp.mean(errors)}
+        if self.learned_variance:
+            x0_hat = diffusion.to_x0(prediction, x_t, alpha, sigma, self.target)
+            denoised = diffusion.Denoised(x0_hat, (variance + 1) / 2)
+            T = schedule.num_timesteps
+            term = jnp.mean(vlb.hybrid_vlb_term(denoised, x_0, x_t, t, schedule, T))
+            loss += T / 1000 * term
+            metrics["vlb"] = T * term  # bits per dimension, the prior's left out
+        if not train:
+            metrics |= by_time_bin(errors, t)
+        return loss, metrics
+
+    def sample(
+        self,
+        denoiser: diffusion.Denoiser,
+        key: Array,
+        sample_index: Array,
+        image_shape: tuple[int, int, int],
+        *,
+        num_inference_steps: int,
+        sampler: str,
+        threshold: str = "static",
+        callback: Callable[[int, int, Array], None] | None = None,
+        **options: Any,
+    ) -> Array:
+        """float32 [B, *image_shape] in [−1, 1] from noise that belongs to (key, sample_index [B]).
+
+        `threshold` is a name in THRESHOLDS; `options` are the sampler's and its time grid's.
+        """
+        if threshold not in THRESHOLDS:
+            raise ValueError(f'no threshold "{threshold}"; known are {", ".join(THRESHOLDS)}')
+        return diffusion.sample(
+            THRESHOLDS[threshold](denoiser),
+            self.schedule,
+            diffusion.initial_noise(key, sample_index, image_shape),
+            sampler=sampler,
+            steps=num_inference_steps,
+            key=key,
+            sample_index=sample_index,
+            callback=callback,
+            **options,
+        )
+
+
+def schedule_named(name: str, num_timesteps: int = 0) -> diffusion.Schedule:
+    """A noise schedule in continuous time, or its table of `num_timesteps` steps."""
+    if num_timesteps:
+        return diffusion.discrete(name, num_timesteps)
+    if name not in diffusion.CONTINUOUS:
+        known = ", ".join(diffusion.CONTINUOUS)
+        raise ValueError(f"no noise schedule is called {name!r}; known are {known}")
+    return diffusion.CONTINUOUS[name]()
+
+
+def by_time_bin(errors: Array, t: Array) -> dict[str, Array]:
+    """Mean of errors [B] over the samples in each tenth of t [B]: `mse_t0` … `mse_t9`.
+
+    A bin without a sample has NaN, which the mean over batches leaves out.
+    """
+    bins = jnp.clip((t * NUM_TIME_BINS).astype(jnp.int32), 0, NUM_TIME_BINS - 1)
+    members = jax.nn.one_hot(bins, NUM_TIME_BINS)  # [B, bins]
+    means = errors @ members / jnp.sum(members, axis=0)
+    return {f"mse_t{i}": means[i] for i in range(NUM_TIME_BINS)}
+
+
+def _halves(output: Array) -> tuple[Array, Array]:
+    """The network's prediction and variance, one half of the channels each."""
+    prediction, variance = jnp.split(output, 2, axis=-1)
+    return prediction, variance
