@@ -1,5 +1,7 @@
 """Multi-head attention, over a sequence or over the pixels of a feature map."""
 
+from typing import NamedTuple
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -9,11 +11,19 @@ from jax import Array
 from dalle_jax.nn.norms import GroupNorm
 
 
-class Attention(nn.Module):
-    """Self-attention whose keys and values may be extended by a projected context.
+class Cache(NamedTuple):
+    """Keys and values that a causal attention has read, in slots; unread slots are 0."""
 
-    softmax([q·k_x, q·k_c] / √d)·[v_x; v_c]: one softmax over the sequence and the context together,
+    keys: Array  # [B, S, H, D / H]
+    values: Array  # [B, S, H, D / H]
+
+
+class Attention(nn.Module):
+    """Self-attention before whose keys and values those of a projected context may stand.
+
+    softmax([q·k_c, q·k_x] / √d)·[v_c; v_x]: one softmax over the context and the sequence together,
     as GLIDE (§4.1 and its released code) attends to text; there is no separate cross-attention.
+    With `causal` a position sees all of the context, itself and what stands before it.
     The softmax is computed in float32 whatever `dtype` is.
     """
 
@@ -23,8 +33,20 @@ class Attention(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array, context: Array | None = None) -> Array:
-        """x [B, L, D], context [B, M, C] or None → [B, L, D]."""
+    def __call__(
+        self,
+        x: Array,
+        context: Array | None = None,
+        cache: Cache | None = None,
+        start: Array | int = 0,
+    ) -> Array | tuple[Array, Cache]:
+        """x [B, L, D], context [B, M, C] or None → [B, L, D].
+
+        With a cache, whose first `start` slots are read already, context and x take the slots after
+        them, x sees all slots up to its own, and the result is ([B, L, D], the cache then).
+        """
+        if cache is not None and not self.causal:
+            raise ValueError("only causal attention can go on from a cache; set causal=True")
         width = x.shape[-1]
         heads = {"h": self.num_heads}
         qkv = nn.Dense(3 * width, dtype=self.dtype, name="qkv")(x)
@@ -32,12 +54,25 @@ class Attention(nn.Module):
         if context is not None:
             kv = nn.Dense(2 * width, dtype=self.dtype, name="context_kv")(context)
             context_k, context_v = rearrange(kv, "b m (two h d) -> two b m h d", two=2, **heads)
-            k = jnp.concatenate([k, context_k], axis=1)
-            v = jnp.concatenate([v, context_v], axis=1)
-        y = jax.nn.dot_product_attention(q, k, v, is_causal=self.causal)
+            k = jnp.concatenate([context_k, k], axis=1)
+            v = jnp.concatenate([context_v, v], axis=1)
+        first = start + k.shape[1] - q.shape[1]  # slot of x[:, 0]
+        if cache is not None:
+            write = jax.lax.dynamic_update_slice_in_dim
+            cache = Cache(write(cache.keys, k, start, 1), write(cache.values, v, start, 1))
+            k, v = cache
+        mask = causal_mask(q.shape[1], k.shape[1], first) if self.causal else None
+        y = jax.nn.dot_product_attention(q, k, v, mask=mask)
         y = rearrange(y, "b l h d -> b l (h d)")
         init = nn.initializers.zeros if self.zero_init else nn.linear.default_kernel_init
-        return nn.Dense(width, dtype=self.dtype, kernel_init=init, name="out")(y)
+        y = nn.Dense(width, dtype=self.dtype, kernel_init=init, name="out")(y)
+        return y if cache is None else (y, cache)
+
+
+def causal_mask(queries: int, slots: int, first: Array | int) -> Array:
+    """[1, 1, queries, slots]: query i stands in slot `first` + i and sees the slots up to it."""
+    own = first + jnp.arange(queries)
+    return (jnp.arange(slots)[None, :] <= own[:, None])[None, None]
 
 
 class SpatialAttention(nn.Module):

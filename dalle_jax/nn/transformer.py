@@ -4,7 +4,7 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from dalle_jax.nn.attention import Attention
+from dalle_jax.nn.attention import Attention, Cache
 
 
 class TransformerBlock(nn.Module):
@@ -15,18 +15,29 @@ class TransformerBlock(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
-        """[B, L, D] → [B, L, D]."""
+    def __call__(
+        self,
+        x: Array,
+        context: Array | None = None,
+        cache: Cache | None = None,
+        start: Array | int = 0,
+    ) -> tuple[Array, Cache | None]:
+        """As `Attention`: x [B, L, D] → [B, L, D] and the cache after it."""
         width = x.shape[-1]
         h = nn.LayerNorm(dtype=self.dtype, name="attention_norm")(x)
-        x = x + Attention(self.num_heads, self.causal, dtype=self.dtype, name="attention")(h)
+        attention = Attention(self.num_heads, self.causal, dtype=self.dtype, name="attention")
+        if cache is None:
+            h = attention(h, context)
+        else:
+            h, cache = attention(h, context, cache, start)
+        x = x + h
         h = nn.LayerNorm(dtype=self.dtype, name="mlp_norm")(x)
         h = nn.gelu(nn.Dense(4 * width, dtype=self.dtype, name="mlp_in")(h))
-        return x + nn.Dense(width, dtype=self.dtype, name="mlp_out")(h)
+        return x + nn.Dense(width, dtype=self.dtype, name="mlp_out")(h), cache
 
 
 class Transformer(nn.Module):
-    """`depth` blocks and a final layer norm."""
+    """`depth` blocks and a final layer norm; every block attends to the same context."""
 
     depth: int
     num_heads: int
@@ -34,8 +45,30 @@ class Transformer(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array) -> Array:
-        """[B, L, D] → [B, L, D]."""
+    def __call__(
+        self,
+        x: Array,
+        context: Array | None = None,
+        caches: tuple[Cache, ...] | None = None,
+        start: Array | int = 0,
+    ) -> Array | tuple[Array, tuple[Cache, ...]]:
+        """x [B, L, D], context [B, M, C] or None → [B, L, D].
+
+        With caches, one a block, whose first `start` slots are read already (context first), the
+        result is ([B, L, D], the caches then), see `Attention`.
+        """
+        after = []
         for i in range(self.depth):
-            x = TransformerBlock(self.num_heads, self.causal, self.dtype, name=f"block_{i}")(x)
-        return nn.LayerNorm(dtype=self.dtype, name="final_norm")(x)
+            block = TransformerBlock(self.num_heads, self.causal, self.dtype, name=f"block_{i}")
+            x, cache = block(x, context, caches[i] if caches is not None else None, start)
+            after.append(cache)
+        x = nn.LayerNorm(dtype=self.dtype, name="final_norm")(x)
+        return x if caches is None else (x, tuple(after))
+
+
+def empty_caches(
+    batch: int, slots: int, *, width: int, depth: int, num_heads: int, dtype: jnp.dtype
+) -> tuple[Cache, ...]:
+    """What a `Transformer` of these sizes starts from to read up to `slots` positions."""
+    zeros = jnp.zeros((batch, slots, num_heads, width // num_heads), dtype)
+    return (Cache(zeros, zeros),) * depth

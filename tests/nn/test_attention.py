@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from dalle_jax.nn.attention import Attention, SpatialAttention
-from dalle_jax.nn.transformer import Transformer
+from dalle_jax.nn.transformer import Transformer, empty_caches
 
 
 def random(seed, *shape):
@@ -74,3 +74,40 @@ def test_heads_that_do_not_divide_the_channels_are_named():
         SpatialAttention(head_channels=5, norm_groups=4).init(
             jax.random.key(0), jnp.zeros((1, 4, 4, 16))
         )
+
+
+def test_causal_attention_sees_all_of_the_context():
+    x, context = random(0, 1, 4, 8), random(1, 1, 3, 5)
+    module = Attention(num_heads=2, causal=True)
+    params = module.init(jax.random.key(2), x, context)
+    last = module.apply(params, x, context.at[:, 2].mul(-2.0)) - module.apply(params, x, context)
+    assert (np.abs(last).max(axis=(0, 2)) > 1e-6).all()
+    later = module.apply(params, x.at[:, 2].mul(-2.0), context) - module.apply(params, x, context)
+    moved = np.abs(later).max(axis=(0, 2)) > 1e-6
+    np.testing.assert_array_equal(moved, [False, False, True, True])
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_reading_in_pieces_from_a_cache_is_reading_at_once(dtype):
+    x, context = random(0, 2, 6, 8), random(1, 2, 3, 5)
+    module = Transformer(depth=2, num_heads=2, causal=True, dtype=dtype)
+    params = module.init(jax.random.key(2), x, context)
+    whole = module.apply(params, x, context)
+    caches = empty_caches(2, 9, width=8, depth=2, num_heads=2, dtype=dtype)
+    pieces = []
+    piece, caches = module.apply(params, x[:, :2], context, caches)
+    pieces.append(piece)
+    for i in range(2, 6):
+        piece, caches = module.apply(params, x[:, i : i + 1], None, caches, 3 + i)
+        pieces.append(piece)
+    tolerance = 1e-5 if dtype == jnp.float32 else 0.05
+    np.testing.assert_allclose(
+        jnp.concatenate(pieces, 1).astype(jnp.float32), whole.astype(jnp.float32), atol=tolerance
+    )
+
+
+def test_only_causal_attention_takes_a_cache():
+    x = random(0, 1, 2, 8)
+    (cache,) = empty_caches(1, 2, width=8, depth=1, num_heads=2, dtype=jnp.float32)
+    with pytest.raises(ValueError, match="only causal attention"):
+        Attention(num_heads=2).init(jax.random.key(0), x, None, cache)

@@ -1,0 +1,81 @@
+"""Every knob of unCLIP's first two stages, CLIP and the prior, sized for minutes on two CPU cores.
+
+Images of 32 px and captions of a dozen words. Configs of whole systems take these sections.
+"""
+
+from ml_collections import ConfigDict
+
+from configs import base
+
+
+def clip() -> ConfigDict:
+    """The stage that puts images and captions into one space."""
+    config = ConfigDict()
+    config.model = ConfigDict()
+    config.model.dtype = "float32"  # of the computation; parameters are float32
+    config.model.image_size = 32  # pixels; larger data are shrunk to it
+    config.model.embedding_width = 128
+    config.model.image = ConfigDict({"patch_size": 4, "width": 128, "depth": 4, "num_heads": 4})
+    config.model.text = ConfigDict({"width": 128, "depth": 2, "num_heads": 4})
+
+    config.loss = ConfigDict()
+    config.loss.temperature = 0.07  # at the start; it is learned
+    config.loss.max_logit_scale = 100.0  # 1 / temperature goes no higher
+    config.loss.sam_radius = 0.0  # of sharpness-aware minimisation; 0 is without
+
+    config.train = base.train()
+    config.train.steps = 1000
+    config.train.batch_size = 128
+    config.train.ema_decay = 0.99
+    config.train.optimizer.name = "adamw"
+    config.train.optimizer.learning_rate = 1e-3
+    config.train.optimizer.weight_decay = 0.1
+    return config
+
+
+def prior() -> ConfigDict:
+    """The stage that turns captions into image embeddings; `kind` picks one of two."""
+    config = ConfigDict()
+    config.kind = "diffusion"  # or autoregressive
+    config.model = ConfigDict()
+    config.model.dtype = "float32"
+    config.model.embedding_rms = 0.5375  # root mean square of embeddings inside: 17.2 at D = 1024
+    config.model.text = ConfigDict({"width": 192, "depth": 4, "num_heads": 6})
+    # The second transformer, of kind autoregressive alone.
+    config.model.latent = ConfigDict({"width": 192, "depth": 4, "num_heads": 6})
+
+    config.diffusion = ConfigDict()  # of kind diffusion alone
+    config.diffusion.schedule = "cosine"
+    config.diffusion.num_timesteps = 0  # steps of the schedule's table; 0 is continuous time
+
+    config.autoregressive = ConfigDict()  # of kind autoregressive alone
+    config.autoregressive.num_dimensions = 32  # of the embeddings' PCA
+    config.autoregressive.num_buckets = 1024  # that each dimension is cut into
+    config.autoregressive.num_fitted = 8192  # training items that both are measured on
+
+    config.loss = ConfigDict({"text_dropout": 0.1})  # share of captions dropped
+
+    config.train = base.train()
+    config.train.steps = 2000
+    config.train.batch_size = 128
+    config.train.ema_decay = 0.995
+    config.train.optimizer.name = "adamw"
+    config.train.optimizer.learning_rate = 1e-3
+    config.train.optimizer.weight_decay = 0.06
+
+    config.sample = ConfigDict()
+    config.sample.num_candidates = 2  # of which the nearest to the text embedding is taken
+    config.sample.guidance_scale = 1.0
+    config.sample.sampler = "unipc"
+    config.sample.num_inference_steps = 10
+    config.sample.dot_percentile = 0.5  # dot products asked for: the upper half of training's
+    return config
+
+
+def prior_autoregressive() -> ConfigDict:
+    """The autoregressive prior with the parameters of `prior()`'s, for a fair comparison."""
+    config = prior()
+    config.kind = "autoregressive"
+    config.model.text.depth = 2
+    config.model.latent.depth = 2
+    return config

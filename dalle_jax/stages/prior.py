@@ -1,0 +1,208 @@
+"""The prior: from a caption, as CLIP encodes it, to the CLIP embedding of an image that fits it.
+
+unCLIP (Ramesh et al. 2022, 2204.06125, §2.2). Two kinds behind one stage, so that they can be
+compared: what they are given, how captions are dropped, how candidates are chosen and what is
+reported is the same.
+"""
+
+import math
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.experimental import multihost_utils
+
+from dalle_jax.models.prior import Text
+from dalle_jax.stages.clip import Clip
+from dalle_jax.stages.prior_autoregressive import ByAutoregression
+from dalle_jax.stages.prior_diffusion import ByDiffusion
+
+KINDS = ("diffusion", "autoregressive")
+
+# How samples are drawn for validation's cosines, whatever pipelines take.
+VALIDATION = {
+    "diffusion": {"sampler": "unipc", "num_inference_steps": 10},
+    "autoregressive": {"dot_percentile": 0.5},
+}
+
+
+class Prior:
+    """What the prior learns and, once learned, does.
+
+    Args:
+        kind: "diffusion" or "autoregressive".
+        model: `text`, width, depth and num_heads of the transformer that reads the caption and, in
+            the diffusion prior, all else; `latent`, the same of the autoregressive prior's second
+            transformer; `embedding_rms`, see below; `dtype`, in which they compute (parameters are
+            float32).
+        diffusion: `schedule` and `num_timesteps`, see `denoising.schedule_named`.
+        autoregressive: `num_dimensions` of the PCA that are kept, `num_buckets` that each is cut
+            into, `num_fitted`, pairs of embeddings that `prepare` measures both on.
+        loss: `text_dropout`, the share of captions that are dropped in training.
+        image_size, vocab_size, max_length: of the data and the tokenizer.
+        upstream: {"clip": the Clip stage whose embeddings these are}.
+
+    Embeddings go in and out with length 1. Inside they are multiplied by embedding_rms·√D, which
+    gives their numbers that root mean square: a schedule made for data of about unit variance would
+    otherwise drown them in noise at almost all times. unCLIP multiplies by 17.2 at D = 1024,
+    which is an RMS of 0.5375.
+    """
+
+    def __init__(
+        self,
+        *,
+        kind: str,
+        model: Mapping[str, Any],
+        diffusion: Mapping[str, Any],
+        autoregressive: Mapping[str, Any],
+        loss: Mapping[str, Any],
+        image_size: int,
+        vocab_size: int,
+        max_length: int,
+        upstream: Mapping[str, Clip],
+    ):
+        del image_size, vocab_size  # CLIP's affair
+        if kind not in KINDS:
+            raise ValueError(f"no prior is of kind {kind!r}; known are {', '.join(KINDS)}")
+        self.clip = upstream["clip"]
+        width = self.clip.embedding_width
+        shared = {
+            "model": model,
+            "embedding_width": width,
+            "embedding_scale": model["embedding_rms"] * math.sqrt(width),
+        }
+        if kind == "diffusion":
+            self.by = ByDiffusion(diffusion=diffusion, **shared)
+        else:
+            sizes = {name: autoregressive[name] for name in ("num_dimensions", "num_buckets")}
+            self.by = ByAutoregression(**sizes, **shared)
+        self.kind = kind
+        self.num_fitted = autoregressive["num_fitted"]
+        self.text_dropout = loss["text_dropout"]
+        self.max_length = max_length
+
+    @staticmethod
+    def upstream_of(own: Mapping[str, Any]) -> tuple[str, ...]:
+        """CLIP, whose embeddings it predicts."""
+        return ("clip",)
+
+    def prepare(self, frozen: Any, batches: Iterable[Mapping[str, Array]]) -> None:
+        """Measure what is measured on training data before the first step; to call before `init`.
+
+        The autoregressive prior's codec, on the first `num_fitted` items of `batches`; the
+        diffusion prior needs nothing and looks at none. Every process must be given the batches
+        of the whole, in the same order.
+
+        Raises:
+            ValueError: `batches` hold too few items.
+        """
+        if self.kind == "diffusion":
+            return
+        embed = jax.jit(lambda frozen, batch: _pair(*self.embed(frozen, batch)))
+        pairs, count = [], 0
+        for batch in batches:
+            pairs.append(multihost_utils.process_allgather(embed(frozen, batch), tiled=True))
+            count += len(pairs[-1][0])
+            if count >= self.num_fitted:
+                break
+        if count < self.num_fitted:
+            raise ValueError(
+                f"prior.autoregressive.num_fitted asks for {self.num_fitted} training items, but "
+                f"there are {count}; lower it"
+            )
+        image, text = (np.concatenate(part)[: self.num_fitted] for part in zip(*pairs))
+        self.by.fit(image, text)
+
+    def embed(self, frozen: Any, batch: Mapping[str, Array]) -> tuple[Array, Text]:
+        """CLIP's image embeddings [B, D] and its encoded captions of a batch."""
+        embedding, features = self.clip.encode_text(frozen["clip"], batch["tokens"])
+        image = self.clip.encode_image(frozen["clip"], batch["image"])
+        return image, Text(embedding, features, batch["tokens"] != 0)
+
+    def init(self, key: Array) -> Any:
+        """Random parameters, float32, and what `prepare` has measured."""
+        text = Text(
+            jnp.zeros((1, self.clip.embedding_width)),
+            jnp.zeros((1, self.max_length, self.clip.feature_width)),
+            jnp.ones((1, self.max_length), bool),
+        )
+        return self.by.init(key, text)
+
+    def loss(
+        self, params: Any, frozen: Any, batch: Mapping[str, Array], key: Array, *, train: bool
+    ) -> tuple[Array, dict[str, Array]]:
+        """The loss of its kind for one batch: image uint8 [B, H, W, 3], tokens int32 [B, L].
+
+        With `train=False` captions are kept, one embedding is drawn for each without guidance, and
+        mean cosines are told: `cosine_image` of the drawn to the true image embedding,
+        `cosine_text` of the drawn to the text embedding, and `cosine_baseline` of the text
+        embedding to the true image embedding, which is what one has without a prior.
+        """
+        image, text = self.embed(frozen, batch)
+        drop_key, key, sample_key = jax.random.split(key, 3)
+        if train:
+            dropped = jax.random.uniform(drop_key, text.mask.shape[:1]) < self.text_dropout
+            return self.by.loss(params, image, text.dropped(dropped), key, train=True)
+        loss, metrics = self.by.loss(params, image, text, key, train=False)
+        index = jnp.arange(image.shape[0])
+        settings = {"guidance_scale": 1.0, **VALIDATION[self.kind]}
+        drawn = self.by.sample(params, text, sample_key, index, **settings)
+        metrics |= {
+            "cosine_image": _mean_cosine(drawn, image),
+            "cosine_text": _mean_cosine(drawn, text.embedding),
+            "cosine_baseline": _mean_cosine(text.embedding, image),
+        }
+        return loss, metrics
+
+    def sample(
+        self,
+        params: Any,
+        inputs: Mapping[str, Array],
+        key: Array,
+        *,
+        num_candidates: int,
+        guidance_scale: float,
+        sampler: str,
+        num_inference_steps: int,
+        dot_percentile: float,
+        **options: Any,
+    ) -> Array:
+        """Image embeddings of captions: float32 [B, D] of length 1.
+
+        inputs: text_embedding [B, D] and text_features [B, L, W] from `Clip.encode_text`, tokens
+        [B, L], and sample_index [B]. Of `num_candidates` drawn for each caption the one with the
+        greatest dot product with the text embedding is taken (§2.2 draws 2). Candidate c is the
+        same however many are drawn; a sample depends on its caption, key and sample index alone.
+
+        `sampler`, `num_inference_steps` and `options` (the sampler's) are the diffusion prior's,
+        `dot_percentile` is the autoregressive prior's.
+        """
+        text = Text(inputs["text_embedding"], inputs["text_features"], inputs["tokens"] != 0)
+        if self.kind == "diffusion":
+            own = {"sampler": sampler, "num_inference_steps": num_inference_steps}
+        else:
+            own = {"dot_percentile": dot_percentile}
+        settings = {"guidance_scale": guidance_scale, **own, **options}
+
+        def candidate(c: Array) -> Array:
+            key_of_candidate = jax.random.fold_in(key, c)
+            return self.by.sample(
+                params, text, key_of_candidate, inputs["sample_index"], **settings
+            )
+
+        drawn = jax.vmap(candidate)(jnp.arange(num_candidates))  # [candidates, B, D]
+        fit = jnp.einsum("cbd,bd->cb", drawn, text.embedding)
+        best = jnp.argmax(fit, axis=0)
+        return jnp.take_along_axis(drawn, best[None, :, None], axis=0)[0]
+
+
+def _pair(image: Array, text: Text) -> tuple[Array, Array]:
+    return image, text.embedding
+
+
+def _mean_cosine(x: Array, y: Array) -> Array:
+    """Of embeddings [B, D] of length 1."""
+    return jnp.mean(jnp.einsum("bd,bd->b", x, y))
