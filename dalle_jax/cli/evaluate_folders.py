@@ -1,9 +1,7 @@
 """`dalle-jax evaluate --fake=DIR --real=DIR`: FID and its kin of any two sets of images."""
 
 import argparse
-import json
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +16,10 @@ EXAMPLE = """examples:
 def run(argv: list[str]) -> int:
     """Measure, append the row, print its table."""
     args = parse(argv)
+    from dalle_jax.cli.tables import print_row
+    from dalle_jax.metrics.distances import Settings
     from dalle_jax.metrics.preprocess import Preprocessing
-    from dalle_jax.metrics.sets import Settings
+    from dalle_jax.metrics.results import append_row
 
     settings = Settings(
         kid_subsets=args.kid_subsets,
@@ -37,16 +37,16 @@ def run(argv: list[str]) -> int:
         args.inception,
         preprocessing,
         settings,
+        features=args.features,
         n=args.n,
         batch_size=args.batch_size,
         statistics_out=args.save_statistics,
     )
     row = {"fake": str(args.fake), **row}
     if args.out:
-        Path(args.out).parent.mkdir(parents=True, exist_ok=True)
-        with Path(args.out).open("a") as file:
-            file.write(json.dumps(row) + "\n")
-    show(row)
+        append_row(args.out, row)
+    print(file=sys.stderr)
+    print_row(row)
     return 0
 
 
@@ -62,8 +62,11 @@ def parse(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--fake", required=True, help="the images that are measured")
     parser.add_argument("--real", required=True, help="the images or statistics to measure against")
-    parser.add_argument("--metrics", default="fid", help="of fid, sfid, kid, prdc, is")
+    parser.add_argument("--metrics", default="fid", help="of fid, sfid, kid, prdc, is, cmmd")
     parser.add_argument("--inception", help="weights, made by `dalle-jax convert inception`")
+    parser.add_argument(
+        "--features", metavar="RUN", help="a trained classifier or clip in Inception's place"
+    )
     parser.add_argument(
         "--preprocess", default="torch-fidelity", help="torch-fidelity, pytorch-fid or clean-fid"
     )
@@ -94,6 +97,7 @@ def evaluate_folders(
     preprocessing: Any,
     settings: Any,
     *,
+    features: str | Path | None = None,
     n: int | None = None,
     batch_size: int = 64,
     statistics_out: str | Path | None = None,
@@ -104,28 +108,18 @@ def evaluate_folders(
         FileNotFoundError: a path leads nowhere.
         ValueError: a set is empty, torn, or smaller than n or a metric needs.
     """
-    from dalle_jax.metrics.images import open_images
+    from dalle_jax.cli.extractors import open_extractor
+    from dalle_jax.metrics.images import First, open_images
     from dalle_jax.metrics.reference import is_statistics, load_reference
-    from dalle_jax.metrics.sets import compare_sets, taps_of
+    from dalle_jax.metrics.sets import compare_sets
 
-    taps = taps_of(metrics)
     fakes = open_images(fake)
     reals = load_reference(real) if is_statistics(real) else open_images(real)
     if n is not None and len(fakes) < n:
         raise ValueError(f"{fake} has {len(fakes)} images, fewer than the {n} of the protocol")
     if n is not None:
-        fakes = _First(fakes, n)
-    if inception is None:
-        raise ValueError(
-            f"{', '.join(metrics)} need the weights of Inception: give --inception=FILE, made by "
-            "`dalle-jax convert inception` from the file that pytorch-fid or torch-fidelity "
-            "downloads; nothing is downloaded here"
-        )
-    from dalle_jax.interop.inception import load
-    from dalle_jax.metrics.features import inception_extractor
-
-    weights = load(inception)
-    extractor = inception_extractor(weights.params, weights.sha256, preprocessing, taps)
+        fakes = First(fakes, n)
+    extractor = open_extractor(metrics, inception, features, preprocessing)
     how = {"batch_size": batch_size, "progress": _progress}
     return compare_sets(
         fakes,
@@ -139,44 +133,5 @@ def evaluate_folders(
     )
 
 
-class _First:
-    """The first n of a sequence."""
-
-    def __init__(self, images, n):
-        self._images, self._n = images, n
-
-    def __len__(self):
-        return self._n
-
-    def __getitem__(self, index):
-        return self._images[index]
-
-
 def _progress(done: int) -> None:
     print(f"\r{done} images", end="", file=sys.stderr, flush=True)
-
-
-def show(row: Mapping[str, Any]) -> None:
-    """The table of a row."""
-    from rich.console import Console
-    from rich.table import Table
-
-    protocol, floor = row["protocol"], row.get("floor", {})
-    print(file=sys.stderr)
-    table = Table(
-        title=f"{protocol['num_images']} images against {protocol['reference']}, "
-        f"{protocol['features']} {protocol['features_sha256'][:12]}, "
-        f"protocol {row['protocol_hash']}"
-    )
-    table.add_column("metric")
-    table.add_column("value", justify="right")
-    table.add_column("95 % interval", justify="right")
-    if floor:
-        table.add_column(f"real against real, n = {floor['num_images']}", justify="right")
-    for name, found in row["metrics"].items():
-        interval = "{:.4f} – {:.4f}".format(*found["interval"]) if "interval" in found else ""
-        cells = [name, f"{found['value']:.4f}", interval]
-        if floor:
-            cells.append(f"{floor[name]:.4f}" if name in floor else "")
-        table.add_row(*cells)
-    Console().print(table)

@@ -55,13 +55,20 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
     )
     parser.add_argument("prompt", nargs="+", help="one or more captions")
     parser.add_argument("--workdir", required=True, help="where `dalle-jax train` trained")
-    parser.add_argument("--num_inference_steps", type=int, help="steps of the sampler")
-    parser.add_argument("--guidance_scale", type=float, help="1 is no guidance")
-    parser.add_argument("--sampler", help="ddpm, ddim, …")
     parser.add_argument("--negative_prompt", help="what the images shall not show")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--n", type=int, default=1, help="images of each caption")
     parser.add_argument("--out", default="sample.png", help="a PNG; several get _0, _1, … as well")
+    return parse_settings(parser, argv)
+
+
+def parse_settings(
+    parser: argparse.ArgumentParser, argv: list[str]
+) -> tuple[argparse.Namespace, dict[str, Any]]:
+    """The arguments that `parser` knows, and the sampler's settings: any other --name=value."""
+    parser.add_argument("--num_inference_steps", type=int, help="steps of the sampler")
+    parser.add_argument("--guidance_scale", type=float, help="1 is no guidance")
+    parser.add_argument("--sampler", help="ddpm, ddim, …")
     args, options = parser.parse_known_args(argv)
     settings = {
         name: value

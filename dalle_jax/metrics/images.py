@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -37,6 +38,19 @@ class ImageFolder:
                 f"{self.files[index]}: {error}; repair it or take it away, since leaving out what "
                 "can't be read would change the set that is measured"
             ) from error
+
+
+class First(Sequence):
+    """The first n items of a sequence of images, or of a source of them."""
+
+    def __init__(self, items: Sequence, n: int):
+        self._items, self._n = items, n
+
+    def __len__(self) -> int:
+        return self._n
+
+    def __getitem__(self, index: int) -> Any:
+        return self._items[range(self._n)[index]]
 
 
 def open_images(path: str | Path) -> Sequence[np.ndarray]:

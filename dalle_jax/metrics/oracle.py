@@ -119,11 +119,13 @@ class Score:
         objects: (right, made): an object is right if its size, color, shape and place, as far as
         they are stated, are all right of one and the same thing in the image.
         all_right: for each caption whether everything it states is right, bool [N].
+        by_caption: kind, and "object" -> (right, made) of each caption, int [N, 2].
     """
 
     statements: dict[str, tuple[int, int]]
     objects: tuple[int, int]
     all_right: np.ndarray
+    by_caption: dict[str, np.ndarray]
 
 
 def score(captions: Sequence[str | Sequence[Statement]], images: Sequence[np.ndarray]) -> Score:
@@ -134,8 +136,7 @@ def score(captions: Sequence[str | Sequence[Statement]], images: Sequence[np.nda
     """
     if len(captions) != len(images):
         raise ValueError(f"{len(captions)} captions can't be scored on {len(images)} images.")
-    tally = {kind: np.zeros(2, int) for kind in STATEMENT_KINDS}
-    objects = np.zeros(2, int)
+    tally = {kind: np.zeros((len(captions), 2), int) for kind in (*STATEMENT_KINDS, "object")}
     all_right = np.zeros(len(captions), bool)
     for n, (caption, image) in enumerate(zip(captions, images)):
         statements = parse(caption) if isinstance(caption, str) else caption
@@ -143,12 +144,14 @@ def score(captions: Sequence[str | Sequence[Statement]], images: Sequence[np.nda
         all_right[n] = all(held)
         attributes: dict[int, list[bool]] = {}
         for statement, right in zip(statements, held):
-            tally[statement.kind] += (right, 1)
+            tally[statement.kind][n] += (right, 1)
             if statement.kind in ("size", "color", "shape", "place"):
                 attributes.setdefault(statement.subject, []).append(right)
-        objects += (sum(map(all, attributes.values())), len(attributes))
-    made = {kind: (int(r), int(n)) for kind, (r, n) in tally.items() if n}
-    return Score(made, (int(objects[0]), int(objects[1])), all_right)
+        tally["object"][n] = sum(map(all, attributes.values())), len(attributes)
+    totals = {kind: tuple(counts.sum(0).tolist()) for kind, counts in tally.items()}
+    objects = totals.pop("object")
+    made = {kind: (right, of) for kind, (right, of) in totals.items() if of}
+    return Score(made, objects, all_right, {k: c for k, c in tally.items() if c.any()})
 
 
 _MATCHED = 6  # the largest objects that a caption's are matched with

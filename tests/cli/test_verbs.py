@@ -135,7 +135,7 @@ def test_evaluate_prints_a_table_and_then_reuses_it(tiny_workdir):
     rows = (tiny_workdir / "results.jsonl").read_text().splitlines()
     assert len(rows) == 1
     row = json.loads(rows[0])
-    assert row["accuracy"]["color"]["of"] == 12
+    assert row["metrics"]["oracle/color"]["of"] == 12
     assert (tiny_workdir / "samples.png").exists()
 
 

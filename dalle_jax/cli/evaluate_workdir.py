@@ -1,0 +1,228 @@
+"""Images of held-out captions from a trained workdir, and the rows of results that they give."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from dalle_jax.cli.held_out import HeldOut, open_held_out
+from dalle_jax.cli.measurements import Measurement, between_sets, by_clip, by_oracle
+from dalle_jax.cli.report import SHOWN, render
+from dalle_jax.cli.tables import print_row
+from dalle_jax.metrics.features import INCEPTION_TAPS, POOLED_TAPS
+from dalle_jax.metrics.preprocess import Preprocessing
+from dalle_jax.metrics.protocol import protocol_hash
+from dalle_jax.metrics.results import append_row, find_row, read_rows, read_scores
+from dalle_jax.metrics.shards import SHARD_SIZE, Shards, alone
+from dalle_jax.runs import Run, open_run
+
+METRICS = ("oracle", "clip", *(INCEPTION_TAPS | POOLED_TAPS))
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What is to be measured, as it was typed; see `dalle-jax evaluate --help`."""
+
+    workdir: Path
+    metrics: tuple[str, ...]
+    seeds: tuple[int, ...]
+    manifest: str | None = None
+    images: str | None = None
+    split: str = "test"
+    n: int | None = None
+    inception: str | None = None
+    features: str | None = None
+    clip: str | None = None
+    preprocessing: Preprocessing = field(default_factory=Preprocessing)
+    reference: str | None = None
+    kid_subset_size: int | None = None
+    leakage: bool = False
+    sampling: Mapping[str, Any] = field(default_factory=dict)
+
+
+def evaluate(what: Evaluation) -> list[dict[str, Any]]:
+    """The rows of results.jsonl of these settings, made where they are not there, and shown.
+
+    Raises:
+        FileNotFoundError: there is no trained run, manifest or data.
+        ValueError: a metric is unknown or can't be had of these captions, or there are too few.
+    """
+    run = open_run(what.workdir / "decoder")
+    held_out = open_held_out(run, what.manifest, what.images, what.split, what.n)
+    sampling = {**run.config["decoder"]["sample"], **what.sampling, "weights": "ema"}
+    measurements = open_measurements(what, run, held_out, {**sampling, "seeds": what.seeds})
+    model = {"decoder": {"fingerprint": run.fingerprint, "step": run.step}}
+    shards = {
+        seed: Shards(
+            what.workdir / "generated",
+            {"model": model, "sampling": sampling, "seed": seed, "captions": held_out.captions},
+            len(held_out.captions),
+            min(SHARD_SIZE, len(held_out.captions)),
+        )
+        for seed in what.seeds
+    }
+    results = what.workdir / "results.jsonl"
+    found = [_there(results, one, model, what.leakage) for one in measurements]
+    if not all(found):
+        images = generate(what.workdir, held_out.captions, shards, what.sampling)
+        # Of several processes that come to this point the first measures, the others read.
+        with alone(results.with_name(".evaluate.lock")):
+            leaked = leakage_of(what.workdir, run, held_out) if what.leakage else None
+            for i, one in enumerate(measurements):
+                found[i] = _there(results, one, model, what.leakage) or append_row(
+                    results, *measure(one, model, images, held_out, leaked)
+                )
+    for row in found:
+        print_row(row)
+    show(what.workdir, found, held_out, shards[what.seeds[0]])
+    return found
+
+
+def open_measurements(
+    what: Evaluation, run: Run, held_out: HeldOut, sampling: dict[str, Any]
+) -> list[Measurement]:
+    """The measurements that the metrics ask for."""
+    if unknown := [name for name in what.metrics if name not in METRICS]:
+        raise ValueError(f"there is no metric {unknown[0]!r}; known are {', '.join(METRICS)}")
+    found = []
+    if "oracle" in what.metrics:
+        found.append(by_oracle(held_out, sampling))
+    if "clip" in what.metrics:
+        found.append(by_clip(what.clip or what.workdir / "clip", held_out, sampling))
+    if of_sets := [name for name in what.metrics if name not in ("oracle", "clip")]:
+        found.append(
+            between_sets(
+                of_sets,
+                held_out,
+                sampling,
+                data_dir=run.data["dir"],
+                inception=what.inception,
+                features=what.features,
+                preprocessing=what.preprocessing,
+                reference=what.reference,
+                kid_subset_size=what.kid_subset_size,
+            )
+        )
+    return found
+
+
+def generate(
+    workdir: Path,
+    captions: Sequence[str],
+    shards: Mapping[int, Shards],
+    settings: Mapping[str, Any],
+) -> np.ndarray:
+    """An image of each caption with each seed, uint8 [seeds, captions, H, W, 3].
+
+    What is there already is read. Image i of a seed is drawn with sample index i.
+    """
+    if missing := sum(of_seed.missing() for of_seed in shards.values()):
+        # Imported here, as all that compiles: rows that are there need none of it.
+        from dalle_jax.pipelines.text_to_image import DallePipeline
+
+        print(f"drawing {missing} images of held-out captions …", flush=True)
+        pipe = DallePipeline.from_pretrained(workdir)
+        for seed, of_seed in shards.items():
+
+            def draw(indices: range, seed: int = seed) -> np.ndarray:
+                return pipe.generate(
+                    [captions[i % len(captions)] for i in indices],
+                    sample_index=indices,
+                    seed=seed,
+                    batch_size=len(indices),
+                    **settings,
+                )
+
+            of_seed.make(draw, lambda done, seed=seed: _progress(f"seed {seed}: {done} images"))
+    return np.stack([of_seed.load() for of_seed in shards.values()])
+
+
+def measure(
+    measurement: Measurement,
+    model: Mapping[str, Any],
+    images: np.ndarray,
+    held_out: HeldOut,
+    leakage: Mapping[str, Any] | None,
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """A row of results, and the scores by caption."""
+    everything = range(len(held_out.captions))
+    entries, scores = measurement.measure(images, everything)
+    row = {
+        "protocol": measurement.protocol,
+        "protocol_hash": protocol_hash(measurement.protocol),
+        "model": model,
+        "data": held_out.name,
+        **entries,
+    }
+    if leakage is not None:
+        from dalle_jax.metrics.leakage import leaked_rows
+
+        kept = np.flatnonzero(~leaked_rows(leakage)).tolist()
+        row["leakage"] = {
+            kind: {"count": found["count"], "share": found["share"]}
+            for kind, found in leakage["found"].items()
+        }
+        if len(kept) < len(everything):
+            without, _ = measurement.measure(images[:, kept], kept)
+            row["without_leaked"] = {"num_images": len(kept), "metrics": without["metrics"]}
+    return row, scores
+
+
+def leakage_of(workdir: Path, run: Run, held_out: HeldOut) -> dict[str, Any]:
+    """What the captions and images share with the run's training data."""
+    from dalle_jax.metrics.leakage import check_leakage, prints_of
+
+    print("looking for the captions and images in the training data …", flush=True)
+    rows = prints_of(held_out.items)
+    return check_leakage(rows, prints_of(run.open_source("train")))
+
+
+def show(
+    workdir: Path, rows: Sequence[Mapping[str, Any]], held_out: HeldOut, shards: Shards
+) -> None:
+    """samples.png and report.html, of another split than test with its name; tells where."""
+    split = held_out.manifest.header.split
+    suffix = "" if split == "test" else f"_{split}"
+    scores: dict[str, np.ndarray] = {}
+    for row in rows:
+        scores |= read_scores(workdir / "results.jsonl", row)
+    # Whoever made room by removing them still has the rows.
+    images = None if shards.missing() else shards.load()
+    if images is not None:
+        right = scores.get("oracle/caption")
+        path = workdir / f"samples{suffix}.png"
+        draw_samples(images, held_out.captions, right).save(path)
+        print(f"pictures: {path}")
+    path = workdir / f"report{suffix}.html"
+    page = render(f"{workdir}: {held_out.name}", rows, held_out.captions, images, scores)
+    path.write_text(page, encoding="utf-8")
+    print(f"report: {path}")
+
+
+def draw_samples(
+    images: np.ndarray, captions: Sequence[str], right: np.ndarray | None
+) -> Image.Image:
+    """A grid of the first captions; where they are scored, written green if all is right."""
+    from dalle_jax.pipelines.images import captioned_grid
+
+    images, captions = images[:SHOWN], captions[:SHOWN]
+    colors = None
+    if right is not None:
+        colors = ["#1a7f37" if one else "#b42318" for one in right[: len(captions), 0]]
+    return captioned_grid(images, captions, columns=8, colors=colors)
+
+
+def _there(
+    results: Path, measurement: Measurement, model: Mapping[str, Any], leakage: bool
+) -> dict[str, Any] | None:
+    row = find_row(read_rows(results), protocol_hash(measurement.protocol), model)
+    return None if row is None or (leakage and "leakage" not in row) else row
+
+
+def _progress(text: str) -> None:
+    if sys.stderr.isatty():
+        print(f"\r{text}", end="", file=sys.stderr, flush=True)

@@ -1,0 +1,121 @@
+"""From what is typed (a file of Inception's weights, a trained run) to a network of features."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+import numpy as np
+
+from dalle_jax.data.tokenizer import Tokenizer
+from dalle_jax.metrics.features import (
+    INCEPTION_TAPS,
+    POOLED_TAPS,
+    FeatureExtractor,
+    inception_extractor,
+    params_sha256,
+    pooled_extractor,
+)
+from dalle_jax.metrics.preprocess import Preprocessing
+from dalle_jax.runs import open_run
+
+CAPTIONS_AT_ONCE = 256
+
+
+@dataclass(frozen=True)
+class Network:
+    """A trained run whose features are used.
+
+    Attributes:
+        extractor: of images.
+        embed_captions: captions to embeddings [N, D] in the space of the images' features; None
+            where the network knows no captions.
+    """
+
+    extractor: FeatureExtractor
+    embed_captions: Callable[[Sequence[str]], np.ndarray] | None = None
+
+
+def open_extractor(
+    metrics: Sequence[str],
+    inception: str | Path | None,
+    features: str | Path | None,
+    preprocessing: Preprocessing,
+) -> FeatureExtractor:
+    """The network that `metrics` are of: Inception from a file, or a trained run of the project.
+
+    Raises:
+        FileNotFoundError: there is no such file or run.
+        ValueError: neither or both are given, a metric is unknown, or the run's stage has no
+            features.
+    """
+    known = INCEPTION_TAPS | POOLED_TAPS
+    if unknown := [name for name in metrics if name not in known]:
+        raise ValueError(
+            f"there is no metric {unknown[0]!r} of two sets; known are {', '.join(known)}"
+        )
+    if inception and features:
+        raise ValueError("distances are of one network's features: give --inception or --features")
+    if features:
+        return open_features(features).extractor
+    if inception is None:
+        raise ValueError(
+            f"{', '.join(metrics)} need a network: give --inception=FILE, made by `dalle-jax "
+            "convert inception` from the file that pytorch-fid or torch-fidelity downloads "
+            "(nothing is downloaded here), or --features=RUN of a classifier that `dalle-jax train "
+            "--config=configs/features.py` trained"
+        )
+    from dalle_jax.interop.inception import load
+
+    weights = load(inception)
+    taps = sorted({INCEPTION_TAPS[name] for name in metrics if name in INCEPTION_TAPS})
+    return inception_extractor(weights.params, weights.sha256, preprocessing, taps)
+
+
+def open_features(path: str | Path) -> Network:
+    """A trained classifier or CLIP, by its run or the workdir that holds it.
+
+    Raises:
+        FileNotFoundError: nothing was trained there.
+        ValueError: what was trained there has no features.
+    """
+    path = Path(path)
+    directories = [path, *(path / stage for stage in FORWARDS)]
+    found = next((d for d in directories if (d / "config.json").exists()), path)
+    run = open_run(found)
+    if run.stage_name not in FORWARDS:
+        raise ValueError(
+            f"{found} is a {run.stage_name}, which has no features; "
+            f"give a run of {' or '.join(FORWARDS)}"
+        )
+    params, stage = run.load_params(), run.build_stage()
+    extractor = pooled_extractor(
+        f"{run.stage_name}:{run.fingerprint}",
+        params_sha256(params),
+        params,
+        FORWARDS[run.stage_name](stage),
+        run.data["image_size"],
+    )
+    if run.stage_name != "clip":
+        return Network(extractor)
+    tokenizer = Tokenizer.load(run.tokenizer_path)
+    encode = jax.jit(lambda params, tokens: stage.encode_text(params, tokens)[0])
+
+    def embed_captions(captions: Sequence[str]) -> np.ndarray:
+        tokens = tokenizer.encode(captions)
+        size = min(CAPTIONS_AT_ONCE, len(tokens))
+        # The last batch is filled up, so that one compiled program serves all.
+        batches = (
+            np.resize(tokens[start : start + size], (size, tokens.shape[1]))
+            for start in range(0, len(tokens), size)
+        )
+        return np.concatenate([encode(params, batch) for batch in batches])[: len(tokens)]
+
+    return Network(extractor, embed_captions)
+
+
+# How features [B, D] are got of images uint8 [B, H, W, 3], by stage.
+FORWARDS = {
+    "classifier": lambda stage: lambda params, image: stage.classify(params, image).features,
+    "clip": lambda stage: stage.encode_image,
+}

@@ -1,0 +1,124 @@
+"""The captions and images that an evaluation is about: a manifest's, or drawn from a split."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from dalle_jax.data.loader import Source
+from dalle_jax.data.manifest import Manifest, read_manifest
+from dalle_jax.data.manifest_source import (
+    PATH_KINDS,
+    SOURCE_ARGUMENTS,
+    ManifestSource,
+    make_manifest,
+    open_manifest,
+)
+from dalle_jax.data.open import open_source
+from dalle_jax.metrics.images import First
+from dalle_jax.runs import Run
+
+DEFAULT_COUNT = 512  # captions of a split
+
+
+class Images(Sequence):
+    """The images uint8 [H, W, 3] of some items of a source."""
+
+    def __init__(self, source: Source, indices: Sequence[int]):
+        self._source, self._indices = source, indices
+
+    def __len__(self) -> int:
+        return len(self._indices)
+
+    def __getitem__(self, i: int) -> np.ndarray:
+        return self._source[self._indices[i]]["image"]
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """What is measured on.
+
+    Attributes:
+        manifest: the rows; of those, the first `len(captions)` are used.
+        source: captions and images, row by row.
+        captions: of the rows that are used.
+    """
+
+    manifest: Manifest
+    source: ManifestSource
+    captions: list[str]
+
+    @property
+    def name(self) -> str:
+        """Of the data, for people."""
+        return f"{self.manifest.header.source} {self.manifest.header.split}"
+
+    @property
+    def items(self) -> First:
+        """Captions and images, as a source."""
+        return First(self.source, len(self.captions))
+
+    @property
+    def images(self) -> Images:
+        """The real images of the captions."""
+        return Images(self.source, range(len(self.captions)))
+
+    def further_images(self, data_dir: str, seed: int) -> Images | None:
+        """As many other images of the same split, drawn with a seed; None if there are not enough.
+
+        Nor are there any where the manifest names its images by path, or its data by a place.
+        """
+        header, rows = self.manifest.header, self.manifest.rows
+        by_path = any(isinstance(row.image, str) for row in rows)
+        if by_path or header.source.partition(":")[0] in PATH_KINDS:
+            return None
+        source = open_source(header.source, data_dir=data_dir, split=header.split, **header.data)
+        others = np.setdiff1d(np.arange(len(source)), [row.image for row in rows])
+        if len(others) < len(self.captions):
+            return None
+        drawn = np.random.default_rng(seed).choice(others, len(self.captions), replace=False)
+        return Images(source, sorted(drawn.tolist()))
+
+
+def open_held_out(
+    run: Run, manifest: str | None, images: str | None, split: str, n: int | None
+) -> HeldOut:
+    """The first n rows of a manifest's file; without one, n captions drawn from the run's data.
+
+    The draw is that of `dalle-jax prepare --manifest` with seed 0, so that the same captions come
+    under the same hash by either way.
+
+    Raises:
+        FileNotFoundError: there is no such manifest, or no data for it.
+        ValueError: there are fewer than n captions.
+    """
+    data = run.data
+    if manifest:
+        found = read_manifest(manifest)
+        source = open_manifest(found, data_dir=data["dir"], source=images)
+        n = len(found) if n is None else n
+    else:
+        held_out = run.open_source(split)
+        n = min(DEFAULT_COUNT, len(held_out)) if n is None else n
+        if len(held_out) < n:
+            raise ValueError(
+                f"split {split!r} has {len(held_out)} captions, fewer than the {n} asked for"
+            )
+        found = make_manifest(
+            held_out, name=data["source"], split=split, n=n, data=source_arguments(data)
+        )
+        source = open_manifest(found, data_dir=data["dir"], source=_place(data["source"]))
+    if not 0 < n <= len(found):
+        raise ValueError(f"the manifest has {len(found)} captions, fewer than the {n} asked for")
+    return HeldOut(found, source, [row.caption for row in found.rows[:n]])
+
+
+def source_arguments(data: dict[str, Any]) -> dict[str, Any]:
+    """Those of a config's data section that a manifest keeps."""
+    return {name: data[name] for name in SOURCE_ARGUMENTS if name in data}
+
+
+def _place(source: str) -> str | None:
+    """Where data that is named by its place lies."""
+    return source if source.partition(":")[0] in PATH_KINDS else None

@@ -1,0 +1,173 @@
+"""What is measured of a workdir's images: by the oracle, by a CLIP, between sets of features."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dalle_jax.cli.extractors import open_extractor, open_features
+from dalle_jax.cli.held_out import HeldOut, Images
+from dalle_jax.metrics import oracle
+from dalle_jax.metrics.captioned import (
+    R_PRECISION_CANDIDATES,
+    Scored,
+    clip_scores,
+    oracle_accuracy,
+)
+from dalle_jax.metrics.distances import Settings
+from dalle_jax.metrics.features import extract
+from dalle_jax.metrics.images import open_images, pixel_digest, set_digest
+from dalle_jax.metrics.preprocess import Preprocessing
+from dalle_jax.metrics.protocol import Protocol
+from dalle_jax.metrics.reference import Reference, is_statistics, load_reference
+from dalle_jax.metrics.sets import compare_samples, protocol_of_sets
+
+RESAMPLING_SEED = 2020
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """Metrics that depend on the same things, and so share a row.
+
+    Attributes:
+        protocol: all that their values depend on, but for the model.
+        measure: from images uint8 [seeds, captions, H, W, 3] and the captions' numbers in the
+            manifest to (entries of the row: metrics and floor, scores by caption).
+    """
+
+    protocol: dict[str, Any]
+    measure: Callable[[np.ndarray, Sequence[int]], tuple[dict[str, Any], dict[str, np.ndarray]]]
+
+
+def by_oracle(held_out: HeldOut, sampling: dict[str, Any]) -> Measurement:
+    """Which of a caption's statements hold, for captions of captioned_shapes.
+
+    Raises:
+        ValueError: a caption is outside the grammar that the oracle reads.
+    """
+    statements = [oracle.parse(caption) for caption in held_out.captions]
+    constants = ("MIN_AREA", "MIN_OVERLAP", "MAX_COLOR_DISTANCE", "SIZE_EDGE")
+    protocol = Protocol(
+        features="oracle",
+        features_sha256=None,
+        preprocessing={},
+        num_images=len(statements),
+        reference=None,
+        reference_sha256=None,
+        settings={name.lower(): getattr(oracle, name) for name in constants},
+        manifest_sha256=held_out.manifest.sha256,
+        sampling=sampling,
+    ).as_dict()
+
+    def measure(images, rows):
+        captions = [held_out.captions[i] for i in rows]
+        real = oracle_accuracy(captions, [[held_out.images[i] for i in rows]])
+        return _scored(oracle_accuracy(captions, images), real, len(rows))
+
+    return Measurement(protocol, measure)
+
+
+def by_clip(run: str | Path, held_out: HeldOut, sampling: dict[str, Any]) -> Measurement:
+    """How near images are to their captions in the space of a trained CLIP.
+
+    Raises:
+        FileNotFoundError: there is no such run.
+        ValueError: the run is no CLIP.
+    """
+    network = open_features(run)
+    if network.embed_captions is None:
+        raise ValueError(f"{run} is no CLIP: it has no features of captions")
+    extractor, name = network.extractor, network.extractor.name
+    protocol = Protocol(
+        features=name,
+        features_sha256=extractor.sha256,
+        preprocessing=asdict(extractor.preprocess),
+        num_images=len(held_out.captions),
+        reference=None,
+        reference_sha256=None,
+        settings={"r_precision_candidates": R_PRECISION_CANDIDATES, "seed": RESAMPLING_SEED},
+        manifest_sha256=held_out.manifest.sha256,
+        sampling=sampling,
+    ).as_dict()
+
+    def embed(images) -> np.ndarray:
+        return np.concatenate([b.features["features"] for b in extract(images, extractor)])
+
+    def measure(images, rows):
+        texts = [held_out.captions[i] for i in rows]
+        captions = network.embed_captions(texts)
+        real = embed(Images(held_out.source, rows))
+        return _scored(
+            clip_scores(name, captions, np.stack([embed(x) for x in images]), texts),
+            clip_scores(name, captions, real[None], texts),
+            len(rows),
+        )
+
+    return Measurement(protocol, measure)
+
+
+def between_sets(
+    metrics: Sequence[str],
+    held_out: HeldOut,
+    sampling: dict[str, Any],
+    *,
+    data_dir: str,
+    inception: str | None,
+    features: str | None,
+    preprocessing: Preprocessing,
+    reference: str | None,
+    kid_subset_size: int | None,
+) -> Measurement:
+    """FID and its kin between the images and the real ones, or those at the path `reference`.
+
+    Raises:
+        FileNotFoundError: a path leads nowhere.
+        ValueError: a metric is unknown, or there are too few images for it.
+    """
+    extractor = open_extractor(metrics, inception, features, preprocessing)
+    num_images = len(held_out.captions)
+    settings = Settings(
+        kid_subset_size=kid_subset_size or min(1000, num_images // 2), seed=RESAMPLING_SEED
+    )
+    named = reference or held_out.name
+    if reference is None:
+        fixed = None
+        digest = set_digest(pixel_digest(np.asarray(image)) for image in held_out.images)
+    else:
+        fixed = load_reference(reference) if is_statistics(reference) else open_images(reference)
+        digest = (
+            fixed.sha256
+            if isinstance(fixed, Reference)
+            else set_digest(pixel_digest(np.asarray(image)) for image in fixed)
+        )
+    how = {"manifest_sha256": held_out.manifest.sha256, "sampling": sampling}
+    protocol = protocol_of_sets(extractor, settings, num_images, named, digest, **how)
+
+    def measure(images, rows):
+        whole = len(rows) == num_images
+        further = None
+        if whole and fixed is None:
+            further = held_out.further_images(data_dir, settings.seed)
+        reals = Images(held_out.source, rows) if fixed is None else fixed
+        row = compare_samples(
+            images,
+            reals,
+            extractor,
+            metrics,
+            settings,
+            reference=named,
+            floor_images=further,
+            **how,
+        )
+        found = {name: row[name] for name in ("metrics", "floor", "fake_sha256") if name in row}
+        return found, {}
+
+    return Measurement(protocol, measure)
+
+
+def _scored(scored: Scored, real: Scored, n: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """A row's entries; the floor of a score is what the real images get."""
+    floor = {name: entry["value"] for name, entry in real.metrics.items()}
+    return {"metrics": scored.metrics, "floor": {"num_images": n, **floor}}, scored.by_caption

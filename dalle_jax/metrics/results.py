@@ -1,0 +1,80 @@
+"""Rows of results in a file, and beside it the scores of single captions that they are means of.
+
+results.jsonl      one row a line: protocol, protocol_hash, model, metrics, floor, …
+scores/NAME.npz    arrays [captions, seeds] by metric; the row holds their path under "scores"
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from dalle_jax.data.checked import write_atomically
+from dalle_jax.metrics.shards import alone
+
+Row = Mapping[str, Any]
+
+
+def read_rows(path: str | Path) -> list[dict[str, Any]]:
+    """The rows of a results.jsonl; none if there is no such file.
+
+    Raises:
+        ValueError: a line is no row.
+    """
+    path = Path(path)
+    rows = []
+    for number, line in enumerate(path.read_text().splitlines() if path.exists() else (), 1):
+        try:
+            row = json.loads(line)
+            if not {"protocol", "protocol_hash", "metrics"} <= row.keys():
+                raise ValueError("it has no protocol or no metrics")
+        except (ValueError, AttributeError) as error:
+            raise ValueError(f"{path}, line {number}, is no row of results: {error}") from error
+        rows.append(row)
+    return rows
+
+
+def find_row(rows: Sequence[Row], protocol_hash: str, model: Any) -> Row | None:
+    """The newest row of a protocol and a model, if there is one."""
+    found = [r for r in rows if r["protocol_hash"] == protocol_hash and r.get("model") == model]
+    return found[-1] if found else None
+
+
+def append_row(path: str | Path, row: Row, scores: Mapping[str, np.ndarray] | None = None) -> Row:
+    """Add a row, and its scores by caption if there are any; returns the row as it was written.
+
+    The file is replaced whole, so that a process that dies leaves no half line.
+    """
+    path = Path(path)
+    row = dict(row)
+    if scores:
+        identity = json.dumps([row["protocol_hash"], row.get("model")], sort_keys=True)
+        name = f"scores/{hashlib.sha256(identity.encode()).hexdigest()[:12]}.npz"
+        write_atomically(path.parent / name, lambda file: np.savez_compressed(file, **scores))
+        row["scores"] = name
+    row = json.loads(json.dumps(row))
+    with alone(path.with_name(f".{path.name}.lock")):
+        before = path.read_text() if path.exists() else ""
+        if before and not before.endswith("\n"):
+            before += "\n"
+        text = before + json.dumps(row) + "\n"
+        write_atomically(path, lambda file: file.write(text.encode()))
+    return row
+
+
+def read_scores(path: str | Path, row: Row) -> dict[str, np.ndarray]:
+    """The scores by caption of a row of the file `path`: [captions, seeds] by metric.
+
+    Raises:
+        FileNotFoundError: the file of scores is gone.
+    """
+    if "scores" not in row:
+        return {}
+    file = Path(path).parent / row["scores"]
+    if not file.is_file():
+        raise FileNotFoundError(f"{file}, the scores of a row of {path}, is gone")
+    with np.load(file, allow_pickle=False) as archive:
+        return {name: archive[name] for name in archive.files}
