@@ -14,11 +14,14 @@ from dalle_jax.cli.measurements import Measurement, between_sets, by_clip, by_or
 from dalle_jax.cli.report import SHOWN, render
 from dalle_jax.cli.tables import print_row
 from dalle_jax.metrics.features import INCEPTION_TAPS, POOLED_TAPS
+from dalle_jax.metrics.leakage import check_leakage, leaked_rows, prints_of
 from dalle_jax.metrics.preprocess import Preprocessing
 from dalle_jax.metrics.protocol import protocol_hash
 from dalle_jax.metrics.results import append_row, find_row, read_rows, read_scores
 from dalle_jax.metrics.shards import SHARD_SIZE, Shards, alone
-from dalle_jax.runs import Run, open_run
+from dalle_jax.pipelines.images import captioned_grid
+from dalle_jax.pipelines.text_to_image import DallePipeline
+from dalle_jax.runs import Run
 
 METRICS = ("oracle", "clip", *(INCEPTION_TAPS | POOLED_TAPS))
 
@@ -51,11 +54,14 @@ def evaluate(what: Evaluation) -> list[dict[str, Any]]:
         FileNotFoundError: there is no trained run, manifest or data.
         ValueError: a metric is unknown or can't be had of these captions, or there are too few.
     """
-    run = open_run(what.workdir / "decoder")
-    held_out = open_held_out(run, what.manifest, what.images, what.split, what.n)
-    sampling = {**run.config["decoder"]["sample"], **what.sampling, "weights": "ema"}
-    measurements = open_measurements(what, run, held_out, {**sampling, "seeds": what.seeds})
-    model = {"decoder": {"fingerprint": run.fingerprint, "step": run.step}}
+    pipe = DallePipeline.from_pretrained(what.workdir)
+    held_out = open_held_out(pipe.run, what.manifest, what.images, what.split, what.n)
+    sampling = sampling_of(pipe, what.sampling)
+    measurements = open_measurements(what, held_out, {**sampling, "seeds": what.seeds}, pipe.run)
+    model = {
+        name: {"fingerprint": run.fingerprint, "step": run.step}
+        for name, run in pipe.system.runs.items()
+    }
     shards = {
         seed: Shards(
             what.workdir / "generated",
@@ -68,10 +74,10 @@ def evaluate(what: Evaluation) -> list[dict[str, Any]]:
     results = what.workdir / "results.jsonl"
     found = [_there(results, one, model, what.leakage) for one in measurements]
     if not all(found):
-        images = generate(what.workdir, held_out.captions, shards, what.sampling)
+        images = generate(pipe, held_out.captions, shards, what.sampling)
         # Of several processes that come to this point the first measures, the others read.
         with alone(results.with_name(".evaluate.lock")):
-            leaked = leakage_of(what.workdir, run, held_out) if what.leakage else None
+            leaked = leakage_of(pipe.run, held_out) if what.leakage else None
             for i, one in enumerate(measurements):
                 found[i] = _there(results, one, model, what.leakage) or append_row(
                     results, *measure(one, model, images, held_out, leaked)
@@ -82,8 +88,18 @@ def evaluate(what: Evaluation) -> list[dict[str, Any]]:
     return found
 
 
+def sampling_of(pipe: DallePipeline, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """All that drawing depends on but for the seed: the decoder's settings, others' by stage."""
+    others = {
+        name: {**defaults, **settings.get(name, {})}
+        for name, defaults in pipe.defaults.items()
+        if name != "decoder" and defaults
+    }
+    return {**pipe.defaults["decoder"], **settings, **others, "weights": "ema"}
+
+
 def open_measurements(
-    what: Evaluation, run: Run, held_out: HeldOut, sampling: dict[str, Any]
+    what: Evaluation, held_out: HeldOut, sampling: dict[str, Any], run: Run
 ) -> list[Measurement]:
     """The measurements that the metrics ask for."""
     if unknown := [name for name in what.metrics if name not in METRICS]:
@@ -111,7 +127,7 @@ def open_measurements(
 
 
 def generate(
-    workdir: Path,
+    pipe: DallePipeline,
     captions: Sequence[str],
     shards: Mapping[int, Shards],
     settings: Mapping[str, Any],
@@ -121,11 +137,7 @@ def generate(
     What is there already is read. Image i of a seed is drawn with sample index i.
     """
     if missing := sum(of_seed.missing() for of_seed in shards.values()):
-        # Imported here, as all that compiles: rows that are there need none of it.
-        from dalle_jax.pipelines.text_to_image import DallePipeline
-
         print(f"drawing {missing} images of held-out captions …", flush=True)
-        pipe = DallePipeline.from_pretrained(workdir)
         for seed, of_seed in shards.items():
 
             def draw(indices: range, seed: int = seed) -> np.ndarray:
@@ -159,8 +171,6 @@ def measure(
         **entries,
     }
     if leakage is not None:
-        from dalle_jax.metrics.leakage import leaked_rows
-
         kept = np.flatnonzero(~leaked_rows(leakage)).tolist()
         row["leakage"] = {
             kind: {"count": found["count"], "share": found["share"]}
@@ -172,10 +182,8 @@ def measure(
     return row, scores
 
 
-def leakage_of(workdir: Path, run: Run, held_out: HeldOut) -> dict[str, Any]:
+def leakage_of(run: Run, held_out: HeldOut) -> dict[str, Any]:
     """What the captions and images share with the run's training data."""
-    from dalle_jax.metrics.leakage import check_leakage, prints_of
-
     print("looking for the captions and images in the training data …", flush=True)
     rows = prints_of(held_out.items)
     return check_leakage(rows, prints_of(run.open_source("train")))
@@ -207,8 +215,6 @@ def draw_samples(
     images: np.ndarray, captions: Sequence[str], right: np.ndarray | None
 ) -> Image.Image:
     """A grid of the first captions; where they are scored, written green if all is right."""
-    from dalle_jax.pipelines.images import captioned_grid
-
     images, captions = images[:SHOWN], captions[:SHOWN]
     colors = None
     if right is not None:

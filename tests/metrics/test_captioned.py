@@ -1,0 +1,74 @@
+import numpy as np
+import pytest
+
+from dalle_jax.data.shapes.captions import short
+from dalle_jax.data.shapes.draw import draw
+from dalle_jax.data.shapes.scene import SceneSettings, sample_scene
+from dalle_jax.metrics.captioned import by_value, clip_scores, oracle_accuracy
+from dalle_jax.metrics.intervals import wilson
+
+
+@pytest.fixture(scope="module")
+def pairs():
+    """Twelve scenes of one or two objects: captions and images."""
+    rng = np.random.default_rng(0)
+    scenes = [sample_scene(rng, SceneSettings((0.5, 0.5), novel=False)) for _ in range(12)]
+    return [short(s).text for s in scenes], np.stack([draw(s, 32) for s in scenes])
+
+
+def test_drawn_scenes_are_all_right(pairs):
+    captions, images = pairs
+    scored = oracle_accuracy(captions, images[None])
+    whole = scored.metrics["oracle/caption"]
+    assert (whole["value"], whole["right"], whole["of"]) == (1.0, 12, 12)
+    assert whole["interval"] == wilson(12, 12)
+    assert set(scored.metrics) >= {"oracle/count", "oracle/color", "oracle/object"}
+    assert all(entry["value"] == 1 for entry in scored.metrics.values())
+    colors = scored.metrics["oracle/color"]
+    assert colors["of"] > 12 and colors["interval_by"] == "Wilson, of captions"
+
+
+def test_values_are_the_shares_of_what_is_stated(pairs):
+    captions, images = pairs
+    order = np.array([1, 0, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11])  # two images change places
+    scored = oracle_accuracy(captions, images[None, order])
+    right = by_value(captions, images[order])
+    for kind, values in right.items():
+        expected = np.sum(list(values.values()), axis=0)
+        entry = scored.metrics[f"oracle/{kind}"]
+        assert (entry["right"], entry["of"]) == tuple(expected)
+        assert entry["value"] == pytest.approx(expected[0] / expected[1])
+    per_caption = scored.by_caption["oracle/caption"][:, 0]
+    np.testing.assert_array_equal(per_caption[2:], 1)
+    assert per_caption[:2].min() == 0
+
+
+def test_seeds_are_averaged_and_their_spread_told(pairs):
+    captions, images = pairs
+    both = np.stack([images, np.roll(images, 1, axis=0)])
+    entry = oracle_accuracy(captions, both).metrics["oracle/caption"]
+    first, second = entry["by_seed"]
+    assert first == 1 and second < 1
+    assert entry["value"] == pytest.approx((first + second) / 2)
+    assert entry["std_of_seeds"] == pytest.approx((first - second) / np.sqrt(2))
+    low, high = entry["interval"]
+    assert low <= entry["value"] <= high and entry["interval_by"] == "bootstrap over captions"
+    assert entry["right"] == [12, round(12 * second)]
+
+
+def test_clip_scores_are_cosines_with_intervals():
+    rng = np.random.default_rng(0)
+    captions = rng.normal(size=(120, 16))
+    images = np.stack([captions + 0.3 * rng.normal(size=captions.shape) for _ in range(2)])
+    texts = [f"caption {i}" for i in range(120)]
+    scored = clip_scores("clip:abc", captions, images, texts)
+    cosine = np.einsum("snd,nd->ns", images, captions) / (
+        np.linalg.norm(images, axis=2).T * np.linalg.norm(captions, axis=1)[:, None]
+    )
+    np.testing.assert_allclose(scored.by_caption["clip_cosine[clip:abc]"], cosine, rtol=1e-9)
+    entry = scored.metrics["clip_cosine[clip:abc]"]
+    assert entry["value"] == pytest.approx(cosine.mean())
+    assert entry["by_seed"] == pytest.approx(cosine.mean(0).tolist())
+    assert scored.metrics["r_precision[clip:abc]"]["value"] > 0.95
+    few = clip_scores("clip:abc", captions[:50], images[:, :50], texts[:50])
+    assert list(few.metrics) == ["clip_cosine[clip:abc]"]

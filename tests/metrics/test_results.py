@@ -1,0 +1,54 @@
+import threading
+
+import numpy as np
+import pytest
+
+from dalle_jax.metrics.results import append_row, find_row, read_rows, read_scores
+
+
+def row(value, model="a", protocol_hash="p"):
+    metrics = {"fid": {"value": value}}
+    return {"protocol": {}, "protocol_hash": protocol_hash, "model": model, "metrics": metrics}
+
+
+def test_rows_and_scores_come_back(tmp_path):
+    path = tmp_path / "results.jsonl"
+    assert read_rows(path) == []
+    scores = {"oracle/caption": np.array([[1.0], [np.nan]])}
+    written = append_row(path, row(1.0), scores)
+    append_row(path, {**row(2.0, "b"), "interval": (1, 2)})
+    rows = read_rows(path)
+    assert rows[0] == written and rows[1]["interval"] == [1, 2]
+    np.testing.assert_array_equal(read_scores(path, rows[0])["oracle/caption"], [[1], [np.nan]])
+    assert read_scores(path, rows[1]) == {}
+    (tmp_path / rows[0]["scores"]).unlink()
+    with pytest.raises(FileNotFoundError, match="is gone"):
+        read_scores(path, rows[0])
+
+
+def test_the_newest_row_of_a_protocol_and_a_model_is_found():
+    rows = [row(1.0), row(2.0), row(3.0, "b"), row(4.0, protocol_hash="q")]
+    assert find_row(rows, "p", "a") == rows[1]
+    assert find_row(rows, "p", "c") is None
+
+
+def test_many_writers_lose_no_row(tmp_path):
+    path = tmp_path / "results.jsonl"
+    threads = [threading.Thread(target=append_row, args=(path, row(k))) for k in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(r["metrics"]["fid"]["value"] for r in read_rows(path)) == list(range(12))
+
+
+def test_a_line_that_is_no_row_is_named(tmp_path):
+    path = tmp_path / "results.jsonl"
+    append_row(path, row(1.0))
+    with path.open("a") as file:
+        file.write('{"protocol": {}\n')
+    with pytest.raises(ValueError, match=r"results\.jsonl, line 2, is no row of results"):
+        read_rows(path)
+    path.write_text("[1, 2]\n")
+    with pytest.raises(ValueError, match="line 1"):
+        read_rows(path)
