@@ -65,7 +65,6 @@ def train_stage(name: str, config: Mapping[str, Any], workdir: Path) -> None:
     if run.step == steps:
         print(f"{name}: trained to step {steps} already, in {run.directory}")
         return
-    frozen = run.load_frozen()
     # Kept, since the tokenizer goes through the captions before the loader does.
     source = keep_in_memory(run.open_source("train"), data["image_size"])
     held_out = run.open_source("validation")
@@ -76,6 +75,9 @@ def train_stage(name: str, config: Mapping[str, Any], workdir: Path) -> None:
         "process_count": jax.process_count(),
         "num_threads": data["num_threads"],
     }
+    frozen, start = run.load_frozen(), None
+    if hasattr(stage, "start_from"):
+        start, frozen = stage.start_from(frozen)
     augmentation = {"flip": data["flip"], "max_shift": data["max_shift"]}
     # Whole batches alone: a padded row would count as an image.
     num_validation = min(settings.pop("validation_images"), len(held_out))
@@ -88,22 +90,28 @@ def train_stage(name: str, config: Mapping[str, Any], workdir: Path) -> None:
         for batch in itertools.islice(loader, num_validation // batch_size):
             yield {"image": batch["image"], "tokens": batch["tokens"]}
 
-    fit(
-        stage,
-        make_loader(
+    def training_batches():
+        return make_loader(
             source,
             tokenizer,
             batch_size=batch_size,
             seed=config["seed"],
             **augmentation,
             **loading,
-        ),
+        )
+
+    if hasattr(stage, "prepare"):
+        stage.prepare(frozen, training_batches())
+    fit(
+        stage,
+        training_batches(),
         run_dir=run.directory,
         steps=steps,
         seed=config["seed"],
         optimizer=make_optimizer(**settings.pop("optimizer"), steps=steps),
         eval_batches=eval_batches if num_validation else None,
         frozen=frozen,
+        start=start,
         preview=make_preview(
             stage,
             frozen,

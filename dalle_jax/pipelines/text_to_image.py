@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,36 +10,50 @@ import jax
 import numpy as np
 
 from dalle_jax import __version__
+from dalle_jax.data.images import center_crop_resize
 from dalle_jax.data.tokenizer import Tokenizer
 from dalle_jax.pipelines.images import GeneratedImage, to_uint8
-from dalle_jax.runs import Run, open_run
+from dalle_jax.pipelines.system import System, check_source, embed, load_system, sampler
 
 
 @dataclass
 class PipelineOutput:
-    """`images`, in the order of the prompts; several of one prompt stand next to each other."""
+    """What a pipeline made, in the order of the prompts; several of one prompt stand together.
+
+    Attributes:
+        images: of the last stage.
+        image_embeddings: float32 [N, D] that the decoder was given; with `output="all"`, and None
+            where there are none.
+        resolutions: the images of each drawing stage by its name; with `output="all"`.
+    """
 
     images: list[GeneratedImage]
+    image_embeddings: np.ndarray | None = None
+    resolutions: dict[str, list[GeneratedImage]] = field(default_factory=dict)
 
 
 class DallePipeline:
     """Draws images of captions with the stages of a workdir, on EMA weights."""
 
-    def __init__(self, run: Run):
-        self.run = run
-        self.stage = run.build_stage()
-        self.params = run.load_params()
-        self.tokenizer = Tokenizer.load(run.tokenizer_path)
-        self.defaults = run.config["decoder"]["sample"]
+    def __init__(self, system: System):
+        self.system = system
+        self.run = system.runs["decoder"]
+        self.tokenizer = Tokenizer.load(self.run.tokenizer_path)
+        self.defaults = {
+            name: dict(run.config[name].get("sample", {})) for name, run in system.runs.items()
+        }
 
     @classmethod
-    def from_pretrained(cls, workdir: str | Path) -> "DallePipeline":
+    def from_pretrained(cls, workdir: str | Path, *, joint: bool = True) -> "DallePipeline":
         """The pipeline of a trained workdir, such as `runs/quickstart`.
+
+        `joint=False` leaves joint fine-tuning out where there was one.
 
         Raises:
             FileNotFoundError: nothing was trained there.
+            ValueError: its stages do not fit each other.
         """
-        return cls(open_run(Path(workdir) / "decoder"))
+        return cls(load_system(workdir, joint=joint))
 
     def __call__(
         self,
@@ -49,18 +63,24 @@ class DallePipeline:
         num_images_per_prompt: int = 1,
         seed: int = 0,
         callback: Callable[[int, int, np.ndarray], None] | None = None,
+        output: str = "images",
         **settings: Any,
     ) -> PipelineOutput:
         """Draw `num_images_per_prompt` images of each prompt.
 
         Image j of a prompt depends on (weights, prompt, settings, seed, j) alone, not on the other
-        prompts. `settings` take the place of the run's own: num_inference_steps, guidance_scale,
-        sampler and what that sampler knows. `callback(step, total, x0_preview)` is called after
-        each step with the images so far, uint8 [N, H, W, 3].
+        prompts. `settings` take the place of the decoder's own: num_inference_steps,
+        guidance_scale, sampler and what that sampler knows; those of another stage are given as a
+        dict by its name, as prior={"guidance_scale": 2.0}; see `generate_all` for `embedding`,
+        `images` and `until`. `callback(step, total, x0_preview)` is called after each of the
+        decoder's steps with the images so far, uint8 [N, H, W, 3]. With `output="all"` the
+        embeddings and the images of every stage are returned as well.
         """
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
         if num_images_per_prompt < 1:
             raise ValueError(f"num_images_per_prompt is {num_images_per_prompt}; it must be ≥ 1")
+        if output not in ("images", "all"):
+            raise ValueError(f'output is {output!r}; it can be "images" or "all"')
         if not prompts:
             return PipelineOutput([])
         negatives = [negative_prompt] if isinstance(negative_prompt, str) else negative_prompt
@@ -72,7 +92,9 @@ class DallePipeline:
                 "or one for each"
             )
         rows = [(i, j) for i in range(len(prompts)) for j in range(num_images_per_prompt)]
-        arrays = self.generate(
+        if settings.get("images") is not None:
+            settings["images"] = [settings["images"][i] for i, _ in rows]
+        arrays = self.generate_all(
             [prompts[i] for i, _ in rows],
             sample_index=[j for _, j in rows],
             negative_prompts=negatives and [negatives[i] for i, _ in rows],
@@ -80,13 +102,29 @@ class DallePipeline:
             callback=callback,
             **settings,
         )
-        images = []
-        for (i, j), array in zip(rows, arrays):
-            record = self.record(prompts[i], negatives and negatives[i], seed, j, settings)
-            images.append(GeneratedImage.from_array(array, record))
-        return PipelineOutput(images)
+        settings.pop("images", None)
+        embeddings = arrays.pop("image_embedding", None)
+        resolutions = {
+            name: [
+                GeneratedImage.from_array(
+                    array, self.record(prompts[i], negatives and negatives[i], seed, j, settings)
+                )
+                for (i, j), array in zip(rows, of_stage)
+            ]
+            for name, of_stage in arrays.items()
+        }
+        last = list(resolutions.values())[-1]
+        return (
+            PipelineOutput(last, embeddings, resolutions)
+            if output == "all"
+            else (PipelineOutput(last))
+        )
 
-    def generate(
+    def generate(self, prompts: Sequence[str], **options: Any) -> np.ndarray:
+        """One image a prompt, uint8 [N, H, W, 3], of the last stage; see `generate_all`."""
+        return list(self.generate_all(prompts, **options).values())[-1]
+
+    def generate_all(
         self,
         prompts: Sequence[str],
         *,
@@ -95,53 +133,118 @@ class DallePipeline:
         seed: int = 0,
         batch_size: int = 64,
         callback: Callable[[int, int, np.ndarray], None] | None = None,
+        embedding: str = "prior",
+        images: Sequence[Any] | None = None,
+        until: str | None = None,
         **settings: Any,
-    ) -> np.ndarray:
-        """One image a prompt, uint8 [N, H, W, 3]; image n draws the noise of sample_index[n]."""
+    ) -> dict[str, np.ndarray]:
+        """What each stage makes of the prompts; image n draws the noise of sample_index[n].
+
+        Args:
+            embedding: where the decoder's image embedding comes from, see `system.embed`.
+            images: for "image-embedding", one a prompt, PIL images or uint8 [H, W, 3].
+            until: the last stage to run, as "decoder"; all of them if None.
+
+        Returns:
+            `image_embedding` [N, D] if there is one, then uint8 [N, H, W, 3] by drawing stage.
+        """
+        check_source(self.system, embedding, images)
+        stages = self._stages(until)
+        by_stage = {name: settings.pop(name) for name in self.system.stages if name in settings}
+        by_stage["decoder"] = {**settings, **by_stage.get("decoder", {})}
+        made = {
+            name: tuple(sorted({**self.defaults[name], **by_stage.get(name, {})}.items()))
+            for name in self.system.stages
+        }
         inputs = {
             "tokens": self.tokenizer.encode(prompts),
             "sample_index": np.asarray(sample_index, np.uint32),
         }
         if negative_prompts is not None:
             inputs["negative_tokens"] = self.tokenizer.encode(negative_prompts)
-        sample = self._sampler(callback, tuple(sorted({**self.defaults, **settings}.items())))
-        key = jax.random.key(seed)
+        if embedding == "image-embedding":
+            side = self.run.data["image_size"]
+            inputs["image"] = np.stack(
+                [center_crop_resize(np.asarray(image), side) for image in images]
+            )
+        shown = callback and _shown(callback)
         batch_size = min(batch_size, len(prompts))
-        images = []
+        batches = []
         for start in range(0, len(prompts), batch_size):
             batch = {name: a[start : start + batch_size] for name, a in inputs.items()}
             size = len(batch["tokens"])
             # The last batch is filled up, so that one compiled program serves all.
             batch = {name: np.resize(a, (batch_size, *a.shape[1:])) for name, a in batch.items()}
-            images.append(to_uint8(sample(self.params, batch, key))[:size])
-        return np.concatenate(images)
+            outputs = self._draw(batch, jax.random.key(seed), embedding, stages, made, shown)
+            batches.append({name: array[:size] for name, array in outputs.items()})
+        return {name: np.concatenate([b[name] for b in batches]) for name in batches[0]}
 
-    @functools.lru_cache(maxsize=16)  # noqa: B019 - a pipeline is meant to live as long as this
-    def _sampler(self, callback, settings: tuple[tuple[str, Any], ...]):
-        """The compiled sampling of one choice of settings."""
-
-        def shown(step: int, total: int, x0_preview: Any) -> None:
-            callback(int(step), int(total), to_uint8(x0_preview))
-
-        return jax.jit(
-            functools.partial(
-                self.stage.sample, callback=shown if callback else None, **dict(settings)
+    def _draw(self, batch, key, source, stages, settings, callback) -> dict[str, np.ndarray]:
+        """One batch through the stages."""
+        outputs: dict[str, np.ndarray] = {}
+        inputs = {name: a for name, a in batch.items() if name != "image"}
+        if self.system.reads_embeddings:
+            inputs["image_embedding"] = embed(
+                self.system,
+                inputs["tokens"],
+                inputs["sample_index"],
+                jax.random.fold_in(key, 1),
+                source=source,
+                image=batch.get("image"),
+                settings=dict(settings.get("prior", ())),
             )
-        )
+            outputs["image_embedding"] = np.asarray(inputs["image_embedding"])
+        params = self.system.params
+        for i, name in enumerate(stages):
+            draw = sampler(self.system.stages[name], settings[name], callback if i == 0 else None)
+            # The decoder draws from the root key, so that it draws the same with and without a
+            # prior; each other stage from its own.
+            image = draw(params[name], inputs, jax.random.fold_in(key, 1 + i) if i else key)
+            outputs[name] = to_uint8(image)
+            inputs = {"low_res": image, "sample_index": batch["sample_index"]}
+        return outputs
+
+    def _stages(self, until: str | None) -> tuple[str, ...]:
+        drawing = self.system.drawing
+        if until is None:
+            return drawing
+        if until not in drawing:
+            raise ValueError(f"no stage {until!r} draws here; those that do: {', '.join(drawing)}")
+        return drawing[: drawing.index(until) + 1]
 
     def record(
         self, prompt: str, negative_prompt: str | None, seed: int, index: int, settings: dict
     ) -> dict[str, str]:
         """All that makes an image again, as text."""
-        made = {**self.defaults, **settings}
+        others = {
+            name: {**self.defaults[name], **settings.get(name, {})}
+            for name in self.system.stages
+            if name != "decoder" and self.defaults[name]
+        }
+        checkpoints = [f"{run.fingerprint} step {run.step}" for run in self.system.runs.values()]
+        if len(checkpoints) > 1:
+            names = self.system.runs
+            checkpoints = [f"{name} {said}" for name, said in zip(names, checkpoints)]
         record = {
             "prompt": prompt,
             "negative_prompt": negative_prompt or "",
             "seed": seed,
             "sample_index": index,
-            **made,
-            "checkpoint": f"{self.run.fingerprint} step {self.run.step}",
+            **self.defaults["decoder"],
+            **settings,
+            **others,
+            "checkpoint": ", ".join(checkpoints),
             "Software": f"dalle_jax {__version__}",
             "Copyright": self.run.config["licence"],
         }
         return {key: str(value) for key, value in record.items()}
+
+
+@functools.lru_cache(maxsize=16)  # so that one callback means one compiled program
+def _shown(callback: Callable[[int, int, np.ndarray], None]):
+    """`callback` as the sampler calls it, from arrays of the device."""
+
+    def shown(step: int, total: int, x0_preview: Any) -> None:
+        callback(int(step), int(total), to_uint8(x0_preview))
+
+    return shown

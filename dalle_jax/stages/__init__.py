@@ -5,14 +5,21 @@ from typing import Any, Protocol
 
 from jax import Array
 
+from dalle_jax.stages.classifier import Classifier
+from dalle_jax.stages.clip import Clip
 from dalle_jax.stages.decoder import Decoder
+from dalle_jax.stages.joint import Joint
+from dalle_jax.stages.prior import Prior
+from dalle_jax.stages.upsampler import Upsampler
 
 
 class Stage(Protocol):
     """What a stage is to those who train it and draw with it; parameters are explicit.
 
     One whose progress can be seen also has `preview(params, frozen, batch, key, **settings)`, which
-    gives float32 images [B, H, W, 3] in [−1, 1] of a held-out batch.
+    gives float32 images [B, H, W, 3] in [−1, 1] of a held-out batch; one that measures something on
+    the training data before its first step has `prepare(frozen, batches)`; one that goes on from
+    the weights of others has `start_from(frozen) -> (params, frozen)`.
     """
 
     @staticmethod
@@ -31,7 +38,16 @@ class Stage(Protocol):
         """What the stage makes of its inputs."""
 
 
-STAGES = {"decoder": Decoder}
+STAGES = {
+    "clip": Clip,
+    "prior": Prior,
+    "decoder": Decoder,
+    "upsampler": Upsampler,
+    "upsampler_256": Upsampler,
+    "upsampler_1024": Upsampler,
+    "joint": Joint,
+    "classifier": Classifier,
+}
 
 # What of a stage's config is not the stage's own: how it is trained, drawn from, and on which data.
 OUTSIDE = ("train", "sample", "data")

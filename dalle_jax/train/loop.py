@@ -40,6 +40,7 @@ def fit(
     ema_warmup: bool = True,
     accumulate: int = 1,
     frozen: Any = None,
+    start: Any = None,
     eval_batches: Callable[[], Iterable[Mapping[str, np.ndarray]]] | None = None,
     preview: Callable[[Any, int], np.ndarray | None] | None = None,
     log_every: int = 50,
@@ -58,6 +59,7 @@ def fit(
       run_dir: gets `checkpoints/`, `metrics.jsonl`, `samples/` and `tensorboard/`.
       mesh: sizes of the axes data, fsdp and tensor; see `sharding.make_mesh`.
       frozen: parameters of other stages, not trained and not saved.
+      start: parameters to begin with; None for `stage.init`'s.
       eval_batches: called for each validation; a finite iterable of batches.
       preview: (EMA parameters, step) -> uint8 [H, W, 3] or None; called on all processes.
 
@@ -68,7 +70,7 @@ def fit(
     run_dir = Path(run_dir)
     device_mesh = make_mesh(mesh)
     init_key, root_key = jax.random.split(jax.random.key(seed))
-    abstract = jax.eval_shape(partial(create_state, stage, optimizer), init_key)
+    abstract = jax.eval_shape(partial(create_state, stage, optimizer), init_key, start)
     shardings = tree_shardings(abstract, device_mesh)
     frozen = jax.device_put(frozen, tree_shardings(frozen, device_mesh))
     train_step = make_train_step(
@@ -85,7 +87,7 @@ def fit(
     with closing(Checkpoints(run_dir / "checkpoints", keep=keep_checkpoints)) as checkpoints:
         restored = checkpoints.restore(with_shardings(abstract, shardings))
         if restored is None:
-            state = init_state(stage, optimizer, init_key, shardings)
+            state = init_state(stage, optimizer, init_key, shardings, start)
         else:
             state, data_state = restored
             train_iterator.set_state(data_state)
@@ -98,8 +100,8 @@ def fit(
         bar = ProgressBar(steps, start=step, title=title, show=first)
         meter = Meter()
         count = sum(leaf.size for leaf in jax.tree.leaves(abstract.params))
-        start = f"goes on from step {step}" if step else "starts"
-        bar.message(f"{title} {start}: {count:,} parameters, mesh {dict(device_mesh.shape)}")
+        verb = f"goes on from step {step}" if step else "starts"
+        bar.message(f"{title} {verb}: {count:,} parameters, mesh {dict(device_mesh.shape)}")
 
         def settle(pending: Pending) -> None:
             """Wait for a step's metrics, check them, and write the line of a log point."""

@@ -24,9 +24,9 @@ class TrainState:
     opt_state: Any
 
 
-def create_state(stage, optimizer, key: jax.Array) -> TrainState:
-    """The state before the first update; traceable."""
-    params = stage.init(key)
+def create_state(stage, optimizer, key: jax.Array, params: Params = None) -> TrainState:
+    """The state before the first update, with random parameters if none are given; traceable."""
+    params = stage.init(key) if params is None else params
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
@@ -36,7 +36,9 @@ def create_state(stage, optimizer, key: jax.Array) -> TrainState:
     )
 
 
-def init_state(stage, optimizer, key: jax.Array, shardings: Any) -> TrainState:
+def init_state(
+    stage, optimizer, key: jax.Array, shardings: Any, params: Params = None
+) -> TrainState:
     """`create_state` with each array born in its place: no device ever holds all of them.
 
     On a CPU it is compiled without optimization: it runs once, in no time, and its hundreds of
@@ -44,4 +46,6 @@ def init_state(stage, optimizer, key: jax.Array, shardings: Any) -> TrainState:
     """
     quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
     create = partial(create_state, stage, optimizer)
-    return jax.jit(create, out_shardings=shardings, compiler_options=quick)(key)
+    if params is not None:
+        params = jax.device_put(params, shardings.params)
+    return jax.jit(create, out_shardings=shardings, compiler_options=quick)(key, params)

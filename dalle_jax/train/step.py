@@ -10,6 +10,7 @@ from einops import rearrange
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from dalle_jax.train import sam
 from dalle_jax.train.sharding import BATCH
 from dalle_jax.train.state import TrainState
 
@@ -25,9 +26,8 @@ def ema_rate(decay: float, step: jax.Array, warmup: bool) -> jax.Array:
 
 
 def _gradients(stage, params, frozen, batch, key):
-    (loss, metrics), gradients = jax.value_and_grad(stage.loss, has_aux=True)(
-        params, frozen, batch, key, train=True
-    )
+    value_and_grad = sam.value_and_grad(stage.loss, getattr(stage, "sam_radius", 0.0))
+    (loss, metrics), gradients = value_and_grad(params, frozen, batch, key, train=True)
     return gradients, {"loss": loss, **metrics}
 
 

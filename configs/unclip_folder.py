@@ -1,0 +1,15 @@
+"""The whole of unCLIP on a folder of one's own captioned pictures."""
+
+from ml_collections import ConfigDict
+
+from configs import unclip_shapes
+
+
+def get_config() -> ConfigDict:
+    """`unclip_shapes` on `--config.data.source=folder:PATH`, with longer captions."""
+    config = unclip_shapes.get_config()
+    config.data.source = "folder:my_pictures"
+    config.data.flip = True
+    config.tokenizer.vocab_size = 4096
+    config.tokenizer.max_length = 32
+    return config

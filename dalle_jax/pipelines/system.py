@@ -1,0 +1,157 @@
+"""The trained stages of a workdir, and how a batch goes through them one after the other.
+
+caption → tokens → (CLIP's text embedding → prior → image embedding) → decoder → upsamplers
+"""
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax import Array
+
+from dalle_jax.runs import Run, open_run
+
+# Where the decoder's image embedding may come from: which stage loses what is seen by comparing.
+EMBEDDINGS = ("prior", "text-embedding", "image-embedding")
+
+
+@dataclass(frozen=True)
+class System:
+    """Stages by name, in the order that a caption meets them, with their weights.
+
+    Attributes:
+        runs: where they come from.
+        stages: as their configs build them.
+        params: EMA weights. Those of prior and decoder are the joint run's where there is one.
+    """
+
+    runs: Mapping[str, Run]
+    stages: Mapping[str, Any]
+    params: Mapping[str, Any]
+
+    @property
+    def reads_embeddings(self) -> bool:
+        """Whether the decoder is conditioned on CLIP image embeddings."""
+        return "clip" in self.stages
+
+    @property
+    def drawing(self) -> tuple[str, ...]:
+        """The stages that make images: the decoder, then its upsamplers."""
+        return tuple(name for name in self.stages if name not in ("clip", "prior"))
+
+
+def load_system(workdir: str | Path, *, joint: bool = True) -> System:
+    """What is trained in a workdir; `joint` says whether joint fine-tuning counts, if it is there.
+
+    Raises:
+        FileNotFoundError: there is no decoder, or a stage that it stands on is missing.
+        ValueError: two stages do not fit each other; the message names both.
+    """
+    workdir = Path(workdir)
+    decoder = open_run(workdir / "decoder")
+    runs = dict(decoder.upstream())
+    if runs and is_trained(workdir / "prior"):
+        runs["prior"] = _fitting(open_run(workdir / "prior"))
+    runs["decoder"] = decoder
+    for name in decoder.config["stages"]:
+        if name.startswith("upsampler") and is_trained(workdir / name):
+            runs[name] = _fitting(open_run(workdir / name))
+    stages = {name: run.build_stage() for name, run in runs.items()}
+    _check_sizes(stages)
+    params = {name: run.load_params() for name, run in runs.items()}
+    if joint and is_trained(workdir / "joint"):
+        run = _fitting(open_run(workdir / "joint"))
+        params |= run.load_params()
+        runs["joint"] = run
+    return System(runs, stages, params)
+
+
+def is_trained(directory: Path) -> bool:
+    """Whether a run with a checkpoint is there."""
+    return (directory / "config.json").exists() and open_run(directory).step > 0
+
+
+def embed(
+    system: System,
+    tokens: Array,
+    sample_index: Array,
+    key: Array,
+    *,
+    source: str,
+    image: Array | None,
+    settings: Mapping[str, Any],
+) -> Array:
+    """The image embeddings [B, D] that the decoder is given.
+
+    source: "prior", drawn for the captions with `settings`; "text-embedding", CLIP's of the caption
+    in the place of one of an image; "image-embedding", CLIP's of the images uint8 [B, H, W, 3].
+    """
+    clip, weights = system.stages["clip"], system.params["clip"]
+    if source == "image-embedding":
+        return _jitted(clip.encode_image)(weights, image)
+    embedding, features = _jitted(clip.encode_text)(weights, tokens)
+    if source == "text-embedding":
+        return embedding
+    inputs = {
+        "text_embedding": embedding,
+        "text_features": features,
+        "tokens": tokens,
+        "sample_index": sample_index,
+    }
+    draw = sampler(system.stages["prior"], tuple(sorted(settings.items())), None)
+    return draw(system.params["prior"], inputs, key)
+
+
+def check_source(system: System, source: str, image: Any) -> None:
+    """Refuse a source of embeddings that this system or these inputs do not have."""
+    if source not in EMBEDDINGS:
+        raise ValueError(f"no embedding comes from {source!r}; known are {', '.join(EMBEDDINGS)}")
+    if not system.reads_embeddings:
+        if source != "prior":
+            raise ValueError(
+                f"this decoder reads captions alone; {source!r} needs one that was trained with "
+                "image embeddings, as configs/unclip_shapes.py has it"
+            )
+        return
+    if source == "prior" and "prior" not in system.stages:
+        raise ValueError(
+            "there is no trained prior in this workdir; train it with `dalle-jax train "
+            "--stage=prior`, or draw from text-embedding or image-embedding"
+        )
+    if source == "image-embedding" and image is None:
+        raise ValueError("image-embedding needs the images whose embeddings are to be drawn from")
+
+
+@functools.lru_cache(maxsize=32)
+def sampler(stage: Any, settings: tuple[tuple[str, Any], ...], callback: Callable | None):
+    """A stage's compiled `sample` with one choice of settings; not all take a callback."""
+    options = dict(settings) | ({"callback": callback} if callback else {})
+    return jax.jit(functools.partial(stage.sample, **options))
+
+
+@functools.lru_cache(maxsize=32)
+def _jitted(function: Callable) -> Callable:
+    return jax.jit(function)
+
+
+def _fitting(run: Run) -> Run:
+    """The run, once those it stands on are found to fit it."""
+    run.upstream()
+    return run
+
+
+def _check_sizes(stages: Mapping[str, Any]) -> None:
+    """Each upsampler takes images of the side that the stage before makes."""
+    name, side = "decoder", stages["decoder"].image_shape[0]
+    for upsampler, stage in stages.items():
+        if not upsampler.startswith("upsampler"):
+            continue
+        if stage.low_res_size != side:
+            raise ValueError(
+                f"{upsampler} was trained on images of {stage.low_res_size} pixels and {name} "
+                f"makes images of {side}; train one that fits the other"
+            )
+        name, side = upsampler, stage.image_size
