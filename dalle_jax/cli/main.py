@@ -12,6 +12,7 @@ VERBS = {
     "train": "train the stages of a config",
     "sample": "draw images of captions",
     "evaluate": "score a trained workdir on held-out captions, or two folders of images",
+    "compare": "rank rows of results of one protocol, and test what differs",
     "convert": "weights of other projects to files of this one, and back",
 }
 

@@ -1,0 +1,188 @@
+"""`dalle-jax compare`: rank rows of results that may be ranked, and test what differs."""
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+EXAMPLE = """examples:
+  dalle-jax compare runs/a/results.jsonl runs/b/results.jsonl --metric=oracle/caption
+  dalle-jax compare runs/a/results.jsonl --metric=fd --vary=sampling.guidance_scale
+"""
+DESCRIPTION = """Rank rows of results by a metric, best first.
+
+Rows of different protocols are refused, and what differs is named; what is meant to differ is given
+as --vary. Where rows keep the scores of single captions, each is tested against the best on the
+same captions and noise: by McNemar's exact test where a caption is right or wrong, by random signs
+of the captions' differences otherwise."""
+
+SMALLER_IS_BETTER = ("fid", "sfid", "kid", "fd", "kd", "cmmd")
+
+
+class Candidate(NamedTuple):
+    """A row and the file that it stands in."""
+
+    path: Path
+    row: Mapping[str, Any]
+
+
+def run(argv: list[str]) -> int:
+    """Read, rank, test, print."""
+    parser = argparse.ArgumentParser(
+        prog="dalle-jax compare",
+        description=DESCRIPTION,
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("results", nargs="+", type=Path, help="files of rows, results.jsonl")
+    parser.add_argument("--metric", required=True, help="as oracle/caption, fid, fd, precision")
+    parser.add_argument(
+        "--vary", default="", help="what may differ, as sampling.guidance_scale,sampling.sampler"
+    )
+    parser.add_argument("--protocol", help="rows of this protocol alone, by its hash")
+    args = parser.parse_args(argv)
+    candidates = read(args.results, args.protocol)
+    metric = find_metric(args.metric, [c.row for c in candidates])
+    vary = [name.strip() for name in args.vary.split(",") if name.strip()]
+    show(rank(candidates, metric, vary), metric, vary)
+    return 0
+
+
+def read(paths: Sequence[Path], protocol: str | None) -> list[Candidate]:
+    """The rows of the files; of those of one protocol and model in a file, the newest.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a line is no row, or no row is of that protocol.
+    """
+    from dalle_jax.metrics.results import find_row, read_rows
+
+    candidates = []
+    for path in paths:
+        if not path.is_file():
+            raise FileNotFoundError(f"there is no file of results {path}")
+        rows = read_rows(path)
+        for row in rows:
+            # Rows of two sets of images have no model, but a set that was measured.
+            newest = find_row(rows, row["protocol_hash"], row["model"]) if row.get("model") else row
+            if row is newest and protocol in (None, row["protocol_hash"]):
+                candidates.append(Candidate(path, row))
+    if not candidates:
+        of = f" of protocol {protocol}" if protocol else ""
+        raise ValueError(f"there are no rows{of} in {', '.join(map(str, paths))}")
+    return candidates
+
+
+def find_metric(name: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """The metric that `name` means: itself, or the only one `NAME[…]` or `oracle/NAME`.
+
+    Raises:
+        ValueError: there is none, or more than one: distances of different features.
+    """
+    known = list(dict.fromkeys(metric for row in rows for metric in row["metrics"]))
+    if name in known:
+        return name
+    short = lambda metric: metric.partition("[")[0].removeprefix("oracle/").lower()
+    found = [metric for metric in known if short(metric) == name.lower()]
+    if not found:
+        raise ValueError(f"no row has the metric {name!r}; there are {', '.join(known)}")
+    if len(found) > 1:
+        raise ValueError(
+            f"{name} is there of different features, which can't be ranked: {', '.join(found)}; "
+            "name one of them"
+        )
+    return found[0]
+
+
+def rank(candidates: Sequence[Candidate], metric: str, vary: Sequence[str]) -> list[Candidate]:
+    """The rows that have the metric, best first.
+
+    Raises:
+        ValueError: two of them are of different protocols.
+    """
+    from dalle_jax.metrics import protocol
+
+    having = [c for c in candidates if metric in c.row["metrics"]]
+    smaller = metric.partition("[")[0].lower() in SMALLER_IS_BETTER
+    try:
+        ranked = protocol.rank(
+            [c.row for c in having], metric, larger_is_better=not smaller, vary=vary
+        )
+    except ValueError as error:
+        hashes = ", ".join(dict.fromkeys(c.row["protocol_hash"] for c in having))
+        raise ValueError(
+            f"{error}. Choose one protocol with --protocol ({hashes}), or name in --vary what is "
+            "compared"
+        ) from error
+    return [next(c for c in having if c.row is row) for row in ranked]
+
+
+def tests_against_best(ranked: Sequence[Candidate], metric: str) -> list[Any]:
+    """For each row its `metrics.paired.Paired` to the first; None where scores are not kept."""
+    from dalle_jax.metrics.paired import paired
+    from dalle_jax.metrics.results import read_scores
+
+    scores: list[np.ndarray | None] = [read_scores(c.path, c.row).get(metric) for c in ranked]
+    best = scores[0]
+    return [
+        None if best is None or own is None or own is best else paired(best, own) for own in scores
+    ]
+
+
+def show(ranked: Sequence[Candidate], metric: str, vary: Sequence[str]) -> None:
+    """The table of a ranking."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from dalle_jax.cli.tables import headings, lines_of
+
+    first = ranked[0].row
+    shown = ", ".join(dict.fromkeys(c.row["protocol_hash"] for c in ranked))
+    table = Table(title=f"{metric}, {first['protocol']['num_images']} images, protocol {shown}")
+    tests = tests_against_best(ranked, metric)
+    for name in ("", "model", *vary, "value", "95 % interval", headings(first).floor or "floor"):
+        table.add_column(name, justify="left" if name == "model" else "right")
+    tested = [test for test in tests if test]
+    if tested:
+        table.add_column("difference to the best", justify="right")
+        table.add_column("p", justify="right")
+    for place, (candidate, test) in enumerate(zip(ranked, tests), 1):
+        row = candidate.row
+        only = {**row, "metrics": {metric: row["metrics"][metric]}}
+        (line,) = lines_of(only)
+        values = [str(_at(row["protocol"], name)) for name in vary]
+        cells = [str(place), _model(candidate), *values, line.value, line.interval, line.floor]
+        if tested:
+            cells += [
+                f"{test.difference:+.4f} [{test.interval[0]:+.4f}, {test.interval[1]:+.4f}]"
+                if test
+                else "",
+                f"{test.p:.2g}" if test else "",
+            ]
+        table.add_row(*cells)
+    Console().print(table)
+    if tested:
+        kinds = ", ".join(dict.fromkeys(test.test for test in tested))
+        print(
+            f"p: two-sided, on the same captions and noise, by {kinds}; not corrected for "
+            f"{len(tested)} comparison(s). Difference: with a 95 % bootstrap over captions."
+        )
+    elif len(ranked) > 1:
+        print("No scores of single captions are kept of this metric: judge by the intervals.")
+
+
+def _model(candidate: Candidate) -> str:
+    model = candidate.row.get("model")
+    if not model:
+        return str(candidate.row.get("fake", candidate.path))
+    steps = ", ".join(f"{name} {run['step']}" for name, run in model.items())
+    return f"{candidate.path.parent} ({steps})"
+
+
+def _at(protocol: Mapping[str, Any], dotted: str) -> Any:
+    value: Any = protocol
+    for name in dotted.split("."):
+        value = value.get(name, "–") if isinstance(value, Mapping) else "–"
+    return value

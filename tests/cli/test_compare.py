@@ -1,0 +1,99 @@
+import numpy as np
+import pytest
+
+from dalle_jax.cli import compare
+from dalle_jax.metrics.protocol import protocol_hash
+from dalle_jax.metrics.results import append_row
+
+FD = "FD[classifier:0123456789ab]"
+
+
+def write(folder, value, *, guidance=3.0, split="a", step=10, metric="oracle/caption", scores=None):
+    """A row of results in folder/results.jsonl; returns its path."""
+    protocol = {
+        "features": "oracle",
+        "features_sha256": None,
+        "num_images": 40,
+        "reference": None,
+        "manifest_sha256": split,
+        "sampling": {"guidance_scale": guidance, "seeds": [0]},
+    }
+    row = {
+        "protocol": protocol,
+        "protocol_hash": protocol_hash(protocol),
+        "model": {"decoder": {"fingerprint": folder.name, "step": step}},
+        "metrics": {metric: {"value": value, "interval": [value - 0.1, value + 0.1]}},
+    }
+    path = folder / "results.jsonl"
+    append_row(path, row, None if scores is None else {metric: scores})
+    return path
+
+
+def run(capsys, *arguments):
+    assert compare.run([str(a) for a in arguments]) == 0
+    return " ".join(capsys.readouterr().out.split())
+
+
+@pytest.fixture(autouse=True)
+def wide(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "250")
+
+
+def test_two_models_are_ranked_and_tested_on_the_same_captions(tmp_path, capsys):
+    right = np.zeros((40, 1))
+    a, b = right.copy(), right.copy()
+    a[:20], b[:28] = 1, 1  # b is right on eight captions more, and nowhere less
+    paths = [
+        write(tmp_path / "a", 0.5, scores=a),
+        write(tmp_path / "b", 0.7, scores=b),
+    ]
+    out = run(capsys, *paths, "--metric=caption")
+    assert out.index(f"{tmp_path}/b") < out.index(f"{tmp_path}/a")
+    assert "70.0 %" in out and "40.0 % – 60.0 %" in out
+    assert "-0.2000" in out
+    assert f"{2 / 2**8:.2g}" in out and "exact McNemar" in out
+
+
+def test_unlike_protocols_are_refused_and_the_difference_told(tmp_path, capsys):
+    write(tmp_path / "a", 0.5, guidance=1.0)
+    path = write(tmp_path / "a", 0.7, guidance=3.0)
+    with pytest.raises(ValueError, match=r"sampling\.guidance_scale is 1\.0 and 3\.0") as error:
+        compare.run([str(path), "--metric=oracle/caption"])
+    assert "--vary" in str(error.value) and "--protocol" in str(error.value)
+    out = run(capsys, path, "--metric=oracle/caption", "--vary=sampling.guidance_scale")
+    assert out.index("3.0") < out.index("1.0 │")
+    assert "judge by the intervals" in out
+    with pytest.raises(ValueError, match="manifest_sha256"):
+        other = write(tmp_path / "b", 0.5, split="b")
+        compare.run([str(path), str(other), "--metric=caption", "--vary=sampling"])
+
+
+def test_a_protocol_is_chosen_by_its_hash(tmp_path, capsys):
+    write(tmp_path / "a", 0.5, guidance=1.0)
+    path = write(tmp_path / "a", 0.7)
+    chosen = compare.read([path], None)[1].row["protocol_hash"]
+    out = run(capsys, path, "--metric=caption", f"--protocol={chosen}")
+    assert "70.0 %" in out and "50.0 %" not in out
+    with pytest.raises(ValueError, match="no rows of protocol 0000"):
+        compare.run([str(path), "--metric=caption", "--protocol=0000"])
+
+
+def test_the_newest_row_counts(tmp_path, capsys):
+    write(tmp_path / "a", 0.55)
+    path = write(tmp_path / "a", 0.6)
+    write(tmp_path / "a", 0.8, step=20)
+    out = run(capsys, path, "--metric=caption")
+    assert "60.0 %" in out and "80.0 %" in out and "55.0 %" not in out
+
+
+def test_distances_are_better_small_and_of_one_network(tmp_path, capsys):
+    paths = [write(tmp_path / "a", 2.0, metric=FD), write(tmp_path / "b", 1.0, metric=FD)]
+    out = run(capsys, *paths, "--metric=fd")
+    assert out.index(f"{tmp_path}/b") < out.index(f"{tmp_path}/a")
+    paths.append(write(tmp_path / "c", 0.5, metric="FD[clip:ab]"))
+    with pytest.raises(ValueError, match="of different features, which can't be ranked"):
+        compare.run([*map(str, paths), "--metric=fd"])
+    with pytest.raises(ValueError, match="no row has the metric 'fid'"):
+        compare.run([*map(str, paths), "--metric=fid"])
+    with pytest.raises(FileNotFoundError, match="no file of results"):
+        compare.run([str(tmp_path / "none.jsonl"), "--metric=fd"])
