@@ -98,10 +98,14 @@ class ManifestSource:
 
     def _read(self, name: str) -> np.ndarray:
         root = self._images.resolve()
-        path = (root / name).resolve()
+        try:
+            path = (root / name).resolve()
+            there = path.is_file()
+        except (OSError, RuntimeError, ValueError) as error:  # Too long, or a circle of links.
+            raise ValueError(f"The manifest's image {name!r:.200} is no path.") from error
         if not path.is_relative_to(root):
             raise ValueError(f"The manifest's image {name!r:.200} leads out of the folder {root}.")
-        if not path.is_file():
+        if not there:
             raise FileNotFoundError(f"The manifest's image {name!r:.200} is not in {root}.")
         try:
             return decode(path.read_bytes())

@@ -79,7 +79,13 @@ class Prints:
 
 
 def prints_of(source: Source, num_threads: int | None = None) -> Prints:
-    """The prints of a source's items, each read once, in threads; half a kilobyte an image."""
+    """The prints of a source's items, each read once, in threads; half a kilobyte an image.
+
+    Raises:
+        ValueError: there are no items.
+    """
+    if not len(source):
+        raise ValueError("there are no images and captions to look for leakage in")
 
     def read(i: int) -> tuple:
         item = source[i]
@@ -181,15 +187,24 @@ def check_leakage(
         features: of the rows [M, D], for `feature_neighbour`; not looked for, if None.
         train_features: of the training images [N, D].
         thresholds: when two images are the same.
+
+    Raises:
+        ValueError: there are features of one side alone, or not one of each image.
     """
     thresholds = thresholds or Thresholds()
+    lengths = [None if f is None else len(f) for f in (features, train_features)]
+    if lengths not in ([None, None], [len(rows), len(train)]):
+        raise ValueError(
+            f"there are {lengths[0]} and {lengths[1]} features of {len(rows)} rows and "
+            f"{len(train)} training images"
+        )
     matches = {
         "caption": leaked_captions([texts[0] for texts in rows.captions], train.captions),
         "image": leaked_images(rows.digests, train.digests),
         "near_duplicate": near_duplicates(rows, train, thresholds.bits, thresholds.thumbnail),
     }
     matches["near_duplicate"][matches["image"] >= 0] = -1
-    if features is not None and train_features is not None:
+    if features is not None:
         nearest = feature_neighbours(features, train_features, cosine=True)
         near = 1 - nearest.distances[:, 0] >= thresholds.feature
         matches["feature_neighbour"] = np.where(near, nearest.indices[:, 0], -1)

@@ -2,6 +2,8 @@ import os
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from dalle_jax.data.manifest import Header, Manifest, Row, read_manifest, write_manifest
@@ -100,6 +102,22 @@ def test_links_lead_out_of_no_folder(folder, tmp_path):
         source[row]
 
 
+@settings(max_examples=150, deadline=None)
+@given(name=st.text("./\\\\abC:~ \\0\\ud800", min_size=1, max_size=12) | st.just("a" * 4000))
+def test_no_path_reads_outside_of_its_folder(tmp_path_factory, name):
+    root = tmp_path_factory.getbasetemp() / "a" / "b"
+    root.mkdir(parents=True, exist_ok=True)
+    for folder in (root, root.parent, root.parent.parent):
+        (folder / "a").is_dir() or (folder / "a").write_bytes(b"secret")
+    with pytest.raises((ValueError, FileNotFoundError)) as error:
+        header = Header("one", "folder:x", {}, "test", 0, 1, 1)
+        manifest = Manifest(header, (Row("a", "a cat", name, "test"),))
+        open_manifest(manifest, source=f"folder:{root}")[0]
+    # Only what lies in the folder is read, and found to be no image.
+    read = "unreadable image" in str(error.value)
+    assert read == (os.path.normpath(name) == "a") and len(str(error.value)) < 500
+
+
 def test_what_is_not_to_be_opened_gets_a_sentence(folder):
     manifest = folder_manifest(folder)
     with pytest.raises(ValueError, match="folder:pictures; say where its images are"):
@@ -115,8 +133,7 @@ def test_what_is_not_to_be_opened_gets_a_sentence(folder):
 
 def test_captioned_shapes_are_opened_again(shapes_dir):
     data = {"image_size": 24, "captions": "short"}
-    settings = {"data_dir": shapes_dir, "split": "test"}
-    opened = open_source("captioned_shapes/easy", **settings, **data)
+    opened = open_source("captioned_shapes/easy", data_dir=shapes_dir, split="test", **data)
     more = {**data, "languages": ("en",), "flip": False}  # of no influence on this data
     manifest = make_manifest(opened, name="captioned_shapes/easy", split="test", n=5, data=more)
     assert manifest.header.data == data

@@ -176,3 +176,13 @@ def test_shapes_of_other_colours_are_no_duplicates():
 )
 def test_captions_are_compared_as_text(a, b, same):
     assert (normal_caption(a) == normal_caption(b)) is same
+
+
+def test_mistakes_give_a_sentence(planted):
+    rows, train = prints_of(planted), prints_of(TRAIN)
+    with pytest.raises(ValueError, match="14 and None features of 14 rows and 60 training images"):
+        check_leakage(rows, train, features=np.ones((14, 2)))
+    with pytest.raises(ValueError, match="3 and 60 features"):
+        check_leakage(rows, train, features=np.ones((3, 2)), train_features=np.ones((60, 2)))
+    with pytest.raises(ValueError, match="no images"):
+        prints_of([])
