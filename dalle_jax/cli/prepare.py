@@ -14,10 +14,22 @@ a caption manifest, which an evaluation is of:
       --seed=0 --manifest=data/manifests/easy_test.jsonl
   dalle-jax prepare --coco_captions=captions_val2014.json --manifest=data/manifests/coco30k.jsonl
 """
+MANIFEST_DEFAULTS = {
+    "split": "test",
+    "rule": "one",
+    "n": None,
+    "seed": 0,
+    "captions": "short",
+    "languages": "en",
+}
 
 
 def run(argv: list[str]) -> int:
     """Build or scan, and report; write the manifest, if one is asked for."""
+    if "--embeddings" in argv:
+        from dalle_jax.cli import embeddings
+
+        return embeddings.run(argv)
     args = parse(argv)
     import tensorflow_datasets as tfds
 
@@ -60,20 +72,19 @@ def parse(argv: list[str]) -> argparse.Namespace:
     )
     manifest = parser.add_argument_group("caption manifest")
     manifest.add_argument("--manifest", metavar="FILE.jsonl", help="write one of the data set")
-    manifest.add_argument("--split", default="test", help="that it is of (default: test)")
+    manifest.add_argument("--split", help="that it is of (default: test)")
     manifest.add_argument(
         "--rule",
-        default="one",
         help="one: the first caption of each image; all: every caption (default: one)",
     )
     manifest.add_argument(
         "--n", type=int, help="draw as many captions (default: all; of COCO 30,000)"
     )
-    manifest.add_argument("--seed", type=int, default=0, help="of the drawing")
+    manifest.add_argument("--seed", type=int, help="of the drawing (default: 0)")
     manifest.add_argument(
-        "--captions", default="short", help="captioned_shapes: the kind of caption"
+        "--captions", help="captioned_shapes: the kind of caption (default: short)"
     )
-    manifest.add_argument("--languages", default="en", help="emoji: of the captions, as en,zh")
+    manifest.add_argument("--languages", help="emoji: of the captions, as en,zh (default: en)")
     manifest.add_argument(
         "--coco_captions",
         metavar="FILE.json",
@@ -84,6 +95,13 @@ def parse(argv: list[str]) -> argparse.Namespace:
         parser.error("give either a source, as captioned_shapes/easy, or --coco_captions")
     if args.coco_captions and not args.manifest:
         parser.error("--coco_captions is there to write a manifest: give --manifest=FILE.jsonl")
+    if args.coco_captions and args.split:
+        parser.error("COCO's file is of a split of its own: leave out --split")
+    for name, default in MANIFEST_DEFAULTS.items():
+        if getattr(args, name) is None:
+            setattr(args, name, default)
+        elif not args.manifest:
+            parser.error(f"--{name} is of a manifest: give --manifest=FILE.jsonl")
     return args
 
 

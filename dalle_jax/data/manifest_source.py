@@ -1,6 +1,6 @@
 """From a source to its caption manifest, and from a manifest back to captioned images."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -46,16 +46,18 @@ def make_manifest(
     Raises:
         ValueError: an unknown rule, fewer than n rows, or a caption that can't be used.
     """
-    candidates = []
-    for i in range(len(source)):
-        item = source[i]
-        own_id = _item_id(item, split, i)
-        image = own_id if name.startswith("folder:") else i
-        captions = item.get("captions") or (item["caption"],)
-        candidates.append((own_id, image, [(str(k), text) for k, text in enumerate(captions)]))
+
+    def candidates() -> Iterator[tuple]:
+        for i in range(len(source)):
+            item = source[i]
+            own_id = _item_id(item, split, i)
+            image = own_id if name.startswith("folder:") else i
+            captions = item.get("captions") or (item["caption"],)
+            yield own_id, image, [(str(k), text) for k, text in enumerate(captions)]
+
     kept = ARGUMENTS_OF.get(name.partition("/")[0], ())
     return choose(
-        candidates,
+        candidates(),
         source=_name(name),
         split=split,
         rule=rule,

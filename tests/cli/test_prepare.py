@@ -22,6 +22,8 @@ def test_a_manifest_of_captioned_shapes(shapes_dir, tmp_path, capsys):
     assert "12 of 40 captions of captioned_shapes/easy test" in capsys.readouterr().out
     before = path.read_bytes()
     assert prepare.run(arguments) == 0 and path.read_bytes() == before
+    with pytest.raises(ValueError, match="no rule 'best'"):
+        prepare.run([*arguments, "--rule=best"])
     with pytest.raises(ValueError, match="holds another manifest"):
         prepare.run([*arguments, "--n=13"])
 
@@ -56,6 +58,9 @@ def test_a_manifest_of_coco(tmp_path, capsys):
         ([], "give either a source"),
         (["emoji", "--coco_captions=x.json", "--manifest=m"], "give either a source"),
         (["--coco_captions=x.json"], "give --manifest"),
+        (["--coco_captions=x.json", "--manifest=m", "--split=test"], "leave out --split"),
+        (["emoji", "--n=0"], "--n is of a manifest"),
+        (["emoji", "--languages=zh"], "--languages is of a manifest"),
     ],
 )
 def test_what_does_not_fit_together_gets_a_sentence(arguments, message, capsys):
