@@ -70,10 +70,15 @@ def bsr(
         functools.partial(_noise, level=noise),
         functools.partial(_jpeg, quality=quality, share=0.9),
     )
-    order_key, *keys, last_key = jax.random.split(key, len(operations) + 2)
+    order_key, operations_key, last_key = jax.random.split(key, 3)
     order = jax.random.permutation(order_key, len(operations))
-    for place, operation_key in enumerate(keys):
-        images = jax.lax.switch(order[place], operations, operation_key, images)
+    keys = jax.random.split(operations_key, len(operations))
+
+    def step(images: Array, drawn: tuple[Array, Array]) -> tuple[Array, None]:
+        which, key = drawn
+        return jax.lax.switch(which, operations, key, images), None
+
+    images, _ = jax.lax.scan(step, images, (order, keys))
     return _jpeg(last_key, images, quality=quality, share=1.0)
 
 

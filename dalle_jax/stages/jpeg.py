@@ -30,7 +30,7 @@ CHROMINANCE = (
     *(((99,) * 8,) * 4),
 )
 
-# JFIF: rows Y, Cb, Cr of columns R, G, B; the inverse has exact zeros where rounding would not.
+# JFIF: rows Y, Cb, Cr of columns R, G, B, and back.
 TO_YCBCR = ((0.299, 0.587, 0.114), (-0.168736, -0.331264, 0.5), (0.5, -0.418688, -0.081312))
 TO_RGB = ((1.0, 0.0, 1.402), (1.0, -0.344136, -0.714136), (1.0, 1.772, 0.0))
 
@@ -44,34 +44,50 @@ def _dct_matrix() -> np.ndarray:
 
 def compress(image: Array, quality: Array) -> Array:
     """Images float32 [B, H, W, 3] in [−1, 1] as their JPEG of quality [B] (1 … 100) shows them."""
-    height, width = image.shape[1:3]
-    # Whole 16×16 units, filled up from the edge.
-    padding = ((0, 0), (0, -height % 16), (0, -width % 16), (0, 0))
-    pixels = jnp.pad(_to_bytes((image + 1) * 127.5), padding, mode="edge")
-    ycbcr = jnp.round(jnp.einsum("bhwc,yc->bhwy", pixels, jnp.array(TO_YCBCR)))  # Cb, Cr about 0
+    batch, height, width, _ = image.shape
+    pixels = _to_bytes((image + 1) * 127.5)
+    # Cb and Cr are about 0 here, not about 128.
+    ycbcr = jnp.round(jnp.einsum("bhwc,yc->bhwy", pixels, jnp.array(TO_YCBCR)))
     luma = _code(ycbcr[..., :1] - 128, _table(LUMINANCE, quality)) + 128
-    chroma = reduce(ycbcr[..., 1:], "b (h 2) (w 2) c -> b h w c", "mean")
-    chroma = _code(jnp.round(chroma), _table(CHROMINANCE, quality))
-    chroma = jax.image.resize(chroma, (*luma.shape[:3], 2), "linear")
-    decoded = jnp.concatenate([luma, chroma], axis=-1)
-    decoded = _to_bytes(jnp.einsum("bhwy,cy->bhwc", decoded, jnp.array(TO_RGB)))
-    return decoded[:, :height, :width] / 127.5 - 1
+    # libjpeg fills up to whole blocks across before it halves the picture, down after.
+    chroma = _halve(_filled_up(ycbcr[..., 1:], 2, 16))
+    chroma = _code(chroma, _table(CHROMINANCE, quality))
+    chroma = chroma[:, :, : (width + 1) // 2]  # a decoder does not look beyond the edge
+    chroma = jax.image.resize(
+        chroma, (batch, 2 * chroma.shape[1], 2 * chroma.shape[2], 2), "linear"
+    )
+    decoded = jnp.concatenate([luma, chroma[:, :height, :width]], axis=-1)
+    return _to_bytes(jnp.einsum("bhwy,cy->bhwc", decoded, jnp.array(TO_RGB))) / 127.5 - 1
+
+
+def _halve(plane: Array) -> Array:
+    """Means over 2×2 pixels, ties rounded down and up in turn as libjpeg does: no drift."""
+    total = reduce(plane, "b (h 2) (w 2) c -> b h w c", "sum")
+    bias = 1.0 + jnp.arange(total.shape[2]) % 2
+    return jnp.floor((total + bias[None, None, :, None]) / 4)
+
+
+def _filled_up(plane: Array, rows: int, columns: int) -> Array:
+    """[B, H, W, C] with the edge repeated up to multiples of `rows` and `columns`."""
+    _, height, width, _ = plane.shape
+    return jnp.pad(plane, ((0, 0), (0, -height % rows), (0, -width % columns), (0, 0)), mode="edge")
 
 
 def _code(plane: Array, table: Array) -> Array:
     """[B, H, W, C] with the DCT of its 8×8 blocks rounded to multiples of the table [B, 8, 8]."""
+    _, height, width, _ = plane.shape
     dct = jnp.array(_dct_matrix(), jnp.float32)
-    blocks = rearrange(plane, "b (h p) (w q) c -> b h w c p q", p=8, q=8)
+    blocks = rearrange(_filled_up(plane, 8, 8), "b (h p) (w q) c -> b h w c p q", p=8, q=8)
     steps = table[:, None, None, None]
     coefficients = jnp.round(jnp.einsum("up,vq,bhwcpq->bhwcuv", dct, dct, blocks) / steps) * steps
     blocks = jnp.einsum("up,vq,bhwcuv->bhwcpq", dct, dct, coefficients)
-    plane = rearrange(blocks, "b h w c p q -> b (h p) (w q) c")
+    plane = rearrange(blocks, "b h w c p q -> b (h p) (w q) c")[:, :height, :width]
     return jnp.clip(jnp.round(plane), -128, 127)
 
 
 def _table(base: tuple, quality: Array) -> Array:
     """The table of quantisation steps [B, 8, 8] for qualities [B]."""
-    percent = jnp.where(quality < 50, 5000 / quality, 200 - 2 * quality)[:, None, None]
+    percent = jnp.where(quality < 50, jnp.floor(5000 / quality), 200 - 2 * quality)[:, None, None]
     return jnp.clip(jnp.floor((jnp.array(base, jnp.float32)[None] * percent + 50) / 100), 1, 255)
 
 

@@ -94,3 +94,13 @@ def test_text_transformer_pools_its_last_position():
     other, _ = net.apply(params, tokens.at[0, 0].set(7))
     assert jnp.abs(other[0] - pooled[0]).max() > 1e-4
     np.testing.assert_allclose(other[1], pooled[1], atol=1e-6)
+
+
+def test_without_attention_it_is_convolutional():
+    net = UNet(**{**SMALL, "attention_resolutions": ()}, middle_attention=False)
+    params = jax.eval_shape(net.init, jax.random.key(0), jnp.zeros((1, 8, 8, 3)), jnp.zeros(1))
+    assert not any("attention" in name for name in params["params"])
+    # One network for every size, with more channels in than out.
+    x, t = jnp.zeros((1, 8, 8, 6)), jnp.zeros(1)
+    _, params = net.init_with_output(jax.random.key(0), x, t)
+    assert net.apply(params, jnp.zeros((1, 6, 10, 6)), t).shape == (1, 6, 10, 3)

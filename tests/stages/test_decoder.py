@@ -3,7 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dalle_jax.stages.decoder import Decoder, by_time_bin, drop_captions, empty_captions
+from dalle_jax.stages.decoder import Decoder, drop_captions, empty_captions
+from dalle_jax.train.sharding import path_name
+from tests.conftest import ROOT
 
 MODEL = {
     "dtype": "float32",
@@ -95,14 +97,6 @@ def test_captions_are_dropped_at_the_stated_rate_and_in_training_alone():
     np.testing.assert_array_equal(empty_captions(tokens)[0], [1, 0, 0, 0])
 
 
-def test_time_bins_average_to_the_whole():
-    t = jnp.linspace(0, 0.999, 40)
-    errors = jax.random.uniform(jax.random.key(0), (40,))
-    bins = by_time_bin(errors, t)
-    assert len(bins) == 10
-    np.testing.assert_allclose(np.mean(list(bins.values())), errors.mean(), rtol=1e-5)
-
-
 def draw(stage, params, tokens, index, **settings):
     inputs = {"tokens": tokens, "sample_index": jnp.asarray(index)}
     settings = {"num_inference_steps": 4, "guidance_scale": 2.0, "sampler": "ddpm", **settings}
@@ -189,3 +183,68 @@ def test_an_unknown_schedule_is_named():
             vocab_size=16,
             max_length=4,
         )
+
+
+def captions_alone():
+    """A decoder with the knobs that runs were trained with before there were image embeddings."""
+    return Decoder(
+        model={
+            "dtype": "float32",
+            "text": {"width": 16, "depth": 1, "num_heads": 2},
+            "unet": {
+                "channels": 8,
+                "channel_mult": (1, 2),
+                "num_res_blocks": 1,
+                "attention_resolutions": (6,),
+                "head_channels": 8,
+                "patch_size": 2,
+                "norm_groups": 4,
+                "dropout": 0.0,
+            },
+        },
+        diffusion={"schedule": "cosine"},
+        loss={
+            "target": "v",
+            "weighting": "simple",
+            "log_normal_times": (0.5, 1.2),
+            "caption_dropout": 0.1,
+        },
+        image_size=24,
+        vocab_size=320,
+        max_length=12,
+    )
+
+
+def test_decoders_of_captions_alone_stay_what_they_were():
+    # The tree, the losses and the mean of a sample are what the first version of the stage gave.
+    stage = captions_alone()
+    abstract = jax.eval_shape(stage.init, jax.random.key(0))
+    tree = [
+        f"{path_name(path)} {'x'.join(map(str, x.shape))}"
+        for path, x in jax.tree_util.tree_leaves_with_path(abstract)
+    ]
+    assert tree == (ROOT / "tests/stages/decoder_parameters.txt").read_text().splitlines()
+
+    leaves, structure = jax.tree.flatten(abstract)
+    wave = lambda x, i: 0.2 * np.sin(1 + 0.7 * np.arange(x.size) + i).reshape(x.shape)
+    params = jax.tree.unflatten(
+        structure, [wave(x, i).astype(np.float32) for i, x in enumerate(leaves)]
+    )
+    image = (np.arange(4 * 24 * 24 * 3) * 37 % 256).astype(np.uint8).reshape(4, 24, 24, 3)
+    tokens = (np.arange(48) * 11 % 318 + 2).astype(np.int32).reshape(4, 12)
+    batch = {"image": jnp.asarray(image), "tokens": jnp.asarray(tokens)}
+    for train, loss in ((True, 0.6585633158683777), (False, 0.7448611259460449)):
+        found, _ = stage.loss(params, None, batch, jax.random.key(3), train=train)
+        np.testing.assert_allclose(found, loss, rtol=1e-6)
+    inputs = {"tokens": batch["tokens"], "sample_index": jnp.arange(4)}
+    images = stage.sample(
+        params,
+        inputs,
+        jax.random.key(5),
+        num_inference_steps=2,
+        guidance_scale=3.0,
+        guidance_interval=(0.1, 100.0),
+        guidance_rescale=0.3,
+        sampler="unipc",
+    )
+    np.testing.assert_allclose(jnp.abs(images).mean(), 0.4115443825721741, rtol=1e-5)

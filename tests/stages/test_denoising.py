@@ -1,0 +1,139 @@
+"""The loss that all denoising stages share, against formulas worked out by hand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.stats import norm
+
+from dalle_jax.stages.denoising import Denoising, by_time_bin, schedule_named
+
+T = 4
+PREDICTION, VARIANCE = np.array([0.1, -0.2, 0.3]), np.array([-0.5, 0.2, 0.7])
+
+
+def hybrid(**changes):
+    settings = {"target": "eps", "weighting": "simple", "learned_variance": True, **changes}
+    return Denoising(schedule_named("cosine", T), **settings)
+
+
+def cosine_table():
+    """Improved DDPM, equation 17: β and ᾱ of steps 1 … T, ᾱ_0 = 1 before them."""
+    f = lambda u: np.cos((u + 0.008) / 1.008 * np.pi / 2) ** 2
+    n = np.arange(1, T + 1)
+    beta = np.minimum(1 - f(n / T) / f((n - 1) / T), 0.999)
+    return beta, np.concatenate([[1.0], np.cumprod(1 - beta)])
+
+
+def by_hand(x_0, x_t, n):
+    """L_simple + 0.001 · T · L_n of one pixel in three channels, eps predicted, Σ learned."""
+    eps = (x_t - np.sqrt(ABAR[n]) * x_0) / np.sqrt(1 - ABAR[n])
+    simple = np.mean((PREDICTION - eps) ** 2)
+    x0_hat = (x_t - np.sqrt(1 - ABAR[n]) * PREDICTION) / np.sqrt(ABAR[n])
+
+    def mean(x0):  # DDPM, equation 7
+        of_x0 = np.sqrt(ABAR[n - 1]) * BETA[n - 1] / (1 - ABAR[n])
+        of_xt = np.sqrt(1 - BETA[n - 1]) * (1 - ABAR[n - 1]) / (1 - ABAR[n])
+        return of_x0 * x0 + of_xt * x_t
+
+    lower = lambda n: BETA[n - 1] * (1 - ABAR[n - 1]) / (1 - ABAR[n])
+    small = lower(max(n, 2))  # β̃_1 is 0; its place takes β̃_2
+    fraction = (VARIANCE + 1) / 2
+    variance = np.exp(fraction * np.log(BETA[n - 1]) + (1 - fraction) * np.log(small))
+    if n > 1:
+        gap = mean(x_0) - mean(x0_hat)
+        nats = 0.5 * (np.log(variance / small) + (small + gap**2) / variance - 1)
+    else:
+        edges = [(x_0 + s / 255 - mean(x0_hat)) / np.sqrt(variance) for s in (1, -1)]
+        nats = -np.log(norm.cdf(edges[0]) - norm.cdf(edges[1]))
+    return simple + 0.001 * T * np.mean(nats) / np.log(2)
+
+
+BETA, ABAR = cosine_table()
+
+
+def test_the_hybrid_loss_of_one_pixel():
+    x_0 = jnp.array([0.6, -0.4, 0.2]).reshape(1, 1, 1, 3)
+    seen = {}
+
+    def network(x_t, t):
+        seen["x_t"], seen["n"] = np.asarray(x_t, np.float64).ravel(), round(float(t[0]) * T)
+        return jnp.asarray(np.concatenate([PREDICTION, VARIANCE]), jnp.float32).reshape(1, 1, 1, 6)
+
+    steps = set()
+    for seed in range(12):
+        t_key, eps_key = jax.random.split(jax.random.key(seed))
+        loss, metrics = hybrid().loss(network, x_0, t_key, eps_key, train=True)
+        expected = by_hand(np.array([0.6, -0.4, 0.2]), seen["x_t"], seen["n"])
+        np.testing.assert_allclose(loss, expected, rtol=2e-4)
+        assert metrics["vlb"] > 0
+        steps.add(seen["n"])
+    assert steps == {1, 2, 3, 4}
+
+
+def test_the_bound_trains_the_variance_alone():
+    x_0 = jax.random.uniform(jax.random.key(0), (4, 2, 2, 3), minval=-1)
+    t_key, eps_key = jax.random.split(jax.random.key(1))
+
+    def loss(output, stage):
+        return stage.loss(lambda x_t, t: output, x_0, t_key, eps_key, train=True)[0]
+
+    output = 0.3 * jax.random.normal(jax.random.key(2), (4, 2, 2, 6))
+    gradient = jax.grad(loss)(output, hybrid())
+    simple = jax.grad(loss)(output[..., :3], hybrid(learned_variance=False))
+    np.testing.assert_allclose(gradient[..., :3], simple, rtol=1e-5, atol=1e-8)
+    assert jnp.all(gradient[..., 3:] != 0)
+
+
+def test_sampling_follows_the_learned_variance():
+    def draw(v):
+        network = lambda x_t, t: jnp.concatenate([0.5 * x_t, jnp.full_like(x_t, v)], axis=-1)
+        stage = hybrid()
+        return stage.sample(
+            stage.denoiser(network),
+            jax.random.key(0),
+            jnp.arange(64),
+            (4, 4, 3),
+            sampler="ddpm",
+            variance="learned",
+            num_inference_steps=T,
+            threshold="none",
+        )
+
+    # At v = ±1 the variance is that of the two fixed samplers.
+    low, high = draw(-1.0), draw(1.0)
+    assert jnp.abs(high - low).max() > 0.1
+
+    def fixed(variance):
+        stage = hybrid(learned_variance=False)
+        return stage.sample(
+            stage.denoiser(lambda x_t, t: 0.5 * x_t),
+            jax.random.key(0),
+            jnp.arange(64),
+            (4, 4, 3),
+            sampler="ddpm",
+            variance=variance,
+            num_inference_steps=T,
+            threshold="none",
+        )
+
+    np.testing.assert_allclose(low, fixed("fixed_small"), rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(high, fixed("fixed_large"), rtol=1e-3, atol=1e-3)
+
+
+def test_a_learned_variance_needs_steps():
+    with pytest.raises(ValueError, match=r"give diffusion\.num_timesteps"):
+        Denoising(schedule_named("cosine"), "eps", "simple", learned_variance=True)
+
+
+def test_a_target_that_needs_a_scaled_input_is_refused():
+    with pytest.raises(ValueError, match='target "edm" needs a scaled input'):
+        Denoising(schedule_named("cosine"), "edm", "simple")
+
+
+def test_time_bins_average_to_the_whole():
+    t = jnp.linspace(0, 0.999, 40)
+    errors = jax.random.uniform(jax.random.key(0), (40,))
+    bins = by_time_bin(errors, t)
+    assert len(bins) == 10
+    np.testing.assert_allclose(np.mean(list(bins.values())), errors.mean(), rtol=1e-5)
