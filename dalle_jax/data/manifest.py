@@ -151,16 +151,17 @@ def choose(
         for caption_id, text in captions if rule == "all" else captions[:1]:
             row_id = own_id if rule == "one" else f"{own_id}#{caption_id}"
             rows.append(Row(row_id, text.strip(), image, split))
-    n = len(rows) if n is None else n
-    if not 0 < n <= len(rows):
-        raise ValueError(
-            f"{source} {split} has {len(rows)} captions by the rule {rule!r}; n is {n}."
-        )
-    rows.sort(key=lambda row: _position(seed, row.id))
+    of = len(rows)
+    n = of if n is None else n
+    if not 0 < n <= of:
+        raise ValueError(f"{source} {split} has {of} captions by the rule {rule!r}; n is {n}.")
+    rows = sorted(rows, key=lambda row: _position(seed, row.id))[:n]
+    for row in rows:
+        if problem := _problem(row):
+            raise ValueError(f"{source} {row.id!r:.80}: {problem}; mend the data.")
     # As JSON gives it back, so that what is made equals what is read.
     data = json.loads(_canonical(dict(data or {})))
-    header = Header(rule, source, data, split, seed, n, len(rows))
-    return Manifest(header, tuple(rows[:n]))
+    return Manifest(Header(rule, source, data, split, seed, n, of), tuple(rows))
 
 
 def write_manifest(path: str | Path, manifest: Manifest) -> None:

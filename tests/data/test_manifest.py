@@ -214,7 +214,7 @@ def test_mistakes_in_making_give_a_sentence(tmp_path):
         make(rule="best")
     with pytest.raises(ValueError, match="the header states 1 rows and there are 0"):
         Manifest(Header("one", "x", {}, "test", 0, 1, 1), ())
-    with pytest.raises(ValueError, match="line 2: its caption is empty"):
+    with pytest.raises(ValueError, match="x 'a': its caption is empty; mend the data"):
         choose([("a", 0, [("0", " ")])], source="x", split="s", rule="one", n=None, seed=0)
 
 
