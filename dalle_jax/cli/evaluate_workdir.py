@@ -177,9 +177,18 @@ def measure(
             for kind, found in leakage["found"].items()
         }
         if len(kept) < len(everything):
-            without, _ = measurement.measure(images[:, kept], kept)
-            row["without_leaked"] = {"num_images": len(kept), "metrics": without["metrics"]}
+            row["without_leaked"] = {"num_images": len(kept)} | _without(measurement, images, kept)
     return row, scores
+
+
+def _without(measurement: Measurement, images: np.ndarray, kept: Sequence[int]) -> dict[str, Any]:
+    """The metrics of the captions `kept`, or why there are none."""
+    if not kept:
+        return {"metrics": {}, "reason": "no caption is left"}
+    try:
+        return {"metrics": measurement.measure(images[:, kept], kept)[0]["metrics"]}
+    except ValueError as error:  # too few are left for a metric
+        return {"metrics": {}, "reason": str(error)}
 
 
 def leakage_of(run: Run, held_out: HeldOut) -> dict[str, Any]:

@@ -92,6 +92,7 @@ def remarks(row: Mapping[str, Any]) -> list[str]:
         without = row["without_leaked"]
         cleaned = {"protocol": row["protocol"], "metrics": without["metrics"]}
         values = ", ".join(f"{line.name} {line.value}" for line in lines_of(cleaned))
+        values = values or without["reason"]
         texts.append(f"on the {without['num_images']} whose images are not: {values}")
     return texts
 

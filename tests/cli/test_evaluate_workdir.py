@@ -1,0 +1,205 @@
+"""A workdir measured on held-out captions: rows, seeds, features, leakage, and going on."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import pytest
+
+from dalle_jax.cli import evaluate
+from dalle_jax.cli.config import load_config
+from dalle_jax.metrics.images import First
+from dalle_jax.metrics.protocol import protocol_hash
+from dalle_jax.runs import Run, create_run
+from dalle_jax.train.checkpoint import Checkpoints
+from dalle_jax.train.optim import make_optimizer
+from dalle_jax.train.state import create_state
+from tests.conftest import ONE_DEVICE, ROOT
+
+N = 40  # captions: all of the test split
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled_once(tmp_path_factory):
+    """Every evaluation here builds its stages anew; what they compile to is kept for the next."""
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("xla")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+    yield
+    jax.config.update("jax_compilation_cache_dir", None)
+
+
+@pytest.fixture(scope="module")
+def features(tmp_path_factory, shapes_dir) -> Path:
+    """The run of a tiny classifier, untrained: features all the same."""
+    overrides = {
+        "data.dir": shapes_dir,
+        "data.image_size": 24,
+        "classifier.model.channels": 8,
+        "classifier.model.norm_groups": 4,
+        "classifier.train.steps": 1,
+    }
+    config = load_config(
+        ROOT / "configs/features.py", [f"--config.{k}={v}" for k, v in overrides.items()]
+    ).to_dict()
+    run = create_run(tmp_path_factory.mktemp("features") / "classifier", "classifier", config)
+    optimizer = make_optimizer("adamw", learning_rate=0.1, steps=1)
+    state = jax.jit(lambda key: create_state(run.build_stage(), optimizer, key))(jax.random.key(0))
+    checkpoints = Checkpoints(run.directory / "checkpoints")
+    checkpoints.save(1, state, {}, None)
+    checkpoints.close()
+    return run.directory
+
+
+@pytest.fixture
+def workdir(tiny_workdir, tmp_path) -> Path:
+    """A trained workdir that nothing was measured of yet."""
+    shutil.copytree(tiny_workdir / "decoder", tmp_path / "tiny/decoder")
+    return tmp_path / "tiny"
+
+
+def run(workdir, *more):
+    assert evaluate.run([f"--workdir={workdir}", f"--n={N}", *map(str, more)]) == 0
+    return [json.loads(line) for line in (workdir / "results.jsonl").read_text().splitlines()]
+
+
+def test_one_evaluation_of_everything(workdir, features, capsys):
+    options = ["--metrics=oracle,fid,kid,prdc", f"--features={features}", "--seeds=0,1"]
+    oracle, sets = run(workdir, *options)
+    out = capsys.readouterr().out
+    assert "drawing 80 images" in out and "whole caption" in out
+
+    for row in (oracle, sets):
+        assert row["protocol_hash"] == protocol_hash(row["protocol"])
+        assert row["protocol"]["num_images"] == N
+        assert row["protocol"]["sampling"]["seeds"] == [0, 1]
+        assert row["protocol"]["sampling"]["weights"] == "ema"
+        assert row["model"]["decoder"]["step"] == 20
+    assert oracle["protocol"]["features"] == "oracle"
+    assert oracle["floor"]["oracle/caption"] == 1.0  # the real images of the captions
+    assert oracle["metrics"]["oracle/caption"]["of"] == N
+
+    name = sets["protocol"]["features"]
+    assert name.startswith("classifier:") and sets["protocol"]["reference_sha256"]
+    assert f"FD[{name}]" in sets["metrics"] and "fid" not in sets["metrics"]
+    fd = sets["metrics"][f"FD[{name}]"]
+    assert len(fd["by_seed"]) == 2 and fd["interval"][0] <= fd["value"] <= fd["interval"][1]
+    # No other 40 images of the split are left: the floor is of its halves.
+    assert sets["floor"]["num_images"] == N // 2
+    assert sets["floor"][f"FD[{name}]"] < fd["value"]
+    assert len(set(sets["fake_sha256"])) == 2
+
+    page = (workdir / "report.html").read_text()
+    assert "<img" in page and "Worst captions" in page and 'src="http' not in page
+    assert f"FD[{name}]" in page and oracle["protocol_hash"] in page
+    assert (workdir / "samples.png").exists()
+
+    # The same again: nothing is drawn and no row added. One seed of the two: drawn already.
+    assert len(run(workdir, *options)) == 2
+    assert len(run(workdir)) == 3
+    assert "drawing" not in capsys.readouterr().out
+
+
+def test_a_half_done_evaluation_goes_on_to_the_same_row(workdir, tmp_path):
+    (whole,) = run(workdir, "--seeds=0,1,2")
+    other = tmp_path / "other"
+    shutil.copytree(workdir / "decoder", other / "decoder")
+    shutil.copytree(workdir / "generated", other / "generated")
+    kept, torn, gone = sorted((other / "generated").glob("*/shard_*.npz"))
+    before = kept.stat().st_mtime_ns
+    torn.write_bytes(torn.read_bytes()[:1000])
+    gone.unlink()
+    with pytest.warns(UserWarning, match="can't be read and is made again"):
+        (again,) = run(other, "--seeds=0,1,2")
+    assert again == whole
+    assert kept.stat().st_mtime_ns == before
+
+
+@pytest.mark.slow
+def test_a_killed_evaluation_goes_on_to_the_same_row(workdir, tmp_path):
+    def command(where):
+        return [
+            *(sys.executable, "-m", "dalle_jax", "evaluate", f"--workdir={where}", f"--n={N}"),
+            f"--seeds={','.join(map(str, range(30)))}",
+        ]
+
+    killed = tmp_path / "killed"
+    shutil.copytree(workdir / "decoder", killed / "decoder")
+    process = subprocess.Popen(
+        command(killed), env=ONE_DEVICE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    deadline = time.monotonic() + 200
+    while len(list(killed.glob("generated/*/shard_*.npz"))) < 3:
+        assert process.poll() is None and time.monotonic() < deadline, process.stderr.read()
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.communicate(timeout=60)
+    assert not (killed / "results.jsonl").exists()
+    for where in (killed, workdir):
+        subprocess.run(command(where), env=ONE_DEVICE, check=True, stdout=subprocess.DEVNULL)
+    rows = [(where / "results.jsonl").read_text() for where in (killed, workdir)]
+    assert rows[0] == rows[1]
+
+
+def test_a_file_of_captions_is_the_draw_from_the_split(workdir, shapes_dir, tmp_path, capsys):
+    from dalle_jax.cli import prepare
+
+    path = tmp_path / "test.jsonl"
+    prepare.run(
+        [
+            *("captioned_shapes/easy", "--resolution=24", f"--data_dir={shapes_dir}"),
+            *("--split=test", f"--n={N}", f"--manifest={path}"),
+        ]
+    )
+    (drawn,) = run(workdir)
+    rows = run(workdir, f"--manifest={path}")
+    assert rows == [drawn]
+    with pytest.raises(ValueError, match="has 40 captions, fewer than the 41 asked for"):
+        evaluate.run([f"--workdir={workdir}", f"--manifest={path}", "--n=41"])
+    with pytest.raises(ValueError, match="has 40 captions, fewer than the 41 asked for"):
+        evaluate.run([f"--workdir={workdir}", "--n=41"])
+
+
+def test_a_planted_leak_is_found_and_left_out(workdir, monkeypatch, capsys):
+    open_source = Run.open_source
+
+    def leaking(self, split):
+        """Training data into which ten of the captions and images for testing have slipped."""
+        return (
+            First(open_source(self, "test"), 10) if split == "train" else open_source(self, split)
+        )
+
+    (clean,) = run(workdir, "--leakage")
+    assert clean["leakage"]["image"]["count"] == 0 and "without_leaked" not in clean
+    (workdir / "results.jsonl").unlink()
+
+    monkeypatch.setattr(Run, "open_source", leaking)
+    (row,) = run(workdir, "--leakage")
+    assert row["leakage"]["image"] == {"count": 10, "share": 0.25}
+    assert row["leakage"]["caption"]["count"] >= 10
+    without = row["without_leaked"]
+    assert without["num_images"] == 30
+    assert without["metrics"]["oracle/caption"]["of"] == 30
+    assert row["metrics"] == clean["metrics"]
+    assert "25.0 % by image" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "options, message",
+    [
+        (["--metrics=fvd"], "no metric 'fvd'; known are oracle, clip, fid"),
+        (["--metrics=fid"], "need a network: give --inception=FILE"),
+        (["--metrics=clip"], "holds no run"),
+        (["--seeds=0,0"], "no list of different whole numbers"),
+        (["--seeds=a"], "no list of different whole numbers"),
+        (["--manifest=none.jsonl"], "no caption manifest none.jsonl"),
+        (["--metrics=fid", "--features=runs/none"], "holds no run"),
+    ],
+)
+def test_what_goes_wrong_is_a_sentence(tiny_workdir, options, message):
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        evaluate.run([f"--workdir={tiny_workdir}", *options])
