@@ -89,6 +89,9 @@ def train() -> ConfigDict:
     config.validate_every = 1000
     config.validation_images = 256
     config.preview_every = 1000
+    config.evaluate_every = 0  # steps between small evaluations; 0 for none
+    config.evaluation_images = 128
+    config.evaluation_features = ""  # run of a classifier or CLIP, for FD and KD as well
     config.checkpoint_every = 1000
     config.keep_checkpoints = 2  # the newest, beside the best
     return config

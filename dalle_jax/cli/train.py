@@ -79,6 +79,15 @@ def train_stage(name: str, config: Mapping[str, Any], workdir: Path) -> None:
     if hasattr(stage, "start_from"):
         start, frozen = stage.start_from(frozen)
     augmentation = {"flip": data["flip"], "max_shift": data["max_shift"]}
+    num_evaluated = settings.pop("evaluation_images")
+    features = settings.pop("evaluation_features")
+    evaluation = None
+    if settings["evaluate_every"]:
+        from dalle_jax.cli.evaluate_training import make_evaluation
+
+        evaluation = make_evaluation(
+            run, stage, frozen, tokenizer, config[name].get("sample", {}), num_evaluated, features
+        )
     # Whole batches alone: a padded row would count as an image.
     num_validation = min(settings.pop("validation_images"), len(held_out))
     num_validation -= num_validation % batch_size
@@ -120,6 +129,7 @@ def train_stage(name: str, config: Mapping[str, Any], workdir: Path) -> None:
             data["image_size"],
             config[name].get("sample", {}),
         ),
+        evaluation=evaluation,
         title=name,
         **settings,
     )

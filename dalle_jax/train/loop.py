@@ -43,9 +43,11 @@ def fit(
     start: Any = None,
     eval_batches: Callable[[], Iterable[Mapping[str, np.ndarray]]] | None = None,
     preview: Callable[[Any, int], np.ndarray | None] | None = None,
+    evaluation: Callable[[Any, int], Mapping[str, float]] | None = None,
     log_every: int = 50,
     validate_every: int = 1000,
     preview_every: int = 1000,
+    evaluate_every: int = 1000,
     checkpoint_every: int = 1000,
     keep_checkpoints: int = 2,
     title: str = "train",
@@ -62,6 +64,7 @@ def fit(
       start: parameters to begin with; None for `stage.init`'s.
       eval_batches: called for each validation; a finite iterable of batches.
       preview: (EMA parameters, step) -> uint8 [H, W, 3] or None; called on all processes.
+      evaluation: (EMA parameters, step) -> metrics of what is drawn; called on all processes.
 
     Raises:
       Diverged: a loss or gradient norm was not finite; the batch is in `run_dir`.
@@ -142,8 +145,9 @@ def fit(
                 last, stop = step == steps, signals.received
                 validation_due = eval_batches is not None and (last or step % validate_every == 0)
                 preview_due = preview is not None and (last or step % preview_every == 0)
+                evaluation_due = evaluation is not None and (last or step % evaluate_every == 0)
                 save_due = last or step % checkpoint_every == 0 or stop is not None
-                if not (validation_due or preview_due or save_due):
+                if not (validation_due or preview_due or evaluation_due or save_due):
                     continue
                 settle(pending)
                 pending = None
@@ -151,6 +155,9 @@ def fit(
                     loss = validate() if validation_due else None
                     if preview_due and (grid := preview(state.ema_params, step)) is not None:
                         log.image(step, "preview", grid)
+                    if evaluation_due:
+                        values = evaluation(state.ema_params, step)
+                        log.scalars(step, {f"evaluation/{name}": v for name, v in values.items()})
                     if save_due:
                         checkpoints.save(step, state, train_iterator.get_state(), loss)
                 if stop is not None and not last:

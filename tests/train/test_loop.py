@@ -210,3 +210,28 @@ def test_fit_needs_no_validation_or_preview(tmp_path):
     )
     assert int(state.step) == 2
     assert [line["step"] for line in lines(tmp_path)] == [1, 2]
+
+
+def test_evaluation_is_of_the_ema_weights_of_its_step(tmp_path):
+    seen = {}
+
+    def evaluation(params, step):
+        seen[step] = jax.tree.map(np.asarray, params)
+        return {"oracle/caption": 0.5}
+
+    state = fit(
+        TinyStage(),
+        Batches(),
+        run_dir=tmp_path,
+        steps=5,
+        seed=0,
+        optimizer=make_optimizer(learning_rate=1e-3, steps=5),
+        mesh={"data": -1},
+        ema_decay=0.9,
+        evaluation=evaluation,
+        evaluate_every=2,
+    )
+    assert list(seen) == [2, 4, 5]
+    assert_equal(seen[5], state.ema_params)
+    told = [line for line in lines(tmp_path) if "evaluation/oracle/caption" in line]
+    assert [line["step"] for line in told] == [2, 4, 5]
