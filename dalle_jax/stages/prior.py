@@ -92,9 +92,9 @@ class Prior:
     def prepare(self, frozen: Any, batches: Iterable[Mapping[str, Array]]) -> None:
         """Measure what is measured on training data before the first step; to call before `init`.
 
-        The autoregressive prior's codec, on the first `num_fitted` items of `batches`; the
-        diffusion prior needs nothing and looks at none. Every process must be given the batches
-        of the whole, in the same order.
+        The autoregressive prior's codec, on the first `num_fitted` items of `batches`, which are
+        numpy arrays and, as in training, each process's own share; the diffusion prior needs
+        nothing and looks at none.
 
         Raises:
             ValueError: `batches` hold too few items.
@@ -104,7 +104,8 @@ class Prior:
         embed = jax.jit(lambda frozen, batch: _pair(*self.embed(frozen, batch)))
         pairs, count = [], 0
         for batch in batches:
-            pairs.append(multihost_utils.process_allgather(embed(frozen, batch), tiled=True))
+            seen = {name: batch[name] for name in ("image", "tokens")}
+            pairs.append(multihost_utils.process_allgather(embed(frozen, seen), tiled=True))
             count += len(pairs[-1][0])
             if count >= self.num_fitted:
                 break
@@ -117,9 +118,11 @@ class Prior:
         self.by.fit(image, text)
 
     def embed(self, frozen: Any, batch: Mapping[str, Array]) -> tuple[Array, Text]:
-        """CLIP's image embeddings [B, D] and its encoded captions of a batch."""
+        """CLIP's image embeddings [B, D], stored or computed, and its encoded captions."""
         embedding, features = self.clip.encode_text(frozen["clip"], batch["tokens"])
-        image = self.clip.encode_image(frozen["clip"], batch["image"])
+        image = batch.get("image_embedding")
+        if image is None:
+            image = self.clip.encode_image(frozen["clip"], batch["image"])
         return image, Text(embedding, features, batch["tokens"] != 0)
 
     def init(self, key: Array) -> Any:
@@ -144,8 +147,8 @@ class Prior:
         image, text = self.embed(frozen, batch)
         drop_key, key, sample_key = jax.random.split(key, 3)
         if train:
-            dropped = jax.random.uniform(drop_key, text.mask.shape[:1]) < self.text_dropout
-            return self.by.loss(params, image, text.dropped(dropped), key, train=True)
+            text = drop_captions(drop_key, text, self.text_dropout)
+            return self.by.loss(params, image, text, key, train=True)
         loss, metrics = self.by.loss(params, image, text, key, train=False)
         index = jnp.arange(image.shape[0])
         settings = {"guidance_scale": 1.0, **VALIDATION[self.kind]}
@@ -197,6 +200,11 @@ class Prior:
         fit = jnp.einsum("cbd,bd->cb", drawn, text.embedding)
         best = jnp.argmax(fit, axis=0)
         return jnp.take_along_axis(drawn, best[None, :, None], axis=0)[0]
+
+
+def drop_captions(key: Array, text: Text, share: float) -> Text:
+    """Each caption dropped with probability `share`."""
+    return text.dropped(jax.random.uniform(key, text.mask.shape[:1]) < share)
 
 
 def _pair(image: Array, text: Text) -> tuple[Array, Array]:

@@ -95,9 +95,8 @@ class ByAutoregression:
         """
         codec, num_buckets = _codec(params), self.network.num_buckets
         keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(sample_index)
-        share = jax.vmap(lambda k: jax.random.uniform(jax.random.fold_in(k, 0)))(keys)
-        share = dot_percentile + (1 - dot_percentile) * share
-        dot = embedding_codec.encode_dot(codec, embedding_codec.dot_at(codec, share), num_buckets)
+        dot = dot_to_ask(codec, keys, dot_percentile)
+        dot = embedding_codec.encode_dot(codec, dot, num_buckets)
 
         def apply(method, *args):
             return self.network.apply({"params": params["network"]}, *args, method=method)
@@ -127,6 +126,12 @@ class ByAutoregression:
         (logits, _), buckets = jax.lax.scan(step, carry, jnp.arange(1, K))
         buckets = jnp.concatenate([buckets, draw(logits, K)[None]]).T  # [B, K]
         return normalize(embedding_codec.decode(codec, buckets, num_buckets))
+
+
+def dot_to_ask(codec: Codec, keys: Array, percentile: float) -> Array:
+    """A dot product for each of keys [B], from the training pairs' share above `percentile`."""
+    u = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, 0)))(keys)
+    return embedding_codec.dot_at(codec, percentile + (1 - percentile) * u)
 
 
 def _codec(params: Any) -> Codec:

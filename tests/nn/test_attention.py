@@ -91,14 +91,15 @@ def test_causal_attention_sees_all_of_the_context():
 def test_reading_in_pieces_from_a_cache_is_reading_at_once(dtype):
     x, context = random(0, 2, 6, 8), random(1, 2, 3, 5)
     module = Transformer(depth=2, num_heads=2, causal=True, dtype=dtype)
-    params = module.init(jax.random.key(2), x, context)
-    whole = module.apply(params, x, context)
+    params = jax.jit(module.init)(jax.random.key(2), x, context)
+    apply = jax.jit(module.apply)
+    whole = apply(params, x, context)
     caches = empty_caches(2, 9, width=8, depth=2, num_heads=2, dtype=dtype)
     pieces = []
-    piece, caches = module.apply(params, x[:, :2], context, caches)
+    piece, caches = apply(params, x[:, :2], context, caches)
     pieces.append(piece)
     for i in range(2, 6):
-        piece, caches = module.apply(params, x[:, i : i + 1], None, caches, 3 + i)
+        piece, caches = apply(params, x[:, i : i + 1], None, caches, 3 + i)
         pieces.append(piece)
     tolerance = 1e-5 if dtype == jnp.float32 else 0.05
     np.testing.assert_allclose(
