@@ -1,0 +1,41 @@
+"""Every config of configs/ builds: each of its stages is traced, nothing is computed."""
+
+import functools
+from importlib import import_module
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from dalle_jax.stages import build_stage, upstream_of
+from tests.conftest import ROOT
+
+NAMES = sorted(
+    path.stem for path in (ROOT / "configs").glob("*.py") if "def get_config" in path.read_text()
+)
+
+
+def test_all_of_them_are_found():
+    assert {"base", "quickstart", "shapes", "emoji", "features", "unclip_shapes"} <= set(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_stage_has_a_loss(name):
+    config = import_module(f"configs.{name}").get_config().to_dict()
+    rows, key = 4, jax.random.key(0)
+    for stage_name in config["stages"]:
+        stage, own = build_stage(stage_name, config), config[stage_name]
+        side = own.get("data", {}).get("image_size", config["data"]["image_size"])
+        batch = {
+            "image": jax.ShapeDtypeStruct((rows, side, side, 3), jnp.uint8),
+            "tokens": jax.ShapeDtypeStruct((rows, config["tokenizer"]["max_length"]), jnp.int32),
+        }
+        params = jax.eval_shape(stage.init, key)
+        frozen = {
+            other: jax.eval_shape(build_stage(other, config).init, key)
+            for other in upstream_of(stage_name, config)
+        }
+        loss = functools.partial(stage.loss, train=True)
+        value, metrics = jax.eval_shape(loss, params, frozen, batch, key)
+        assert value.shape == () and value.dtype == jnp.float32
+        assert all(metric.shape == () for metric in metrics.values())
