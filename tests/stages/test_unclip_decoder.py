@@ -1,5 +1,7 @@
 """The decoder conditioned on CLIP image embeddings, with captions and without."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,8 @@ import pytest
 
 from dalle_jax.models.conditioned_unet import Condition
 from dalle_jax.stages.decoder import Decoder
-from tests.stages.test_decoder import MODEL, batch_of, moved
+from tests.stages.drawn import drawn
+from tests.stages.test_decoder import MODEL, batch_of
 
 WIDTH = 6
 
@@ -50,9 +53,15 @@ def decoder(*, text=True, dtype="float32", learned_variance=False, drop=(0.5, 0.
     )
 
 
+@functools.cache
 def built(**settings):
     stage = decoder(**settings)
-    return stage, moved(stage.init(jax.random.key(0)))
+    return stage, drawn(stage)
+
+
+@functools.cache
+def compiled(function, **settings):
+    return jax.jit(functools.partial(function, **settings))
 
 
 def unit(seed, n):
@@ -64,7 +73,7 @@ def draw(stage, params, n=2, index=None, guidance_scale=2.0, **inputs):
     inputs = {"image_embedding": unit(1, n), "tokens": batch_of(n)["tokens"], **inputs}
     inputs["sample_index"] = jnp.arange(n) if index is None else jnp.asarray(index)
     settings = {"num_inference_steps": 3, "sampler": "ddim", "guidance_scale": guidance_scale}
-    return stage.sample(params, inputs, jax.random.key(5), **settings)
+    return compiled(stage.sample, **settings)(params, inputs, jax.random.key(5))
 
 
 def test_clip_is_upstream_only_where_its_embeddings_are_read():
@@ -89,7 +98,8 @@ def test_each_condition_matters_to_its_own_sample_alone(which):
     inputs = {"tokens": batch_of(3)["tokens"], "image_embedding": unit(1, 3)}
     other = {"tokens": inputs["tokens"] % 13 + 2, "image_embedding": unit(2, 3)}
     changed = {**inputs, which: inputs[which].at[1].set(other[which][1])}
-    y, z = (stage.denoise(params, x_t, t, stage.encode(params, **i)) for i in (inputs, changed))
+    denoised = jax.jit(lambda inputs: stage.denoise(params, x_t, t, stage.encode(params, **inputs)))
+    y, z = denoised(inputs), denoised(changed)
     apart = np.abs(y - z).max(axis=(1, 2, 3))
     assert apart[1] > 1e-3
     np.testing.assert_allclose(apart[[0, 2]], 0, atol=1e-5)
@@ -101,7 +111,8 @@ def test_the_embedding_enters_by_both_doors(part):
     x_t, t = jax.random.normal(jax.random.key(0), (1, 8, 8, 3)), jnp.array([0.5])
     one, two = (stage.encode(params, image_embedding=unit(seed, 1)) for seed in (1, 2))
     mixed = Condition(**{**one._asdict(), part: getattr(two, part)})
-    difference = stage.denoise(params, x_t, t, mixed) - stage.denoise(params, x_t, t, one)
+    denoise = compiled(stage.denoise)
+    difference = denoise(params, x_t, t, mixed) - denoise(params, x_t, t, one)
     assert jnp.abs(difference).max() > 1e-3
 
 
@@ -111,7 +122,7 @@ def test_without_text_captions_are_not_read():
     images = draw(stage, params)
     np.testing.assert_array_equal(draw(stage, params, tokens=batch_of(2)["tokens"] + 1), images)
     np.testing.assert_array_equal(draw(stage, params, tokens=None), images)
-    loss, _ = stage.loss(params, FROZEN, batch_of(4), jax.random.key(0), train=True)
+    loss, _ = compiled(stage.loss, train=True)(params, FROZEN, batch_of(4), jax.random.key(0))
     assert jnp.isfinite(loss)
 
 
@@ -119,11 +130,12 @@ def test_stored_embeddings_give_the_same_loss():
     stage, params = built()
     batch, key = batch_of(4), jax.random.key(3)
     stored = {**batch, "image_embedding": MeanColour().encode_image(FROZEN["clip"], batch["image"])}
-    for train in (True, False):
-        computed, _ = stage.loss(params, FROZEN, batch, key, train=train)
-        np.testing.assert_allclose(stage.loss(params, None, stored, key, train=train)[0], computed)
     other = {**stored, "image_embedding": unit(9, 4)}
-    assert jnp.abs(stage.loss(params, None, other, key, train=True)[0] - computed) > 1e-5
+    for train in (True, False):
+        loss = compiled(stage.loss, train=train)
+        computed, _ = loss(params, FROZEN, batch, key)
+        np.testing.assert_allclose(loss(params, None, stored, key)[0], computed, rtol=1e-5)
+        assert jnp.abs(loss(params, None, other, key)[0] - computed) > 1e-5
 
 
 class Recorder:
@@ -159,14 +171,15 @@ def test_guidance_leads_away_from_the_null_embedding_and_the_empty_caption_toget
     # One step of DDIM ends on the guided x0 of the noise, which is worked out here by hand.
     inputs = {"tokens": tokens, "image_embedding": z, "sample_index": jnp.arange(2)}
     settings = {"num_inference_steps": 1, "sampler": "ddim", "threshold": "none"}
-    image = stage.sample(params, inputs, jax.random.key(5), guidance_scale=3.0, **settings)
+    sample = compiled(stage.sample, guidance_scale=3.0, **settings)
+    image = sample(params, inputs, jax.random.key(5))
     from dalle_jax import diffusion
 
     x_T = diffusion.initial_noise(jax.random.key(5), jnp.arange(2), (8, 8, 3))
     empty = jnp.array([[1, 0, 0, 0]] * 2)
     uncond = stage.encode(params, empty, image_embedding=jnp.stack([null, null]) / np.sqrt(WIDTH))
     c, u = (
-        stage.denoise(params, x_T, jnp.ones(2), condition)
+        compiled(stage.denoise)(params, x_T, jnp.ones(2), condition)
         for condition in (stage.encode(params, tokens, z), uncond)
     )
     np.testing.assert_allclose(image, u + 3 * (c - u), rtol=1e-4, atol=1e-3)
@@ -191,7 +204,7 @@ def test_a_sample_depends_on_its_own_condition_and_index_alone():
 def test_the_loss_has_a_gradient_for_every_parameter():
     stage, params = built(drop=(0.5, 0.5), learned_variance=True)
     loss = lambda p: stage.loss(p, FROZEN, batch_of(8), jax.random.key(1), train=True)[0]
-    for path, g in jax.tree_util.tree_leaves_with_path(jax.grad(loss)(params)):
+    for path, g in jax.tree_util.tree_leaves_with_path(jax.jit(jax.grad(loss))(params)):
         assert jnp.any(g != 0), jax.tree_util.keystr(path)
 
 
@@ -201,22 +214,22 @@ def test_a_learned_variance_is_drawn_with():
     inputs = {"tokens": batch_of(2)["tokens"], "image_embedding": unit(1, 2)}
     inputs["sample_index"] = jnp.arange(2)
     settings = {"num_inference_steps": 4, "sampler": "ddpm", "guidance_scale": 2.0}
-    draw = lambda p, variance: stage.sample(
-        p, inputs, jax.random.key(0), variance=variance, **settings
+    draw = lambda variance: compiled(stage.sample, variance=variance, **settings)(
+        params, inputs, jax.random.key(0)
     )
-    images = draw(params, "learned")
+    images = draw("learned")
     assert images.shape == (2, 8, 8, 3) and jnp.all(jnp.isfinite(images))
-    assert jnp.abs(images - draw(params, "fixed_small")).max() > 1e-3
+    assert jnp.abs(images - draw("fixed_small")).max() > 1e-3
 
 
 def test_larger_images_are_shrunk_to_the_decoders_size():
     stage, params = built(image_size=4)
     batch, key = batch_of(3), jax.random.key(0)
     stored = {**batch, "image_embedding": unit(1, 3)}
-    loss, _ = stage.loss(params, None, stored, key, train=False)
+    loss = lambda batch: compiled(stage.loss, train=False)(params, None, batch, key)[0]
     blocks = np.asarray(batch["image"], np.float64).reshape(3, 4, 2, 4, 2, 3).mean((2, 4))
     small = {**stored, "image": jnp.asarray(np.rint(blocks), jnp.uint8)}
-    np.testing.assert_allclose(stage.loss(params, None, small, key, train=False)[0], loss)
+    np.testing.assert_allclose(loss(small), loss(stored), rtol=1e-5)
     assert draw(stage, params).shape == (2, 4, 4, 3)
 
 
@@ -224,7 +237,7 @@ def test_a_preview_draws_from_the_batchs_own_embeddings():
     stage, params = built()
     batch = batch_of(2)
     settings = {"num_inference_steps": 3, "sampler": "ddim", "guidance_scale": 2.0}
-    preview = stage.preview(params, FROZEN, batch, jax.random.key(5), **settings)
+    preview = compiled(stage.preview, **settings)(params, FROZEN, batch, jax.random.key(5))
     z = MeanColour().encode_image(FROZEN["clip"], batch["image"])
     expected = draw(stage, params, tokens=batch["tokens"], image_embedding=z)
     np.testing.assert_allclose(preview, expected, atol=1e-6)
@@ -237,8 +250,9 @@ def test_bfloat16_compute_keeps_float32_parameters_and_a_close_loss():
         jnp.dtype("float32")
     }
     batch, key = batch_of(32), jax.random.key(3)
-    expected, _ = full.loss(params, FROZEN, batch, key, train=True)
-    loss, _ = half.loss(params, FROZEN, batch, key, train=True)
+    expected, loss = (
+        compiled(stage.loss, train=True)(params, FROZEN, batch, key)[0] for stage in (full, half)
+    )
     assert loss.dtype == jnp.float32
     np.testing.assert_allclose(loss, expected, rtol=0.02)
 

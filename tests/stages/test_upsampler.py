@@ -1,3 +1,5 @@
+import functools
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -9,7 +11,7 @@ import dalle_jax.nn.residual
 from dalle_jax.diffusion import losses, training_times
 from dalle_jax.stages.images import enlarge, to_model_range
 from dalle_jax.stages.upsampler import Upsampler
-from tests.stages.test_decoder import moved
+from tests.stages.drawn import drawn
 
 UNET = {"channels": 8, "channel_mult": (1, 2), "num_res_blocks": 1, "norm_groups": 4}
 BLUR = {"name": "blur", "kernel_size": 3, "sigma": (0.4, 0.6), "share": 1.0}
@@ -34,7 +36,17 @@ def upsampler(*, dtype="float32", resize="bicubic", image_size=16, crop_size=8, 
 
 def built(**settings):
     stage = upsampler(**settings)
-    return stage, moved(stage.init(jax.random.key(0)))
+    return stage, drawn(stage)
+
+
+@pytest.fixture(scope="module")
+def default():
+    return built()
+
+
+@functools.cache
+def compiled(function, **settings):
+    return jax.jit(functools.partial(function, **settings))
 
 
 def random_image(seed, *shape):
@@ -45,7 +57,7 @@ def draw(stage, params, low_res, index=None, **settings):
     index = jnp.arange(len(low_res)) if index is None else jnp.asarray(index)
     settings = {"num_inference_steps": 3, "sampler": "ddim", **settings}
     inputs = {"low_res": low_res, "sample_index": index}
-    return stage.sample(params, inputs, jax.random.key(5), **settings)
+    return compiled(stage.sample, **settings)(params, inputs, jax.random.key(5))
 
 
 def test_it_has_no_attention():
@@ -55,23 +67,23 @@ def test_it_has_no_attention():
     assert paths and not any("attention" in path for path in paths)
 
 
-def test_whole_images_of_any_size():
-    stage, params = built()
+def test_whole_images_of_any_size(default):
+    stage, params = default
     assert draw(stage, params, random_image(0, 2, 8, 8, 3)).shape == (2, 16, 16, 3)
     images = draw(stage, params, random_image(0, 2, 10, 13, 3))
     assert images.shape == (2, 20, 26, 3) and images.dtype == jnp.float32
     assert jnp.abs(images).max() <= 1
 
 
-def test_bytes_and_floats_are_the_same_small_image():
-    stage, params = built()
+def test_bytes_and_floats_are_the_same_small_image(default):
+    stage, params = default
     low_res = random_image(0, 2, 8, 8, 3)
     images = draw(stage, params, low_res)
     np.testing.assert_allclose(draw(stage, params, to_model_range(low_res)), images, atol=1e-6)
 
 
-def test_a_sample_depends_on_its_small_image_and_index_alone():
-    stage, params = built()
+def test_a_sample_depends_on_its_small_image_and_index_alone(default):
+    stage, params = default
     low_res = random_image(0, 4, 8, 8, 3)
     together = draw(stage, params, low_res, [7, 3, 0, 9], sampler="ddpm")
     alone = draw(stage, params, low_res[3:], [9], sampler="ddpm")
@@ -87,7 +99,7 @@ def test_training_reads_the_network_as_sampling_does():
     # The loss without corruption, computed again through the denoiser that the sampler is given.
     stage, params = built(crop_size=16)
     image, key = random_image(0, 3, 16, 16, 3), jax.random.key(3)
-    loss, _ = stage.loss(params, None, {"image": image}, key, train=False)
+    loss, _ = compiled(stage.loss, train=False)(params, None, {"image": image}, key)
     blocks = np.asarray(image, np.float64).reshape(3, 8, 2, 8, 2, 3).mean((2, 4))
     low_res = jnp.asarray(np.rint(blocks), jnp.float32) / 127.5 - 1
     t_key, eps_key, *_ = jax.random.split(key, 5)
@@ -95,7 +107,7 @@ def test_training_reads_the_network_as_sampling_does():
     t = training_times.on_steps(training_times.stratified(t_key, 3), schedule)
     eps = jax.random.normal(eps_key, x_0.shape)
     x_t = losses.add_noise(x_0, eps, schedule, t)
-    x0_hat = stage.denoise(params, x_t, t, enlarge(low_res, 2, "bicubic"))
+    x0_hat = compiled(stage.denoise)(params, x_t, t, enlarge(low_res, 2, "bicubic"))
     # v = alpha eps − sigma x_0 has the error of x_0 over sigma.
     errors = jnp.mean((x0_hat - x_0) ** 2, axis=(1, 2, 3)) / schedule.sigma(t) ** 2
     np.testing.assert_allclose(loss, jnp.mean(errors), rtol=2e-3)
@@ -106,11 +118,15 @@ def test_small_images_are_corrupted_in_training_alone():
     calls = []
     stage.degrade = lambda key, images: calls.append(images.shape) or images
     batch, key = {"image": random_image(0, 2, 16, 16, 3)}, jax.random.key(1)
-    stage.loss(params, None, batch, key, train=True)
+    trace = lambda function, *inputs, **settings: jax.eval_shape(
+        functools.partial(function, **settings), params, *inputs
+    )
+    trace(stage.loss, None, batch, key, train=True)
     assert calls == [(2, 8, 8, 3)]
-    stage.loss(params, None, batch, key, train=False)
-    draw(stage, params, random_image(0, 2, 8, 8, 3))
-    stage.preview(params, None, batch, key, num_inference_steps=2, sampler="ddim")
+    trace(stage.loss, None, batch, key, train=False)
+    low_res = {"low_res": random_image(0, 2, 8, 8, 3), "sample_index": jnp.arange(2)}
+    trace(stage.sample, low_res, key, num_inference_steps=2, sampler="ddim")
+    trace(stage.preview, None, batch, key, num_inference_steps=2, sampler="ddim")
     assert len(calls) == 1
 
 
@@ -121,19 +137,17 @@ def test_corruption_reaches_the_loss(name):
     none, params = built(blur={"name": "none"})
     some, _ = built(blur=blur)
     batch, key = {"image": random_image(0, 4, 16, 16, 3)}, jax.random.key(1)
-    clean = none.loss(params, None, batch, key, train=True)[0]
-    assert jnp.abs(some.loss(params, None, batch, key, train=True)[0] - clean) > 1e-4
-    np.testing.assert_allclose(
-        some.loss(params, None, batch, key, train=False)[0],
-        none.loss(params, None, batch, key, train=False)[0],
-    )
+    loss = lambda stage, train: compiled(stage.loss, train=train)(params, None, batch, key)[0]
+    assert jnp.abs(loss(some, True) - loss(none, True)) > 1e-4
+    np.testing.assert_allclose(loss(some, False), loss(none, False), rtol=1e-6)
 
 
-def test_a_preview_is_the_images_shrunk_and_drawn_again():
-    stage, params = built()
+def test_a_preview_is_the_images_shrunk_and_drawn_again(default):
+    stage, params = default
     image = random_image(0, 2, 8, 8, 3).repeat(2, 1).repeat(2, 2)
     settings = {"num_inference_steps": 3, "sampler": "ddim"}
-    preview = stage.preview(params, None, {"image": image}, jax.random.key(5), **settings)
+    preview = compiled(stage.preview, **settings)
+    preview = preview(params, None, {"image": image}, jax.random.key(5))
     expected = draw(stage, params, image[:, ::2, ::2], **settings)
     np.testing.assert_allclose(preview, expected, atol=1e-6)
 
@@ -158,32 +172,34 @@ def test_but_for_norm_statistics_a_crop_sees_what_the_whole_sees(monkeypatch):
     key = jax.random.key(2)
     x_t, enlarged = (0.3 * jax.random.normal(k, (1, 104, 8, 3)) for k in jax.random.split(key))
     t = jnp.array([0.5])
-    whole = stage.denoise(params, x_t, t, enlarged)
-    part = stage.denoise(params, x_t[:, 8:96], t, enlarged[:, 8:96])
-    # 10 rows at full and 12 at half resolution: what a pixel sees on each side.
-    reach = 10 + 2 * 12
+    denoise = jax.jit(stage.denoise)
+    whole = denoise(params, x_t, t, enlarged)
+    part = denoise(params, x_t[:, 8:96], t, enlarged[:, 8:96])
+    # 10 rows at full and 12 at half resolution: what a pixel sees on each side, in whole pairs.
+    reach = 10 + 2 * 12 + 2
     inner = slice(8 + reach, 96 - reach)
     np.testing.assert_allclose(part[:, reach:-reach], whole[:, inner], atol=1e-5)
     assert jnp.abs(part - whole[:, 8:96]).max() > 1e-4  # at its border it can't
 
 
-def test_the_loss_has_a_gradient_for_every_parameter():
-    stage, params = built()
+def test_the_loss_has_a_gradient_for_every_parameter(default):
+    stage, params = default
     batch = {"image": random_image(0, 4, 16, 16, 3)}
     loss = lambda p: stage.loss(p, None, batch, jax.random.key(1), train=True)[0]
-    for path, g in jax.tree_util.tree_leaves_with_path(jax.grad(loss)(params)):
+    for path, g in jax.tree_util.tree_leaves_with_path(jax.jit(jax.grad(loss))(params)):
         assert jnp.any(g != 0), jax.tree_util.keystr(path)
 
 
-def test_bfloat16_compute_keeps_float32_parameters_and_a_close_loss():
-    full, params = built()
+def test_bfloat16_compute_keeps_float32_parameters_and_a_close_loss(default):
+    full, params = default
     half = upsampler(dtype="bfloat16")
     assert {p.dtype for p in jax.tree.leaves(jax.eval_shape(half.init, jax.random.key(0)))} == {
         jnp.dtype("float32")
     }
     batch, key = {"image": random_image(0, 32, 16, 16, 3)}, jax.random.key(3)
-    expected, _ = full.loss(params, None, batch, key, train=True)
-    loss, _ = half.loss(params, None, batch, key, train=True)
+    expected, loss = (
+        compiled(stage.loss, train=True)(params, None, batch, key)[0] for stage in (full, half)
+    )
     assert loss.dtype == jnp.float32
     np.testing.assert_allclose(loss, expected, rtol=0.02)
 
