@@ -18,7 +18,7 @@ as --vary. Where rows keep the scores of single captions, each is tested against
 same captions and noise: by McNemar's exact test where a caption is right or wrong, by random signs
 of the captions' differences otherwise."""
 
-SMALLER_IS_BETTER = ("fid", "sfid", "kid", "fd", "kd", "cmmd")
+SMALLER_IS_BETTER = ("fid", "sfid", "kid", "fd", "kd", "cmmd", "copies")
 
 
 class Candidate(NamedTuple):
@@ -162,7 +162,8 @@ def show(ranked: Sequence[Candidate], metric: str, vary: Sequence[str]) -> None:
                 f"{test.p:.2g}" if test else "",
             ]
         table.add_row(*cells)
-    Console().print(table)
+    # Brackets are part of names, as in FD[clip:…].
+    Console(markup=False).print(table)
     if tested:
         kinds = ", ".join(dict.fromkeys(test.test for test in tested))
         print(

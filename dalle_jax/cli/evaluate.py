@@ -38,7 +38,7 @@ def run(argv: list[str]) -> int:
     parser.add_argument(
         "--metrics",
         default="oracle",
-        help="of oracle (captions of shapes), clip, fid, sfid, kid, prdc, is, cmmd",
+        help="of oracle (captions of shapes), clip, fid, sfid, kid, prdc, is, cmmd, memorisation",
     )
     parser.add_argument("--inception", metavar="FILE", help="the network of fid and its kin")
     parser.add_argument("--features", metavar="RUN", help="or a trained classifier or clip")

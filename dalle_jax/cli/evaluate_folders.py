@@ -109,7 +109,7 @@ def evaluate_folders(
         ValueError: a set is empty, torn, or smaller than n or a metric needs.
     """
     from dalle_jax.cli.extractors import open_extractor
-    from dalle_jax.metrics.images import First, open_images
+    from dalle_jax.metrics.images import Chosen, open_images
     from dalle_jax.metrics.reference import is_statistics, load_reference
     from dalle_jax.metrics.sets import compare_sets
 
@@ -118,7 +118,7 @@ def evaluate_folders(
     if n is not None and len(fakes) < n:
         raise ValueError(f"{fake} has {len(fakes)} images, fewer than the {n} of the protocol")
     if n is not None:
-        fakes = First(fakes, n)
+        fakes = Chosen(fakes, range(n))
     extractor = open_extractor(metrics, inception, features, preprocessing)
     how = {"batch_size": batch_size, "progress": _progress}
     return compare_sets(

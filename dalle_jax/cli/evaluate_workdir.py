@@ -10,10 +10,17 @@ import numpy as np
 from PIL import Image
 
 from dalle_jax.cli.held_out import HeldOut, open_held_out
-from dalle_jax.cli.measurements import Measurement, between_sets, by_clip, by_oracle
+from dalle_jax.cli.measurements import (
+    Measurement,
+    between_sets,
+    by_clip,
+    by_memorisation,
+    by_oracle,
+)
 from dalle_jax.cli.report import SHOWN, render
 from dalle_jax.cli.tables import print_row
 from dalle_jax.metrics.features import INCEPTION_TAPS, POOLED_TAPS
+from dalle_jax.metrics.images import Chosen
 from dalle_jax.metrics.leakage import check_leakage, leaked_rows, prints_of
 from dalle_jax.metrics.preprocess import Preprocessing
 from dalle_jax.metrics.protocol import protocol_hash
@@ -23,7 +30,8 @@ from dalle_jax.pipelines.images import captioned_grid
 from dalle_jax.pipelines.text_to_image import DallePipeline
 from dalle_jax.runs import Run
 
-METRICS = ("oracle", "clip", *(INCEPTION_TAPS | POOLED_TAPS))
+OF_SETS = tuple(INCEPTION_TAPS | POOLED_TAPS)
+METRICS = ("oracle", "clip", "memorisation", *OF_SETS)
 
 
 @dataclass(frozen=True)
@@ -109,7 +117,10 @@ def open_measurements(
         found.append(by_oracle(held_out, sampling))
     if "clip" in what.metrics:
         found.append(by_clip(what.clip or what.workdir / "clip", held_out, sampling))
-    if of_sets := [name for name in what.metrics if name not in ("oracle", "clip")]:
+    if "memorisation" in what.metrics:
+        picture = what.workdir / f"memorisation{_suffix(held_out)}.png"
+        found.append(by_memorisation(run, held_out, sampling, picture))
+    if of_sets := [name for name in what.metrics if name in OF_SETS]:
         found.append(
             between_sets(
                 of_sets,
@@ -131,8 +142,8 @@ def generate(
     captions: Sequence[str],
     shards: Mapping[int, Shards],
     settings: Mapping[str, Any],
-) -> np.ndarray:
-    """An image of each caption with each seed, uint8 [seeds, captions, H, W, 3].
+) -> list[Sequence[np.ndarray]]:
+    """An image uint8 [H, W, 3] of each caption, for each seed.
 
     What is there already is read. Image i of a seed is drawn with sample index i.
     """
@@ -150,13 +161,13 @@ def generate(
                 )
 
             of_seed.make(draw, lambda done, seed=seed: _progress(f"seed {seed}: {done} images"))
-    return np.stack([of_seed.load() for of_seed in shards.values()])
+    return [of_seed.load() for of_seed in shards.values()]
 
 
 def measure(
     measurement: Measurement,
     model: Mapping[str, Any],
-    images: np.ndarray,
+    images: Sequence[Sequence[np.ndarray]],
     held_out: HeldOut,
     leakage: Mapping[str, Any] | None,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -181,12 +192,15 @@ def measure(
     return row, scores
 
 
-def _without(measurement: Measurement, images: np.ndarray, kept: Sequence[int]) -> dict[str, Any]:
+def _without(
+    measurement: Measurement, images: Sequence[Sequence[np.ndarray]], kept: Sequence[int]
+) -> dict[str, Any]:
     """The metrics of the captions `kept`, or why there are none."""
     if not kept:
         return {"metrics": {}, "reason": "no caption is left"}
     try:
-        return {"metrics": measurement.measure(images[:, kept], kept)[0]["metrics"]}
+        chosen = [Chosen(of_seed, kept) for of_seed in images]
+        return {"metrics": measurement.measure(chosen, kept)[0]["metrics"]}
     except ValueError as error:  # too few are left for a metric
         return {"metrics": {}, "reason": str(error)}
 
@@ -202,8 +216,7 @@ def show(
     workdir: Path, rows: Sequence[Mapping[str, Any]], held_out: HeldOut, shards: Shards
 ) -> None:
     """samples.png and report.html, of another split than test with its name; tells where."""
-    split = held_out.manifest.header.split
-    suffix = "" if split == "test" else f"_{split}"
+    suffix = _suffix(held_out)
     scores: dict[str, np.ndarray] = {}
     for row in rows:
         scores |= read_scores(workdir / "results.jsonl", row)
@@ -215,20 +228,35 @@ def show(
         draw_samples(images, held_out.captions, right).save(path)
         print(f"pictures: {path}")
     path = workdir / f"report{suffix}.html"
-    page = render(f"{workdir}: {held_out.name}", rows, held_out.captions, images, scores)
+    nearest = workdir / f"memorisation{suffix}.png"
+    page = render(
+        f"{workdir}: {held_out.name}",
+        rows,
+        held_out.captions,
+        images,
+        scores,
+        nearest if nearest.exists() else None,
+    )
     path.write_text(page, encoding="utf-8")
     print(f"report: {path}")
 
 
+def _suffix(held_out: HeldOut) -> str:
+    """What the pictures and the report of another split than test have in their names."""
+    split = held_out.manifest.header.split
+    return "" if split == "test" else f"_{split}"
+
+
 def draw_samples(
-    images: np.ndarray, captions: Sequence[str], right: np.ndarray | None
+    images: Sequence[np.ndarray], captions: Sequence[str], right: np.ndarray | None
 ) -> Image.Image:
     """A grid of the first captions; where they are scored, written green if all is right."""
-    images, captions = images[:SHOWN], captions[:SHOWN]
+    captions = captions[:SHOWN]
+    first = np.stack([images[i] for i in range(len(captions))])
     colors = None
     if right is not None:
         colors = ["#1a7f37" if one else "#b42318" for one in right[: len(captions), 0]]
-    return captioned_grid(images, captions, columns=8, colors=colors)
+    return captioned_grid(first, captions, columns=8, colors=colors)
 
 
 def _there(

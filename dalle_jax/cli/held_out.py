@@ -16,7 +16,7 @@ from dalle_jax.data.manifest_source import (
     open_manifest,
 )
 from dalle_jax.data.open import open_source
-from dalle_jax.metrics.images import First
+from dalle_jax.metrics.images import Chosen
 from dalle_jax.runs import Run
 
 DEFAULT_COUNT = 512  # captions of a split
@@ -55,9 +55,9 @@ class HeldOut:
         return f"{self.manifest.header.source} {self.manifest.header.split}"
 
     @property
-    def items(self) -> First:
+    def items(self) -> Chosen:
         """Captions and images, as a source."""
-        return First(self.source, len(self.captions))
+        return Chosen(self.source, range(len(self.captions)))
 
     @property
     def images(self) -> Images:

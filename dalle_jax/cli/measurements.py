@@ -1,4 +1,4 @@
-"""What is measured of a workdir's images: by the oracle, by a CLIP, between sets of features."""
+"""What is measured of a workdir's images: by oracle, by CLIP, between sets, against training."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 
 from dalle_jax.cli.extractors import open_extractor, open_features
-from dalle_jax.cli.held_out import HeldOut, Images
+from dalle_jax.cli.held_out import HeldOut, Images, source_arguments
+from dalle_jax.cli.memorisation import memorisation
+from dalle_jax.data.images import center_crop_resize
 from dalle_jax.metrics import oracle
 from dalle_jax.metrics.captioned import (
     R_PRECISION_CANDIDATES,
@@ -17,12 +19,13 @@ from dalle_jax.metrics.captioned import (
     oracle_accuracy,
 )
 from dalle_jax.metrics.distances import Settings
-from dalle_jax.metrics.features import extract
+from dalle_jax.metrics.features import AtSide, extract
 from dalle_jax.metrics.images import open_images, pixel_digest, set_digest
 from dalle_jax.metrics.preprocess import Preprocessing
 from dalle_jax.metrics.protocol import Protocol
 from dalle_jax.metrics.reference import Reference, is_statistics, load_reference
 from dalle_jax.metrics.sets import compare_samples, protocol_of_sets
+from dalle_jax.runs import Run
 
 RESAMPLING_SEED = 2020
 
@@ -33,12 +36,16 @@ class Measurement:
 
     Attributes:
         protocol: all that their values depend on, but for the model.
-        measure: from images uint8 [seeds, captions, H, W, 3] and the captions' numbers in the
-            manifest to (entries of the row: metrics and floor, scores by caption).
+        measure: from a sequence of images for each seed, and the numbers in the manifest of the
+            captions that they are of, to (entries of the row as metrics and floor, scores by
+            caption).
     """
 
     protocol: dict[str, Any]
-    measure: Callable[[np.ndarray, Sequence[int]], tuple[dict[str, Any], dict[str, np.ndarray]]]
+    measure: Callable[
+        [Sequence[Sequence[np.ndarray]], Sequence[int]],
+        tuple[dict[str, Any], dict[str, np.ndarray]],
+    ]
 
 
 def by_oracle(held_out: HeldOut, sampling: dict[str, Any]) -> Measurement:
@@ -98,12 +105,13 @@ def by_clip(run: str | Path, held_out: HeldOut, sampling: dict[str, Any]) -> Mea
     def measure(images, rows):
         texts = [held_out.captions[i] for i in rows]
         captions = network.embed_captions(texts)
-        real = embed(Images(held_out.source, rows))
-        return _scored(
-            clip_scores(name, captions, np.stack([embed(x) for x in images]), texts),
-            clip_scores(name, captions, real[None], texts),
-            len(rows),
+        drawn = np.stack([embed(of_seed) for of_seed in images])
+        real = embed(Images(held_out.source, rows))[None]
+        scored, floor = (
+            clip_scores(name, captions, embeddings, texts, RESAMPLING_SEED)
+            for embeddings in (drawn, real)
         )
+        return _scored(scored, floor, len(rows))
 
     return Measurement(protocol, measure)
 
@@ -146,9 +154,10 @@ def between_sets(
     protocol = protocol_of_sets(extractor, settings, num_images, named, digest, **how)
 
     def measure(images, rows):
-        whole = len(rows) == num_images
         further = None
-        if whole and fixed is None:
+        if len(rows) == num_images and fixed is not None:
+            further = held_out.images
+        elif len(rows) == num_images:
             further = held_out.further_images(data_dir, settings.seed)
         reals = Images(held_out.source, rows) if fixed is None else fixed
         row = compare_samples(
@@ -163,6 +172,46 @@ def between_sets(
         )
         found = {name: row[name] for name in ("metrics", "floor", "fake_sha256") if name in row}
         return found, {}
+
+    return Measurement(protocol, measure)
+
+
+def by_memorisation(
+    run: Run, held_out: HeldOut, sampling: dict[str, Any], picture: Path
+) -> Measurement:
+    """How near the first seed's images are to training images, beside how near the real ones are.
+
+    The floor is the real images' figure. The most suspicious images are drawn into `picture`,
+    each beside its nearest training images.
+    """
+    protocol = Protocol(
+        features="pixels",
+        features_sha256=None,
+        preprocessing=asdict(AtSide(run.data["image_size"])),
+        num_images=len(held_out.captions),
+        reference=None,
+        reference_sha256=None,
+        settings={"train": {"source": run.data["source"], **source_arguments(run.data)}},
+        manifest_sha256=held_out.manifest.sha256,
+        sampling=sampling,
+    ).as_dict()
+
+    def measure(images, rows):
+        drawn_images = np.stack(images[0])
+        side = drawn_images.shape[1]
+        real = np.stack([center_crop_resize(held_out.images[i], side) for i in rows])
+        texts = [held_out.captions[i] for i in rows]
+        report, drawn = memorisation(drawn_images, texts, real, run.open_source("train"))
+        if len(rows) == len(held_out.captions):
+            drawn.save(picture)
+        medians = {name: found["median"] for name, found in report["distance"].items()}
+        metrics = {
+            "data_copying": {"value": report["data_copying"]},
+            "copies": {"value": report["copies"] / len(rows)},
+            "nearest_train_image": {"value": medians["generated"]},
+        }
+        floor = {"num_images": len(rows), "nearest_train_image": medians["held out"]}
+        return {"metrics": metrics, "floor": floor, "memorisation": report}, {}
 
     return Measurement(protocol, measure)
 

@@ -5,6 +5,7 @@ import html
 import io
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,8 @@ td { font-variant-numeric: tabular-nums; }
 .grid { display: flex; flex-wrap: wrap; gap: .8rem; }
 figure { width: 8rem; margin: 0; } figcaption { font-size: .78rem; line-height: 1.25; }
 figure img { width: 8rem; height: 8rem; image-rendering: pixelated; display: block; }
-.right { color: #1a7f37; } .wrong { color: #b42318; } .quiet { color: #59636e; }
+.right { color: #1a7f37; } .wrong { color: #b42318; } .wide { max-width: 100%; }
+.quiet { color: #59636e; }
 .bars { display: grid; grid-template-columns: max-content 16rem max-content; gap: .15rem .7rem;
         align-items: center; font-size: .85rem; margin-bottom: 1rem; }
 .bar { position: relative; height: .9rem; background: #eff2f5; }
@@ -44,8 +46,9 @@ def render(
     name: str,
     rows: Sequence[Mapping[str, Any]],
     captions: Sequence[str],
-    images: np.ndarray | None,
+    images: Sequence[np.ndarray] | None,
     scores: Mapping[str, np.ndarray],
+    nearest: Path | None = None,
 ) -> str:
     """The page.
 
@@ -53,8 +56,9 @@ def render(
         name: of what was evaluated.
         rows: of results, of the same captions.
         captions: all of them.
-        images: of the first seed, uint8 [captions, H, W, 3]; None if they are not kept.
+        images: of the first seed, uint8 [H, W, 3] each; None if they are not kept.
         scores: by caption, [captions, seeds] by metric.
+        nearest: a picture of images beside the training images nearest to them.
     """
     parts = [f"<h1>{_text(name)}</h1>", _facts(rows[0], len(captions))]
     parts += ["<h2>Results</h2>", *(_table(row) for row in rows), NOTES]
@@ -70,6 +74,9 @@ def render(
             parts += [_grid(order[::-1][:EXTREMES], captions, images, right)]
         if right is not None:
             parts += ["<h2>Accuracy by what is stated</h2>", _bars(by_value(captions, images))]
+    if nearest is not None:
+        uri = f"data:image/png;base64,{base64.b64encode(nearest.read_bytes()).decode()}"
+        parts += ["<h2>Nearest training images</h2>", f'<img alt="" class="wide" src="{uri}">']
     parts += ["<h2>Protocol</h2>"]
     for row in rows:
         protocol = json.dumps(row["protocol"], indent=2, sort_keys=True)
@@ -86,8 +93,8 @@ def render(
 NOTES = (
     '<p class="quiet">Intervals are over captions (shares: Wilson or bootstrap) or over images '
     "(distances: delete-a-group jackknife), for one training of the model. A distance's floor is "
-    "that between real images and other real ones; a score's is what the captions' real images "
-    "get.</p>"
+    "that between real images and others of the same data; images of the reference's own captions "
+    "can be nearer to it than that. A score's floor is what the captions' real images get.</p>"
 )
 
 
@@ -135,7 +142,10 @@ def _table(row: Mapping[str, Any]) -> str:
 
 
 def _grid(
-    which: Sequence[int], captions: Sequence[str], images: np.ndarray, right: np.ndarray | None
+    which: Sequence[int],
+    captions: Sequence[str],
+    images: Sequence[np.ndarray],
+    right: np.ndarray | None,
 ) -> str:
     figures = []
     for i in which:

@@ -74,7 +74,8 @@ def print_row(row: Mapping[str, Any]) -> None:
         table.add_column(heads[i], justify="left" if i == 0 else "right", no_wrap=i == 0)
     for line in lines:
         table.add_row(*(line[i] for i in columns))
-    Console().print(table)
+    # Brackets are part of names, as in FD[clip:…].
+    Console(markup=False).print(table)
     for text in remarks(row):
         print(text)
 

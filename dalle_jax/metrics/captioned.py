@@ -26,8 +26,10 @@ class Scored:
     by_caption: dict[str, np.ndarray]
 
 
-def oracle_accuracy(captions: Sequence[str], images: np.ndarray, seed: int = 0) -> Scored:
-    """Shares of the captions' statements that images uint8 [seeds, captions, H, W, 3] bear out.
+def oracle_accuracy(
+    captions: Sequence[str], images: Sequence[Sequence[np.ndarray]], seed: int = 0
+) -> Scored:
+    """Shares of the captions' statements that images bear out, a sequence for each sampling seed.
 
     "oracle/KIND" for each kind of statement, "oracle/object" (all that is said of one object) and
     "oracle/caption" (all that is said). Intervals are Wilson's where each caption gives one yes or
@@ -112,7 +114,9 @@ def _seeds(values: list[float]) -> dict[str, Any]:
     return {"by_seed": values, "std_of_seeds": float(np.std(values, ddof=1))}
 
 
-def by_value(captions: Sequence[str], images: np.ndarray) -> dict[str, dict[str, tuple[int, int]]]:
+def by_value(
+    captions: Sequence[str], images: Sequence[np.ndarray]
+) -> dict[str, dict[str, tuple[int, int]]]:
     """(right, made) of each thing that captions state, as {"shape": {"ring": (7, 12), …}, …}.
 
     Raises:

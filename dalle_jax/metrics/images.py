@@ -40,17 +40,17 @@ class ImageFolder:
             ) from error
 
 
-class First(Sequence):
-    """The first n items of a sequence of images, or of a source of them."""
+class Chosen(Sequence):
+    """Some items of a sequence of images, or of a source of them, by their numbers."""
 
-    def __init__(self, items: Sequence, n: int):
-        self._items, self._n = items, n
+    def __init__(self, items: Sequence, indices: Sequence[int]):
+        self._items, self._indices = items, indices
 
     def __len__(self) -> int:
-        return self._n
+        return len(self._indices)
 
     def __getitem__(self, index: int) -> Any:
-        return self._items[range(self._n)[index]]
+        return self._items[self._indices[index]]
 
 
 def open_images(path: str | Path) -> Sequence[np.ndarray]:

@@ -7,12 +7,13 @@ work by locks, which the system takes away from a process that dies.
 """
 
 import fcntl
+import functools
 import hashlib
 import json
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ class Shards:
         self.num_images = num_images
         self.shard_size = shard_size
         self._made_of = text
+        self._whole: set[int] = set()  # shards that were read through once
 
     def make(self, draw: Callable[[range], np.ndarray], progress: Callable[[int], None]) -> int:
         """Make what is missing; returns how many images this process made.
@@ -87,8 +89,8 @@ class Shards:
             if not self._is_whole(start)
         )
 
-    def load(self) -> np.ndarray:
-        """All images, uint8 [num_images, H, W, 3].
+    def load(self) -> "ShardedImages":
+        """All images, in order; read as they are needed.
 
         Raises:
             FileNotFoundError: some are missing: fewer images than wanted are never given.
@@ -98,7 +100,7 @@ class Shards:
                 f"{self.directory} lacks {missing} of {self.num_images} images; "
                 "the same command makes them"
             )
-        return np.concatenate([self._read(start) for start in self._starts()])[: self.num_images]
+        return ShardedImages(self._read, self.num_images, self.shard_size)
 
     def _starts(self) -> range:
         return range(0, self.num_images, self.shard_size)
@@ -112,6 +114,8 @@ class Shards:
         path = self.directory / _name(start)
         if not path.exists():
             return False
+        if start in self._whole:
+            return True
         wanted = min(self.shard_size, self.num_images - start)
         try:
             images = self._read(start)
@@ -121,7 +125,25 @@ class Shards:
             warnings.warn(f"{path} can't be read and is made again: {error}", stacklevel=2)
             path.unlink(missing_ok=True)
             return False
-        return len(images) >= wanted
+        if len(images) >= wanted:
+            self._whole.add(start)
+        return start in self._whole
+
+
+class ShardedImages(Sequence):
+    """Images uint8 [H, W, 3] of shards, a few of which are held at a time."""
+
+    def __init__(self, read: Callable[[int], np.ndarray], num_images: int, shard_size: int):
+        self._read = functools.lru_cache(maxsize=4)(read)
+        self._num_images, self._shard_size = num_images, shard_size
+
+    def __len__(self) -> int:
+        return self._num_images
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        number = range(self._num_images)[index]
+        offset = number % self._shard_size
+        return self._read(number - offset)[offset]
 
 
 def _name(start: int) -> str:

@@ -13,7 +13,7 @@ import pytest
 
 from dalle_jax.cli import evaluate
 from dalle_jax.cli.config import load_config
-from dalle_jax.metrics.images import First
+from dalle_jax.metrics.images import Chosen
 from dalle_jax.metrics.protocol import protocol_hash
 from dalle_jax.runs import Run, create_run
 from dalle_jax.train.checkpoint import Checkpoints
@@ -33,9 +33,23 @@ def compiled_once(tmp_path_factory):
     jax.config.update("jax_compilation_cache_dir", None)
 
 
+def untrained(directory, stage, config_file, overrides) -> Path:
+    """A run of random weights: features all the same."""
+    config = load_config(
+        ROOT / "configs" / config_file, [f"--config.{k}={v}" for k, v in overrides.items()]
+    ).to_dict()
+    run = create_run(directory / stage, stage, config)
+    run.tokenizer(run.open_source("train"))
+    optimizer = make_optimizer("adamw", learning_rate=0.1, steps=1)
+    create = jax.jit(lambda key: create_state(run.build_stage(), optimizer, key))
+    checkpoints = Checkpoints(run.directory / "checkpoints")
+    checkpoints.save(1, create(jax.random.key(0)), {}, None)
+    checkpoints.close()
+    return run.directory
+
+
 @pytest.fixture(scope="module")
 def features(tmp_path_factory, shapes_dir) -> Path:
-    """The run of a tiny classifier, untrained: features all the same."""
     overrides = {
         "data.dir": shapes_dir,
         "data.image_size": 24,
@@ -43,16 +57,7 @@ def features(tmp_path_factory, shapes_dir) -> Path:
         "classifier.model.norm_groups": 4,
         "classifier.train.steps": 1,
     }
-    config = load_config(
-        ROOT / "configs/features.py", [f"--config.{k}={v}" for k, v in overrides.items()]
-    ).to_dict()
-    run = create_run(tmp_path_factory.mktemp("features") / "classifier", "classifier", config)
-    optimizer = make_optimizer("adamw", learning_rate=0.1, steps=1)
-    state = jax.jit(lambda key: create_state(run.build_stage(), optimizer, key))(jax.random.key(0))
-    checkpoints = Checkpoints(run.directory / "checkpoints")
-    checkpoints.save(1, state, {}, None)
-    checkpoints.close()
-    return run.directory
+    return untrained(tmp_path_factory.mktemp("features"), "classifier", "features.py", overrides)
 
 
 @pytest.fixture
@@ -68,12 +73,13 @@ def run(workdir, *more):
 
 
 def test_one_evaluation_of_everything(workdir, features, capsys):
-    options = ["--metrics=oracle,fid,kid,prdc", f"--features={features}", "--seeds=0,1"]
-    oracle, sets = run(workdir, *options)
+    options = ["--metrics=oracle,fid,kid,prdc,memorisation", f"--features={features}"]
+    options += ["--seeds=0,1"]
+    oracle, nearest, sets = run(workdir, *options)
     out = capsys.readouterr().out
     assert "drawing 80 images" in out and "whole caption" in out
 
-    for row in (oracle, sets):
+    for row in (oracle, nearest, sets):
         assert row["protocol_hash"] == protocol_hash(row["protocol"])
         assert row["protocol"]["num_images"] == N
         assert row["protocol"]["sampling"]["seeds"] == [0, 1]
@@ -93,15 +99,36 @@ def test_one_evaluation_of_everything(workdir, features, capsys):
     assert sets["floor"][f"FD[{name}]"] < fd["value"]
     assert len(set(sets["fake_sha256"])) == 2
 
+    assert nearest["metrics"]["copies"]["value"] == 0 == nearest["memorisation"]["copies"]
+    # After twenty steps the images are farther from the training data than real ones.
+    assert nearest["metrics"]["data_copying"]["value"] > 5
+    assert nearest["floor"]["nearest_train_image"] > 0
+    assert (workdir / "memorisation.png").exists()
+
     page = (workdir / "report.html").read_text()
     assert "<img" in page and "Worst captions" in page and 'src="http' not in page
     assert f"FD[{name}]" in page and oracle["protocol_hash"] in page
     assert (workdir / "samples.png").exists()
 
     # The same again: nothing is drawn and no row added. One seed of the two: drawn already.
-    assert len(run(workdir, *options)) == 2
-    assert len(run(workdir)) == 3
+    assert len(run(workdir, *options)) == 3
+    assert len(run(workdir)) == 4
     assert "drawing" not in capsys.readouterr().out
+
+
+def test_clip_scores_of_images_and_of_the_real_ones(workdir, shapes_dir, tmp_path):
+    clip = untrained(tmp_path, "clip", "unclip_tiny.py", {"data.dir": shapes_dir})
+    scores, distances = run(workdir, "--metrics=clip,cmmd", f"--clip={clip}", f"--features={clip}")
+    name = scores["protocol"]["features"]
+    assert name.startswith("clip:") and name == distances["protocol"]["features"]
+    # 40 captions are too few to find one's own among 100.
+    assert list(scores["metrics"]) == [f"clip_cosine[{name}]"]
+    (entry,) = scores["metrics"].values()
+    assert -1 <= entry["interval"][0] <= entry["value"] <= entry["interval"][1] <= 1
+    assert scores["floor"].keys() == {"num_images", f"clip_cosine[{name}]"}
+    assert distances["metrics"][f"CMMD[{name}]"]["value"] > distances["floor"][f"CMMD[{name}]"] > 0
+    with pytest.raises(ValueError, match="is a decoder, which has no features"):
+        run(workdir, "--metrics=fid", f"--features={workdir}/decoder")
 
 
 def test_a_half_done_evaluation_goes_on_to_the_same_row(workdir, tmp_path):
@@ -170,7 +197,9 @@ def test_a_planted_leak_is_found_and_left_out(workdir, monkeypatch, capsys):
     def leaking(self, split):
         """Training data into which ten of the captions and images for testing have slipped."""
         return (
-            First(open_source(self, "test"), 10) if split == "train" else open_source(self, split)
+            Chosen(open_source(self, "test"), range(10))
+            if split == "train"
+            else open_source(self, split)
         )
 
     (clean,) = run(workdir, "--leakage")
