@@ -12,9 +12,14 @@ VERBS = {
     "train": "train the stages of a config",
     "sample": "draw images of captions",
     "evaluate": "score a trained workdir on held-out captions, or two folders of images",
+    "sweep": "train and measure the points of an experiment file",
+    "report": "a sweep's results as one HTML page",
     "compare": "rank rows of results of one protocol, and test what differs",
     "convert": "weights of other projects to files of this one, and back",
 }
+
+# Where a verb's file is called otherwise.
+FILES = {"report": "sweep_report"}
 
 USAGE = (
     "usage: dalle-jax VERB …\n\n"
@@ -40,7 +45,7 @@ def main(argv: list[str] | None = None) -> None:
     logging.getLogger("absl").setLevel(logging.ERROR)
     warnings.showwarning = _show_warning
     try:
-        sys.exit(import_module(f"dalle_jax.cli.{verb}").run(rest))
+        sys.exit(import_module(f"dalle_jax.cli.{FILES.get(verb, verb)}").run(rest))
     except (ValueError, OSError, ImportError, MemoryError) as error:
         print(f"dalle-jax {verb}: {error}", file=sys.stderr)
         sys.exit(1)

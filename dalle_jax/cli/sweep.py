@@ -1,0 +1,231 @@
+"""`dalle-jax sweep`: train and measure each point of an experiment file."""
+
+import argparse
+import ast
+import dataclasses
+import json
+import runpy
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from dalle_jax.cli.config import PREFIX, load_config, nearest
+from dalle_jax.data.checked import write_atomically
+from dalle_jax.sweeps.graph import Graph, build_graph
+from dalle_jax.sweeps.grid import Sweep, override_text
+from dalle_jax.sweeps.place import Place, lay_out
+
+SCALES = ("tiny", "small", "paper")
+BACKENDS = ("local", "slurm")
+TIME_OVER = 75  # exit code: the same command goes on (EX_TEMPFAIL)
+SLURM = "--slurm."
+
+EXAMPLE = """examples:
+  dalle-jax sweep experiments/guidance.py --workdir=runs/sweeps --scale=tiny --dry-run
+  dalle-jax sweep experiments/guidance.py --workdir=runs/sweeps --scale=tiny \\
+      --reuse=runs/quickstart
+  dalle-jax sweep experiments/guidance.py --workdir=/shared/sweeps --scale=small \\
+      --backend=slurm --workers=8 --slurm.partition=gpu --slurm.gpus_per_node=1
+"""
+DESCRIPTION = """Train and measure every point of an experiment file.
+
+Stages that two points share are trained once, what is there is reused, what crashed is tried again
+and the other points go on; the same command goes on after any stop, and several may run on one
+workdir at once. The table of results is WORKDIR/NAME-SCALE/results.csv; `dalle-jax report` draws
+it. Any knob is set for all points as --config.some.knob=value."""
+
+
+def run(argv: list[str]) -> int:
+    """Walk the graph of a sweep, or tell what that would cost."""
+    args, typed, slurm = _parse(argv)
+    path = Path(args.experiment)
+    sweep = _with_typed(load_sweep(path, args.scale), typed)
+    config = path.resolve().parent.parent / sweep.config
+    graph = build_graph(sweep, lambda overrides: _load(config, overrides))
+    place = Place(Path(args.workdir).absolute(), f"{path.stem}-{args.scale}")
+    reuse = [Path(name) for name in args.reuse.split(",") if name]
+
+    # This process computes nothing, and is to take no GPU from those that do.
+    jax.config.update("jax_platforms", "cpu")
+    if args.dry_run:
+        from dalle_jax.cli.sweep_tables import print_plan
+
+        print_plan(graph, place, reuse)
+        return 0
+    lay_out(place, graph, reuse)
+    write_definition(place, graph, config)
+    if args.backend == "slurm":
+        from dalle_jax.sweeps.slurm import submit
+
+        submitted = submit(
+            _worker_command(args, typed), args.workers, place.directory / "slurm", slurm
+        )
+        print(f"submitted: {submitted}; `dalle-jax report {place.directory}` shows how it stands")
+        return 0
+    return _walk(args, graph, place, config)
+
+
+def load_sweep(path: Path, scale: str) -> Sweep:
+    """What `get_sweep(scale)` of an experiment file gives.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it defines no sweep, none of this scale, or one that can't be.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"there is no experiment file {path}; `ls experiments` shows the known ones"
+        )
+    get_sweep = runpy.run_path(str(path)).get("get_sweep")
+    if get_sweep is None:
+        raise ValueError(f"{path} is no sweep: it defines no get_sweep(scale)")
+    try:
+        sweep = get_sweep(scale)
+    except KeyError as error:
+        if error.args != (scale,):
+            raise
+        raise ValueError(f"{path} has no scale {scale!r}") from error
+    if not isinstance(sweep, Sweep):
+        raise ValueError(f"get_sweep of {path} gives a {type(sweep).__name__}, not a Sweep")
+    return sweep
+
+
+def write_definition(place: Place, graph: Graph, config: Path) -> None:
+    """sweep.json: the points and their configs, for whoever reads the results."""
+    document = {
+        "sweep": place.sweep,
+        "config": str(config),
+        "points": [
+            {
+                "name": point.name,
+                "system": point.key,
+                "overrides": point.overrides,
+                "runs": point.runs,
+                "evaluation": point.evaluation,
+                "config": point.config,
+            }
+            for point in graph.points
+        ],
+    }
+    text = json.dumps(document, indent=1) + "\n"
+    write_atomically(place.directory / "sweep.json", lambda file: file.write(text.encode()))
+
+
+def _walk(args: argparse.Namespace, graph: Graph, place: Place, config: Path) -> int:
+    """Run the jobs here, and write the table of what is there afterwards."""
+    from dalle_jax.cli.sweep_tables import LiveTable
+    from dalle_jax.sweeps.cost import Counts
+    from dalle_jax.sweeps.jobs import jobs_of
+    from dalle_jax.sweeps.local import FAILED, NOT_STARTED, Launcher, divide
+    from dalle_jax.sweeps.results import table, write_table
+
+    jobs = jobs_of(graph, place, config, (sys.executable, "-m", "dalle_jax"))
+    view = LiveTable(graph, place)
+    launcher = Launcher(
+        jobs,
+        divide(args.workers, share=args.share),
+        retries=args.retries,
+        max_seconds=3600 * args.max_hours,
+        on_change=view.changed,
+    )
+    received: list[int] = []
+
+    def stop(number, frame):
+        received.append(number)
+        launcher.stop()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        with view.shown(launcher):
+            done = launcher.run(view.refresh)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    counts = Counts(place.workdir / "flops.json")
+    rows = table(graph, place, counts.training)
+    if rows:
+        print(f"results: {', '.join(map(str, write_table(rows, place.directory)))}")
+    if done:
+        print(f"`dalle-jax report {place.directory}` draws them")
+        return 0
+    states = [status.state for status in launcher.status.values()]
+    for key, status in launcher.status.items():
+        if status.state == FAILED:
+            print(f"failed: {launcher.jobs[key].title}: {status.note}", file=sys.stderr)
+    if left := states.count(NOT_STARTED):
+        print(f"{left} jobs are left; the same command goes on", file=sys.stderr)
+    if received:
+        return 128 + received[0]
+    return 1 if FAILED in states else TIME_OVER
+
+
+def _parse(argv: list[str]) -> tuple[argparse.Namespace, list[str], dict[str, Any]]:
+    """The arguments, the overrides of the config, and the resources asked of Slurm."""
+    parser = argparse.ArgumentParser(
+        prog="dalle-jax sweep",
+        description=DESCRIPTION,
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("experiment", help="a file with get_sweep(scale), as in experiments/")
+    parser.add_argument("--workdir", required=True, help="sweeps in one workdir share their runs")
+    parser.add_argument("--scale", choices=SCALES, default="tiny")
+    parser.add_argument("--backend", choices=BACKENDS, default="local")
+    parser.add_argument("--workers", type=int, default=1, help="processes; tasks of a Slurm array")
+    parser.add_argument("--share", action="store_true", help="several workers on one core or GPU")
+    parser.add_argument("--retries", type=int, default=1, help="of a job that comes no further")
+    parser.add_argument(
+        "--max-hours", type=float, default=float("inf"), help="then no new job is started"
+    )
+    parser.add_argument(
+        "--reuse", default="", help="workdirs of `train`, with commas; fitting runs are taken over"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="tell what would be done")
+    args, rest = parser.parse_known_args(argv)
+    typed, slurm = [], {}
+    for option in rest:
+        name, equals, text = option.partition("=")
+        if equals and name.startswith(PREFIX):
+            typed.append(option)
+        elif equals and name.startswith(SLURM):
+            slurm[name.removeprefix(SLURM)] = _literal(text)
+        else:
+            known = [action for a in parser._actions for action in a.option_strings]
+            raise ValueError(f"{option!r} is not understood{nearest(name, known)}")
+    return args, typed, slurm
+
+
+def _with_typed(sweep: Sweep, typed: Sequence[str]) -> Sweep:
+    """The sweep with the overrides of the command line, for all points."""
+    overrides = dict(sweep.overrides)
+    for option in typed:
+        knob, _, text = option.removeprefix(PREFIX).partition("=")
+        if any(knob in point for point in sweep.points):
+            raise ValueError(f"{knob} is what the sweep varies; it can't be set for all points")
+        overrides[knob] = _literal(text)
+    return dataclasses.replace(sweep, overrides=overrides)
+
+
+def _load(config: Path, overrides: dict[str, Any]) -> dict[str, Any]:
+    typed = [f"{PREFIX}{knob}={override_text(value)}" for knob, value in overrides.items()]
+    return load_config(config, typed).to_dict()
+
+
+def _worker_command(args: argparse.Namespace, typed: Sequence[str]) -> list[str]:
+    """What each task of a Slurm array runs: this sweep on the cores and GPUs that it was given."""
+    command = [sys.executable, "-m", "dalle_jax", "sweep", str(Path(args.experiment).resolve())]
+    command += [f"--workdir={Path(args.workdir).absolute()}", f"--scale={args.scale}"]
+    command += [f"--retries={args.retries}", f"--max-hours={args.max_hours}"]
+    return [*command, *([f"--reuse={args.reuse}"] if args.reuse else []), *typed]
+
+
+def _literal(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text

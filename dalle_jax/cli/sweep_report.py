@@ -1,0 +1,348 @@
+"""`dalle-jax report`: a sweep's results as one HTML page that needs no other file."""
+
+import argparse
+import base64
+import html
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from PIL import Image
+
+from dalle_jax.data.checked import write_atomically
+from dalle_jax.metrics.results import read_rows
+from dalle_jax.sweeps.progress import read_curves
+
+EXAMPLE = """example:
+  dalle-jax report runs/sweeps/guidance-tiny
+"""
+SHOWN = 16  # captions in the grid
+MAX_CURVE = 400  # points that are drawn of a curve
+CURVES = ("loss", "validation/loss")
+
+STYLE = """
+body { font: 15px/1.45 system-ui, sans-serif; color: #1f2328; margin: 2rem; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
+table { border-collapse: collapse; margin: .6rem 0 1rem; }
+th, td { padding: .2rem .8rem .2rem 0; text-align: right; border-bottom: 1px solid #d1d9e0;
+         vertical-align: top; }
+th:first-child, td:first-child { text-align: left; }
+td { font-variant-numeric: tabular-nums; white-space: nowrap; }
+table.sortable th { cursor: pointer; user-select: none; vertical-align: bottom; }
+th[aria-sort=ascending]::after { content: " ▲"; } th[aria-sort=descending]::after { content: " ▼"; }
+small, .quiet { color: #59636e; } .wide { overflow-x: auto; }
+.samples td { padding: .1rem .3rem .1rem 0; border: 0; }
+.samples th { font-weight: 400; font-size: .75rem; max-width: 6rem; white-space: normal;
+              overflow-wrap: anywhere; text-align: left; vertical-align: bottom; }
+.samples img { width: 6rem; image-rendering: pixelated; display: block; }
+.samples td:first-child { white-space: normal; width: 12rem; font-size: .85rem; }
+svg { font: 12px system-ui, sans-serif; } select { max-width: 40rem; }
+svg polyline { fill: none; stroke-width: 1.5; } .legend span { margin-right: 1.2rem; }
+"""
+
+SCRIPT = """
+const key = cell => cell.dataset.value === undefined ? cell.textContent : cell.dataset.value;
+const compare = (a, b) => {
+  if (a === "" || b === "") return (a === "") - (b === "");
+  const x = Number(a), y = Number(b);
+  return isNaN(x) || isNaN(y) ? a.localeCompare(b) : x - y;
+};
+for (const head of document.querySelectorAll("table.sortable th")) {
+  head.addEventListener("click", () => {
+    const up = head.getAttribute("aria-sort") !== "ascending";
+    for (const other of head.parentNode.children) other.removeAttribute("aria-sort");
+    head.setAttribute("aria-sort", up ? "ascending" : "descending");
+    const body = head.closest("table").tBodies[0], i = head.cellIndex;
+    const rows = [...body.rows].map(row => [key(row.cells[i]), row]);
+    const empty = rows.filter(([k]) => k === ""), full = rows.filter(([k]) => k !== "");
+    full.sort(([a], [b]) => (up ? 1 : -1) * compare(a, b));
+    body.append(...[...full, ...empty].map(([, row]) => row));
+  });
+}
+const varying = JSON.parse(document.getElementById("varying").textContent);
+const [left, right] = document.querySelectorAll("select");
+const show = () => {
+  const body = document.getElementById("differences");
+  body.replaceChildren();
+  const a = varying[left.value], b = varying[right.value];
+  for (const knob of new Set([...Object.keys(a), ...Object.keys(b)])) {
+    if (a[knob] === b[knob]) continue;
+    const row = body.insertRow();
+    for (const text of [knob, a[knob] ?? "", b[knob] ?? ""]) row.insertCell().textContent = text;
+  }
+  if (!body.rows.length) body.insertRow().insertCell().textContent = "no difference";
+};
+left.addEventListener("change", show);
+right.addEventListener("change", show);
+show();
+"""
+
+
+class Samples(NamedTuple):
+    """The first images of a point's first seed, and the captions that they are of."""
+
+    captions: tuple[str, ...]
+    images: list[np.ndarray]
+
+
+def run(argv: list[str]) -> int:
+    """Read the results of a sweep and write its page."""
+    parser = argparse.ArgumentParser(
+        prog="dalle-jax report",
+        description="Draw a sweep's results as one HTML page: a table that can be sorted, curves, "
+        "samples of all points for the same captions and noise, and what differs between the "
+        "configs of two points.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("workdir", type=Path, help="of a sweep: WORKDIR/NAME-SCALE")
+    parser.add_argument("--out", type=Path, help="a file; WORKDIR/report.html otherwise")
+    args = parser.parse_args(argv)
+    directory = find_sweep(args.workdir)
+    out = args.out or directory / "report.html"
+    page = render(directory)
+    write_atomically(out, lambda file: file.write(page.encode()))
+    print(f"report: {out}")
+    return 0
+
+
+def find_sweep(workdir: Path) -> Path:
+    """The directory of a sweep: the one given, or the only one in it.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: there are several.
+    """
+    if (workdir / "sweep.json").exists():
+        return workdir
+    found = sorted(path.parent for path in workdir.glob("*/sweep.json"))
+    if not found:
+        raise FileNotFoundError(
+            f"{workdir} holds no sweep (it has no sweep.json); `dalle-jax sweep` makes one"
+        )
+    if len(found) > 1:
+        raise ValueError(f"{workdir} holds several sweeps; name one: {', '.join(map(str, found))}")
+    return found[0]
+
+
+def render(directory: Path) -> str:
+    """The page of the sweep in a directory."""
+    sweep = json.loads((directory / "sweep.json").read_text())
+    points = sweep["points"]
+    systems = {p["name"]: directory.parent / "systems" / p["system"] for p in points}
+    rows = {name: read_rows(system / "results.jsonl") for name, system in systems.items()}
+    title = f"{sweep['sweep']}: {len(points)} points"
+    parts = [f"<h1>{_text(title)}</h1>", _table(points, rows, systems), NOTES]
+    parts += ["<h2>Curves</h2>", *_curves(points, directory.parent / "runs")]
+    parts += _sample_tables({name: read_samples(system) for name, system in systems.items()})
+    parts += ["<h2>What differs between two points</h2>", _differences(points)]
+    return (
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{_text(title)}'
+        f"</title><style>{STYLE}</style></head><body>\n" + "\n".join(parts) + "\n"
+        f"<script>{SCRIPT}</script></body></html>\n"
+    )
+
+
+NOTES = (
+    '<p class="quiet">In brackets: 95 % intervals, over captions or images, for one training each. '
+    "Columns of one metric under different protocols stand apart and are not to be compared. A "
+    "click on a heading sorts.</p>"
+)
+
+
+def _table(
+    points: Sequence[Mapping[str, Any]],
+    rows: Mapping[str, Sequence[Mapping[str, Any]]],
+    systems: Mapping[str, Path],
+) -> str:
+    """Overrides and metrics of each point; a column for each metric and protocol but sampling."""
+    knobs = list(dict.fromkeys(knob for point in points for knob in point["overrides"]))
+    cells: dict[str, dict[tuple[str, str], str]] = {}
+    for point in points:
+        of_point = cells.setdefault(point["name"], {})
+        for stage in point["runs"]:
+            _, values = read_curves(systems[point["name"]] / stage).get("validation/loss", ((), ()))
+            if values:
+                of_point[f"{stage} validation loss", ""] = _cell(values[-1])
+        for row in rows[point["name"]]:
+            for name, entry in row["metrics"].items():
+                column = name.removeprefix("oracle/"), _protocol(row["protocol"])
+                of_point[column] = _cell(entry["value"], entry.get("interval"))
+    columns = list(dict.fromkeys(column for of_point in cells.values() for column in of_point))
+    heads = [f"<th>{_text(knob)}</th>" for knob in knobs or ["point"]]
+    heads += [f"<th>{_text(n)}<br><small>{_text(about)}</small></th>" for n, about in columns]
+    body = []
+    for point in points:
+        overrides = [point["overrides"].get(knob, "") for knob in knobs] or [point["name"]]
+        line = [f"<td>{_text(value)}</td>" for value in overrides]
+        line += [cells[point["name"]].get(column, '<td data-value=""></td>') for column in columns]
+        body.append(f'<tr title="{_text(point["name"])}">{"".join(line)}</tr>')
+    return (
+        '<h2>Results</h2><div class="wide"><table class="sortable"><thead><tr>'
+        f"{''.join(heads)}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
+    )
+
+
+def _protocol(protocol: Mapping[str, Any]) -> str:
+    """A protocol but for its sampling, which is what may be swept, as a few words."""
+    about = f"{protocol['num_images']} images, {protocol['features'].partition(':')[0]}"
+    manifest = protocol.get("manifest_sha256")
+    return about + (f", captions {manifest[:8]}" if manifest else "")
+
+
+def _cell(value: float, interval: Sequence[float] | None = None) -> str:
+    around = f" <small>[{interval[0]:.4g}, {interval[1]:.4g}]</small>" if interval else ""
+    return f'<td data-value="{value!r}">{value:.4g}{around}</td>'
+
+
+def _curves(points: Sequence[Mapping[str, Any]], runs: Path) -> list[str]:
+    """A plot for each stage and curve, in which each run stands once, named by its first point."""
+    owners: dict[str, dict[str, str]] = {}
+    for point in points:
+        for stage, key in point["runs"].items():
+            owners.setdefault(stage, {}).setdefault(key, point["name"])
+    plots = []
+    for stage, keys in owners.items():
+        for curve in CURVES:
+            lines = {
+                owner: found
+                for key, owner in keys.items()
+                if (found := read_curves(runs / key).get(curve)) is not None
+            }
+            if lines:
+                plots.append(_plot(f"{stage}: {curve}", lines))
+    return plots or ['<p class="quiet">No run has logged anything yet.</p>']
+
+
+def _plot(title: str, lines: Mapping[str, tuple[Sequence[int], Sequence[float]]]) -> str:
+    """Lines over steps as SVG; the values on a logarithmic axis where all are positive."""
+    width, height, margin = 720, 300, 60
+    values = np.concatenate([np.asarray(v, float) for _, v in lines.values()])
+    log = bool((values > 0).all())
+    scale = np.log10 if log else np.asarray
+    low, high = float(scale(values.min())), float(scale(values.max()))
+    low, high = (low, high) if high > low else (low - 0.5, high + 0.5)
+    last = max(max(steps) for steps, _ in lines.values())
+    across = lambda step: margin + (width - margin - 10) * step / last
+    up = lambda value: 10 + (height - 50) * (high - value) / (high - low)
+    parts, legend = [], []
+    for i, (name, (steps, of_line)) in enumerate(lines.items()):
+        chosen = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), MAX_CURVE)).astype(int))
+        scaled = scale(np.asarray(of_line, float))
+        dots = " ".join(f"{across(steps[j]):.1f},{up(scaled[j]):.1f}" for j in chosen)
+        color = f"hsl({360 * i / len(lines):.0f} 65% 42%)"
+        parts.append(
+            f'<polyline stroke="{color}" points="{dots}"><title>{_text(name)}</title></polyline>'
+        )
+        legend.append(f'<span style="color:{color}">■ {_text(name)}</span>')
+    for share in (0.0, 0.5, 1.0):
+        value = low + share * (high - low)
+        label = 10**value if log else value
+        parts.append(
+            f'<text x="{margin - 8}" y="{up(value) + 4:.1f}" text-anchor="end">{label:.3g}</text>'
+            f'<text x="{across(share * last):.1f}" y="{height - 22}" text-anchor="middle">'
+            f"{share * last:.0f}</text>"
+        )
+    axis = "loss, logarithmic" if log else "loss"
+    parts.append(
+        f'<text x="{width / 2}" y="{height - 4}" text-anchor="middle">step</text>'
+        f'<text transform="translate(12 {height / 2}) rotate(-90)" text-anchor="middle">{axis}'
+        f'</text><path d="M{margin} 10V{height - 40}H{width - 10}" fill="none" stroke="#8b949e"/>'
+    )
+    return (
+        f'<h3>{_text(title)}</h3><svg viewBox="0 0 {width} {height}" width="{width}">'
+        f'{"".join(parts)}</svg><p class="legend">{"".join(legend)}</p>'
+    )
+
+
+def read_samples(system: Path) -> Samples | None:
+    """The images that an evaluation in this workdir drew first; None if they are not kept."""
+    found = []
+    for path in system.glob("generated/*/made_of.json"):
+        made_of = json.loads(path.read_text())
+        shard = path.parent / "shard_00000000.npz"
+        if shard.exists():
+            found.append((made_of["seed"], made_of["captions"], shard))
+    if not found:
+        return None
+    _, captions, shard = min(found, key=lambda one: one[0])
+    with np.load(shard, allow_pickle=False) as archive:
+        images = archive["images"][:SHOWN]
+    return Samples(tuple(captions[: len(images)]), list(images))
+
+
+def _sample_tables(samples: Mapping[str, Samples | None]) -> list[str]:
+    """A row a caption, a column a point; a table of its own for points of other captions."""
+    by_captions: dict[tuple[str, ...], dict[str, Samples]] = {}
+    for name, of_point in samples.items():
+        if of_point is not None:
+            by_captions.setdefault(of_point.captions, {})[name] = of_point
+    if not by_captions:
+        return []
+    parts = ["<h2>Samples: the same captions and noise for all points</h2>"]
+    for captions, of_points in by_captions.items():
+        heads = "".join(f"<th>{_text(name)}</th>" for name in of_points)
+        body = "".join(
+            f"<tr><td>{_text(caption)}</td>"
+            + "".join(
+                f'<td><img alt="{_text(name)}" src="{_data_uri(one.images[i])}"></td>'
+                for name, one in of_points.items()
+            )
+            + "</tr>"
+            for i, caption in enumerate(captions)
+        )
+        parts.append(
+            f'<div class="wide"><table class="samples"><tr><td></td>{heads}</tr>{body}</table>'
+            "</div>"
+        )
+    return parts
+
+
+def _differences(points: Sequence[Mapping[str, Any]]) -> str:
+    """Two menus of points, and the knobs that differ between them."""
+    flat = {point["name"]: dict(_flatten(point["config"])) for point in points}
+    knobs = dict.fromkeys(knob for config in flat.values() for knob in config)
+    varying = [k for k in knobs if len({config.get(k) for config in flat.values()}) > 1]
+    chosen = {
+        name: {knob: config[knob] for knob in varying if knob in config}
+        for name, config in flat.items()
+    }
+    names = list(flat)
+    menus = [
+        "<select>"
+        + "".join(
+            f'<option{" selected" if i == at else ""} value="{_text(name)}">{_text(name)}</option>'
+            for i, name in enumerate(names)
+        )
+        + "</select>"
+        for at in (0, min(1, len(names) - 1))
+    ]
+    # "</" would end the element.
+    text = json.dumps(chosen).replace("</", "<\\/")
+    return (
+        f"<p>{menus[0]} and {menus[1]}</p><table><thead><tr><th>knob</th><th>first</th>"
+        '<th>second</th></tr></thead><tbody id="differences"></tbody></table>'
+        f'<script type="application/json" id="varying">{text}</script>'
+    )
+
+
+def _flatten(section: Mapping[str, Any], prefix: str = ""):
+    """The knobs of a config as ("decoder.train.steps", "4000")."""
+    for name, value in section.items():
+        if isinstance(value, Mapping):
+            yield from _flatten(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, json.dumps(value)
+
+
+def _data_uri(image: np.ndarray) -> str:
+    file = io.BytesIO()
+    Image.fromarray(image).save(file, "PNG")
+    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
+
+
+def _text(value: Any) -> str:
+    return html.escape(str(value))

@@ -1,0 +1,172 @@
+"""A sweep in the terminal: what it would do, and how it stands while it does it."""
+
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from dalle_jax.sweeps.cost import Counts, drawing_flops, measured_rates
+from dalle_jax.sweeps.graph import Graph, PlannedPoint
+from dalle_jax.sweeps.jobs import Job, evaluation_key
+from dalle_jax.sweeps.local import DONE, FAILED, RUNNING, Launcher, Status
+from dalle_jax.sweeps.place import Place, find_reusable
+from dalle_jax.sweeps.progress import read_progress
+
+REFRESH_SECONDS = 1.0
+
+
+def print_plan(graph: Graph, place: Place, reuse: Sequence[Path]) -> None:
+    """The points, what would be trained for each, what is shared or there, and the cost."""
+    reusable = find_reusable(place, graph, reuse)
+    counts = Counts(place.workdir / "flops.json")
+    rates = measured_rates([place.workdir / "runs", *reuse], counts)
+    first = {key: graph.users(key)[0].name for key in graph.runs}
+    columns = list(dict.fromkeys(stage for point in graph.points for stage in point.runs))
+    table = Table(title=f"{place.sweep}: {len(graph.points)} points")
+    for name in ("point", *columns, "evaluation"):
+        table.add_column(name)
+    table.add_column("TFLOP", justify="right")
+    table.add_column("hours", justify="right")
+    flops_left = hours_left = 0.0
+    to_train = 0
+    for point in graph.points:
+        cells, flops, hours = [], 0.0, 0.0
+        for stage in columns:
+            key = point.runs.get(stage)
+            if key is None:
+                cells.append("")
+                continue
+            run, step = graph.runs[key], place.step(graph.runs[key])
+            if place.is_trained(run):
+                cells.append("is there")
+            elif key in reusable:
+                cells.append(f"from {reusable[key]}")
+            elif first[key] != point.name:
+                cells.append(f"as {first[key]}")
+            else:
+                to_train += 1
+                share = 1 - step / run.steps
+                of_run = share * counts.training(run)
+                flops += of_run
+                hours += _hours(of_run, stage, rates)
+                cells.append(f"train, from step {step}" if step else "train")
+        cells.append(_evaluation_cell(point, place))
+        if cells[-1] == "measure":
+            of_images = drawing_flops(point)
+            flops += of_images
+            hours += _hours(of_images, "decoder", rates)
+        flops_left, hours_left = flops_left + flops, hours_left + hours
+        table.add_row(point.name, *cells, f"{flops / 1e12:.2f}", _hours_text(hours))
+    Console(markup=False, width=None if sys.stdout.isatty() else 200).print(table)
+    print(
+        f"{to_train} of {len(graph.runs)} distinct trainings are to be done, for "
+        f"{len(graph.points)} points; {flops_left / 1e12:.2f} TFLOP as the compiler counts them "
+        "(drawing: a forward pass an evaluation, two where guided)"
+    )
+    if rates:
+        measured = ", ".join(f"{stage} {rate / 1e9:.1f}" for stage, rate in rates.items())
+        print(f"about {_hours_text(hours_left)} hours at the GFLOP/s of earlier runs: {measured}")
+    else:
+        print(
+            "hours are not known: no run in the workdir, or in those of --reuse, has logged its "
+            "speed on this machine yet"
+        )
+
+
+def _evaluation_cell(point: PlannedPoint, place: Place) -> str:
+    if point.evaluation is None:
+        return ""
+    return "is there" if (place.system(point) / "results.jsonl").exists() else "measure"
+
+
+def _hours(flops: float, stage: str, rates: dict[str, float]) -> float:
+    """At the rate of the stage's earlier runs, or of others' where it has none; NaN without any."""
+    rate = rates.get(stage) or (sum(rates.values()) / len(rates) if rates else float("nan"))
+    return flops / rate / 3600
+
+
+def _hours_text(hours: float) -> str:
+    return "?" if hours != hours else f"{hours:.2f}"
+
+
+class LiveTable:
+    """Every point's state, step, loss and time left; on no terminal, a line for each change."""
+
+    def __init__(self, graph: Graph, place: Place):
+        self._graph, self._place = graph, place
+        self._console = Console(markup=False, highlight=False)
+        self._live: Live | None = None
+        self._launcher: Launcher | None = None
+
+    @contextmanager
+    def shown(self, launcher: Launcher) -> Iterator[None]:
+        """Show it in this block."""
+        self._launcher = launcher
+        if not self._console.is_terminal:
+            yield
+            return
+        with Live(console=self._console, auto_refresh=False) as self._live:
+            yield
+            self._live.update(self.table(), refresh=True)
+
+    def changed(self, job: Job, status: Status) -> None:
+        """A line above the table where something is worth telling."""
+        if self._live is None or status.note:
+            note = f": {status.note}" if status.note else ""
+            self._console.print(f"{status.state:8} {job.title}{note}", soft_wrap=True)
+
+    def refresh(self) -> None:
+        """Draw it anew."""
+        if self._live is not None:
+            self._live.update(self.table(), refresh=True)
+
+    def table(self) -> Table:
+        """As it stands; where the terminal is too low for all points, those that are done go."""
+        table = Table()
+        for name in ("point", "state", "stage"):
+            table.add_column(name)
+        for name in ("step", "loss", "left"):
+            table.add_column(name, justify="right")
+        rows = [self._row(point) for point in self._graph.points]
+        room = self._console.height - 6
+        if len(rows) > room:
+            done = sum(row[1] == DONE for row in rows)
+            rows = [row for row in rows if row[1] != DONE][:room]
+            table.caption = f"{done} of {len(self._graph.points)} points are done"
+        for row in rows:
+            table.add_row(*row)
+        return table
+
+    def _row(self, point: PlannedPoint) -> tuple[str, ...]:
+        status = self._launcher.status
+        keys = [*point.runs.values()]
+        if point.evaluation is not None:
+            keys.append(evaluation_key(point))
+        # What is failed or runs says more than what waits for it.
+        order = {FAILED: 0, RUNNING: 1}
+        left = [key for key in keys if status[key].state != DONE]
+        if not left:
+            return point.name, DONE, "", "", "", ""
+        key = min(left, key=lambda key: order.get(status[key].state, 2))
+        run = self._graph.runs.get(key)
+        if run is None:
+            return point.name, status[key].state, "evaluation", "", "", ""
+        progress = read_progress(self._place.run(key))
+        seconds = progress.seconds_left(run.steps, run.config[run.stage]["train"]["batch_size"])
+        return (
+            point.name,
+            status[key].state,
+            run.stage,
+            f"{progress.step}/{run.steps}",
+            "" if progress.loss is None else f"{progress.loss:.4f}",
+            "" if seconds is None or status[key].state != RUNNING else _clock(seconds),
+        )
+
+
+def _clock(seconds: float) -> str:
+    whole = int(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"

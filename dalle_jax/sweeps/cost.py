@@ -1,0 +1,143 @@
+"""What a sweep will cost: floating-point operations as the compiler counts them, and hours.
+
+A step's operations are those of its program before optimization, counted by XLA without compiling
+it. Hours are operations over the rate at which this machine trained before: that of earlier runs,
+from their logs, of the same stage where there are any.
+"""
+
+import functools
+import json
+import statistics
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from dalle_jax.data.checked import write_atomically
+from dalle_jax.runs import fingerprint, open_run
+from dalle_jax.stages import build_stage, data_of, upstream_of
+from dalle_jax.sweeps.graph import PlannedPoint, StageRun
+from dalle_jax.sweeps.progress import read_curves
+from dalle_jax.train.optim import make_optimizer
+from dalle_jax.train.sharding import make_mesh, tree_shardings
+from dalle_jax.train.state import create_state
+from dalle_jax.train.step import make_train_step
+
+Config = Mapping[str, Any]
+NUM_CAPTIONS = 512  # that `dalle-jax evaluate` draws where it is not told how many
+
+
+def step_flops(stage_name: str, config: Config) -> float:
+    """Of one step of training, as XLA counts them; nothing is computed or compiled."""
+    settings = config[stage_name]["train"]
+    stage, abstract, frozen = _abstract(stage_name, config)
+    optimizer = make_optimizer(**settings["optimizer"], steps=settings["steps"])
+    mesh = make_mesh({"data": 1, "fsdp": 1, "tensor": 1}, jax.devices()[:1])
+    state = jax.eval_shape(
+        functools.partial(create_state, stage, optimizer), jax.random.key(0), abstract
+    )
+    step = make_train_step(
+        stage,
+        optimizer,
+        mesh=mesh,
+        state_shardings=tree_shardings(state, mesh),
+        ema_decay=settings["ema_decay"],
+        accumulate=settings["accumulate"],
+    )
+    batch = _batch(stage_name, config, settings["batch_size"])
+    lowered = step.lower(state, frozen, batch, jax.eval_shape(lambda: jax.random.key(0)))
+    # A loop's body is counted once, and with accumulation the loop is nearly all of the step.
+    return lowered.cost_analysis()["flops"] * settings["accumulate"]
+
+
+def drawing_flops(point: PlannedPoint) -> float:
+    """Of an evaluation's images: a forward pass an evaluation of the network, two if guided."""
+    options = dict(
+        option.removeprefix("--").partition("=")[::2] for option in point.evaluation or ()
+    )
+    images = int(options.get("n", NUM_CAPTIONS)) * len(options.get("seeds", "0").split(","))
+    total = 0.0
+    for stage in point.runs:
+        sampling = point.config[stage].get("sample", {})
+        if "num_inference_steps" not in sampling or stage == "joint":
+            continue
+        passes = sampling["num_inference_steps"]
+        passes *= 1 if sampling.get("guidance_scale", 1.0) == 1.0 else 2
+        total += images * passes * forward_flops(stage, point.config)
+    return total
+
+
+def forward_flops(stage_name: str, config: Config) -> float:
+    """Of the loss of one item, without its gradient."""
+    stage, abstract, frozen = _abstract(stage_name, config)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    loss = jax.jit(functools.partial(stage.loss, train=True))
+    lowered = loss.lower(abstract, frozen, _batch(stage_name, config, 2), key)
+    return lowered.cost_analysis()["flops"] / 2
+
+
+class Counts:
+    """Operations of a step by run, counted once and kept in a file."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._counts = json.loads(path.read_text()) if path.exists() else {}
+
+    def step(self, stage_name: str, config: Config) -> float:
+        """See `step_flops`."""
+        key = f"{stage_name}-{fingerprint(stage_name, config)}"
+        if key not in self._counts:
+            self._counts[key] = step_flops(stage_name, config)
+            text = json.dumps(self._counts, indent=1)
+            write_atomically(self._path, lambda file: file.write(text.encode()))
+        return self._counts[key]
+
+    def training(self, run: StageRun) -> float:
+        """Of the whole training of a stage."""
+        return run.steps * self.step(run.stage, run.config)
+
+
+def measured_rates(workdirs: Iterable[Path], counts: Counts) -> dict[str, float]:
+    """FLOP/s that runs were trained at on this machine, by stage: of each stage's newest run.
+
+    The median over its log points, in which validation and saving are not counted.
+    """
+    logs = [path for root in workdirs for path in root.glob("*/metrics.jsonl")]
+    rates: dict[str, float] = {}
+    for path in sorted(logs, key=lambda path: path.stat().st_mtime, reverse=True):
+        _, speeds = read_curves(path.parent).get("images_per_second", ((), ()))
+        if not speeds or not (path.parent / "config.json").exists():
+            continue
+        run = open_run(path.parent)
+        if run.stage_name in rates:
+            continue
+        try:
+            flops = counts.step(run.stage_name, run.config)
+        except (KeyError, TypeError):  # made by an earlier version, with other knobs
+            continue
+        batch_size = run.config[run.stage_name]["train"]["batch_size"]
+        rates[run.stage_name] = flops / batch_size * statistics.median(speeds)
+    return rates
+
+
+def _abstract(stage_name: str, config: Config) -> tuple[Any, Any, Any]:
+    """The stage, the shapes of its parameters, and of those that are frozen."""
+    stage, key = build_stage(stage_name, config), jax.random.key(0)
+    frozen = {
+        name: jax.eval_shape(build_stage(name, config).init, key)
+        for name in upstream_of(stage_name, config)
+    }
+    if hasattr(stage, "start_from"):
+        start, frozen = stage.start_from(frozen)
+        return stage, start, frozen
+    return stage, jax.eval_shape(stage.init, key), frozen
+
+
+def _batch(stage_name: str, config: Config, size: int) -> dict[str, jax.ShapeDtypeStruct]:
+    side, length = data_of(stage_name, config)["image_size"], config["tokenizer"]["max_length"]
+    return {
+        "image": jax.ShapeDtypeStruct((size, side, side, 3), jnp.uint8),
+        "tokens": jax.ShapeDtypeStruct((size, length), jnp.int32),
+    }

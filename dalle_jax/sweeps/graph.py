@@ -1,0 +1,163 @@
+"""The points of a sweep as a graph of trainings: what two points share stands in it once.
+
+A stage's fingerprint is the hash of all that its weights depend on, so two points whose stage has
+the same one share the run. Each point is a system: a choice of one run for each stage, and how it
+is sampled and measured.
+"""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from dalle_jax.runs import fingerprint
+from dalle_jax.stages import upstream_of
+from dalle_jax.sweeps.grid import Sweep, is_sampling, override_text, point_name
+
+Config = Mapping[str, Any]
+
+# Its sampling is for previews; what is drawn after joint training is drawn by prior and decoder.
+NOT_DRAWN_WITH = ("joint",)
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """A stage to be trained for one point or many.
+
+    Attributes:
+        overrides: of training, of the first point that needs it.
+        config: of that point; of it the fingerprint covers what the weights depend on.
+        needs: keys of the runs that it stands on.
+    """
+
+    stage: str
+    fingerprint: str
+    overrides: Mapping[str, Any]
+    config: Config
+    needs: tuple[str, ...]
+
+    @property
+    def key(self) -> str:
+        """The name of its directory, `decoder-0123456789ab`."""
+        return f"{self.stage}-{self.fingerprint}"
+
+    @property
+    def steps(self) -> int:
+        """How long it is trained."""
+        return self.config[self.stage]["train"]["steps"]
+
+
+@dataclass(frozen=True)
+class PlannedPoint:
+    """A point and what it is made of.
+
+    Attributes:
+        name: see `grid.point_name`.
+        overrides: of the point.
+        config: with all overrides.
+        runs: keys by stage.
+        evaluation: arguments of `dalle-jax evaluate` but for the workdir; None for no evaluation.
+    """
+
+    name: str
+    overrides: Mapping[str, Any]
+    config: Config
+    runs: Mapping[str, str]
+    evaluation: tuple[str, ...] | None
+
+    @property
+    def key(self) -> str:
+        """Hash of the runs and of how they are measured: points alike in both share the result."""
+        text = json.dumps([dict(self.runs), self.evaluation], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """All of a sweep; `runs` in an order in which each comes after those that it needs."""
+
+    runs: Mapping[str, StageRun]
+    points: Sequence[PlannedPoint]
+
+    def users(self, key: str) -> list[PlannedPoint]:
+        """The points that have the run `key`."""
+        return [point for point in self.points if key in point.runs.values()]
+
+
+def build_graph(sweep: Sweep, config_of: Callable[[Mapping[str, Any]], Config]) -> Graph:
+    """The graph of a sweep.
+
+    Args:
+        sweep: of a base config.
+        config_of: overrides by knob -> the base config with them, as a plain dict.
+
+    Raises:
+        ValueError: an override is wrong, or a stage is missing that another stands on.
+    """
+    runs: dict[str, StageRun] = {}
+    points = []
+    for overrides in sweep.points:
+        every = {**sweep.overrides, **overrides}
+        training = {knob: value for knob, value in every.items() if not is_sampling(knob)}
+        config = _with_sampling(config_of(training), every)
+        keys: dict[str, str] = {}
+        for stage in sweep.stages or tuple(config["stages"]):
+            run = _stage_run(stage, config, training, keys)
+            keys[stage] = runs.setdefault(run.key, run).key
+        evaluation = None
+        if sweep.evaluation is not None:
+            if "decoder" not in keys:
+                raise ValueError(
+                    f"a sweep of {', '.join(keys)} draws no images to evaluate; set its "
+                    "evaluation=None, or let it train a decoder"
+                )
+            evaluation = (*_options(sweep.evaluation), *_sampling_options(config, keys))
+        points.append(PlannedPoint(point_name(overrides), overrides, config, keys, evaluation))
+    return Graph(runs, points)
+
+
+def _stage_run(
+    stage: str, config: Config, overrides: Mapping[str, Any], before: Mapping[str, str]
+) -> StageRun:
+    if stage not in config["stages"]:
+        raise ValueError(f"the config has no stage {stage!r}; it has {', '.join(config['stages'])}")
+    needed = upstream_of(stage, config)
+    if missing := [name for name in needed if name not in before]:
+        raise ValueError(
+            f"{stage} stands on {missing[0]}, which the sweep does not train before it; name it "
+            "first in the sweep's stages"
+        )
+    needs = tuple(before[name] for name in needed)
+    return StageRun(stage, fingerprint(stage, config), overrides, config, needs)
+
+
+def _with_sampling(config: Config, overrides: Mapping[str, Any]) -> Config:
+    """`config` with the overrides of sampling; a sampler's further options are no knobs of it."""
+    config = json.loads(json.dumps(config))
+    for knob in filter(is_sampling, overrides):
+        stage, _, name = knob.split(".", 2)
+        if stage not in config or "sample" not in config[stage]:
+            raise ValueError(f"{knob} can't be set: the config has no {stage}.sample")
+        config[stage]["sample"][name] = overrides[knob]
+    return config
+
+
+def _sampling_options(config: Config, stages: Mapping[str, str]) -> list[str]:
+    """All that the stages are sampled with: a shared run's own config may be another point's."""
+    options = []
+    for stage in stages:
+        if stage in NOT_DRAWN_WITH:
+            continue
+        prefix = "" if stage == "decoder" else f"{stage}."
+        for name, value in config[stage].get("sample", {}).items():
+            options.append(f"--{prefix}{name}={override_text(value)}")
+    return options
+
+
+def _options(settings: Mapping[str, Any]) -> list[str]:
+    """Settings as they are typed: `--n=256`, and a True as `--leakage`."""
+    return [
+        f"--{name}" if value is True else f"--{name}={override_text(value)}"
+        for name, value in settings.items()
+    ]

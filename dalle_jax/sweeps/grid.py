@@ -1,0 +1,142 @@
+"""The points of a sweep: dicts of overrides, put together by `product`, `zip_` and `chain`.
+
+    product(
+        zip_(("decoder.loss.target", ["eps", "v"]), ("decoder.loss.weighting", ["simple", "snr"])),
+        ("decoder.sample.guidance_scale", [1.0, 3.0]),
+        seed=range(3),
+    )
+
+is twelve points. An axis is a pair (knob, values) or what another of the three made; a knob without
+a dot can be given by name.
+"""
+
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain as concatenated
+from itertools import product as cartesian
+from typing import Any
+
+import numpy as np
+
+Point = dict[str, Any]
+Axis = tuple[str, Iterable[Any]] | Sequence[Mapping[str, Any]]
+
+MAX_NAME = 140  # characters; file systems end at 255 bytes
+BASE = "base"  # name of the point that overrides nothing
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What is to be trained and measured; an experiment file's `get_sweep(scale)` gives one.
+
+    Attributes:
+        config: the base, a file of configs/ (a relative path counts from the project's folder).
+        points: dicts of overrides by knob, as `product` and its kin make them. A knob
+            STAGE.sample.NAME is of sampling: it changes no training, and a sampler's further
+            options are known under it too.
+        stages: that are trained, in this order; those of the config if empty.
+        overrides: of all points; they are no part of a point's name.
+        evaluation: options of `dalle-jax evaluate`, as {"n": 256, "metrics": "oracle,fid"}; None
+            where only training is compared.
+
+    Raises:
+        ValueError: there are no points, or two are the same.
+    """
+
+    config: str
+    points: Sequence[Mapping[str, Any]]
+    stages: tuple[str, ...] = ()
+    overrides: Mapping[str, Any] = field(default_factory=dict)
+    evaluation: Mapping[str, Any] | None = field(default_factory=dict)
+
+    def __post_init__(self):
+        names = [point_name(point) for point in self.points]
+        if not names:
+            raise ValueError("the sweep has no points")
+        if twice := {name for name in names if names.count(name) > 1}:
+            raise ValueError(f"the sweep has the point {sorted(twice)[0]} more than once")
+
+
+def product(*axes: Axis, **knobs: Iterable[Any]) -> list[Point]:
+    """Every combination; the last axis changes fastest.
+
+    Raises:
+        ValueError: two axes set the same knob.
+    """
+    return [_merged(points) for points in cartesian(*_axes(axes, knobs))]
+
+
+def zip_(*axes: Axis, **knobs: Iterable[Any]) -> list[Point]:
+    """The axes side by side: their first points together, their second, and so on.
+
+    Raises:
+        ValueError: they are not of one length, or two set the same knob.
+    """
+    columns = _axes(axes, knobs)
+    lengths = [len(column) for column in columns]
+    if len(set(lengths)) > 1:
+        raise ValueError(f"axes of {', '.join(map(str, lengths))} values can't be zipped")
+    return [_merged(points) for points in zip(*columns)]
+
+
+def chain(*axes: Axis, **knobs: Iterable[Any]) -> list[Point]:
+    """The points of one axis after those of the other."""
+    return list(concatenated(*_axes(axes, knobs)))
+
+
+def point_name(point: Mapping[str, Any]) -> str:
+    """A point's overrides as the name of a folder, sorted: `decoder.loss.target=eps,seed=0`.
+
+    What a file system may not like is replaced, what is too long cut; a hash of the point then
+    keeps names apart.
+    """
+    if not point:
+        return BASE
+    text = ",".join(f"{knob}={override_text(point[knob])}" for knob in sorted(point))
+    safe = re.sub(r"[^A-Za-z0-9._=,+-]", "_", text)
+    if safe == text and len(text) <= MAX_NAME:
+        return text
+    canonical = json.dumps(point, sort_keys=True, default=list)
+    digest = hashlib.sha256(canonical.encode()).hexdigest()[:8]
+    return f"{safe[:MAX_NAME]}-{digest}"
+
+
+def override_text(value: Any) -> str:
+    """A value as it is typed after `--config.some.knob=`."""
+    return value if isinstance(value, str) else repr(value)
+
+
+def is_sampling(knob: str) -> bool:
+    """Whether a knob is of sampling, STAGE.sample.NAME, and so changes no training."""
+    return knob.split(".")[1:2] == ["sample"]
+
+
+def _axes(axes: Sequence[Axis], knobs: Mapping[str, Iterable[Any]]) -> list[list[Point]]:
+    return [_points(axis) for axis in (*axes, *knobs.items())]
+
+
+def _points(axis: Axis) -> list[Point]:
+    """An axis as points."""
+    if isinstance(axis, tuple) and len(axis) == 2 and isinstance(axis[0], str):
+        knob, values = axis
+        # A NumPy scalar is not what its text says: np.float64(1.0).
+        plain = (value.item() if isinstance(value, np.generic) else value for value in values)
+        return [{knob: value} for value in plain]
+    points = list(axis)
+    if not all(isinstance(point, Mapping) for point in points):
+        raise ValueError(
+            f"{axis!r} is no axis: give (knob, values), or what product, zip_ or chain made"
+        )
+    return [dict(point) for point in points]
+
+
+def _merged(points: Iterable[Point]) -> Point:
+    merged: Point = {}
+    for point in points:
+        if both := merged.keys() & point.keys():
+            raise ValueError(f"the knob {sorted(both)[0]} is set by two axes")
+        merged |= point
+    return merged

@@ -1,0 +1,58 @@
+"""A lock that one launcher holds while its job runs, and that no death leaves behind."""
+
+import fcntl
+import os
+import socket
+import warnings
+from pathlib import Path
+
+
+class Lock:
+    """A file that one process has locked; `fileno` may be handed on to a child.
+
+    The system's own lock (flock) is what counts: it goes when the last process that has the file
+    open ends, however it ends. A job inherits it, so that a job which outlives its launcher keeps
+    other launchers from starting it a second time. Host and process are written into the file for
+    people, and for whoever waits to say whom for. The file itself stays: were it removed, one
+    process could wait for the old file while another holds a new one of the same name.
+    """
+
+    def __init__(self, file):
+        self._file = file
+
+    @classmethod
+    def take(cls, path: Path) -> "Lock | None":
+        """The lock, or None if another process has it."""
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = open(path, "a+")  # noqa: SIM115 (open for as long as the lock is held)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.close()
+            return None
+        except OSError as error:
+            warnings.warn(
+                f"{path} can't be locked ({error.strerror}): start no second launcher on this "
+                "workdir, since the file system has no locks",
+                stacklevel=2,
+            )
+        file.truncate(0)
+        file.write(f"{socket.gethostname()} process {os.getpid()}\n")
+        file.flush()
+        return cls(file)
+
+    def fileno(self) -> int:
+        """To be handed to the job."""
+        return self._file.fileno()
+
+    def release(self) -> None:
+        """Give up this process's hold."""
+        self._file.close()
+
+
+def holder(path: Path) -> str:
+    """Who wrote last that it has the lock, as `HOST process PID`."""
+    try:
+        return path.read_text().strip()
+    except FileNotFoundError:
+        return ""

@@ -1,0 +1,122 @@
+"""Where the things of sweeps lie in a workdir, and the links that make a system of shared runs.
+
+<workdir>/runs/STAGE-FINGERPRINT/      trained stages, shared by all points of all sweeps here
+<workdir>/systems/HASH/STAGE           links to the runs of one point; its results and images
+<workdir>/jobs/KEY/                    lock, attempts.jsonl and a log of each attempt of a job
+<workdir>/SWEEP/sweep.json             the points, with their configs
+<workdir>/SWEEP/points/NAME            a link to the point's system
+<workdir>/SWEEP/results.csv            and results.parquet, report.html
+
+A stage looks for those it stands on beside itself, and `dalle-jax evaluate` for all of them in one
+workdir; in a system's directory both find the shared runs under their usual names. Links are
+relative, so that a workdir can be moved as a whole; only runs that are reused from elsewhere are
+linked by their absolute path.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dalle_jax.runs import open_run
+from dalle_jax.sweeps.graph import Graph, PlannedPoint, StageRun
+from dalle_jax.train.checkpoint import steps_in
+
+
+@dataclass(frozen=True)
+class Place:
+    """The paths of one sweep in a workdir."""
+
+    workdir: Path
+    sweep: str
+
+    @property
+    def directory(self) -> Path:
+        """Of what is the sweep's own."""
+        return self.workdir / self.sweep
+
+    def run(self, key: str) -> Path:
+        """The directory of a run."""
+        return self.workdir / "runs" / key
+
+    def system(self, point: PlannedPoint) -> Path:
+        """The workdir that a point is trained and measured in."""
+        return self.workdir / "systems" / point.key
+
+    def point(self, point: PlannedPoint) -> Path:
+        """The same under the point's name."""
+        return self.directory / "points" / point.name
+
+    def job(self, key: str) -> Path:
+        """What is known of the attempts at a job."""
+        return self.workdir / "jobs" / key
+
+    def step(self, run: StageRun) -> int:
+        """How far a run is: its newest checkpoint, 0 if there is none."""
+        steps = steps_in(self.run(run.key) / "checkpoints")
+        return steps[-1] if steps else 0
+
+    def is_trained(self, run: StageRun) -> bool:
+        """Whether a run is at its last step."""
+        return self.step(run) >= run.steps
+
+
+def lay_out(place: Place, graph: Graph, reuse: Sequence[Path] = ()) -> None:
+    """Make the directories and links of a sweep; what is there stays.
+
+    Args:
+        place: of the sweep.
+        graph: its runs and points.
+        reuse: workdirs whose trained stages are taken where they are of the same fingerprint.
+
+    Raises:
+        FileNotFoundError: a workdir of `reuse` is not there.
+        ValueError: something else is where a link is to be.
+    """
+    for key, path in find_reusable(place, graph, reuse).items():
+        _link(place.run(key), path)
+    for key in graph.runs:
+        place.run(key).mkdir(parents=True, exist_ok=True)
+    for point in graph.points:
+        system = place.system(point)
+        for stage, key in point.runs.items():
+            _link(system / stage, _relative(place.run(key), system))
+        _link(place.point(point), _relative(system, place.point(point).parent))
+
+
+def find_reusable(place: Place, graph: Graph, reuse: Iterable[Path]) -> dict[str, Path]:
+    """Runs of other workdirs that are trained as the graph wants them, by their key here."""
+    found = {}
+    for workdir in reuse:
+        if not workdir.is_dir():
+            raise FileNotFoundError(f"there is no workdir {workdir} to reuse runs of")
+        for key, run in graph.runs.items():
+            directory = workdir / run.stage
+            if place.step(run) or not (directory / "config.json").exists():
+                continue
+            there = open_run(directory)
+            if there.fingerprint == run.fingerprint and there.step >= run.steps:
+                found[key] = directory.resolve()
+    return found
+
+
+def _relative(target: Path, start: Path) -> Path:
+    return Path(os.path.relpath(target, start))
+
+
+def _link(path: Path, target: Path) -> None:
+    """Let `path` be a link to `target`; another launcher may do the same at this moment."""
+    if path.is_symlink() and Path(os.readlink(path)) == target:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.is_dir() and not path.is_symlink():
+        try:
+            path.rmdir()  # made for a run that never began
+        except OSError as error:
+            raise ValueError(
+                f"{path} is in the way of a link to {target}; move it elsewhere"
+            ) from error
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(target)
+    temporary.replace(path)

@@ -1,0 +1,159 @@
+"""The table of a sweep: a row for each point and metric, as CSV and as Parquet."""
+
+import csv
+import io
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dalle_jax.data.checked import write_atomically
+from dalle_jax.metrics.results import read_rows
+from dalle_jax.sweeps.graph import Graph, PlannedPoint, StageRun
+from dalle_jax.sweeps.jobs import evaluation_key, read_attempts
+from dalle_jax.sweeps.place import Place
+from dalle_jax.sweeps.progress import read_curves
+
+Row = dict[str, Any]
+
+METRIC_COLUMNS = (
+    *("metric", "value", "low", "high", "deviation_of_seeds", "floor"),
+    *("num_images", "sampling_seeds", "data", "protocol_hash"),
+)
+# What is not the same when a sweep is done again.
+COST_COLUMNS = (
+    *("train_seconds", "evaluate_seconds", "peak_bytes", "host", "git_revision", "versions"),
+)
+
+
+def table(
+    graph: Graph, place: Place, flops_of: Callable[[StageRun], float | None] = lambda run: None
+) -> list[Row]:
+    """A row for each point and metric, of all points that have any.
+
+    Columns: `point`; each override under its knob's name; `seed` of training; `runs`; what is
+    measured, its 95 % interval, its protocol; `flops` of training, `train_seconds` and
+    `peak_bytes` (of main memory, of the largest process) over all the stages that the point stands
+    on, whether it shares them or not.
+
+    Args:
+        graph: of the sweep.
+        place: where it lies.
+        flops_of: floating-point operations of a run's whole training; None if they are not known.
+    """
+    rows = []
+    knobs = list(dict.fromkeys(knob for point in graph.points for knob in point.overrides))
+    for point in graph.points:
+        runs = [graph.runs[key] for key in point.runs.values()]
+        flops = [flops_of(run) for run in runs]
+        head = {
+            "point": point.name,
+            **{knob: point.overrides.get(knob) for knob in knobs},
+            "seed": point.config["seed"],
+            "runs": " ".join(point.runs.values()),
+        }
+        tail = {"flops": None if None in flops else sum(flops), **_costs(point, place)}
+        for metric in [*_validation(runs, place), *_evaluated(point, place)]:
+            rows.append({**head, **metric, **tail})
+    return rows
+
+
+def write_table(rows: Sequence[Row], directory: Path) -> list[Path]:
+    """results.csv and, where pyarrow is at hand, results.parquet."""
+    paths = [directory / "results.csv"]
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: _plain(value) for name, value in row.items()} for row in rows)
+    write_atomically(paths[0], lambda file: file.write(text.getvalue().encode()))
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        return paths
+    paths.append(directory / "results.parquet")
+    arrays = {name: _column([row.get(name) for row in rows]) for name in columns}
+    write_atomically(paths[1], lambda file: parquet.write_table(pyarrow.table(arrays), file))
+    return paths
+
+
+def _validation(runs: Sequence[StageRun], place: Place) -> list[Row]:
+    """The last held-out loss of each stage, as `decoder/validation/loss`."""
+    rows = []
+    for run in runs:
+        _, values = read_curves(place.run(run.key)).get("validation/loss", ((), ()))
+        if values and place.is_trained(run):
+            rows.append(_metric(f"{run.stage}/validation/loss", {"value": values[-1]}))
+    return rows
+
+
+def _evaluated(point: PlannedPoint, place: Place) -> list[Row]:
+    """What `dalle-jax evaluate` found."""
+    newest = {row["protocol_hash"]: row for row in read_rows(place.system(point) / "results.jsonl")}
+    rows = []
+    for row in newest.values():
+        protocol, floor = row["protocol"], row.get("floor", {})
+        for name, entry in row["metrics"].items():
+            seeds = (protocol.get("sampling") or {}).get("seeds", ())
+            rows.append(
+                _metric(name, entry)
+                | {
+                    "floor": floor.get(name),
+                    "num_images": protocol["num_images"],
+                    "sampling_seeds": " ".join(map(str, seeds)),
+                    "data": row.get("data"),
+                    "protocol_hash": row["protocol_hash"],
+                }
+            )
+    return rows
+
+
+def _metric(name: str, entry: Mapping[str, Any]) -> Row:
+    low, high = entry.get("interval") or (None, None)
+    found = {
+        "metric": name,
+        "value": entry["value"],
+        "low": low,
+        "high": high,
+        "deviation_of_seeds": entry.get("std_of_seeds"),
+    }
+    return {column: found.get(column) for column in METRIC_COLUMNS}
+
+
+def _costs(point: PlannedPoint, place: Place) -> Row:
+    """Of all attempts at the point's jobs; nothing of runs that were trained elsewhere."""
+    training = [a for key in point.runs.values() for a in read_attempts(place.job(key))]
+    evaluating = read_attempts(place.job(evaluation_key(point)))
+    every = [*training, *evaluating]
+    if not every:
+        return dict.fromkeys(COST_COLUMNS)
+    last = max(every, key=lambda attempt: attempt["ended"])
+    return {
+        "train_seconds": _seconds(training),
+        "evaluate_seconds": _seconds(evaluating),
+        "peak_bytes": max(attempt["peak_bytes"] for attempt in every),
+        "host": last["host"],
+        "git_revision": " ".join(dict.fromkeys(a["git_revision"] for a in every)),
+        "versions": json.dumps(last["versions"], sort_keys=True),
+    }
+
+
+def _seconds(attempts: Sequence[Mapping[str, Any]]) -> float | None:
+    return round(sum(a["seconds"] for a in attempts), 2) if attempts else None
+
+
+def _plain(value: Any) -> Any:
+    """What a cell can hold: lists as text."""
+    return value if isinstance(value, (str, int, float, type(None))) else json.dumps(value)
+
+
+def _column(values: Sequence[Any]) -> list[Any]:
+    """Values of one type, as Parquet wants them: text where they are of several."""
+    plain = [_plain(value) for value in values]
+    kinds = {type(value) for value in plain} - {type(None)}
+    if len(kinds) <= 1:
+        return plain
+    if kinds <= {int, float}:
+        return [None if value is None else float(value) for value in plain]
+    return [None if value is None else str(value) for value in plain]

@@ -1,0 +1,72 @@
+"""The Slurm backend: an array of tasks that each walk the sweep, sharing its work by the locks.
+
+So nothing has to be told which job is whose: a task takes what is ready and not locked, on the
+node, cores and GPUs that Slurm gave it, and one that is preempted leaves its job, whose checkpoint
+another goes on from.
+"""
+
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+
+class Task:
+    """What one task of the array does; submitit calls it on the node.
+
+    A preemption (or the end of the task's time) reaches the training as SIGTERM: it saves a
+    checkpoint and ends, and the task is put into the queue again.
+    """
+
+    def __init__(self, command: Sequence[str]):
+        self.command = list(command)
+        self._process: subprocess.Popen | None = None
+
+    def __call__(self) -> int:
+        """Walk the sweep; returns the exit code."""
+        self._process = subprocess.Popen(self.command)
+        return self._process.wait()
+
+    def checkpoint(self) -> Any:
+        """Called by submitit when the task is to end: what to submit in its place."""
+        from submitit.helpers import DelayedSubmission
+
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
+        return DelayedSubmission(Task(self.command))
+
+
+def submit(
+    command: Sequence[str], count: int, folder: Path, resources: Mapping[str, Any]
+) -> list[str]:
+    """Submit an array of `count` tasks of one command; returns their ids.
+
+    Args:
+        command: `dalle-jax sweep …` of the local backend.
+        count: of tasks; 1 or more.
+        folder: on a file system that all nodes see; gets submitit's files and the tasks' logs.
+        resources: parameters of submitit's Slurm executor without their prefix, as
+            {"partition": "gpu", "gpus_per_node": 1, "time": 600}.
+
+    Raises:
+        ImportError: submitit is not installed.
+        FileNotFoundError: there is no Slurm here.
+    """
+    try:
+        import submitit
+    except ImportError as error:
+        raise ImportError(
+            "the Slurm backend needs submitit; install it with `pip install dalle-jax[slurm]`"
+        ) from error
+    if shutil.which("sbatch") is None:
+        raise FileNotFoundError(
+            "there is no Slurm on this machine (sbatch is not in PATH); submit from a login node, "
+            "or take --backend=local"
+        )
+    executor = submitit.SlurmExecutor(folder=folder)
+    executor.update_parameters(**{"job_name": "dalle-jax-sweep", **resources})
+    with executor.batch():
+        jobs = [executor.submit(Task(command)) for _ in range(count)]
+    return [job.job_id for job in jobs]
