@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dalle_jax.data.embeddings import StoredEmbeddings, WithEmbeddings
 from dalle_jax.data.loader import Source
 from dalle_jax.data.open import open_source
 from dalle_jax.data.tokenizer import Tokenizer, train_tokenizer
@@ -68,6 +69,15 @@ class Run:
         steps = steps_in(self.directory / "checkpoints")
         return steps[-1] if steps else 0
 
+    @property
+    def checkpoint_name(self) -> str:
+        """The weights of the newest checkpoint, told from all others."""
+        return f"{self.fingerprint} step {self.step}"
+
+    def embeddings_path(self, split: str) -> Path:
+        """Where a CLIP run's stored image embeddings are, if they were made."""
+        return self.directory / "embeddings" / f"{split}.array_record"
+
     def build_stage(self) -> Stage:
         """The stage, built anew from the config."""
         return build_stage(self.stage_name, self.config)
@@ -99,6 +109,24 @@ class Run:
     def load_frozen(self) -> dict[str, Any]:
         """The EMA weights of the runs that this one stands on, by stage."""
         return {name: run.load_params() for name, run in self.upstream().items()}
+
+    def with_embeddings(self, source: Source, split: str) -> Source:
+        """`source` with CLIP's stored embeddings, if the run reads them and they were made.
+
+        Raises:
+            ValueError: they are not of the CLIP in this workdir, or of other images than training
+                sees.
+        """
+        clip = self.upstream().get("clip")
+        path = clip and clip.embeddings_path(split)
+        if not path or not path.exists():
+            return source
+        if self.data["flip"] or self.data["max_shift"]:
+            raise ValueError(
+                f"{path} holds embeddings of the images as they are, but data.flip or "
+                "data.max_shift changes them in training; delete it or set both to nothing"
+            )
+        return WithEmbeddings(source, StoredEmbeddings(path, clip.checkpoint_name))
 
     def _fitting(self, name: str, run: "Run") -> "Run":
         there, wanted = _dependencies(name, run.config), _dependencies(name, self.config)
@@ -158,12 +186,14 @@ def create_run(directory: str | Path, stage_name: str, config: Mapping[str, Any]
     """Make a run directory, or open the one that is there if it was made with this config.
 
     Raises:
-        ValueError: the run there has another config; the differing knobs are named.
+        ValueError: the run there has another config, or a stage that it needs does not fit it; the
+            differing knobs are named.
     """
     directory = Path(directory)
     if not (directory / "config.json").exists():
-        directory.mkdir(parents=True, exist_ok=True)
         run = Run(directory, stage_name, config)
+        run.upstream()  # first: nothing is left behind where it can't be trained
+        directory.mkdir(parents=True, exist_ok=True)
         document = {"format": FORMAT, "stage": stage_name, "config": config}
         (directory / "fingerprint").write_text(run.fingerprint + "\n")
         # Last, and at once: a directory with a config.json is a whole run directory.

@@ -3,6 +3,8 @@
 import os
 
 os.environ["JAX_PLATFORMS"] = "cpu"
+# Nearly all the time of these tests is compilation of programs that run once, on tiny arrays.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 os.environ["XLA_FLAGS"] = (
     os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
 )
@@ -45,14 +47,28 @@ def shapes_dir(tmp_path_factory) -> Path:
 def tiny_workdir(tmp_path_factory, shapes_dir) -> Path:
     """What `dalle-jax train --config=configs/tiny.py` leaves behind."""
     workdir = tmp_path_factory.mktemp("runs") / "tiny"
+    train("configs/tiny.py", workdir, shapes_dir)
+    return workdir
+
+
+@pytest.fixture(scope="session")
+def tiny_unclip_workdir(tmp_path_factory, shapes_dir) -> Path:
+    """What `dalle-jax train --config=configs/unclip_tiny.py` leaves behind: all five stages."""
+    workdir = tmp_path_factory.mktemp("runs") / "unclip"
+    train("configs/unclip_tiny.py", workdir, shapes_dir)
+    return workdir
+
+
+def train(config: str, workdir: Path, data_dir: Path, *options: str) -> None:
+    """Train as a person does."""
     subprocess.run(
         [
             *(sys.executable, "-m", "dalle_jax", "train"),
-            f"--config={ROOT / 'configs/tiny.py'}",
+            f"--config={ROOT / config}",
             f"--workdir={workdir}",
-            f"--config.data.dir={shapes_dir}",
+            f"--config.data.dir={data_dir}",
+            *options,
         ],
         check=True,
         env=ONE_DEVICE,
     )
-    return workdir

@@ -20,6 +20,12 @@ def run(argv: list[str]) -> int:
     from dalle_jax.pipelines.text_to_image import DallePipeline
 
     pipe = DallePipeline.from_pretrained(args.workdir)
+    if args.source:
+        settings["embedding"] = args.source
+    if args.image:
+        settings["images"] = [read_image(args.image)] * len(args.prompt)
+    if args.until:
+        settings["until"] = args.until
     images = pipe(
         args.prompt,
         negative_prompt=args.negative_prompt,
@@ -49,7 +55,8 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
     parser = argparse.ArgumentParser(
         prog="dalle-jax sample",
         description="Draw images of captions. Any option of a sampler can be given as --name=value;"
-        " what is not given is taken from the run's own config.",
+        " what is not given is taken from the run's own config. Those of another stage than the "
+        "decoder have its name before them: --prior.guidance_scale=2.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -58,6 +65,14 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
     parser.add_argument("--negative_prompt", help="what the images shall not show")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--n", type=int, default=1, help="images of each caption")
+    parser.add_argument(
+        "--from",
+        dest="source",
+        help="unCLIP: where the decoder's image embedding comes from: prior (as usual), "
+        "text-embedding, or image-embedding (of --image)",
+    )
+    parser.add_argument("--image", help="unCLIP: a picture to draw variations of")
+    parser.add_argument("--until", help="unCLIP: the last stage to run, decoder or upsampler")
     parser.add_argument("--out", default="sample.png", help="a PNG; several get _0, _1, … as well")
     return parse_settings(parser, argv)
 
@@ -79,8 +94,23 @@ def parse_settings(
         name, equals, value = option.removeprefix("--").partition("=")
         if not option.startswith("--") or not equals:
             parser.error(f"{option!r} is not understood; a sampler's options are --name=value")
-        settings[name] = _literal(value)
+        stage, dot, of_stage = name.partition(".")
+        if dot:
+            settings.setdefault(stage, {})[of_stage] = _literal(value)
+        else:
+            settings[name] = _literal(value)
     return args, settings
+
+
+def read_image(path: str) -> Any:
+    """A picture as uint8 [H, W, 3].
+
+    Raises:
+        FileNotFoundError, ValueError: it is not there, or no picture.
+    """
+    from dalle_jax.data.images import decode
+
+    return decode(Path(path).read_bytes())
 
 
 def _literal(text: str) -> Any:

@@ -66,8 +66,9 @@ def train_stage(name: str, config: Mapping[str, Any], workdir: Path) -> None:
         print(f"{name}: trained to step {steps} already, in {run.directory}")
         return
     # Kept, since the tokenizer goes through the captions before the loader does.
-    source = keep_in_memory(run.open_source("train"), data["image_size"])
-    held_out = run.open_source("validation")
+    source = run.with_embeddings(run.open_source("train"), "train")
+    source = keep_in_memory(source, data["image_size"])
+    held_out = run.with_embeddings(run.open_source("validation"), "validation")
     tokenizer, stage = run.tokenizer(source), run.build_stage()
     loading = {
         "image_size": data["image_size"],
@@ -97,7 +98,8 @@ def train_stage(name: str, config: Mapping[str, Any], workdir: Path) -> None:
             held_out, tokenizer, batch_size=batch_size, shuffle=False, repeat=False, **loading
         )
         for batch in itertools.islice(loader, num_validation // batch_size):
-            yield {"image": batch["image"], "tokens": batch["tokens"]}
+            del batch["mask"]  # whole batches alone
+            yield batch
 
     def training_batches():
         return make_loader(

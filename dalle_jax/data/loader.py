@@ -15,7 +15,8 @@ class Source(Protocol):
     """Captioned images by index.
 
     An item holds "image" (uint8 [H, W, 3]) and "caption"; one with several captions of the image
-    also holds "captions": training draws one of them at each visit, evaluation takes "caption".
+    also holds "captions": training draws one of them at each visit, evaluation takes "caption". A
+    stored "image_embedding" (float32 [D]) comes along into the batch.
     """
 
     def __len__(self) -> int: ...
@@ -30,21 +31,21 @@ class InMemory:
         self._source = source
         self._resize_filter = resize_filter
         self._images = np.empty((len(source), image_size, image_size, 3), np.uint8)
-        self._captions: list[tuple[str, tuple[str, ...]] | None] = [None] * len(source)
+        self._rest: list[dict[str, Any] | None] = [None] * len(source)
 
     def __len__(self) -> int:
-        return len(self._captions)
+        return len(self._rest)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        if self._captions[index] is None:
+        if self._rest[index] is None:
             item = self._source[index]
             self._images[index] = center_crop_resize(
                 item["image"], self._images.shape[1], self._resize_filter
             )
-            # Written last: another thread that sees the captions may use the image.
-            self._captions[index] = (item["caption"], tuple(item.get("captions", ())))
-        caption, captions = self._captions[index]
-        return {"image": self._images[index], "caption": caption, "captions": captions}
+            # Written last: another thread that sees it may use the image.
+            kept = ("caption", "captions", "image_embedding")
+            self._rest[index] = {name: item[name] for name in kept if name in item}
+        return {"image": self._images[index], **self._rest[index]}
 
 
 def keep_in_memory(
@@ -138,6 +139,10 @@ def make_loader(
             choices = (repeat and item.get("captions")) or (item["caption"],)
             captions[row] = choices[int(draw[0] * len(choices))]
         batch = {"image": images, "tokens": tokenizer.encode(captions)}
+        if items and "image_embedding" in items[0]:
+            embeddings = np.zeros((share, len(items[0]["image_embedding"])), np.float32)
+            embeddings[: len(items)] = [item["image_embedding"] for item in items]
+            batch["image_embedding"] = embeddings
         if not repeat:
             batch["mask"] = np.arange(share) < len(items)
         return batch

@@ -221,7 +221,7 @@ class DallePipeline:
             for name in self.system.stages
             if name != "decoder" and self.defaults[name]
         }
-        checkpoints = [f"{run.fingerprint} step {run.step}" for run in self.system.runs.values()]
+        checkpoints = [run.checkpoint_name for run in self.system.runs.values()]
         if len(checkpoints) > 1:
             names = self.system.runs
             checkpoints = [f"{name} {said}" for name, said in zip(names, checkpoints)]

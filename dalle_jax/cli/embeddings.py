@@ -1,0 +1,66 @@
+"""`dalle-jax prepare --embeddings`: store CLIP's image embeddings for the stages above it."""
+
+import argparse
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+EXAMPLE = """example:
+  dalle-jax train --config=configs/unclip_shapes.py --workdir=runs/unclip --stage=clip
+  dalle-jax prepare --embeddings --workdir=runs/unclip
+"""
+SPLITS = ("train", "validation")
+
+
+def run(argv: list[str]) -> int:
+    """Compute, write, and say where."""
+    parser = argparse.ArgumentParser(
+        prog="dalle-jax prepare --embeddings",
+        description="Compute the image embeddings of a workdir's trained CLIP once and store them "
+        "in it; prior and decoder then read them, with the same results as without.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--embeddings", action="store_true", required=True)
+    parser.add_argument("--workdir", required=True, type=Path)
+    args = parser.parse_args(argv)
+    for split in SPLITS:
+        print(store(args.workdir, split))
+    return 0
+
+
+def store(workdir: Path, split: str, batch_size: int = 256) -> Path:
+    """Embeddings of one split, in the order of its source; the file that holds them."""
+    import jax
+
+    from dalle_jax.data.embeddings import write_embeddings
+    from dalle_jax.data.loader import make_loader
+    from dalle_jax.data.tokenizer import Tokenizer
+    from dalle_jax.runs import open_run
+
+    clip = open_run(workdir / "clip")
+    stage, params, source = clip.build_stage(), clip.load_params(), clip.open_source(split)
+    loader = make_loader(
+        source,
+        Tokenizer.load(clip.tokenizer_path),
+        batch_size=batch_size,
+        image_size=clip.data["image_size"],
+        shuffle=False,
+        repeat=False,
+    )
+    encode = jax.jit(stage.encode_image)
+
+    def embeddings() -> Iterator[np.ndarray]:
+        for batch in loader:
+            yield from np.asarray(encode(params, batch["image"]))[batch["mask"]]
+
+    path = clip.embeddings_path(split)
+    write_embeddings(
+        path,
+        embeddings(),
+        count=len(source),
+        width=stage.embedding_width,
+        made_by=clip.checkpoint_name,
+    )
+    return path
