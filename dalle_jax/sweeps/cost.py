@@ -8,7 +8,7 @@ from their logs, of the same stage where there are any.
 import functools
 import json
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +52,44 @@ def step_flops(stage_name: str, config: Config) -> float:
     return lowered.cost_analysis()["flops"] * settings["accumulate"]
 
 
-def drawing_flops(point: PlannedPoint) -> float:
+def forward_flops(stage_name: str, config: Config) -> float:
+    """Of the loss of one item, without its gradient."""
+    stage, abstract, frozen = _abstract(stage_name, config)
+    key = jax.eval_shape(lambda: jax.random.key(0))
+    loss = jax.jit(functools.partial(stage.loss, train=True))
+    lowered = loss.lower(abstract, frozen, _batch(stage_name, config, 2), key)
+    return lowered.cost_analysis()["flops"] / 2
+
+
+class Counts:
+    """Operations by run, counted once and kept in a file."""
+
+    def __init__(self, path: Path):
+        self._path = path
+        self._counts = json.loads(path.read_text()) if path.exists() else {}
+
+    def step(self, stage_name: str, config: Config) -> float:
+        """See `step_flops`."""
+        return self._kept("step", step_flops, stage_name, config)
+
+    def forward(self, stage_name: str, config: Config) -> float:
+        """See `forward_flops`."""
+        return self._kept("forward", forward_flops, stage_name, config)
+
+    def _kept(self, what: str, count: Callable, stage_name: str, config: Config) -> float:
+        key = f"{what} {stage_name}-{fingerprint(stage_name, config)}"
+        if key not in self._counts:
+            self._counts[key] = count(stage_name, config)
+            text = json.dumps(self._counts, indent=1)
+            write_atomically(self._path, lambda file: file.write(text.encode()))
+        return self._counts[key]
+
+    def training(self, run: StageRun) -> float:
+        """Of the whole training of a stage."""
+        return run.steps * self.step(run.stage, run.config)
+
+
+def drawing_flops(point: PlannedPoint, counts: Counts) -> float:
     """Of an evaluation's images: a forward pass an evaluation of the network, two if guided."""
     options = dict(
         option.removeprefix("--").partition("=")[::2] for option in point.evaluation or ()
@@ -65,38 +102,8 @@ def drawing_flops(point: PlannedPoint) -> float:
             continue
         passes = sampling["num_inference_steps"]
         passes *= 1 if sampling.get("guidance_scale", 1.0) == 1.0 else 2
-        total += images * passes * forward_flops(stage, point.config)
+        total += images * passes * counts.forward(stage, point.config)
     return total
-
-
-def forward_flops(stage_name: str, config: Config) -> float:
-    """Of the loss of one item, without its gradient."""
-    stage, abstract, frozen = _abstract(stage_name, config)
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    loss = jax.jit(functools.partial(stage.loss, train=True))
-    lowered = loss.lower(abstract, frozen, _batch(stage_name, config, 2), key)
-    return lowered.cost_analysis()["flops"] / 2
-
-
-class Counts:
-    """Operations of a step by run, counted once and kept in a file."""
-
-    def __init__(self, path: Path):
-        self._path = path
-        self._counts = json.loads(path.read_text()) if path.exists() else {}
-
-    def step(self, stage_name: str, config: Config) -> float:
-        """See `step_flops`."""
-        key = f"{stage_name}-{fingerprint(stage_name, config)}"
-        if key not in self._counts:
-            self._counts[key] = step_flops(stage_name, config)
-            text = json.dumps(self._counts, indent=1)
-            write_atomically(self._path, lambda file: file.write(text.encode()))
-        return self._counts[key]
-
-    def training(self, run: StageRun) -> float:
-        """Of the whole training of a stage."""
-        return run.steps * self.step(run.stage, run.config)
 
 
 def measured_rates(workdirs: Iterable[Path], counts: Counts) -> dict[str, float]:

@@ -1,53 +1,12 @@
-"""The jobs of a sweep: each one command that trains a stage or measures a point."""
+"""The jobs of a sweep: each trains a stage or measures a point."""
 
-import json
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from dalle_jax.sweeps.graph import Graph, PlannedPoint, StageRun
 from dalle_jax.sweeps.grid import override_text
+from dalle_jax.sweeps.job import Job
 from dalle_jax.sweeps.place import Place
-
-
-@dataclass(frozen=True)
-class Job:
-    """A command, and how to tell that it is done.
-
-    Attributes:
-        key: the name of its directory of logs.
-        title: for people.
-        command: to be run; run again it goes on where it stopped.
-        needs: keys of the jobs that are to be done before.
-        directory: of its lock, its attempts and their logs.
-        is_done: whether what it makes is there.
-        step: how far it has come; an attempt that came further does not count as failed.
-    """
-
-    key: str
-    title: str
-    command: tuple[str, ...]
-    needs: tuple[str, ...]
-    directory: Path
-    is_done: Callable[[], bool]
-    step: Callable[[], int]
-
-    @property
-    def lock(self) -> Path:
-        """Held by whoever runs it."""
-        return self.directory / "lock"
-
-
-def read_attempts(directory: Path) -> list[dict[str, Any]]:
-    """What was recorded of each attempt that ended, the oldest first; a torn line is none."""
-    path, found = directory / "attempts.jsonl", []
-    for line in path.read_text().splitlines() if path.exists() else ():
-        try:
-            found.append(json.loads(line))
-        except json.JSONDecodeError:
-            continue
-    return found
 
 
 def jobs_of(graph: Graph, place: Place, config: Path, program: Sequence[str]) -> list[Job]:

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dalle_jax.sweeps.jobs import Job
+from dalle_jax.sweeps.job import Job
 from dalle_jax.sweeps.locks import Lock, holder
 from dalle_jax.sweeps.record import record_attempt
 
@@ -242,7 +242,7 @@ class Launcher:
                 peak_bytes=1024 * usage.ru_maxrss,  # Linux counts in KiB
                 log=running.log.name,
             )
-            if code == 0 and job.key.startswith("evaluation-"):
+            if code == 0:
                 (job.directory / "done").touch()
             done = job.is_done()
             running.lock.release()

@@ -7,10 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow
+from pyarrow import parquet
+
 from dalle_jax.data.checked import write_atomically
 from dalle_jax.metrics.results import read_rows
 from dalle_jax.sweeps.graph import Graph, PlannedPoint, StageRun
-from dalle_jax.sweeps.jobs import evaluation_key, read_attempts
+from dalle_jax.sweeps.job import read_attempts
+from dalle_jax.sweeps.jobs import evaluation_key
 from dalle_jax.sweeps.place import Place
 from dalle_jax.sweeps.progress import read_curves
 
@@ -59,20 +63,14 @@ def table(
 
 
 def write_table(rows: Sequence[Row], directory: Path) -> list[Path]:
-    """results.csv and, where pyarrow is at hand, results.parquet."""
-    paths = [directory / "results.csv"]
+    """The table as results.csv and as results.parquet."""
+    paths = [directory / "results.csv", directory / "results.parquet"]
     columns = list(dict.fromkeys(column for row in rows for column in row))
     text = io.StringIO()
     writer = csv.DictWriter(text, columns, lineterminator="\n")
     writer.writeheader()
     writer.writerows({name: _plain(value) for name, value in row.items()} for row in rows)
     write_atomically(paths[0], lambda file: file.write(text.getvalue().encode()))
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError:
-        return paths
-    paths.append(directory / "results.parquet")
     arrays = {name: _column([row.get(name) for row in rows]) for name in columns}
     write_atomically(paths[1], lambda file: parquet.write_table(pyarrow.table(arrays), file))
     return paths

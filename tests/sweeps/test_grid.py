@@ -1,0 +1,81 @@
+"""Points as dicts of overrides, and their names."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from dalle_jax.sweeps.grid import MAX_NAME, Sweep, chain, is_sampling, point_name, product, zip_
+
+
+def test_a_product_has_every_combination_and_its_last_axis_changes_fastest():
+    points = product(("a.x", [1, 2]), ("a.y", ["p", "q"]), seed=range(2))
+    assert points[:3] == [
+        {"a.x": 1, "a.y": "p", "seed": 0},
+        {"a.x": 1, "a.y": "p", "seed": 1},
+        {"a.x": 1, "a.y": "q", "seed": 0},
+    ]
+    assert len(points) == 8 and len({point_name(point) for point in points}) == 8
+
+
+def test_zip_goes_side_by_side_and_nests_in_a_product():
+    pairs = zip_(("a.target", ["eps", "v"]), ("a.weighting", ["simple", "snr"]))
+    assert pairs == [
+        {"a.target": "eps", "a.weighting": "simple"},
+        {"a.target": "v", "a.weighting": "snr"},
+    ]
+    assert product(pairs, seed=[7])[1] == {"a.target": "v", "a.weighting": "snr", "seed": 7}
+
+
+def test_chain_puts_points_after_each_other():
+    assert chain([{}], ("a.x", [1]), product(b=[2])) == [{}, {"a.x": 1}, {"b": 2}]
+
+
+def test_what_can_not_be_meant_is_refused():
+    with pytest.raises(ValueError, match=r"axes of 2, 3 values"):
+        zip_(("a", [1, 2]), ("b", [1, 2, 3]))
+    with pytest.raises(ValueError, match=r"knob a\.x is set by two axes"):
+        product(("a.x", [1]), [{"a.x": 2}])
+    with pytest.raises(ValueError, match=r"is no axis"):
+        product(["a.x", 3])
+    with pytest.raises(ValueError, match=r"no points"):
+        Sweep("configs/tiny.py", [])
+    with pytest.raises(ValueError, match=r"the point a=1 more than once"):
+        Sweep("configs/tiny.py", [{"a": 1}, {"a": 1}])
+
+
+def test_a_name_says_the_overrides_in_one_order():
+    assert point_name({}) == "base"
+    one, other = {"seed": 0, "a.rate": 1e-3}, {"a.rate": 1e-3, "seed": 0}
+    assert point_name(one) == point_name(other) == "a.rate=0.001,seed=0"
+    assert point_name({"a.rate": np.float64(0.5)}) != point_name({"a.rate": 0.25})
+
+
+def test_a_numpy_value_is_named_and_typed_like_its_number():
+    (point,) = product(("a.rate", np.array([0.5])))
+    assert type(point["a.rate"]) is float and point_name(point) == "a.rate=0.5"
+
+
+VALUES = st.one_of(st.text(), st.integers(), st.floats(allow_nan=False), st.tuples(st.integers()))
+
+
+@given(st.lists(st.dictionaries(st.text(min_size=1), VALUES, min_size=1), min_size=2, max_size=4))
+def test_names_are_safe_and_tell_points_apart(points):
+    names = [point_name(point) for point in points]
+    for name in names:
+        assert set(name) <= set(
+            "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._=,+-"
+        )
+        assert len(name) <= MAX_NAME + 9 and name not in (".", "..")
+    # By what is typed: 1 and "1" are the same override.
+    typed = [{knob: str(value) for knob, value in sorted(p.items())} for p in points]
+    for i, name in enumerate(names):
+        for j in range(i):
+            if name == names[j]:
+                assert typed[i] == typed[j]
+
+
+def test_only_knobs_of_a_stages_sample_section_are_of_sampling():
+    assert is_sampling("decoder.sample.guidance_scale")
+    assert not is_sampling("decoder.loss.sample_share")
+    assert not is_sampling("sample.x") and not is_sampling("seed")

@@ -1,0 +1,96 @@
+"""How a machine's cores and GPUs are divided among workers."""
+
+import os
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+
+from dalle_jax.sweeps import local
+from dalle_jax.sweeps.locks import Lock, holder
+
+
+@pytest.fixture
+def machine(monkeypatch):
+    def of(cores: int, gpus: str | None):
+        monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cores)))
+        monkeypatch.delenv("JAX_PLATFORMS", raising=False)
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", gpus or "")
+
+    return of
+
+
+def test_no_core_and_no_gpu_is_in_two_workers_hands(machine):
+    machine(10, "3,5,7,GPU-abc")
+    workers = local.divide(3)
+    gpus = [w.environment["CUDA_VISIBLE_DEVICES"].split(",") for w in workers]
+    assert Counter(core for w in workers for core in w.cores) == Counter(range(10))
+    assert sorted(gpu for names in gpus for gpu in names) == ["3", "5", "7", "GPU-abc"]
+    assert all(w.cores for w in workers) and all(gpus)
+    assert all("XLA_PYTHON_CLIENT_MEM_FRACTION" not in w.environment for w in workers)
+
+
+def test_a_machine_without_gpus_divides_its_cores(machine):
+    machine(4, None)
+    assert [sorted(w.cores) for w in local.divide(2)] == [[0, 1], [2, 3]]
+    assert all(w.environment == {} for w in local.divide(2))
+
+
+def test_devices_are_shared_only_where_that_is_asked_for(machine):
+    machine(8, "0,1")
+    with pytest.raises(ValueError, match=r"3 workers and 2 GPUs: .* --share"):
+        local.divide(3)
+    shared = [w.environment for w in local.divide(3, share=True)]
+    assert [e["CUDA_VISIBLE_DEVICES"] for e in shared] == ["0", "1", "0"]
+    # Two on one GPU have to fit into it together.
+    assert all(float(e["XLA_PYTHON_CLIENT_MEM_FRACTION"]) <= 0.5 for e in shared)
+    machine(1, None)
+    with pytest.raises(ValueError, match=r"2 workers and 1 core: "):
+        local.divide(2)
+    with pytest.raises(ValueError, match=r"at least 1"):
+        local.divide(0)
+
+
+def test_a_lock_is_one_processs_until_that_ends(tmp_path):
+    path = tmp_path / "job/lock"
+    code = (
+        "import sys; from pathlib import Path; from dalle_jax.sweeps.locks import Lock\n"
+        "lock = Lock.take(Path(sys.argv[1])); print(lock is not None, flush=True); input()"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, str(path)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.getcwd()},
+    )
+    assert other.stdout.readline() == "True\n"
+    assert Lock.take(path) is None
+    assert holder(path).endswith(f"process {other.pid}")
+    other.kill()
+    other.wait()
+    lock = Lock.take(path)  # a dead process holds nothing
+    assert lock is not None and holder(path).endswith(f"process {os.getpid()}")
+    lock.release()
+
+
+def test_a_job_that_outlives_its_launcher_keeps_the_lock(tmp_path):
+    path = tmp_path / "lock"
+    lock = Lock.take(path)
+    job = subprocess.Popen(["sleep", "60"], pass_fds=(lock.fileno(),))
+    lock.release()  # as at the launcher's death
+    assert Lock.take(path) is None
+    job.kill()
+    job.wait()
+    assert Lock.take(path) is not None
+
+
+def test_the_last_line_of_a_log_is_the_last_that_says_something(tmp_path):
+    log = tmp_path / "log"
+    log.write_text("first\nthe reason\n\n  \n")
+    assert local.last_line(log) == "the reason"
+    log.write_bytes(b"x" * 9000 + b"\n\xff torn")
+    assert local.last_line(log).endswith("torn")
+    log.write_text("")
+    assert local.last_line(log) == ""

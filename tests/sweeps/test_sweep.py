@@ -1,0 +1,184 @@
+"""A whole sweep: shared stages once, killed and started again, crashes, two launchers at once."""
+
+import csv
+import multiprocessing
+import os
+import random
+import signal
+import time
+
+import pytest
+from pyarrow import parquet
+
+from dalle_jax.sweeps.job import read_attempts
+from dalle_jax.sweeps.local import BLOCKED, DONE, FAILED, NOT_STARTED, Launcher, Worker
+from dalle_jax.sweeps.results import COST_COLUMNS, table, write_table
+from tests.sweeps.twelve import DISTINCT, SWEEP, calls, graph_of, launch, prepared
+
+# The launchers' processes: forked, so that nothing is imported anew; they compute nothing with jax.
+PROCESSES = multiprocessing.get_context("fork")
+pytestmark = pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
+
+
+@pytest.fixture(scope="module")
+def graph():
+    return graph_of()
+
+
+@pytest.fixture(scope="module")
+def finished(graph, tmp_path_factory):
+    """A workdir in which the sweep ran undisturbed."""
+    workdir = tmp_path_factory.mktemp("sweep")
+    place, jobs = prepared(graph, workdir)
+    launcher = launch(jobs)
+    assert {status.state for status in launcher.status.values()} == {DONE}
+    return place, jobs
+
+
+def values(graph, place):
+    """The table without what a second run would not have the same."""
+    return [{k: v for k, v in row.items() if k not in COST_COLUMNS} for row in table(graph, place)]
+
+
+def test_each_distinct_stage_is_trained_once_and_each_point_measured(graph, finished):
+    place, jobs = finished
+    counted = calls(place.workdir)
+    assert set(counted.values()) == {1}
+    trained = [name.split()[1] for name in counted if name.startswith("train ")]
+    assert {stage: sum(k.startswith(stage) for k in trained) for stage in DISTINCT} == DISTINCT
+    assert sum(name.startswith("evaluate ") for name in counted) == len(SWEEP.points) == 12
+
+    launch(jobs)  # what is finished is skipped
+    assert calls(place.workdir) == counted
+
+
+def test_the_table_has_a_row_for_each_point_and_metric(graph, finished, tmp_path):
+    place, _ = finished
+    rows = table(graph, place, flops_of=lambda run: 100.0)
+    assert len(rows) == 12 * 4  # three validation losses and one metric each
+    for row in (row for row in rows if row["metric"] == "oracle/caption"):
+        guidance = row["decoder.sample.guidance_scale"]
+        decoder = next(key for key in row["runs"].split() if key.startswith("decoder-"))
+        # As the stand-in makes it: of the point's own decoder, with the point's own guidance.
+        value = guidance / 100 + int(decoder[-3:], 16)
+        assert row["value"] == pytest.approx(value) and row["low"] == pytest.approx(value - 1)
+        assert row["protocol_hash"] == f"oracle{guidance}" and row["floor"] == 1.0
+        assert row["flops"] == 300 and row["seed"] == 0
+        assert row["train_seconds"] > 0 and row["peak_bytes"] > 1e6
+        assert row["git_revision"] is not None and "jax" in row["versions"]
+
+    csv_file, parquet_file = write_table(rows, tmp_path)
+    with csv_file.open(newline="") as file:
+        read = list(csv.DictReader(file))
+    assert [row["point"] for row in read] == [row["point"] for row in rows]
+    assert float(read[3]["value"]) == rows[3]["value"]
+    assert parquet.read_table(parquet_file).to_pylist()[3]["value"] == rows[3]["value"]
+
+
+@pytest.mark.parametrize("with_its_jobs", [False, True])
+def test_killed_at_a_random_moment_it_ends_with_the_same_table(
+    graph, finished, tmp_path, monkeypatch, with_its_jobs
+):
+    monkeypatch.setenv("STAND_IN_SECONDS", "0.01")
+    place, jobs = prepared(graph, tmp_path / "killed")
+    process = PROCESSES.Process(target=launch, args=(jobs,))
+    process.start()
+    seed = random.SystemRandom().randrange(1000)
+    time.sleep(random.Random(seed).uniform(0.1, 1.5))
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    if with_its_jobs:  # as a node that goes down; otherwise they live on, and hold their locks
+        for job in jobs:
+            for pid in processes_of(job):
+                os.kill(pid, signal.SIGKILL)
+    launcher = launch(jobs)
+    assert {status.state for status in launcher.status.values()} == {DONE}, f"seed {seed}"
+    assert values(graph, place) == values(graph, finished[0]), f"seed {seed}"
+    steps = {
+        line.split()[1]: line
+        for line in (tmp_path / "killed/calls").read_text().splitlines()
+        if line.startswith("train")
+    }
+    assert len(steps) == sum(DISTINCT.values())  # none under another name
+
+
+def processes_of(job) -> list[int]:
+    """The processes that run a job's command."""
+    found = []
+    for pid in filter(str.isdecimal, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                line = file.read().split(b"\0")[:-1]
+        except OSError:
+            continue
+        if line == [os.fsencode(word) for word in job.command]:
+            found.append(int(pid))
+    return found
+
+
+def test_what_crashes_is_tried_again_with_its_log_kept_and_the_rest_goes_on(graph, tmp_path):
+    place, jobs = prepared(graph, tmp_path)
+    broken = graph.points[0].runs["decoder"]
+    (tmp_path / "crash").write_text(broken)
+    launcher = launch(jobs, retries=2)
+    hit = {point.name for point in graph.users(broken)}
+    assert len(hit) == 6
+    for job in jobs:
+        status = launcher.status[job.key]
+        if job.key == broken:
+            assert status.state == FAILED
+            assert "decoder breaks at step 3" in status.note and "exit code 1" in status.note
+        elif job.title.removeprefix("evaluate ") in hit:
+            assert status.state == BLOCKED and broken in status.note
+        else:
+            assert status.state == DONE
+    # The first attempt came to step 2, which is further than nothing, so it did not count.
+    attempts = read_attempts(place.job(broken))
+    assert [attempt["exit_code"] for attempt in attempts] == [1, 1, 1, 1]
+    for attempt in attempts:
+        assert "breaks at step 3" in (place.job(broken) / attempt["log"]).read_text()
+    assert {row["point"] for row in table(graph, place) if row["metric"] == "oracle/caption"} == {
+        point.name for point in graph.points
+    } - hit
+
+    (tmp_path / "crash").unlink()
+    launcher = launch(jobs)
+    assert {status.state for status in launcher.status.values()} == {DONE}
+    assert f"train {broken} from=2" in (tmp_path / "calls").read_text()  # it went on
+
+
+def test_two_launchers_at_once_do_no_work_twice(graph, finished, tmp_path, monkeypatch):
+    monkeypatch.setenv("STAND_IN_SECONDS", "0.005")
+    place, jobs = prepared(graph, tmp_path)
+    launchers = [PROCESSES.Process(target=launch, args=(jobs,)) for _ in range(2)]
+    for process in launchers:
+        process.start()
+    for process in launchers:
+        process.join()
+        assert process.exitcode == 0
+    counted = calls(tmp_path)
+    assert set(counted.values()) == {1} and len(counted) == 5 + 12
+    assert values(graph, place) == values(graph, finished[0])
+
+
+def test_when_the_hours_are_over_nothing_new_starts(graph, tmp_path):
+    _, jobs = prepared(graph, tmp_path)
+    launcher = launch(jobs, max_seconds=0)
+    assert {status.state for status in launcher.status.values()} == {NOT_STARTED}
+    assert not calls(tmp_path)
+
+
+def test_a_stopped_launcher_stops_its_jobs_and_goes_on_later(graph, tmp_path, monkeypatch):
+    monkeypatch.setenv("STAND_IN_SECONDS", "0.2")
+    _, jobs = prepared(graph, tmp_path)
+    launcher = Launcher(jobs, [Worker(frozenset(os.sched_getaffinity(0)), {})])
+
+    def stop_at_the_first_call():
+        if calls(tmp_path):
+            launcher.stop()
+
+    assert not launcher.run(stop_at_the_first_call)
+    assert {status.state for status in launcher.status.values()} == {NOT_STARTED}
+    assert len(calls(tmp_path)) == 1
+    monkeypatch.setenv("STAND_IN_SECONDS", "0")
+    assert {status.state for status in launch(jobs).status.values()} == {DONE}

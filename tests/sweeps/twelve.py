@@ -1,0 +1,63 @@
+"""A sweep of twelve points, of which many share a stage, with a stand-in for what is costly."""
+
+import os
+import sys
+from collections import Counter
+from pathlib import Path
+
+from dalle_jax.cli.config import load_config
+from dalle_jax.sweeps import local
+from dalle_jax.sweeps.graph import Graph, build_graph
+from dalle_jax.sweeps.grid import Sweep, override_text, product
+from dalle_jax.sweeps.job import Job
+from dalle_jax.sweeps.jobs import jobs_of
+from dalle_jax.sweeps.local import Launcher, Worker
+from dalle_jax.sweeps.place import Place, lay_out
+
+CONFIG = Path(__file__).parents[2] / "configs/unclip_tiny.py"
+STAND_IN = Path(__file__).with_name("stand_in.py")
+SWEEP = Sweep(
+    config=str(CONFIG),
+    points=product(
+        ("prior.loss.text_dropout", [0.1, 0.2]),
+        ("decoder.loss.target", ["v", "eps"]),
+        ("decoder.sample.guidance_scale", [1.0, 2.0, 3.0]),
+    ),
+    stages=("clip", "prior", "decoder"),
+    evaluation={"n": 8},
+)
+# By hand: the CLIP is one, a prior for each dropout, a decoder for each target; guidance is
+# sampling alone.
+DISTINCT = {"clip": 1, "prior": 2, "decoder": 2}
+
+
+def graph_of(sweep: Sweep = SWEEP) -> Graph:
+    def config_of(overrides):
+        typed = [f"--config.{knob}={override_text(v)}" for knob, v in overrides.items()]
+        return load_config(CONFIG, typed).to_dict()
+
+    return build_graph(sweep, config_of)
+
+
+def prepared(graph: Graph, workdir: Path) -> tuple[Place, list[Job]]:
+    """The sweep laid out; calls of the stand-in are written into the workdir."""
+    workdir.mkdir(exist_ok=True)
+    place = Place(workdir, "twelve-tiny")
+    lay_out(place, graph)
+    return place, jobs_of(graph, place, CONFIG, (sys.executable, "-S", str(STAND_IN), str(workdir)))
+
+
+def launch(jobs: list[Job], workers: int = 2, **options) -> Launcher:
+    """Walk the jobs, on the cores that this process may use."""
+    local.POLL_SECONDS = 0.02  # the stand-in is quick
+    cores = frozenset(os.sched_getaffinity(0))
+    launcher = Launcher(jobs, [Worker(cores, {})] * workers, **options)
+    launcher.run()
+    return launcher
+
+
+def calls(workdir: Path) -> Counter:
+    """How often the stand-in was called, by what it was to do."""
+    path = workdir / "calls"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return Counter(" ".join(line.split()[:2]) for line in lines)
