@@ -219,7 +219,7 @@ def test_it_learns_a_mapping_better_than_the_text_embedding_is(kind):
     @jax.jit
     def train(params):
         carry = (params, optimizer.init(params))
-        return jax.lax.scan(step, carry, jax.random.split(jax.random.key(1), 150))[0][0]
+        return jax.lax.scan(step, carry, jax.random.split(jax.random.key(1), 300))[0][0]
 
     trained = train(params)
     indices = [np.arange(4 * i, 4 * i + 4) for i in range(4)]
