@@ -4,8 +4,10 @@ import argparse
 import ast
 import dataclasses
 import json
+import os
 import runpy
 import signal
+import socket
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -123,6 +125,9 @@ def _walk(args: argparse.Namespace, graph: Graph, place: Place, config: Path) ->
     from dalle_jax.sweeps.local import FAILED, NOT_STARTED, Launcher, divide
     from dalle_jax.sweeps.results import table, write_table
 
+    # Points that differ in a seed are the same programs; of other machines they might not run here.
+    cache = place.workdir / "xla" / socket.gethostname()
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
     jobs = jobs_of(graph, place, config, (sys.executable, "-m", "dalle_jax"))
     view = LiveTable(graph, place)
     launcher = Launcher(
@@ -145,10 +150,10 @@ def _walk(args: argparse.Namespace, graph: Graph, place: Place, config: Path) ->
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    counts = Counts(place.workdir / "flops.json")
-    rows = table(graph, place, counts.training)
-    if rows:
-        print(f"results: {', '.join(map(str, write_table(rows, place.directory)))}")
+    if not received:  # who asked it to end does not wait for the operations to be counted
+        rows = table(graph, place, Counts(place.workdir / "flops.json").training)
+        if rows:
+            print(f"results: {', '.join(map(str, write_table(rows, place.directory)))}")
     if done:
         print(f"`dalle-jax report {place.directory}` draws them")
         return 0

@@ -11,12 +11,11 @@ from rich.table import Table
 
 from dalle_jax.sweeps.cost import Counts, drawing_flops, measured_rates
 from dalle_jax.sweeps.graph import Graph, PlannedPoint
-from dalle_jax.sweeps.jobs import Job, evaluation_key
+from dalle_jax.sweeps.job import Job
+from dalle_jax.sweeps.jobs import evaluation_key, is_measured
 from dalle_jax.sweeps.local import DONE, FAILED, RUNNING, Launcher, Status
 from dalle_jax.sweeps.place import Place, find_reusable
 from dalle_jax.sweeps.progress import read_progress
-
-REFRESH_SECONDS = 1.0
 
 
 def print_plan(graph: Graph, place: Place, reuse: Sequence[Path]) -> None:
@@ -56,7 +55,7 @@ def print_plan(graph: Graph, place: Place, reuse: Sequence[Path]) -> None:
                 cells.append(f"train, from step {step}" if step else "train")
         cells.append(_evaluation_cell(point, place))
         if cells[-1] == "measure":
-            of_images = drawing_flops(point)
+            of_images = drawing_flops(point, counts)
             flops += of_images
             hours += _hours(of_images, "decoder", rates)
         flops_left, hours_left = flops_left + flops, hours_left + hours
@@ -80,7 +79,7 @@ def print_plan(graph: Graph, place: Place, reuse: Sequence[Path]) -> None:
 def _evaluation_cell(point: PlannedPoint, place: Place) -> str:
     if point.evaluation is None:
         return ""
-    return "is there" if (place.system(point) / "results.jsonl").exists() else "measure"
+    return "is there" if is_measured(point, place) else "measure"
 
 
 def _hours(flops: float, stage: str, rates: dict[str, float]) -> float:

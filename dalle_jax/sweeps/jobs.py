@@ -34,6 +34,12 @@ def evaluation_key(point: PlannedPoint) -> str:
     return f"evaluation-{point.key}"
 
 
+def is_measured(point: PlannedPoint, place: Place) -> bool:
+    """Whether the evaluation of a point is done."""
+    done = place.job(evaluation_key(point)) / "done"
+    return done.exists() and (place.system(point) / "results.jsonl").exists()
+
+
 def _training(
     run: StageRun, point: PlannedPoint, place: Place, config: Path, program: Sequence[str]
 ) -> Job:
@@ -53,14 +59,12 @@ def _training(
 
 
 def _evaluation(point: PlannedPoint, place: Place, program: Sequence[str]) -> Job:
-    directory = place.job(evaluation_key(point))
-    done = directory / "done"
     return Job(
         key=evaluation_key(point),
         title=f"evaluate {point.name}",
         command=(*program, "evaluate", f"--workdir={place.system(point)}", *point.evaluation),
         needs=tuple(point.runs.values()),
-        directory=directory,
-        is_done=lambda: done.exists() and (place.system(point) / "results.jsonl").exists(),
+        directory=place.job(evaluation_key(point)),
+        is_done=lambda: is_measured(point, place),
         step=lambda: 0,
     )

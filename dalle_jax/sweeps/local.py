@@ -140,23 +140,26 @@ class Launcher:
         self._running: list[_Running] = []
         self._retries, self._on_change = retries, on_change
         self._end = time.monotonic() + max_seconds
-        self._stopping = False
+        self._stops = 0
 
     def stop(self) -> None:
-        """Ask the running jobs to save and end, and start no more; for a signal handler."""
-        self._stopping = True
+        """Ask the running jobs to save and end, and start no more; for a signal handler.
+
+        A second call reaches them as a second signal, at which a training ends unsaved.
+        """
+        self._stops += 1
 
     def run(self, tick: Callable[[], None] = lambda: None) -> bool:
         """Work; `tick` is called at each round. Returns whether every job is done."""
-        told_to_stop = False
+        told = 0
         try:
             while True:
                 self._collect()
-                if self._stopping and not told_to_stop:
-                    told_to_stop = True
+                while told < self._stops:
+                    told += 1
                     for running in self._running:
                         running.process.terminate()
-                if self._stopping or time.monotonic() > self._end:
+                if self._stops or time.monotonic() > self._end:
                     self._leave_rest()
                 else:
                     self._start_what_can_be()
@@ -254,7 +257,7 @@ class Launcher:
         if done:
             self._set(job.key, DONE)
             return
-        if self._stopping and (code in INTERRUPTED or code < 0):
+        if self._stops and (code in INTERRUPTED or code < 0):
             self._set(job.key, NOT_STARTED, "stopped; the same command goes on")
             return
         status.failures = 0 if job.step() > running.step else status.failures + 1
@@ -265,7 +268,7 @@ class Launcher:
             self._set(job.key, READY, f"tried again after exit code {code}: {told}")
 
     def _leave_rest(self) -> None:
-        note = "stopped" if self._stopping else "--max-hours are over"
+        note = "stopped" if self._stops else "--max-hours are over"
         for key, status in self.status.items():
             if status.state in (WAITING, READY, ELSEWHERE):
                 done = self.jobs[key].is_done()

@@ -1,0 +1,220 @@
+"""`dalle-jax sweep` and `dalle-jax report` as a person types them."""
+
+import json
+import re
+import shutil
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dalle_jax.cli import sweep, sweep_report
+from tests.conftest import ONE_DEVICE, ROOT
+from tests.sweeps.twelve import CONFIG, graph_of, launch, prepared
+
+EXPERIMENT = """
+from dalle_jax.sweeps.grid import Sweep, product
+
+def get_sweep(scale):
+    points = product(
+        ("decoder.loss.target", ["v", "eps"]), ("decoder.sample.guidance_scale", [1.0, 3.0])
+    )
+    steps = {"tiny": 4}[scale]
+    return Sweep(
+        config="configs/tiny.py",
+        points=points,
+        overrides={"decoder.train.steps": steps, "decoder.train.validation_images": 8},
+        evaluation={"n": 8, "metrics": "oracle"},
+    )
+"""
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
+
+
+@pytest.fixture
+def experiment(tmp_path) -> Path:
+    """A project of its own, whose configs are the real ones."""
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    path = tmp_path / "experiments/targets.py"
+    path.parent.mkdir()
+    path.write_text(EXPERIMENT)
+    return path
+
+
+def test_a_dry_run_tells_what_would_be_done_and_does_nothing(experiment, tmp_path, capsys):
+    workdir = tmp_path / "sweeps"
+    assert sweep.run([str(experiment), f"--workdir={workdir}", "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert "targets-tiny: 4 points" in out
+    assert "2 of 2 distinct trainings are to be done, for 4 points" in out
+    assert "hours are not known" in out
+    assert not (workdir / "runs").exists() and not (workdir / "targets-tiny").exists()
+    # Counted once: a decoder's step and forward pass for each of two targets.
+    assert len(json.loads((workdir / "flops.json").read_text())) == 4
+
+
+def test_what_is_mistyped_is_told_in_a_sentence(experiment, tmp_path):
+    def refused(*options, match):
+        with pytest.raises((ValueError, OSError), match=match):
+            sweep.run([str(experiment), f"--workdir={tmp_path}/w", *options])
+
+    refused("--max-hour=3", match="did you mean --max-hours")
+    refused("--scale=paper", match="has no scale 'paper'")
+    refused("--config.decoder.loss.target=x0", match="is what the sweep varies")
+    refused("--config.decoder.train.stepz=3", match=r"did you mean decoder\.train\.steps")
+    refused(f"--reuse={tmp_path}/none", "--dry-run", match="no workdir .*none")
+    with pytest.raises(FileNotFoundError, match="no experiment file"):
+        sweep.run([f"{tmp_path}/none.py", f"--workdir={tmp_path}/w"])
+    (tmp_path / "experiments/script.py").write_text("print('not one')")
+    with pytest.raises(ValueError, match="defines no get_sweep"):
+        sweep.run([f"{tmp_path}/experiments/script.py", f"--workdir={tmp_path}/w"])
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory) -> Path:
+    """A sweep of twelve points as it lies when it is done, with images of four captions."""
+    graph = graph_of()
+    place, jobs = prepared(graph, tmp_path_factory.mktemp("swept"))
+    launch(jobs)
+    sweep.write_definition(place, graph, CONFIG)
+    for i, point in enumerate(graph.points):
+        made_of = {"seed": 0, "captions": [f"caption <{n}>" for n in range(4)]}
+        folder = place.system(point) / "generated/0123456789ab"
+        folder.mkdir(parents=True)
+        (folder / "made_of.json").write_text(json.dumps(made_of))
+        images = np.full((4, 8, 8, 3), 20 * i, np.uint8)
+        np.savez_compressed(folder / "shard_00000000.npz", images=images)
+    return place.directory
+
+
+# Sort by the last column, largest first; compare the first point with the fourth; count pictures.
+CLICKS = """
+const heads = document.querySelectorAll("table.sortable th");
+heads[heads.length - 1].click();
+heads[heads.length - 1].click();
+const second = document.querySelectorAll("select")[1];
+second.selectedIndex = 3;
+second.dispatchEvent(new Event("change"));
+document.title = [...document.images].filter(image => image.naturalWidth === 8).length;
+"""
+
+
+class Page(HTMLParser):
+    """The rows of the sortable table, and all pictures' sources."""
+
+    def __init__(self, text: str):
+        super().__init__()
+        self.rows, self.pictures, self.addresses = [], [], []
+        self._cell = False
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        given = dict(attributes)
+        self.addresses += [given[name] for name in ("src", "href") if name in given]
+        if tag == "tr" and "title" in given:
+            self.rows.append([])
+        if tag == "td" and self.rows and "data-value" in given:
+            self.rows[-1].append(float(given["data-value"] or "nan"))
+        if tag == "img":
+            self.pictures.append(given["src"])
+
+
+def test_the_report_has_each_point_and_needs_no_other_file(swept, capsys):
+    assert sweep_report.run([str(swept.parent)]) == 0  # the only sweep in it
+    assert str(swept / "report.html") in capsys.readouterr().out
+    text = (swept / "report.html").read_text()
+    page = Page(text)
+    assert len(page.rows) == 12 and len(page.pictures) == 12 * 4
+    assert all(address.startswith("data:") for address in page.addresses)
+    assert "http" not in text
+    # Three validation losses and the score of each point; the score says the guidance in hundredths
+    # as the stand-in makes it.
+    scores = [row[3] for row in page.rows]
+    assert [round(100 * (score % 1)) for score in scores] == [1, 2, 3] * 4
+    assert "caption &lt;0&gt;" in text and "caption <0>" not in text
+    assert text.count("<polyline") == 2 * (1 + 2 + 2)  # two curves of each run, once
+    varying = json.loads(re.search(r'id="varying">(.*?)</script>', text).group(1))
+    first = varying[
+        "decoder.loss.target=v,decoder.sample.guidance_scale=1.0,prior.loss.text_dropout=0.1"
+    ]
+    assert first == {
+        "decoder.loss.target": '"v"',
+        "decoder.sample.guidance_scale": "1.0",
+        "prior.loss.text_dropout": "0.1",
+    }
+
+
+def test_the_report_names_the_sweeps_where_there_is_not_one(swept, tmp_path):
+    with pytest.raises(FileNotFoundError, match="holds no sweep"):
+        sweep_report.run([str(tmp_path)])
+    for name in ("a-tiny", "b-tiny"):
+        (tmp_path / name).mkdir()
+        shutil.copy(swept / "sweep.json", tmp_path / name)
+    with pytest.raises(ValueError, match=r"name one: .*a-tiny, .*b-tiny"):
+        sweep_report.run([str(tmp_path)])
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no chromium to open the page with")
+def test_the_report_sorts_and_shows_pictures_in_a_browser(swept, tmp_path):
+    sweep_report.run([str(swept)])
+    text = (swept / "report.html").read_text()
+    clicks = f"<script>{CLICKS}</script>"
+    (tmp_path / "page.html").write_text(text.replace("</body>", f"{clicks}</body>"))
+    command = [
+        CHROMIUM,
+        "--headless",
+        "--no-sandbox",
+        "--disable-gpu",
+        "--virtual-time-budget=5000",
+    ]
+    address = (tmp_path / "page.html").as_uri()
+    opened = subprocess.run(
+        [*command, "--dump-dom", address], capture_output=True, text=True, check=True
+    ).stdout
+    scores = [row[3] for row in Page(opened).rows]
+    assert scores == sorted(scores, reverse=True) and scores != [r[3] for r in Page(text).rows]
+    assert "<title>48</title>" in opened  # the pictures were decoded
+    differences = opened.partition('id="differences"')[2].partition("</tbody>")[0]
+    assert "decoder.loss.target" in differences and "guidance_scale" not in differences
+    picture = tmp_path / "page.png"
+    subprocess.run(
+        [*command, f"--screenshot={picture}", "--window-size=1400,3000", address], check=True
+    )
+    assert len(Image.open(picture).convert("RGB").getcolors(1 << 20)) > 20
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_a_sweep_from_the_command_line_to_its_table(experiment, shapes_dir, tmp_path):
+    workdir = tmp_path / "sweeps"
+
+    def type_(verb, *options):
+        return subprocess.run(
+            [sys.executable, "-m", "dalle_jax", verb, *map(str, options)],
+            capture_output=True,
+            text=True,
+            env=ONE_DEVICE,
+        )
+
+    command = [experiment, f"--workdir={workdir}", f"--config.data.dir={shapes_dir}"]
+    first = type_("sweep", *command)
+    assert first.returncode == 0, first.stderr + first.stdout
+    assert len(list((workdir / "runs").iterdir())) == 2
+    for run in (workdir / "runs").iterdir():
+        assert (run / "checkpoints/4").is_dir()
+    results = (workdir / "targets-tiny/results.csv").read_text()
+    assert results.count("oracle/caption,") == 4 and results.count("decoder/validation/loss,") == 4
+
+    again = type_("sweep", *command)
+    assert again.returncode == 0 and "running" not in again.stdout
+    assert (workdir / "targets-tiny/results.csv").read_text() == results
+
+    plan = type_("sweep", *command, "--dry-run").stdout
+    assert "0 of 2 distinct trainings" in plan and "GFLOP/s of earlier runs: decoder" in plan
+
+    assert type_("report", workdir / "targets-tiny").returncode == 0
+    page = Page((workdir / "targets-tiny/report.html").read_text())
+    assert len(page.rows) == 4 and len(page.pictures) == 4 * 8

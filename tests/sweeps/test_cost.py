@@ -1,0 +1,54 @@
+"""What a sweep costs: operations as XLA counts them, and the rate of earlier runs."""
+
+import json
+
+import pytest
+
+from dalle_jax.runs import create_run
+from dalle_jax.sweeps.cost import Counts, drawing_flops, forward_flops, measured_rates, step_flops
+from dalle_jax.sweeps.grid import Sweep, product
+from tests.sweeps.twelve import graph_of
+
+
+@pytest.fixture(scope="module")
+def graph():
+    points = product(
+        ("decoder.train.accumulate", [1, 2]), ("decoder.sample.guidance_scale", [1.0, 3.0])
+    )
+    return graph_of(
+        Sweep("", points, stages=("clip", "decoder"), evaluation={"n": 100, "seeds": "0,1"})
+    )
+
+
+def test_a_step_is_about_three_forward_passes_of_its_batch_however_it_is_accumulated(graph):
+    once, twice = (run.config for key, run in graph.runs.items() if run.stage == "decoder")
+    assert [c["decoder"]["train"]["accumulate"] for c in (once, twice)] == [1, 2]
+    # The gradient is two more products for each one of the forward pass.
+    forward = 8 * forward_flops("decoder", once)
+    whole = step_flops("decoder", once)
+    assert 2 < whole / forward < 4
+    # The optimizer's part is counted twice with two microbatches; it is small.
+    assert step_flops("decoder", twice) == pytest.approx(whole, rel=0.35)
+
+
+def test_drawing_is_a_pass_an_evaluation_and_two_where_guided(graph, tmp_path):
+    path = tmp_path / "flops.json"
+    key = next(key for key in graph.runs if key.startswith("decoder-"))
+    path.write_text(json.dumps({f"forward {key}": 7.0}))
+    unguided, guided = graph.points[:2]
+    assert unguided.runs["decoder"] == guided.runs["decoder"] == key
+    # 100 captions, 2 seeds, 2 steps
+    assert drawing_flops(unguided, Counts(path)) == 100 * 2 * 2 * 7
+    assert drawing_flops(guided, Counts(path)) == 100 * 2 * 2 * 7 * 2
+
+
+def test_the_rate_is_that_of_the_newest_run_of_a_stage(graph, tmp_path):
+    run = next(run for run in graph.runs.values() if run.stage == "clip")
+    path = tmp_path / "flops.json"
+    path.write_text(json.dumps({f"step {run.key}": 800.0}))
+    directory = create_run(tmp_path / "there" / run.key, "clip", run.config).directory
+    assert measured_rates([tmp_path / "there"], Counts(path)) == {}
+    lines = [{"step": i, "images_per_second": speed} for i, speed in enumerate((1.0, 5.0, 9.0))]
+    (directory / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    # 800 operations for a step of 8 images, at a median of 5 images a second
+    assert measured_rates([tmp_path / "there"], Counts(path)) == {"clip": 500.0}
