@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from dalle_jax.cli.config import flatten
 from dalle_jax.stages import build_stage, upstream_of
 from tests.conftest import ROOT
 
@@ -39,3 +40,14 @@ def test_each_stage_has_a_loss(name):
         value, metrics = jax.eval_shape(loss, params, frozen, batch, key)
         assert value.shape == () and value.dtype == jnp.float32
         assert all(metric.shape == () for metric in metrics.values())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_knobs_are_those_of_the_system_s_first_config(name):
+    """A knob has its default in one place: `base`, or `unclip_shapes` for the whole chain."""
+    config = import_module(f"configs.{name}").get_config()
+    first = {"decoder": "base", "clip": "unclip_shapes", "classifier": "features"}
+    knobs = dict(flatten(import_module(f"configs.{first[config.stages[0]]}").get_config()))
+    for knob, value in flatten(config):
+        assert knob in knobs
+        assert type(value) is type(knobs[knob]), knob
