@@ -30,7 +30,10 @@ NUM_CAPTIONS = 512  # that `dalle-jax evaluate` draws where it is not told how m
 
 
 def step_flops(stage_name: str, config: Config) -> float:
-    """Of one step of training, as XLA counts them; nothing is computed or compiled."""
+    """Of one step of training, as XLA counts them; nothing is computed or compiled.
+
+    The batch is taken at once: of a loop over microbatches XLA would count one turn.
+    """
     settings = config[stage_name]["train"]
     stage, abstract, frozen = _abstract(stage_name, config)
     optimizer = make_optimizer(**settings["optimizer"], steps=settings["steps"])
@@ -44,12 +47,10 @@ def step_flops(stage_name: str, config: Config) -> float:
         mesh=mesh,
         state_shardings=tree_shardings(state, mesh),
         ema_decay=settings["ema_decay"],
-        accumulate=settings["accumulate"],
     )
     batch = _batch(stage_name, config, settings["batch_size"])
     lowered = step.lower(state, frozen, batch, jax.eval_shape(lambda: jax.random.key(0)))
-    # A loop's body is counted once, and with accumulation the loop is nearly all of the step.
-    return lowered.cost_analysis()["flops"] * settings["accumulate"]
+    return lowered.cost_analysis()["flops"]
 
 
 def forward_flops(stage_name: str, config: Config) -> float:

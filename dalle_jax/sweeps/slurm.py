@@ -5,7 +5,9 @@ node, cores and GPUs that Slurm gave it, and one that is preempted leaves its jo
 another goes on from.
 """
 
+import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,9 +34,10 @@ class Task:
         """Called by submitit when the task is to end: what to submit in its place."""
         from submitit.helpers import DelayedSubmission
 
-        if self._process is not None:
-            self._process.terminate()
-            self._process.wait()
+        # This comes as a signal in the midst of `wait` above, which must not be entered again.
+        if self._process is not None and self._process.returncode is None:
+            os.kill(self._process.pid, signal.SIGTERM)
+            os.waitid(os.P_PID, self._process.pid, os.WEXITED | os.WNOWAIT)
         return DelayedSubmission(Task(self.command))
 
 

@@ -1,0 +1,161 @@
+"""The Slurm backend: against a real Slurm of one node where one can be started, else in parts."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import types
+
+import pytest
+
+from dalle_jax.sweeps.slurm import Task, submit
+from tests.conftest import ROOT
+from tests.sweeps.twelve import SWEEP, calls, graph_of, prepared
+
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scancel")
+
+CONFIGURATION = """
+ClusterName=test
+SlurmctldHost={host}(127.0.0.1)
+SlurmctldPort={ports[0]}
+SlurmdPort={ports[1]}
+SlurmUser=root
+AuthType=auth/munge
+AuthInfo=socket={folder}/munge.socket
+ProctrackType=proctrack/pgid
+TaskPlugin=task/none
+JobAcctGatherType=jobacct_gather/none
+AccountingStorageType=accounting_storage/none
+MpiDefault=none
+ReturnToService=2
+StateSaveLocation={folder}/state
+SlurmdSpoolDir={folder}/spool
+SlurmctldPidFile={folder}/slurmctld.pid
+SlurmdPidFile={folder}/slurmd.pid
+NodeName={host} NodeAddr=127.0.0.1 CPUs={cores} State=UNKNOWN
+PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+"""
+
+
+def missing() -> str:
+    """Why no Slurm can be started here, or nothing."""
+    if absent := [program for program in PROGRAMS if shutil.which(program) is None]:
+        return f"{', '.join(absent)} not installed (Debian: slurm-wlm, munge)"
+    return "" if os.geteuid() == 0 else "Slurm's daemons are started as root"
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [s.getsockname()[1] for s in sockets]
+    for s in sockets:
+        s.close()
+    return ports
+
+
+@pytest.fixture
+def slurm(tmp_path, monkeypatch):
+    """A Slurm of this machine alone, on loopback."""
+    pytest.importorskip("submitit")
+    folder = tmp_path / "slurm"
+    for name in ("state", "spool"):
+        (folder / name).mkdir(parents=True)
+    key = folder / "munge.key"
+    key.write_bytes(os.urandom(128))
+    key.chmod(0o400)
+    host = socket.gethostname().partition(".")[0]
+    conf = folder / "slurm.conf"
+    cores = len(os.sched_getaffinity(0))
+    conf.write_text(
+        CONFIGURATION.format(host=host, folder=folder, ports=free_ports(2), cores=cores)
+    )
+    monkeypatch.setenv("SLURM_CONF", str(conf))
+    munged = ["munged", "--foreground", "--force", f"--key-file={key}"]
+    for name in ("socket", "pid", "log", "seed"):
+        munged.append(f"--{name}{'' if name == 'socket' else '-file'}={folder}/munge.{name}")
+    daemons = [munged, ["slurmctld", "-D", "-f", str(conf)]]
+    daemons.append(["slurmd", "-D", "-f", str(conf), "-N", host])
+    running = []
+    try:
+        for command in daemons:
+            with open(folder / f"{command[0]}.out", "wb") as out:
+                running.append(subprocess.Popen(command, stdout=out, stderr=out))
+            time.sleep(1)
+        wait_for(lambda: "idle" in output("sinfo", "-h", "-o", "%T"), 60)
+        yield
+    finally:
+        for daemon in reversed(running):
+            daemon.terminate()
+            daemon.wait(30)
+
+
+def output(*command: str) -> str:
+    return subprocess.run(command, capture_output=True, text=True).stdout
+
+
+def wait_for(condition, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.5)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(bool(missing()), reason=missing() or "there is one")
+def test_an_array_shares_the_work_and_a_preempted_task_goes_on(slurm, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("STAND_IN_SECONDS", "0.3")
+    workdir = tmp_path / "sweep"
+    _, jobs = prepared(graph_of(), workdir)
+    command = [sys.executable, "-m", "tests.sweeps.twelve", str(workdir)]
+    first, _ = submit(command, 2, workdir / "slurm", {"partition": "debug", "time": 10})
+    wait_for(lambda: len(calls(workdir)) >= 2, 120)
+    # The signal by which Slurm, as submitit asks it to, tells a task that it will be preempted.
+    subprocess.run(["scancel", "--signal=USR2", first], check=True)
+    wait_for(lambda: all(job.is_done() for job in jobs), 240)
+    counted = calls(workdir)
+    assert len(counted) == 5 + len(SWEEP.points)
+    # What ran in the task that was stopped was begun twice, and nothing else.
+    assert sum(counted.values()) <= len(counted) + 1
+
+
+def test_a_preempted_tasks_command_is_told_to_save_and_submitted_again(tmp_path, monkeypatch):
+    helpers = types.ModuleType("submitit.helpers")
+    helpers.DelayedSubmission = lambda task: task  # which submitit submits
+    monkeypatch.setitem(sys.modules, "submitit.helpers", helpers)
+    monkeypatch.setitem(sys.modules, "submitit", types.ModuleType("submitit"))
+    code = (
+        "import signal, sys, time; from pathlib import Path\n"
+        "def save(*_): Path(sys.argv[1]).write_text('saved'); sys.exit(143)\n"
+        "signal.signal(signal.SIGTERM, save); Path(sys.argv[2]).touch(); time.sleep(60)"
+    )
+    saved, started = tmp_path / "saved", tmp_path / "started"
+    task = Task([sys.executable, "-c", code, str(saved), str(started)])
+
+    again = []
+
+    def preempt(*_):  # as on a node: while the task waits for its command
+        if started.exists() and not again:
+            again.append(task.checkpoint())
+
+    before = signal.signal(signal.SIGALRM, preempt)
+    signal.setitimer(signal.ITIMER_REAL, 0.1, 0.1)
+    try:
+        assert task() == 143
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
+    assert saved.read_text() == "saved"
+    assert again[0].command == task.command
+
+
+def test_a_machine_without_submitit_or_slurm_says_so(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "submitit", None)
+    with pytest.raises(ImportError, match=r"pip install dalle-jax\[slurm\]"):
+        submit(["true"], 1, tmp_path, {})
+    monkeypatch.setitem(sys.modules, "submitit", types.ModuleType("submitit"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(FileNotFoundError, match="no Slurm on this machine"):
+        submit(["true"], 1, tmp_path, {})
