@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
+from dalle_jax.cli.curves import plot
 from dalle_jax.data.checked import write_atomically
 from dalle_jax.metrics.results import read_rows
 from dalle_jax.sweeps.progress import read_curves
@@ -20,7 +21,6 @@ EXAMPLE = """example:
   dalle-jax report runs/sweeps/guidance-tiny
 """
 SHOWN = 16  # captions in the grid
-MAX_CURVE = 400  # points that are drawn of a curve
 CURVES = ("loss", "validation/loss")
 
 STYLE = """
@@ -213,49 +213,10 @@ def _curves(points: Sequence[Mapping[str, Any]], runs: Path) -> list[str]:
                 if (found := read_curves(runs / key).get(curve)) is not None
             }
             if lines:
-                plots.append(_plot(f"{stage}: {curve}", lines))
+                plots.append(plot(f"{stage}: {curve}", lines))
+    if plots:
+        plots.append('<p class="quiet">Each run once, under the name of its first point.</p>')
     return plots or ['<p class="quiet">No run has logged anything yet.</p>']
-
-
-def _plot(title: str, lines: Mapping[str, tuple[Sequence[int], Sequence[float]]]) -> str:
-    """Lines over steps as SVG; the values on a logarithmic axis where all are positive."""
-    width, height, margin = 720, 300, 60
-    values = np.concatenate([np.asarray(v, float) for _, v in lines.values()])
-    log = bool((values > 0).all())
-    scale = np.log10 if log else np.asarray
-    low, high = float(scale(values.min())), float(scale(values.max()))
-    low, high = (low, high) if high > low else (low - 0.5, high + 0.5)
-    last = max(max(steps) for steps, _ in lines.values())
-    across = lambda step: margin + (width - margin - 10) * step / last
-    up = lambda value: 10 + (height - 50) * (high - value) / (high - low)
-    parts, legend = [], []
-    for i, (name, (steps, of_line)) in enumerate(lines.items()):
-        chosen = np.unique(np.linspace(0, len(steps) - 1, min(len(steps), MAX_CURVE)).astype(int))
-        scaled = scale(np.asarray(of_line, float))
-        dots = " ".join(f"{across(steps[j]):.1f},{up(scaled[j]):.1f}" for j in chosen)
-        color = f"hsl({360 * i / len(lines):.0f} 65% 42%)"
-        parts.append(
-            f'<polyline stroke="{color}" points="{dots}"><title>{_text(name)}</title></polyline>'
-        )
-        legend.append(f'<span style="color:{color}">■ {_text(name)}</span>')
-    for share in (0.0, 0.5, 1.0):
-        value = low + share * (high - low)
-        label = 10**value if log else value
-        parts.append(
-            f'<text x="{margin - 8}" y="{up(value) + 4:.1f}" text-anchor="end">{label:.3g}</text>'
-            f'<text x="{across(share * last):.1f}" y="{height - 22}" text-anchor="middle">'
-            f"{share * last:.0f}</text>"
-        )
-    axis = "loss, logarithmic" if log else "loss"
-    parts.append(
-        f'<text x="{width / 2}" y="{height - 4}" text-anchor="middle">step</text>'
-        f'<text transform="translate(12 {height / 2}) rotate(-90)" text-anchor="middle">{axis}'
-        f'</text><path d="M{margin} 10V{height - 40}H{width - 10}" fill="none" stroke="#8b949e"/>'
-    )
-    return (
-        f'<h3>{_text(title)}</h3><svg viewBox="0 0 {width} {height}" width="{width}">'
-        f'{"".join(parts)}</svg><p class="legend">{"".join(legend)}</p>'
-    )
 
 
 def read_samples(system: Path) -> Samples | None:

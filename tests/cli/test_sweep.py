@@ -1,5 +1,6 @@
 """`dalle-jax sweep` and `dalle-jax report` as a person types them."""
 
+import io
 import json
 import re
 import shutil
@@ -11,8 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from rich.console import Console
 
 from dalle_jax.cli import sweep, sweep_report
+from dalle_jax.cli.sweep_tables import LiveTable
+from dalle_jax.sweeps.jobs import evaluation_key
+from dalle_jax.sweeps.local import DONE, RUNNING, Launcher
 from tests.conftest import ONE_DEVICE, ROOT
 from tests.sweeps.twelve import CONFIG, graph_of, launch, prepared
 
@@ -71,6 +76,32 @@ def test_what_is_mistyped_is_told_in_a_sentence(experiment, tmp_path):
     (tmp_path / "experiments/script.py").write_text("print('not one')")
     with pytest.raises(ValueError, match="defines no get_sweep"):
         sweep.run([f"{tmp_path}/experiments/script.py", f"--workdir={tmp_path}/w"])
+
+
+def test_the_live_table_has_every_points_state_step_loss_and_time_left(tmp_path, monkeypatch):
+    monkeypatch.setenv("LINES", "40")
+    graph = graph_of()
+    place, jobs = prepared(graph, tmp_path)
+    launcher, view = Launcher(jobs, workers=[]), LiveTable(graph, place)
+    clip = graph.points[0].runs["clip"]
+    line = {"step": 4, "loss": 0.25, "images_per_second": 2.0}
+    (place.run(clip) / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+    launcher.status[clip].state = RUNNING
+
+    def rows() -> list[str]:
+        out = io.StringIO()
+        Console(width=200, file=out).print(view.table())
+        return [row for row in out.getvalue().splitlines() if "decoder.loss.target" in row]
+
+    with view.shown(launcher):
+        assert len(rows()) == 12
+        for row in rows():  # all wait for one CLIP: 6 steps of 8 images are left
+            cells = [cell.strip() for cell in row.split("│")[2:-1]]
+            assert cells == ["running", "clip", "4/10", "0.2500", "0:00:24"]
+        first = graph.points[0]
+        for key in (*first.runs.values(), evaluation_key(first)):
+            launcher.status[key].state = DONE
+        assert sum("done" in row for row in rows()) == 1
 
 
 @pytest.fixture(scope="module")
