@@ -19,7 +19,9 @@ def get_config() -> ConfigDict:
     )
     config.data.dir = "data"  # where prepared data sets are
     config.data.image_size = 32  # pixels
-    config.data.captions = "short"  # kind of caption, where the source has several
+    config.data.captions = (
+        "short"  # kind, or shares: short:0.5,descriptive:0.5; held out: the first
+    )
     config.data.languages = ("en",)  # of the captions of emoji
     config.data.max_bad_share = 0.01  # of items that can't be read or have no caption
     config.data.flip = False  # mirror half of the images; wrong where captions say left or right

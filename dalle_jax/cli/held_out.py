@@ -15,7 +15,7 @@ from dalle_jax.data.manifest_source import (
     make_manifest,
     open_manifest,
 )
-from dalle_jax.data.open import open_source
+from dalle_jax.data.open import captions_of_split, open_source
 from dalle_jax.metrics.images import Chosen
 from dalle_jax.runs import Run
 
@@ -106,7 +106,7 @@ def open_held_out(
                 f"split {split!r} has {len(held_out)} captions, fewer than the {n} asked for"
             )
         found = make_manifest(
-            held_out, name=data["source"], split=split, n=n, data=source_arguments(data)
+            held_out, name=data["source"], split=split, n=n, data=source_arguments(data, split)
         )
         source = open_manifest(found, data_dir=data["dir"], source=_place(data["source"]))
     if not 0 < n <= len(found):
@@ -114,9 +114,12 @@ def open_held_out(
     return HeldOut(found, source, [row.caption for row in found.rows[:n]])
 
 
-def source_arguments(data: dict[str, Any]) -> dict[str, Any]:
-    """Those of a config's data section that a manifest keeps."""
-    return {name: data[name] for name in SOURCE_ARGUMENTS if name in data}
+def source_arguments(data: dict[str, Any], split: str) -> dict[str, Any]:
+    """Those of a config's data section that a manifest of a split keeps."""
+    kept = {name: data[name] for name in SOURCE_ARGUMENTS if name in data}
+    if "captions" in kept:
+        kept["captions"] = captions_of_split(kept["captions"], split)
+    return kept
 
 
 def _place(source: str) -> str | None:

@@ -191,7 +191,7 @@ def by_memorisation(
         num_images=len(held_out.captions),
         reference=None,
         reference_sha256=None,
-        settings={"train": {"source": run.data["source"], **source_arguments(run.data)}},
+        settings={"train": {"source": run.data["source"], **source_arguments(run.data, "train")}},
         manifest_sha256=held_out.manifest.sha256,
         sampling=sampling,
     ).as_dict()

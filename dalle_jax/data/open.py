@@ -28,7 +28,8 @@ def open_source(
         split: "train", "validation", "test", or one that the data set has besides.
         image_size: resolution at which the built-in data sets were drawn; other images come at
             their own size, and the loader resizes them.
-        captions: the kind of caption of captioned_shapes, or the share of each kind.
+        captions: the kind of caption of captioned_shapes; the share of each kind; or text that
+            says them, see `captions_of_split`.
         languages: of the captions of emoji.
         max_bad_share: of the items of user data that may be bad before it is an error.
         options: further arguments of the sources of user data, e.g. test_share or cache_dir.
@@ -45,12 +46,31 @@ def open_source(
         from dalle_jax.data.shapes.builder import CaptionedShapesSource
 
         config = kind.partition("/")[2] or "easy"
+        if isinstance(captions, str):
+            captions = captions_of_split(captions, split)
         return CaptionedShapesSource(data_dir, config, image_size, split, captions)
     if spec == "emoji":
         from dalle_jax.data.emoji.builder import EmojiSource
 
         return EmojiSource(data_dir, image_size, split, languages)
     raise ValueError(f"There is no data set {spec!r}; give one of {', '.join(KNOWN)}.")
+
+
+def captions_of_split(text: str, split: str) -> str | dict[str, float]:
+    """ "short:0.05,descriptive:0.95" as the share of each kind of caption; or one kind, as it is.
+
+    A mixture is for training: held-out captions are of the kind that is named first.
+    """
+    kinds = dict(part.partition(":")[::2] for part in text.replace(" ", "").split(","))
+    if split != "train" or len(kinds) == 1:
+        return next(iter(kinds))
+    try:
+        return {kind: float(share) for kind, share in kinds.items()}
+    except ValueError as error:
+        raise ValueError(
+            f"captions {text!r} are not understood: give a kind, as short, or shares, as "
+            "short:0.5,descriptive:0.5"
+        ) from error
 
 
 def _open_user_data(

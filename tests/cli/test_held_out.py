@@ -24,7 +24,7 @@ def test_captions_of_a_split_are_those_of_its_manifest(run, tmp_path):
         name="captioned_shapes/easy",
         split="test",
         n=12,
-        data=source_arguments(run.data),
+        data=source_arguments(run.data, "test"),
     )
     write_manifest(tmp_path / "m.jsonl", made)
     read = open_held_out(run, str(tmp_path / "m.jsonl"), None, "ignored", None)

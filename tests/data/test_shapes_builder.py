@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pytest
 
+from dalle_jax.data.open import open_source
 from dalle_jax.data.shapes.builder import (
     SPLITS,
     CaptionedShapes,
@@ -171,3 +172,19 @@ def test_images_are_stored_as_png(data_dir):
     assert json.loads(stored)["featuresDict"]["features"]["image"]["image"]["encodingFormat"] == (
         "png"
     )
+
+
+def test_a_mixture_of_captions_is_for_training(shapes_dir):
+    settings = {"data_dir": shapes_dir, "image_size": 24}
+    mixed = "short:0.25,descriptive:0.75"
+    train = open_source("captioned_shapes/easy", split="train", captions=mixed, **settings)
+    kinds = [train[i]["caption_kind"] for i in range(len(train))]
+    assert 0.65 < kinds.count("descriptive") / len(kinds) < 0.85
+    assert set(kinds) == {"short", "descriptive"}
+    test = open_source("captioned_shapes/easy", split="test", captions=mixed, **settings)
+    assert {test[i]["caption_kind"] for i in range(len(test))} == {"short"}
+    with pytest.raises(ValueError, match="'short,alt:half' are not understood"):
+        open_source("captioned_shapes/easy", split="train", captions="short,alt:half", **settings)
+    with pytest.raises(ValueError, match="must be positive and add up to 1"):
+        wrong = "short:0.4,alt:0.5"
+        open_source("captioned_shapes/easy", split="train", captions=wrong, **settings)
