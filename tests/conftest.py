@@ -20,6 +20,14 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 ROOT = Path(__file__).parent.parent
 
+
+@pytest.fixture(scope="module", autouse=True)
+def forget_compiled_programs():
+    """A process that holds thousands of compiled programs runs out of memory maps and dies."""
+    yield
+    jax.clear_caches()
+
+
 # For the verbs as a person runs them: in a process of its own, on one device. These processes
 # compile the same few programs, so they share what is compiled.
 ONE_DEVICE = {
