@@ -228,8 +228,8 @@ def test_it_learns_a_mapping_better_than_the_text_embedding_is(kind):
     nearest = np.argmax(drawn @ stage.clip.images.T, axis=1)
     cosines = prior_cosines(drawn, stage.clip.images[nearest], stage.clip.texts[classes])
     assert cosines["gain"].low > 0.4 and cosines["cosine_image"].low > 0.8
-    # It is the caption that tells: the prediction is nearest to a picture of it.
-    np.testing.assert_array_equal(nearest // 2, classes)
+    # It is the caption that tells: draws are nearest to a picture of it, by chance a quarter were.
+    assert np.mean(nearest // 2 == classes) > 0.8
 
     _, metrics = loss_of(stage, trained, batch, jax.random.key(3), train=False)
     np.testing.assert_allclose(metrics["cosine_baseline"], np.mean(DOTS), rtol=1e-5)
