@@ -233,7 +233,8 @@ def test_it_learns_a_mapping_better_than_the_text_embedding_is(kind):
 
     _, metrics = loss_of(stage, trained, batch, jax.random.key(3), train=False)
     np.testing.assert_allclose(metrics["cosine_baseline"], np.mean(DOTS), rtol=1e-5)
-    assert metrics["cosine_image"] > np.mean(DOTS) + 0.2
+    # Each caption has two pictures, of which a draw is one: half of the cosines are near 1.
+    assert metrics["cosine_image"] > np.mean(DOTS) + 0.1
     if kind == "autoregressive":
         # Of the two pictures, the one as near to the caption as was asked for.
         assert (nearest % 2 == 1).all()
