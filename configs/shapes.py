@@ -15,7 +15,7 @@ def get_config() -> ConfigDict:
     config.tokenizer.max_length = 48
     config.decoder.model.text = ConfigDict({"width": 128, "depth": 3, "num_heads": 4})
     config.decoder.loss.log_normal_times = (0.7, 1.1)  # more noise: there the layout is decided
-    config.decoder.train.steps = 15_000
+    config.decoder.train.steps = 10_000
     config.decoder.train.batch_size = 32
     config.decoder.train.ema_decay = 0.999
     return config

@@ -7,6 +7,7 @@ the same, opening the data again reads the report instead of every image.
 import hashlib
 import json
 import os
+import secrets
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -140,7 +141,8 @@ def signature_of(parts: Iterable[object]) -> str:
 def write_atomically(path: Path, write: Callable) -> None:
     """Writes the file at `path` whole or not at all, so that no reader meets half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
+    # Unique among threads and among hosts that share the directory, not only among processes.
+    partial = path.with_name(f"{path.name}.{secrets.token_hex(8)}.partial")
     try:
         with open(partial, "wb") as file:
             write(file)

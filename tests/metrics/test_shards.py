@@ -78,10 +78,16 @@ def test_other_images_have_another_directory(tmp_path):
 
 def test_two_workers_share_the_images(tmp_path):
     made = [0, 0]
+    both_draw = threading.Barrier(2, timeout=60)
 
     def work(k):
+        first = True
+
         def slowly(indices):
-            time.sleep(0.02)
+            nonlocal first
+            if first:
+                both_draw.wait()
+                first = False
             return draw(indices)
 
         made[k] = make(shards(tmp_path, 40), slowly)
