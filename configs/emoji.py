@@ -1,4 +1,4 @@
-"""Emoji of the installed font with their English names at 32 px: an hour of two CPU cores."""
+"""Emoji of the installed font with their English names at 32 px: an hour of a CPU core."""
 
 from ml_collections import ConfigDict
 
@@ -14,7 +14,7 @@ def get_config() -> ConfigDict:
     config.tokenizer.max_length = 16
     config.decoder.model.text = ConfigDict({"width": 128, "depth": 3, "num_heads": 4})
     config.decoder.model.unet.dropout = 0.1
-    config.decoder.train.steps = 8_000
+    config.decoder.train.steps = 6_000
     config.decoder.train.batch_size = 32
     config.decoder.train.ema_decay = 0.999
     return config
