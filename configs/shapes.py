@@ -11,11 +11,13 @@ def get_config() -> ConfigDict:
     config.data.source = "captioned_shapes/pairs"
     # What is left of what is hardly learned from short captions alone; the descriptive ones say
     # where each object is, which is a step on the way.
-    config.data.captions = "short:0.5,descriptive:0.5"
-    config.tokenizer.max_length = 48
+    config.data.captions = "short:0.6,descriptive:0.4"
+    config.tokenizer.max_length = 40
     config.decoder.model.text = ConfigDict({"width": 128, "depth": 3, "num_heads": 4})
-    config.decoder.loss.log_normal_times = (0.7, 1.1)  # more noise: there the layout is decided
-    config.decoder.train.steps = 10_000
+    # Where an object is can be seen in the noise up to sigma/alpha = e^3; a relation is therefore
+    # learned from more noise than that alone.
+    config.decoder.loss.log_normal_times = (2.0, 1.8)
+    config.decoder.train.steps = 9_000
     config.decoder.train.batch_size = 32
     config.decoder.train.ema_decay = 0.999
     return config

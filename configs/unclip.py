@@ -76,6 +76,6 @@ def prior_autoregressive() -> ConfigDict:
     """The autoregressive prior with the parameters of `prior()`'s, for a fair comparison."""
     config = prior()
     config.kind = "autoregressive"
-    config.model.text.depth = 2
-    config.model.latent.depth = 2
+    config.model.text.update({"width": 180, "depth": 2})
+    config.model.latent.update({"width": 150, "depth": 2})
     return config

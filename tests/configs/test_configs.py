@@ -51,3 +51,12 @@ def test_knobs_are_those_of_the_system_s_first_config(name):
     for knob, value in flatten(config):
         assert knob in knobs
         assert type(value) is type(knobs[knob]), knob
+
+
+def test_the_two_priors_of_unclip_shapes_are_of_one_size():
+    counts = []
+    for name in ("unclip_shapes", "unclip_shapes_ar"):
+        config = import_module(f"configs.{name}").get_config().to_dict()
+        params = jax.eval_shape(build_stage("prior", config).init, jax.random.key(0))
+        counts.append(sum(leaf.size for leaf in jax.tree.leaves(params)))
+    assert abs(counts[0] / counts[1] - 1) < 0.001

@@ -71,4 +71,21 @@ def test_clip_scores_are_cosines_with_intervals():
     assert entry["by_seed"] == pytest.approx(cosine.mean(0).tolist())
     assert scored.metrics["r_precision[clip:abc]"]["value"] > 0.95
     few = clip_scores("clip:abc", captions[:50], images[:, :50], texts[:50])
-    assert list(few.metrics) == ["clip_cosine[clip:abc]"]
+    assert "r_precision[clip:abc]" not in few.metrics and len(few.metrics) == 3
+
+
+def test_each_published_clip_score_has_its_name_and_its_interval():
+    rng = np.random.default_rng(1)
+    captions, images = rng.normal(size=(60, 8)), rng.normal(size=(1, 60, 8))
+    scored = clip_scores("clip:abc", captions, images, ["text"] * 60)
+    cosine, times100, hessel = (
+        scored.metrics[f"{name}[clip:abc]"]
+        for name in ("clip_cosine", "clip_score_x100", "clipscore_hessel")
+    )
+    assert times100["value"] == pytest.approx(100 * cosine["value"])
+    assert times100["interval"] == pytest.approx([100 * end for end in cosine["interval"]])
+    # Half of random cosines are below zero: clipped, the mean is not that of the cosines.
+    values = scored.by_caption["clip_cosine[clip:abc]"]
+    assert hessel["value"] == pytest.approx(2.5 * values.clip(min=0).mean())
+    assert hessel["value"] > 2.5 * abs(cosine["value"])
+    assert 0 < hessel["interval"][0] < hessel["value"] < hessel["interval"][1]

@@ -2,12 +2,13 @@ import numpy as np
 import pytest
 
 from dalle_jax.metrics import kernel
+from dalle_jax.metrics.intervals import jackknife_error
 from dalle_jax.metrics.kernel import (
     cmmd,
     gaussian_kernel,
     kernel_inception_distance,
     mmd2,
-    mmd2_standard_error,
+    mmd2_left_out,
     polynomial_kernel,
 )
 
@@ -60,7 +61,7 @@ def test_the_standard_error_is_the_spread_over_samples():
     real = rng.normal(size=(300, 8))
     samples = [rng.normal(0.4, 1, (200, 8)) for _ in range(40)]
     spread = np.std([mmd2(x, real, polynomial_kernel, unbiased=True) for x in samples])
-    told = np.mean([mmd2_standard_error(x, real) for x in samples])
+    told = np.mean([jackknife_error(mmd2_left_out(x, real)) for x in samples])
     assert told == pytest.approx(spread, rel=0.35)
 
 

@@ -211,7 +211,7 @@ def test_several_seeds_are_a_mean_a_spread_and_the_interval_of_one(sets):
     fake, real = sets
     seeds = [fake, random_images(45, 3)]
     alone = [compare(f, real, ["fid"])["metrics"]["fid"] for f in seeds]
-    row = compare_samples(
+    row, scores = compare_samples(
         seeds, real, small_extractor(), ["fid", "prdc"], SETTINGS, reference="real"
     )
     fid = row["metrics"]["fid"]
@@ -221,6 +221,12 @@ def test_several_seeds_are_a_mean_a_spread_and_the_interval_of_one(sets):
     assert fid["std_of_seeds"] == pytest.approx(np.std(values, ddof=1))
     assert fid["interval"] == pytest.approx(np.mean([one["interval"] for one in alone], axis=0))
     assert len(row["fake_sha256"]) == 2
+    left_out = np.mean([one["left_out"] for one in alone], axis=0)
+    assert fid["left_out"] == pytest.approx(left_out.tolist())
+    sizes = {"precision": 45, "density": 45, "recall": 70, "coverage": 70}
+    assert {name: len(values) for name, values in scores.items()} == sizes
+    for name, values in scores.items():
+        assert row["metrics"][name]["by_seed"] == pytest.approx(values.mean(0).tolist())
     with pytest.raises(ValueError, match="not of one size"):
         compare_samples(
             [fake, fake[:40]], real, small_extractor(), ["fid"], SETTINGS, reference="real"
