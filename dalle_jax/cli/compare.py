@@ -10,13 +10,16 @@ import numpy as np
 EXAMPLE = """examples:
   dalle-jax compare runs/a/results.jsonl runs/b/results.jsonl --metric=oracle/caption
   dalle-jax compare runs/a/results.jsonl --metric=fd --vary=sampling.guidance_scale
+  dalle-jax compare coco_train.npz coco_val.npz
 """
 DESCRIPTION = """Rank rows of results by a metric, best first.
 
 Rows of different protocols are refused, and what differs is named; what is meant to differ is given
-as --vary. Where rows keep the scores of single captions, each is tested against the best on the
-same captions and noise: by McNemar's exact test where a caption is right or wrong, by random signs
-of the captions' differences otherwise."""
+as --vary. Each row is tested against the best on the same captions and noise: by McNemar's exact
+test where a caption is right or wrong, by random signs of the captions' differences where it has
+a score, and distances by a jackknife that leaves out the same captions of both.
+
+Of files of reference statistics it is told what they hold, and how far they are from the first."""
 
 SMALLER_IS_BETTER = ("fid", "sfid", "kid", "fd", "kd", "cmmd", "copies")
 
@@ -36,13 +39,22 @@ def run(argv: list[str]) -> int:
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("results", nargs="+", type=Path, help="files of rows, results.jsonl")
-    parser.add_argument("--metric", required=True, help="as oracle/caption, fid, fd, precision")
+    parser.add_argument(
+        "results", nargs="+", type=Path, help="files of rows, results.jsonl; or of statistics, .npz"
+    )
+    parser.add_argument("--metric", help="as oracle/caption, fid, fd, precision")
     parser.add_argument(
         "--vary", default="", help="what may differ, as sampling.guidance_scale,sampling.sampler"
     )
     parser.add_argument("--protocol", help="rows of this protocol alone, by its hash")
     args = parser.parse_args(argv)
+    if all(path.suffix == ".npz" for path in args.results):
+        from dalle_jax.cli import compare_statistics
+
+        compare_statistics.show(args.results)
+        return 0
+    if not args.metric:
+        parser.error("give the --metric to rank by, as oracle/caption, fid, fd")
     candidates = read(args.results, args.protocol)
     metric = find_metric(args.metric, [c.row for c in candidates])
     vary = [name.strip() for name in args.vary.split(",") if name.strip()]
@@ -120,15 +132,37 @@ def rank(candidates: Sequence[Candidate], metric: str, vary: Sequence[str]) -> l
 
 
 def tests_against_best(ranked: Sequence[Candidate], metric: str) -> list[Any]:
-    """For each row its `metrics.paired.Paired` to the first; None where scores are not kept."""
-    from dalle_jax.metrics.paired import paired
+    """For each row its `metrics.paired.Paired` to the first; None where they are not pairs."""
+    best, *others = ranked
+    return [None, *(test(best, other, metric) for other in others)]
+
+
+def test(a: Candidate, b: Candidate, metric: str) -> Any:
+    """The `metrics.paired.Paired` of two rows, or None.
+
+    They are pairs if they are of the same captions, drawn with the same seeds, and keep either the
+    scores of single captions or distances with some of the captions left out.
+    """
+    from dalle_jax.metrics.paired import paired, paired_distances
     from dalle_jax.metrics.results import read_scores
 
-    scores: list[np.ndarray | None] = [read_scores(c.path, c.row).get(metric) for c in ranked]
-    best = scores[0]
-    return [
-        None if best is None or own is None or own is best else paired(best, own) for own in scores
-    ]
+    if a.row["protocol"]["manifest_sha256"] is None or _paired_by(a.row) != _paired_by(b.row):
+        return None
+    scores: list[np.ndarray | None] = [read_scores(c.path, c.row).get(metric) for c in (a, b)]
+    if scores[0] is not None and scores[1] is not None:
+        return paired(*scores)
+    entries = [c.row["metrics"][metric] for c in (a, b)]
+    if all("left_out" in entry for entry in entries):
+        values = [entry["value"] for entry in entries]
+        return paired_distances(*values, *(entry["left_out"] for entry in entries))
+    return None
+
+
+def _paired_by(row: Mapping[str, Any]) -> tuple:
+    """What two rows must have in common to be compared image by image."""
+    protocol = row["protocol"]
+    names = ("manifest_sha256", "num_images", "reference_sha256")
+    return (*(protocol[name] for name in names), protocol["sampling"]["seeds"])
 
 
 def show(ranked: Sequence[Candidate], metric: str, vary: Sequence[str]) -> None:
@@ -168,17 +202,19 @@ def show(ranked: Sequence[Candidate], metric: str, vary: Sequence[str]) -> None:
         kinds = ", ".join(dict.fromkeys(test.test for test in tested))
         print(
             f"p: two-sided, on the same captions and noise, by {kinds}; not corrected for "
-            f"{len(tested)} comparison(s). Difference: with a 95 % bootstrap over captions."
+            f"{len(tested)} comparison(s). Difference: with a 95 % interval, over captions."
         )
-    elif len(ranked) > 1:
-        print("No scores of single captions are kept of this metric: judge by the intervals.")
+    if len(tested) < len(ranked) - 1:
+        print("Rows without a p are of other captions or noise, or keep nothing to pair them by.")
 
 
 def _model(candidate: Candidate) -> str:
+    from dalle_jax.cli.tables import of_weights
+
     model = candidate.row.get("model")
     if not model:
         return str(candidate.row.get("fake", candidate.path))
-    steps = ", ".join(f"{name} {run['step']}" for name, run in model.items())
+    steps = ", ".join(f"{name} {run['step']}{of_weights(run)}" for name, run in model.items())
     return f"{candidate.path.parent} ({steps})"
 
 

@@ -46,6 +46,8 @@ def run(argv: list[str]) -> int:
     parser.add_argument(
         "--preprocess", default="torch-fidelity", help="of inception: pytorch-fid, clean-fid"
     )
+    parser.add_argument("--fit", default="squeeze", help="squeeze, or crop to a square")
+    parser.add_argument("--round_trip", default="none", help="none, png, or jpeg:QUALITY")
     parser.add_argument("--reference", metavar="PATH", help="reals; the manifest's own, if none")
     parser.add_argument("--seeds", default="0", help="of sampling, as 0,1,2")
     parser.add_argument("--kid_subset_size", type=int, help="1,000, or half of n if that is less")
@@ -53,6 +55,9 @@ def run(argv: list[str]) -> int:
         "--leakage",
         action="store_true",
         help="look for the captions and images in the training data, and measure without them too",
+    )
+    parser.add_argument(
+        "--weights", choices=("ema", "raw"), default="ema", help="ema: averaged over training"
     )
     from dalle_jax.cli.sample import parse_settings
 
@@ -71,10 +76,11 @@ def run(argv: list[str]) -> int:
         inception=args.inception,
         features=args.features,
         clip=args.clip,
-        preprocessing=Preprocessing(args.preprocess),
+        preprocessing=Preprocessing(args.preprocess, args.fit, args.round_trip),
         reference=args.reference,
         kid_subset_size=args.kid_subset_size,
         leakage=args.leakage,
+        weights=args.weights,
         sampling=settings,
     )
     evaluate(evaluation)

@@ -1,8 +1,10 @@
 """Images of held-out captions from a trained workdir, and the rows of results that they give."""
 
+import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import numpy as np
 from PIL import Image
 
 from dalle_jax.cli.held_out import HeldOut, open_held_out
+from dalle_jax.cli.leakage import leakage_of, open_space
 from dalle_jax.cli.measurements import (
     Measurement,
     between_sets,
@@ -19,9 +22,10 @@ from dalle_jax.cli.measurements import (
 )
 from dalle_jax.cli.report import SHOWN, render
 from dalle_jax.cli.tables import print_row
+from dalle_jax.cli.weights import choose_weights, weights_of
 from dalle_jax.metrics.features import INCEPTION_TAPS, POOLED_TAPS
 from dalle_jax.metrics.images import Chosen
-from dalle_jax.metrics.leakage import check_leakage, leaked_rows, prints_of
+from dalle_jax.metrics.leakage import FEATURE_KIND, IMAGE_KINDS, leaked_rows
 from dalle_jax.metrics.preprocess import Preprocessing
 from dalle_jax.metrics.protocol import protocol_hash
 from dalle_jax.metrics.results import append_row, find_row, read_rows, read_scores
@@ -32,6 +36,12 @@ from dalle_jax.runs import Run
 
 OF_SETS = tuple(INCEPTION_TAPS | POOLED_TAPS)
 METRICS = ("oracle", "clip", "memorisation", *OF_SETS)
+# The parts of a row that hold its metrics without the captions whose images leaked. Whether
+# neighbours in a space of features are leaked ones depends on the space, so they are told apart.
+LEFT_OUT = {
+    "without_leaked": IMAGE_KINDS,
+    "without_neighbours": (*IMAGE_KINDS, FEATURE_KIND),
+}
 
 
 @dataclass(frozen=True)
@@ -52,6 +62,7 @@ class Evaluation:
     reference: str | None = None
     kid_subset_size: int | None = None
     leakage: bool = False
+    weights: str = "ema"
     sampling: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -62,12 +73,17 @@ def evaluate(what: Evaluation) -> list[dict[str, Any]]:
         FileNotFoundError: there is no trained run, manifest or data.
         ValueError: a metric is unknown or can't be had of these captions, or there are too few.
     """
-    pipe = DallePipeline.from_pretrained(what.workdir)
+    system = DallePipeline.from_pretrained(what.workdir).system
+    pipe = DallePipeline(choose_weights(system, what.weights))
     held_out = open_held_out(pipe.run, what.manifest, what.images, what.split, what.n)
     sampling = sampling_of(pipe, what.sampling)
     measurements = open_measurements(what, held_out, {**sampling, "seeds": what.seeds}, pipe.run)
     model = {
-        name: {"fingerprint": run.fingerprint, "step": run.step}
+        name: {
+            "fingerprint": run.fingerprint,
+            "step": run.step,
+            "weights": weights_of(name, what.weights),
+        }
         for name, run in pipe.system.runs.items()
     }
     shards = {
@@ -80,15 +96,24 @@ def evaluate(what: Evaluation) -> list[dict[str, Any]]:
         for seed in what.seeds
     }
     results = what.workdir / "results.jsonl"
-    found = [_there(results, one, model, what.leakage) for one in measurements]
+    space = (what.workdir, what.clip, what.features)
+    extractor = open_space(*space) if what.leakage else None
+    there = partial(
+        _there, results, model=model, leakage=what.leakage, features=extractor and extractor.name
+    )
+    found = [there(one) for one in measurements]
     if not all(found):
         images = generate(pipe, held_out.captions, shards, what.sampling)
         # Of several processes that come to this point the first measures, the others read.
         with alone(results.with_name(".evaluate.lock")):
-            leaked = leakage_of(pipe.run, held_out) if what.leakage else None
+            leaked = None
+            if what.leakage:
+                leaked = leakage_of(pipe.run, held_out, extractor, what.workdir / "leakage")
+                text = json.dumps(leaked, indent=1)
+                (what.workdir / f"leakage{_suffix(held_out)}.json").write_text(text)
             for i, one in enumerate(measurements):
-                found[i] = _there(results, one, model, what.leakage) or append_row(
-                    results, *measure(one, model, images, held_out, leaked)
+                found[i] = there(one) or append_row(
+                    results, *_with_older(results, *measure(one, model, images, held_out, leaked))
                 )
     for row in found:
         print_row(row)
@@ -103,7 +128,7 @@ def sampling_of(pipe: DallePipeline, settings: Mapping[str, Any]) -> dict[str, A
         for name, defaults in pipe.defaults.items()
         if name != "decoder" and defaults
     }
-    return {**pipe.defaults["decoder"], **settings, **others, "weights": "ema"}
+    return {**pipe.defaults["decoder"], **settings, **others}
 
 
 def open_measurements(
@@ -182,13 +207,15 @@ def measure(
         **entries,
     }
     if leakage is not None:
-        kept = np.flatnonzero(~leaked_rows(leakage)).tolist()
-        row["leakage"] = {
-            kind: {"count": found["count"], "share": found["share"]}
-            for kind, found in leakage["found"].items()
-        }
-        if len(kept) < len(everything):
-            row["without_leaked"] = {"num_images": len(kept)} | _without(measurement, images, kept)
+        row["leakage"] = leakage["summary"]
+        before = len(everything)
+        for name, kinds in LEFT_OUT.items():
+            if not set(kinds) <= leakage["found"].keys():
+                continue
+            kept = np.flatnonzero(~leaked_rows(leakage, kinds)).tolist()
+            if len(kept) < before:
+                row[name] = {"num_images": len(kept)} | _without(measurement, images, kept)
+            before = len(kept)
     return row, scores
 
 
@@ -203,13 +230,6 @@ def _without(
         return {"metrics": measurement.measure(chosen, kept)[0]["metrics"]}
     except ValueError as error:  # too few are left for a metric
         return {"metrics": {}, "reason": str(error)}
-
-
-def leakage_of(run: Run, held_out: HeldOut) -> dict[str, Any]:
-    """What the captions and images share with the run's training data."""
-    print("looking for the captions and images in the training data …", flush=True)
-    rows = prints_of(held_out.items)
-    return check_leakage(rows, prints_of(run.open_source("train")))
 
 
 def show(
@@ -260,10 +280,35 @@ def draw_samples(
 
 
 def _there(
-    results: Path, measurement: Measurement, model: Mapping[str, Any], leakage: bool
+    results: Path,
+    measurement: Measurement,
+    *,
+    model: Mapping[str, Any],
+    leakage: bool,
+    features: str | None,
 ) -> dict[str, Any] | None:
+    """The row of a measurement, if there is one that says all that is asked for."""
     row = find_row(read_rows(results), protocol_hash(measurement.protocol), model)
-    return None if row is None or (leakage and "leakage" not in row) else row
+    if row is None or not set(measurement.names) <= row["metrics"].keys():
+        return None
+    if leakage and "leakage" not in row:
+        return None
+    if features and row["leakage"].get(FEATURE_KIND, {}).get("features") != features:
+        return None
+    return row
+
+
+def _with_older(
+    results: Path, row: dict[str, Any], scores: dict[str, np.ndarray]
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """A row and its scores with what an older row of the same protocol and model has besides."""
+    older = find_row(read_rows(results), row["protocol_hash"], row["model"])
+    if older is None:
+        return row, scores
+    merged = {**older, **row}
+    for part in ("metrics", "floor"):
+        merged[part] = {**older.get(part, {}), **row.get(part, {})}
+    return merged, read_scores(results, older) | scores
 
 
 def _progress(text: str) -> None:

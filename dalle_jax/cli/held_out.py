@@ -14,8 +14,9 @@ from dalle_jax.data.manifest_source import (
     ManifestSource,
     make_manifest,
     open_manifest,
+    open_split,
 )
-from dalle_jax.data.open import captions_of_split, open_source
+from dalle_jax.data.open import captions_of_split
 from dalle_jax.metrics.images import Chosen
 from dalle_jax.runs import Run
 
@@ -43,11 +44,13 @@ class HeldOut:
         manifest: the rows; of those, the first `len(captions)` are used.
         source: captions and images, row by row.
         captions: of the rows that are used.
+        max_bad_share: of the items of user data that may be bad.
     """
 
     manifest: Manifest
     source: ManifestSource
     captions: list[str]
+    max_bad_share: float
 
     @property
     def name(self) -> str:
@@ -73,7 +76,8 @@ class HeldOut:
         by_path = any(isinstance(row.image, str) for row in rows)
         if by_path or header.source.partition(":")[0] in PATH_KINDS:
             return None
-        source = open_source(header.source, data_dir=data_dir, split=header.split, **header.data)
+        how = {"data_dir": data_dir, "max_bad_share": self.max_bad_share}
+        source = open_split(header, header.source, **how)
         others = np.setdiff1d(np.arange(len(source)), [row.image for row in rows])
         if len(others) < len(self.captions):
             return None
@@ -94,9 +98,10 @@ def open_held_out(
         ValueError: there are fewer than n captions.
     """
     data = run.data
+    how = {"data_dir": data["dir"], "max_bad_share": data["max_bad_share"]}
     if manifest:
         found = read_manifest(manifest)
-        source = open_manifest(found, data_dir=data["dir"], source=images)
+        source = open_manifest(found, source=images, **how)
         n = len(found) if n is None else n
     else:
         held_out = run.open_source(split)
@@ -108,10 +113,11 @@ def open_held_out(
         found = make_manifest(
             held_out, name=data["source"], split=split, n=n, data=source_arguments(data, split)
         )
-        source = open_manifest(found, data_dir=data["dir"], source=_place(data["source"]))
+        source = open_manifest(found, source=_place(data["source"]), **how)
     if not 0 < n <= len(found):
         raise ValueError(f"the manifest has {len(found)} captions, fewer than the {n} asked for")
-    return HeldOut(found, source, [row.caption for row in found.rows[:n]])
+    captions = [row.caption for row in found.rows[:n]]
+    return HeldOut(found, source, captions, data["max_bad_share"])
 
 
 def source_arguments(data: dict[str, Any], split: str) -> dict[str, Any]:

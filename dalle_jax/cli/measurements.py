@@ -18,9 +18,11 @@ from dalle_jax.metrics.captioned import (
     clip_scores,
     oracle_accuracy,
 )
-from dalle_jax.metrics.distances import Settings
+from dalle_jax.metrics.clip_score import CLIP_SCORES
+from dalle_jax.metrics.distances import Settings, result_names
 from dalle_jax.metrics.features import AtSide, extract
 from dalle_jax.metrics.images import open_images, pixel_digest, set_digest
+from dalle_jax.metrics.intervals import wilson
 from dalle_jax.metrics.preprocess import Preprocessing
 from dalle_jax.metrics.protocol import Protocol
 from dalle_jax.metrics.reference import Reference, is_statistics, load_reference
@@ -36,12 +38,14 @@ class Measurement:
 
     Attributes:
         protocol: all that their values depend on, but for the model.
+        names: of metrics that a row has once they are measured.
         measure: from a sequence of images for each seed, and the numbers in the manifest of the
             captions that they are of, to (entries of the row as metrics and floor, scores by
             caption).
     """
 
     protocol: dict[str, Any]
+    names: tuple[str, ...]
     measure: Callable[
         [Sequence[Sequence[np.ndarray]], Sequence[int]],
         tuple[dict[str, Any], dict[str, np.ndarray]],
@@ -73,7 +77,7 @@ def by_oracle(held_out: HeldOut, sampling: dict[str, Any]) -> Measurement:
         real = oracle_accuracy(captions, [[held_out.images[i] for i in rows]])
         return _scored(oracle_accuracy(captions, images), real, len(rows))
 
-    return Measurement(protocol, measure)
+    return Measurement(protocol, ("oracle/caption",), measure)
 
 
 def by_clip(run: str | Path, held_out: HeldOut, sampling: dict[str, Any]) -> Measurement:
@@ -94,7 +98,11 @@ def by_clip(run: str | Path, held_out: HeldOut, sampling: dict[str, Any]) -> Mea
         num_images=len(held_out.captions),
         reference=None,
         reference_sha256=None,
-        settings={"r_precision_candidates": R_PRECISION_CANDIDATES, "seed": RESAMPLING_SEED},
+        settings={
+            "caption_prefix": "",
+            "r_precision_candidates": R_PRECISION_CANDIDATES,
+            "seed": RESAMPLING_SEED,
+        },
         manifest_sha256=held_out.manifest.sha256,
         sampling=sampling,
     ).as_dict()
@@ -113,7 +121,7 @@ def by_clip(run: str | Path, held_out: HeldOut, sampling: dict[str, Any]) -> Mea
         )
         return _scored(scored, floor, len(rows))
 
-    return Measurement(protocol, measure)
+    return Measurement(protocol, tuple(f"{variant}[{name}]" for variant in CLIP_SCORES), measure)
 
 
 def between_sets(
@@ -160,7 +168,7 @@ def between_sets(
         elif len(rows) == num_images:
             further = held_out.further_images(data_dir, settings.seed)
         reals = Images(held_out.source, rows) if fixed is None else fixed
-        row = compare_samples(
+        row, by_image = compare_samples(
             images,
             reals,
             extractor,
@@ -171,9 +179,9 @@ def between_sets(
             **how,
         )
         found = {name: row[name] for name in ("metrics", "floor", "fake_sha256") if name in row}
-        return found, {}
+        return found, by_image
 
-    return Measurement(protocol, measure)
+    return Measurement(protocol, result_names(metrics, extractor.name), measure)
 
 
 def by_memorisation(
@@ -207,13 +215,19 @@ def by_memorisation(
         medians = {name: found["median"] for name, found in report["distance"].items()}
         metrics = {
             "data_copying": {"value": report["data_copying"]},
-            "copies": {"value": report["copies"] / len(rows)},
-            "nearest_train_image": {"value": medians["generated"]},
+            "copies": {
+                "value": report["copies"] / len(rows),
+                "interval": wilson(report["copies"], len(rows)),
+            },
+            "nearest_train_image": {
+                "value": medians["generated"],
+                "interval": report["interval_of_median"],
+            },
         }
         floor = {"num_images": len(rows), "nearest_train_image": medians["held out"]}
         return {"metrics": metrics, "floor": floor, "memorisation": report}, {}
 
-    return Measurement(protocol, measure)
+    return Measurement(protocol, ("copies",), measure)
 
 
 def _scored(scored: Scored, real: Scored, n: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:

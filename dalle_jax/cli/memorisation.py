@@ -7,6 +7,7 @@ import numpy as np
 from PIL import Image
 
 from dalle_jax.data.loader import Source
+from dalle_jax.metrics.intervals import bootstrap
 from dalle_jax.metrics.neighbours import Neighbours, data_copying, picture_cells, pixel_neighbours
 from dalle_jax.pipelines.images import captioned_grid
 
@@ -45,6 +46,7 @@ def memorisation(
             name: {label: float(np.quantile(values, q)) for label, q in QUANTILES.items()}
             for name, values in (("generated", generated), ("held out", real))
         },
+        "interval_of_median": bootstrap(generated, statistic=np.median),
     }
     of_generated = Neighbours(both.indices[: len(images)], both.distances[: len(images)])
     cells, labels, columns = picture_cells(images, captions, of_generated, train)

@@ -20,21 +20,26 @@ SHOWN = 24  # images in the grid
 EXTREMES = 12  # best, and worst, captions
 
 STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; color: #1f2328; max-width: 70rem;
-       margin: 2rem auto; padding: 0 1rem; }
+body { font: 15px/1.45 system-ui, sans-serif; color: #1f2328; background: #fff;
+       max-width: 70rem; margin: 1.5rem auto; padding: 0 1rem; overflow-wrap: anywhere; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
+.scroll { overflow-x: auto; }
 table { border-collapse: collapse; margin: .6rem 0 1rem; }
-caption { text-align: left; color: #59636e; padding-bottom: .3rem; }
-th, td { padding: .2rem .8rem .2rem 0; text-align: right; border-bottom: 1px solid #d1d9e0; }
-th:first-child, td:first-child { text-align: left; }
+caption { text-align: left; color: #59636e; padding-bottom: .3rem; min-width: 16rem; }
+th, td { padding: .2rem .8rem .2rem 0; text-align: right; white-space: nowrap;
+         vertical-align: top; border-bottom: 1px solid #d1d9e0; }
+th:first-child, td:first-child, .facts td { text-align: left; }
+.facts td + td { white-space: normal; }
 td { font-variant-numeric: tabular-nums; }
 .grid { display: flex; flex-wrap: wrap; gap: .8rem; }
 figure { width: 8rem; margin: 0; } figcaption { font-size: .78rem; line-height: 1.25; }
-figure img { width: 8rem; height: 8rem; image-rendering: pixelated; display: block; }
-.right { color: #1a7f37; } .wrong { color: #b42318; } .wide { max-width: 100%; }
+figure img { width: 8rem; height: 8rem; object-fit: contain; image-rendering: pixelated;
+             display: block; }
+.right { color: #1a7f37; } .wrong { color: #b42318; }
 .quiet { color: #59636e; }
-.bars { display: grid; grid-template-columns: max-content 16rem max-content; gap: .15rem .7rem;
-        align-items: center; font-size: .85rem; margin-bottom: 1rem; }
+.bars { display: grid; gap: .15rem .7rem; align-items: center; font-size: .85rem;
+        grid-template-columns: minmax(3rem, max-content) minmax(5rem, 16rem) max-content;
+        margin-bottom: 1rem; }
 .bar { position: relative; height: .9rem; background: #eff2f5; }
 .bar i { position: absolute; inset: 0 auto 0 0; background: #6ea8d8; }
 .bar b { position: absolute; top: .38rem; height: .14rem; background: #1f2328; }
@@ -62,21 +67,29 @@ def render(
     """
     parts = [f"<h1>{_text(name)}</h1>", _facts(rows[0], len(captions))]
     parts += ["<h2>Results</h2>", *(_table(row) for row in rows), NOTES]
+    if leaked := next((row for row in rows if "leakage" in row), None):
+        parts += ["<h2>Also in the training data</h2>", _leakage(leaked)]
     if images is not None:
+        seeds = rows[0]["protocol"]["sampling"]["seeds"]
+        of_seed = "" if len(seeds) == 1 else f", images of seed {seeds[0]}"
         right = scores["oracle/caption"][:, 0] > 0 if "oracle/caption" in scores else None
-        parts += ["<h2>The first captions</h2>"]
+        parts += [f"<h2>The first captions{of_seed}</h2>"]
         parts += [_grid(range(min(SHOWN, len(captions))), captions, images, right)]
         if ranking := rank_captions(scores):
-            by, order = ranking
-            parts += [f"<h2>Best captions by {_text(by)}</h2>"]
-            parts += [_grid(order[:EXTREMES], captions, images, right)]
-            parts += [f"<h2>Worst captions by {_text(by)}</h2>"]
-            parts += [_grid(order[::-1][:EXTREMES], captions, images, right)]
+            by, values, order = ranking
+            of_all = "" if len(seeds) == 1 else f", mean of {len(seeds)} seeds"
+            for which, extremes in (("Best", order), ("Worst", order[::-1])):
+                parts += [f"<h2>{which} captions by {_text(by)}{of_all}</h2>"]
+                parts += [_grid(extremes[:EXTREMES], captions, images, right, values)]
         if right is not None:
-            parts += ["<h2>Accuracy by what is stated</h2>", _bars(by_value(captions, images))]
+            parts += [f"<h2>Accuracy by what is stated{of_seed}</h2>"]
+            parts += [_bars(by_value(captions, images))]
     if nearest is not None:
         uri = f"data:image/png;base64,{base64.b64encode(nearest.read_bytes()).decode()}"
-        parts += ["<h2>Nearest training images</h2>", f'<img alt="" class="wide" src="{uri}">']
+        parts += [
+            "<h2>Nearest training images</h2>",
+            f'<div class="scroll"><img alt="" src="{uri}"></div>',
+        ]
     parts += ["<h2>Protocol</h2>"]
     for row in rows:
         protocol = json.dumps(row["protocol"], indent=2, sort_keys=True)
@@ -85,8 +98,11 @@ def render(
             f"{row['protocol_hash']}</summary><pre>{_text(protocol)}</pre></details>"
         )
     return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{_text(name)}</title>'
-        f"<style>{STYLE}</style></head><body>\n" + "\n".join(parts) + "\n</body></html>\n"
+        '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{_text(name)}</title><style>{STYLE}</style></head><body>\n"
+        + "\n".join(parts)
+        + "\n</body></html>\n"
     )
 
 
@@ -98,25 +114,28 @@ NOTES = (
 )
 
 
-def rank_captions(scores: Mapping[str, np.ndarray]) -> tuple[str, np.ndarray] | None:
-    """(what they are ranked by, the captions' numbers, best first): by CLIP's cosine or the oracle.
+def rank_captions(scores: Mapping[str, np.ndarray]) -> tuple[str, np.ndarray, np.ndarray] | None:
+    """What captions are ranked by, their scores [captions], and their numbers, best first.
 
-    By the oracle it is the share of right statements; captions of one share keep their order.
+    It is CLIP's cosine, or the oracle's share of right statements; captions of one score keep their
+    order.
     """
-    for name, values in scores.items():
+    for name, by_seed in scores.items():
         if name.startswith("clip_cosine"):
-            return name, np.argsort(-values.mean(1), kind="stable")
+            values = by_seed.mean(1)
+            return name, values, np.argsort(-values, kind="stable")
     kinds = [scores[f"oracle/{k}"] for k in STATEMENT_KINDS if f"oracle/{k}" in scores]
     if not kinds:
         return None
     share = np.nanmean(np.stack(kinds), axis=(0, 2))
-    return "the share of right statements", np.argsort(-share, kind="stable")
+    return "the share of right statements", share, np.argsort(-share, kind="stable")
 
 
 def _facts(row: Mapping[str, Any], num_captions: int) -> str:
     sampling = row["protocol"]["sampling"]
     model = ", ".join(
-        f"{stage} {run['fingerprint']} at step {run['step']}" for stage, run in row["model"].items()
+        f"{stage} {run['fingerprint']} at step {run['step']}{tables.of_weights(run)}"
+        for stage, run in row["model"].items()
     )
     facts = {
         "model": model,
@@ -125,8 +144,22 @@ def _facts(row: Mapping[str, Any], num_captions: int) -> str:
         "sampling": ", ".join(f"{name} {value}" for name, value in sorted(sampling.items())),
     }
     cells = "".join(f"<tr><td>{k}</td><td>{_text(v)}</td></tr>" for k, v in facts.items())
-    leaked = "".join(f"<p>{_text(text)}</p>" for text in tables.remarks(row)[:1])
-    return f"<table>{cells}</table>{leaked}"
+    return f'<div class="scroll"><table class="facts">{cells}</table></div>'
+
+
+def _leakage(row: Mapping[str, Any]) -> str:
+    cells = "".join(
+        f"<tr><td>{_text(kind.replace('_', ' '))}{_text(tables.threshold(found))}</td>"
+        f"<td>{found['count']}</td><td>{100 * found['share']:.1f} %</td></tr>"
+        for kind, found in row["leakage"].items()
+    )
+    head = "<tr><th>what is the same</th><th>held-out captions</th><th>share</th></tr>"
+    return (
+        f'<div class="scroll"><table class="facts">{head}{cells}</table></div><p class="quiet">'
+        "Captions of few words recur by design and are left in; results without the others stand "
+        "under each table. Which training items they are is told in leakage*.json beside this page."
+        "</p>"
+    )
 
 
 def _table(row: Mapping[str, Any]) -> str:
@@ -138,7 +171,8 @@ def _table(row: Mapping[str, Any]) -> str:
     )
     without = "".join(f"<p>{_text(text)}</p>" for text in tables.remarks(row)[1:])
     title = _text(tables.title(row))
-    return f"<table><caption>{title}</caption><tr>{head}</tr>{body}</table>{without}"
+    table = f"<table><caption>{title}</caption><tr>{head}</tr>{body}</table>"
+    return f'<div class="scroll">{table}</div>{without}'
 
 
 def _grid(
@@ -146,13 +180,15 @@ def _grid(
     captions: Sequence[str],
     images: Sequence[np.ndarray],
     right: np.ndarray | None,
+    values: np.ndarray | None = None,
 ) -> str:
     figures = []
     for i in which:
+        score = "" if values is None else f'<span class="quiet">{values[i]:.2f}</span> '
         kind = "" if right is None else ' class="right"' if right[i] else ' class="wrong"'
         figures.append(
             f'<figure><img alt="" src="{_data_uri(images[i])}">'
-            f"<figcaption{kind}>{_text(captions[i])}</figcaption></figure>"
+            f"<figcaption{kind}>{score}{_text(captions[i])}</figcaption></figure>"
         )
     return f'<div class="grid">{"".join(figures)}</div>'
 

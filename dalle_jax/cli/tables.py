@@ -57,6 +57,11 @@ def title(row: Mapping[str, Any]) -> str:
     return f"{about}, {protocol['features']}{weights}, protocol {row['protocol_hash']}"
 
 
+def of_weights(run: Mapping[str, Any]) -> str:
+    """What is to be said of the weights of a row's stage: nothing of averaged ones."""
+    return "" if run["weights"] == "ema" else f", {run['weights']} weights"
+
+
 def label(name: str) -> str:
     """A metric's name for people."""
     return LABELS.get(name, name.removeprefix("oracle/"))
@@ -85,17 +90,31 @@ def remarks(row: Mapping[str, Any]) -> list[str]:
     if "leakage" not in row:
         return []
     found = ", ".join(
-        f"{100 * kind['share']:.1f} % by {name.replace('_', ' ')}"
+        f"{100 * kind['share']:.1f} % by {name.replace('_', ' ')}{threshold(kind)}"
         for name, kind in row["leakage"].items()
     )
     texts = [f"also in the training data: {found}"]
-    if "without_leaked" in row:
-        without = row["without_leaked"]
+    for name, whose in (
+        ("without_leaked", "whose images are not"),
+        ("without_neighbours", "that have no neighbour of features there either"),
+    ):
+        if name not in row:
+            continue
+        without = row[name]
         cleaned = {"protocol": row["protocol"], "metrics": without["metrics"]}
         values = ", ".join(f"{line.name} {line.value}" for line in lines_of(cleaned))
-        values = values or without["reason"]
-        texts.append(f"on the {without['num_images']} whose images are not: {values}")
+        texts.append(f"on the {without['num_images']} {whose}: {values or without['reason']}")
     return texts
+
+
+def threshold(kind: Mapping[str, Any]) -> str:
+    """What makes a neighbour in a space of features, where that is the kind of leakage."""
+    if "cosine" not in kind:
+        return ""
+    return (
+        f" (cosine ≥ {kind['cosine']} in {kind['features']}, where the median of the nearest is "
+        f"{kind['median_cosine']:.3f})"
+    )
 
 
 def _percent(value: float) -> str:

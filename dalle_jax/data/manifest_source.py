@@ -8,7 +8,7 @@ import numpy as np
 
 from dalle_jax.data.images import decode
 from dalle_jax.data.loader import Source
-from dalle_jax.data.manifest import Manifest, choose
+from dalle_jax.data.manifest import Header, Manifest, choose
 from dalle_jax.data.open import open_source
 
 # Sources that are named by a path: where they lie is not part of what they are.
@@ -116,7 +116,11 @@ class ManifestSource:
 
 
 def open_manifest(
-    manifest: Manifest, *, data_dir: str | Path = "data", source: str | None = None
+    manifest: Manifest,
+    *,
+    data_dir: str | Path = "data",
+    source: str | None = None,
+    max_bad_share: float = 0.01,
 ) -> ManifestSource:
     """The manifest's images and captions as a source.
 
@@ -125,6 +129,7 @@ def open_manifest(
         data_dir: where prepared data sets are.
         source: where the data lies on this machine, if the manifest does not tell: "folder:PATH" of
             the images for one of a folder or of COCO, "webdataset:GLOB".
+        max_bad_share: of the items of user data that may be bad, as `open_source` has it.
 
     Raises:
         FileNotFoundError: there is no such data.
@@ -144,14 +149,24 @@ def open_manifest(
                 f"The images of the manifest of {header.source} are files; {source} is no folder."
             )
         return ManifestSource(manifest, Path(folder))
+    images = open_split(header, source, data_dir=data_dir, max_bad_share=max_bad_share)
+    return ManifestSource(manifest, images)
+
+
+def open_split(header: Header, source: str, **where: Any) -> Source:
+    """The whole split whose items a manifest numbers; `where` goes on to `open_source`.
+
+    Raises:
+        FileNotFoundError: there is no such data.
+        ValueError: the header states what no source is opened with.
+    """
     unknown = sorted(set(header.data) - set(SOURCE_ARGUMENTS))
+    # User data come at their own size, and their manifests state none.
     size = header.data.get("image_size", 0)
     if unknown or not isinstance(size, int):
         raise ValueError(f"The manifest's data {header.data!r:.200} can't be opened.")
     options = {**header.data, "image_size": size}
-    return ManifestSource(
-        manifest, open_source(source, data_dir=data_dir, split=header.split, **options)
-    )
+    return open_source(source, split=header.split, **options, **where)
 
 
 def _item_id(item: Mapping[str, Any], split: str, index: int) -> str:

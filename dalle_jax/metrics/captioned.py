@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from dalle_jax.metrics import oracle
-from dalle_jax.metrics.clip_score import clip_score, r_precision
+from dalle_jax.metrics.clip_score import CLIP_SCORES, clip_score, r_precision
 from dalle_jax.metrics.intervals import bootstrap, wilson
 
 R_PRECISION_CANDIDATES = 100
@@ -79,15 +79,16 @@ def clip_scores(
     texts: Sequence[str],
     seed: int = 0,
 ) -> Scored:
-    """Cosine and R-precision of embeddings [captions, D] and [seeds, captions, D] of one CLIP.
+    """CLIP scores and R-precision of embeddings [captions, D] and [seeds, captions, D] of one CLIP.
 
-    `name` is the CLIP's, as "clip:FINGERPRINT". R-precision needs as many different captions as it
-    has candidates, and is left out where there are fewer.
+    `name` is the CLIP's, as "clip:FINGERPRINT"; the scores are all of `CLIP_SCORES`. R-precision
+    needs as many different captions as it has candidates, and is left out where there are fewer.
     """
     by_caption = {
-        f"clip_cosine[{name}]": np.stack(
-            [clip_score(of_seed, captions, "clip_cosine") for of_seed in images], 1
+        f"{variant}[{name}]": np.stack(
+            [clip_score(of_seed, captions, variant) for of_seed in images], 1
         )
+        for variant in CLIP_SCORES
     }
     if len(set(texts)) >= R_PRECISION_CANDIDATES:
         found = [

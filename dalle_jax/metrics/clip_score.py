@@ -8,13 +8,13 @@ from dalle_jax.metrics.kernel import normalized
 
 # The published scores, by the cosine between an image and its caption. They differ in CLIP and in
 # prompt as well: Hessel et al. 2021 (arXiv 2104.08718) put "A photo depicts" before the caption and
-# take ViT-B/32; DALL-E 3 takes ViT-B/32, GLIDE ViT-B/16, both without a prefix.
+# take ViT-B/32; DALL-E 3 takes ViT-B/32, GLIDE ViT-B/16, both without a prefix. Here captions are
+# embedded as they are.
 CLIP_SCORES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "clip_cosine": lambda cosine: cosine,
     "clip_score_x100": lambda cosine: 100 * cosine,
     "clipscore_hessel": lambda cosine: 2.5 * np.maximum(cosine, 0),
 }
-HESSEL_PREFIX = "A photo depicts"
 
 
 def clip_score(images: np.ndarray, captions: np.ndarray, variant: str) -> np.ndarray:

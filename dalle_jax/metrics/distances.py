@@ -15,13 +15,18 @@ from dalle_jax.metrics.frechet import (
     jackknife,
 )
 from dalle_jax.metrics.inception_score import inception_score
-from dalle_jax.metrics.intervals import bootstrap
+from dalle_jax.metrics.intervals import (
+    Z_95,
+    bootstrap,
+    jackknife_error,
+    jackknife_groups,
+)
 from dalle_jax.metrics.kernel import (
     CMMD_SCALE,
     cmmd,
     gaussian_kernel,
     kernel_inception_distance,
-    mmd2_standard_error,
+    mmd2_left_out,
     normalized,
 )
 from dalle_jax.metrics.manifold import manifold
@@ -29,6 +34,7 @@ from dalle_jax.metrics.statistics import Gaussian
 
 FRECHET = ("fid", "sfid")
 ONE_SIDED = ("is",)  # of the fakes alone
+MANIFOLD = ("precision", "recall", "density", "coverage")  # together "prdc"
 
 # What a metric is called on other features than Inception's, of which alone "FID" is said.
 GENERIC_NAMES = {"fid": "FD", "kid": "KD", "cmmd": "CMMD"}
@@ -86,21 +92,32 @@ def result_name(metric: str, features: str) -> str:
     return f"{GENERIC_NAMES.get(metric, metric)}[{features}]"
 
 
+def result_names(metrics: Sequence[str], features: str) -> tuple[str, ...]:
+    """What a row has of the metrics: of "prdc" four."""
+    single = [name for metric in metrics for name in (MANIFOLD if metric == "prdc" else (metric,))]
+    return tuple(result_name(name, features) for name in single)
+
+
 def distance(
     metric: str, tap: str, fake: Measured, real: Measured, settings: Settings
-) -> dict[str, dict[str, Any]]:
-    """A metric with its errors, or the four metrics of "prdc": name -> {"value": ..., ...}."""
+) -> tuple[dict[str, dict[str, Any]], dict[str, np.ndarray]]:
+    """A metric with its errors, or the four metrics of "prdc".
+
+    Returns:
+        name -> {"value": ..., ...}, and name -> [N] of those metrics that are means over the images
+        of one side. "left_out" of an entry holds the metric with a tenth of the fakes left out each
+        time, the same ones of all sets of as many images: by it two models are compared.
+    """
+    if metric == "prdc":
+        return _prdc(fake.features[tap], real.features[tap], settings)
     if metric in FRECHET:
-        return {metric: _frechet(fake, real, tap, settings)}
-    if metric == "is":
-        mean, std = inception_score(fake.features[tap], settings.is_splits, settings.seed)
-        return {metric: {"value": mean, "std_of_splits": std}}
-    x, y = fake.features[tap], real.features[tap]
-    if metric == "kid":
-        return {metric: _kid(x, y, settings)}
-    if metric == "cmmd":
-        return {metric: _cmmd(x, y, settings)}
-    return _prdc(x, y, settings)
+        entry = _frechet(fake, real, tap, settings)
+    elif metric == "is":
+        entry = _inception_score(fake.features[tap], settings)
+    else:
+        kernel_distance = {"kid": _kid, "cmmd": _cmmd}[metric]
+        entry = kernel_distance(fake.features[tap], real.features[tap], settings)
+    return {metric: entry}, {}
 
 
 def _frechet(fake: Measured, real: Measured, tap: str, settings: Settings) -> dict[str, Any]:
@@ -113,9 +130,23 @@ def _frechet(fake: Measured, real: Measured, tap: str, settings: Settings) -> di
         "value": errors.value,
         "interval": errors.interval,
         "standard_error": errors.standard_error,
+        "left_out": errors.left_out.tolist(),
         "extrapolated": intercept,
         "extrapolated_standard_error": error,
     }
+
+
+def _inception_score(logits: np.ndarray, settings: Settings) -> dict[str, Any]:
+    mean, std = inception_score(logits, settings.is_splits, settings.seed)
+    found = {"value": mean, "std_of_splits": std}
+    if settings.intervals:
+        group = jackknife_groups(len(logits), seed=settings.seed)
+        left_out = [
+            inception_score(logits[group != g], settings.is_splits, settings.seed)[0]
+            for g in range(group.max() + 1)
+        ]
+        found |= _around(mean, np.array(left_out))
+    return found
 
 
 def _kid(fake: np.ndarray, real: np.ndarray, settings: Settings) -> dict[str, Any]:
@@ -124,31 +155,39 @@ def _kid(fake: np.ndarray, real: np.ndarray, settings: Settings) -> dict[str, An
     )
     found = {"value": kid.mean, "std_of_subsets": kid.std}
     if settings.intervals:
-        found |= _around(kid.mean, mmd2_standard_error(fake, real, seed=settings.seed))
+        found |= _around(kid.mean, mmd2_left_out(fake, real, seed=settings.seed))
     return found
 
 
 def _cmmd(fake: np.ndarray, real: np.ndarray, settings: Settings) -> dict[str, Any]:
     found: dict[str, Any] = {"value": cmmd(fake, real)}
     if settings.intervals:
-        error = mmd2_standard_error(
+        left_out = mmd2_left_out(
             normalized(fake), normalized(real), gaussian_kernel, seed=settings.seed
         )
-        found |= _around(found["value"], CMMD_SCALE * error)
+        found |= _around(found["value"], CMMD_SCALE * left_out)
     return found
 
 
-def _around(value: float, error: float) -> dict[str, Any]:
-    return {"standard_error": error, "interval": (value - 1.96 * error, value + 1.96 * error)}
-
-
-def _prdc(fake: np.ndarray, real: np.ndarray, settings: Settings) -> dict[str, Any]:
-    result = manifold(fake, real, settings.neighbours, settings.neighbours_density)
+def _around(value: float, left_out: np.ndarray) -> dict[str, Any]:
+    error = jackknife_error(left_out)
     return {
+        "standard_error": error,
+        "interval": (value - Z_95 * error, value + Z_95 * error),
+        "left_out": left_out.tolist(),
+    }
+
+
+def _prdc(
+    fake: np.ndarray, real: np.ndarray, settings: Settings
+) -> tuple[dict[str, dict[str, Any]], dict[str, np.ndarray]]:
+    result = manifold(fake, real, settings.neighbours, settings.neighbours_density)
+    entries = {
         name: {"value": float(values.mean())}
         | ({"interval": bootstrap(values, settings.seed)} if settings.intervals else {})
         for name, values in result.by_image.items()
     }
+    return entries, result.by_image
 
 
 def floor(
@@ -199,7 +238,7 @@ def check_sizes(fakes: int, reals: int | None, metrics: Sequence[str], settings:
         "kid": settings.kid_subset_size,
         "cmmd": 20 if settings.intervals else 2,
         "prdc": max(settings.neighbours, settings.neighbours_density) + 1,
-        "is": settings.is_splits,
+        "is": max(20, 2 * settings.is_splits) if settings.intervals else settings.is_splits,
     }
     for metric in metrics:
         sides = {"fakes": fakes} if metric in ONE_SIDED else {"fakes": fakes, "reals": reals}

@@ -12,6 +12,7 @@ from functools import cached_property
 
 import numpy as np
 
+from dalle_jax.metrics.intervals import jackknife_error, jackknife_groups
 from dalle_jax.metrics.statistics import Gaussian, gaussian_of
 
 
@@ -82,12 +83,14 @@ class Jackknife:
         standard_error: of `value`, by leaving out one group at a time.
         interval: value ± 1.96 standard errors, within [0, ∞).
         corrected: `value` less the jackknife's estimate of its bias in 1/n.
+        left_out: [G] FD with a group left out.
     """
 
     value: float
     standard_error: float
     interval: tuple[float, float]
     corrected: float
+    left_out: np.ndarray
 
 
 def jackknife(
@@ -95,26 +98,22 @@ def jackknife(
 ) -> Jackknife:
     """FD of features [N, D] to a fixed reference, with the delete-a-group jackknife's error.
 
-    Leaving out each of G random groups gives FD₋ᵍ; the standard error is √((G−1)/G Σ (FD₋ᵍ − m)²)
-    with m their mean, and G FD − (G−1) m is free of the bias in 1/n of FD (Efron & Stein 1981).
+    Leaving out each of G random groups gives FD₋ᵍ with mean m; the standard error is that of
+    `jackknife_error`, and G FD − (G−1) m is free of the bias in 1/n of FD (Efron & Stein 1981).
 
     Raises:
         ValueError: there are fewer features than two a group.
     """
-    n = len(features)
-    if n < 2 * num_groups:
-        raise ValueError(f"{n} images are too few for a jackknife of {num_groups} groups")
+    group = jackknife_groups(len(features), num_groups, seed)
     reference = reference if isinstance(reference, Factored) else factor(reference)
-    group = np.random.default_rng(seed).permutation(n) % num_groups
     value = frechet_distance(factor_of(features), reference)
     left_out = np.array(
         [frechet_distance(factor_of(features[group != g]), reference) for g in range(num_groups)]
     )
-    spread = ((left_out - left_out.mean()) ** 2).sum()
-    error = float(np.sqrt((num_groups - 1) / num_groups * spread))
+    error = jackknife_error(left_out)
     corrected = num_groups * value - (num_groups - 1) * left_out.mean()
     interval = (max(0.0, value - 1.96 * error), value + 1.96 * error)
-    return Jackknife(value, error, interval, float(corrected))
+    return Jackknife(value, error, interval, float(corrected), left_out)
 
 
 def extrapolate(

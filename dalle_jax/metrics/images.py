@@ -1,7 +1,8 @@
 """Sets of images to be measured: a folder of files, or an array in a file."""
 
 import hashlib
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,29 +16,38 @@ class ImageFolder:
     """The images below a folder, ordered by path; uint8 [H, W, 3] each, of any sizes."""
 
     def __init__(self, root: str | Path):
-        root = Path(root)
-        self.files = sorted(
-            path
-            for path in root.rglob("*")
-            if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
-        )
-        if not self.files:
+        self._root = Path(root)
+        # Names as bare text: a million Path objects would take two gigabytes.
+        self._names = sorted(_image_names(str(root)), key=lambda name: name.split(os.sep))
+        if not self._names:
             raise ValueError(
                 f"the folder {root} holds no images, that is, files of "
                 f"{', '.join(sorted(IMAGE_SUFFIXES))}"
             )
 
     def __len__(self) -> int:
-        return len(self.files)
+        return len(self._names)
 
     def __getitem__(self, index: int) -> np.ndarray:
+        file = self._root / self._names[index]
         try:
-            return decode(self.files[index].read_bytes())
+            return decode(file.read_bytes())
         except ValueError as error:
             raise ValueError(
-                f"{self.files[index]}: {error}; repair it or take it away, since leaving out what "
-                "can't be read would change the set that is measured"
+                f"{file}: {error}; repair it or take it away, since leaving out what can't be "
+                "read would change the set that is measured"
             ) from error
+
+
+def _image_names(root: str) -> Iterator[str]:
+    """Paths of the images below `root`, from there on."""
+    for folder, _, files in os.walk(root):
+        below = os.path.relpath(folder, root)
+        for file in files:
+            if os.path.splitext(file)[1].lower() in IMAGE_SUFFIXES:
+                path = os.path.join(folder, file)
+                if os.path.isfile(path):
+                    yield file if below == "." else os.path.join(below, file)
 
 
 class Chosen(Sequence):

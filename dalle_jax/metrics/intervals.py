@@ -66,6 +66,30 @@ def bootstrap(
     return float(low), float(high)
 
 
+def jackknife_groups(n: int, num_groups: int = 10, seed: int = 0) -> np.ndarray:
+    """Which of G random groups, as large as each other but for one, each of n images is in: [n].
+
+    It is a function of (n, seed) alone, so that the same captions are together in all models' sets.
+
+    Raises:
+        ValueError: there are fewer images than two a group.
+    """
+    if n < 2 * num_groups:
+        raise ValueError(f"{n} images are too few for a jackknife of {num_groups} groups")
+    return np.random.default_rng(seed).permutation(n) % num_groups
+
+
+def jackknife_error(left_out: np.ndarray) -> float:
+    """Standard error by the delete-a-group jackknife, of values [G] with a group left out each.
+
+    √((G−1)/G Σ (vᵍ − m)²), m their mean (Efron & Stein 1981).
+    """
+    left_out = np.asarray(left_out, np.float64)
+    num_groups = len(left_out)
+    spread = ((left_out - left_out.mean()) ** 2).sum()
+    return float(np.sqrt((num_groups - 1) / num_groups * spread))
+
+
 def percent(right: int, n: int) -> str:
     """A proportion with its interval as tables print it: "97.3 % [95.5, 98.4]"."""
     low, high = wilson(right, n)

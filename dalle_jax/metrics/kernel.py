@@ -5,6 +5,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from dalle_jax.metrics.intervals import jackknife_groups
+
 BLOCK = 2048  # rows of a kernel matrix that are held at once
 CMMD_BANDWIDTH = 10.0
 CMMD_SCALE = 1000.0
@@ -103,23 +105,24 @@ def kernel_inception_distance(
     return KID(float(np.mean(values)), float(np.std(values)), num_subsets, subset_size)
 
 
-def mmd2_standard_error(
+def mmd2_left_out(
     fake: np.ndarray,
     real: np.ndarray,
     kernel: Kernel = polynomial_kernel,
     num_groups: int = 10,
     seed: int = 0,
-) -> float:
-    """Standard error of the unbiased MMD² of all features to a fixed reference, by jackknife.
+) -> np.ndarray:
+    """Unbiased MMD² [G] to a fixed reference with each of G random groups of the fakes left out.
 
-    Sums of the kernel over pairs of random groups of the fakes are taken once; each value with a
-    group left out follows from them. Error as in `frechet.jackknife`.
+    It is less the reference's own term, a constant: what differs from group to group, or between
+    two models, is that of MMD². Sums of the kernel over pairs of groups are taken once, and each
+    value follows from them.
 
     Raises:
         ValueError: there are fewer fakes than two a group.
     """
-    _check(fake, real, 2 * num_groups)
-    group = np.random.default_rng(seed).permutation(len(fake)) % num_groups
+    _check(fake, real, 2)
+    group = jackknife_groups(len(fake), num_groups, seed)
     parts = [fake[group == g] for g in range(num_groups)]
     sizes = np.array([len(part) for part in parts])
     within = np.array([[_sum(p, q, kernel) for q in parts] for p in parts])  # [G, G]
@@ -131,8 +134,7 @@ def mmd2_standard_error(
         n = sizes[rest].sum()
         inner = within[np.ix_(rest, rest)].sum() - diagonal[rest].sum()
         left_out.append(inner / (n * (n - 1)) - 2 * across[rest].sum() / (n * len(real)))
-    spread = ((np.array(left_out) - np.mean(left_out)) ** 2).sum()
-    return float(np.sqrt((num_groups - 1) / num_groups * spread))
+    return np.array(left_out)
 
 
 def cmmd(fake: np.ndarray, real: np.ndarray) -> float:

@@ -12,28 +12,34 @@ near_duplicate
     near 1 (`perceptual`). A picture of one colour has no contrast to compare; of such only the same
     pixels count.
 feature_neighbour
-    A training image has a cosine near 1 to it in a space of features that is given.
+    A training image has a cosine near 1 to it in a space of features that is given. How near is
+    near depends on the space; the median over the rows of their nearest cosines stands beside it.
 
 Where captions are made of few words, as in captioned_shapes, most held-out captions occur in
 training: the same words ask for many images. So a leaked caption is reported, but what is left out
 of a metric is, by default, rows whose image leaked: `image` and `near_duplicate`.
 """
 
+import json
 import unicodedata
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from einops import reduce
 from PIL import Image
 
+from dalle_jax.data.checked import write_atomically
 from dalle_jax.data.loader import Source
 from dalle_jax.metrics.images import pixel_digest
 from dalle_jax.metrics.neighbours import feature_neighbours
 
 IMAGE_KINDS = ("image", "near_duplicate")
+FEATURE_KIND = "feature_neighbour"
+DIGEST_BYTES = 32
 HASH_SIDE, HASH_BITS = 32, 64
 THUMBNAIL_SIDE = 8
 LEAST_CONTRAST = 2.0  # of 255: standard deviation below which a picture is of one colour
@@ -96,6 +102,36 @@ def prints_of(source: Source, num_threads: int | None = None) -> Prints:
     with ThreadPoolExecutor(num_threads) as threads:
         ids, captions, digests, hashes, thumbnails = zip(*threads.map(read, range(len(source))))
     return Prints(ids, captions, digests, np.array(hashes, np.uint64), np.stack(thumbnails))
+
+
+def save_prints(path: Path, prints: Prints) -> None:
+    """Write prints to a `.npz`, whole or not at all."""
+    texts = json.dumps({"ids": prints.ids, "captions": prints.captions}).encode()
+    arrays = {
+        "texts": np.frombuffer(texts, np.uint8),
+        "digests": np.frombuffer(b"".join(prints.digests), np.uint8),
+        "hashes": prints.hashes,
+        "thumbnails": prints.thumbnails,
+    }
+    write_atomically(path, lambda file: np.savez(file, **arrays))
+
+
+def load_prints(path: Path) -> Prints:
+    """Read what `save_prints` wrote.
+
+    Raises:
+        ValueError, OSError, KeyError, zipfile.BadZipFile: it is torn, or something else.
+    """
+    with np.load(path, allow_pickle=False) as archive:
+        texts = json.loads(archive["texts"].tobytes())
+        digests = archive["digests"].tobytes()
+        return Prints(
+            texts["ids"],
+            [tuple(captions) for captions in texts["captions"]],
+            [digests[i : i + DIGEST_BYTES] for i in range(0, len(digests), DIGEST_BYTES)],
+            archive["hashes"],
+            archive["thumbnails"],
+        )
 
 
 def perceptual(image: np.ndarray) -> tuple[int, np.ndarray]:
@@ -179,7 +215,8 @@ def check_leakage(
 
     Under `found`, for each kind: how many rows leaked, their share, their numbers, and the number
     of a training item that each shares something with; an image that is the same is no near
-    duplicate as well. Under `examples`, the first of them with ids and captions.
+    duplicate as well. Under `examples`, the first of them with ids and captions. With features,
+    `median_cosine` is the median of the rows' cosines to their nearest training image.
 
     Args:
         rows: prints of the manifest's images and captions, in its order.
@@ -204,10 +241,13 @@ def check_leakage(
         "near_duplicate": near_duplicates(rows, train, thresholds.bits, thresholds.thumbnail),
     }
     matches["near_duplicate"][matches["image"] >= 0] = -1
+    further = {}
     if features is not None:
         nearest = feature_neighbours(features, train_features, cosine=True)
-        near = 1 - nearest.distances[:, 0] >= thresholds.feature
-        matches["feature_neighbour"] = np.where(near, nearest.indices[:, 0], -1)
+        cosine = 1 - nearest.distances[:, 0]
+        near = cosine >= thresholds.feature
+        matches[FEATURE_KIND] = np.where(near, nearest.indices[:, 0], -1)
+        further["median_cosine"] = float(np.median(cosine))
     found, examples = {}, {}
     for kind, match in matches.items():
         leaked = np.flatnonzero(match >= 0)
@@ -232,6 +272,7 @@ def check_leakage(
         "thresholds": asdict(thresholds),
         "found": found,
         "examples": examples,
+        **further,
     }
 
 

@@ -1,11 +1,13 @@
 """Is one model better than another on the same captions and the same noise?"""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from scipy.special import stdtr, stdtrit
 
-from dalle_jax.metrics.intervals import bootstrap
+from dalle_jax.metrics.intervals import bootstrap, jackknife_error
 
 FLIPS = 10_000
 BLOCK = 500  # flips that are held at once
@@ -13,21 +15,19 @@ BLOCK = 500  # flips that are held at once
 
 @dataclass(frozen=True)
 class Paired:
-    """The mean difference of two models' scores, caption by caption.
+    """The difference of two models, of scores caption by caption or of distances.
 
     Attributes:
-        difference: mean of b − a over the captions.
-        interval: of 95 %, by bootstrap over the captions.
+        difference: b − a; of scores, its mean over the captions.
+        interval: of 95 %, by bootstrap over the captions, or by the jackknife.
         p: two-sided, of no difference.
-        test: what `p` is of: "exact McNemar" or "sign flips".
-        num_captions: that both were scored on.
+        test: what `p` is of: "exact McNemar", "sign flips" or "jackknife".
     """
 
     difference: float
     interval: tuple[float, float]
     p: float
     test: str
-    num_captions: int
 
 
 def paired(a: np.ndarray, b: np.ndarray, seed: int = 0) -> Paired:
@@ -57,7 +57,37 @@ def paired(a: np.ndarray, b: np.ndarray, seed: int = 0) -> Paired:
     else:
         p = sign_flips(differences, seed)
     test = "exact McNemar" if binary else "sign flips"
-    return Paired(float(differences.mean()), bootstrap(differences, seed), p, test, len(a))
+    return Paired(float(differences.mean()), bootstrap(differences, seed), p, test)
+
+
+def paired_distances(
+    a: float, b: float, left_out_a: Sequence[float], left_out_b: Sequence[float]
+) -> Paired:
+    """Compare distances of two models' images to one reference, by a paired jackknife.
+
+    A distance is no mean over captions. But each of G times the same captions can be left out of
+    both models' images: Δ₋ᵍ = b₋ᵍ − a₋ᵍ. What the captions and the noise have in common goes away
+    in it, and the bias in the number of images mostly. With the jackknife's standard error s of Δ,
+    (b − a) / s is taken for Student's t with G − 1 degrees of freedom (Tukey 1958).
+
+    Args:
+        a, b: the distances of all images.
+        left_out_a, left_out_b: [G] the same without the g-th group of captions; a constant that
+            both have in common does not count.
+
+    Raises:
+        ValueError: there are not as many groups of either, and two at least.
+    """
+    if len(left_out_a) != len(left_out_b) or len(left_out_a) < 2:
+        raise ValueError(
+            f"distances without each of {len(left_out_a)} and of {len(left_out_b)} groups of "
+            "captions are not pairs"
+        )
+    error = jackknife_error(np.subtract(left_out_b, left_out_a))
+    difference, freedom = b - a, len(left_out_a) - 1
+    half = float(stdtrit(freedom, 0.975)) * error
+    p = 2 * float(stdtr(freedom, -abs(difference) / error)) if error else float(not difference)
+    return Paired(difference, (difference - half, difference + half), p, "jackknife")
 
 
 def mcnemar(only_b: int, only_a: int) -> float:

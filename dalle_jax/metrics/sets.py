@@ -66,7 +66,7 @@ def compare_sets(
     **options: Any,
 ) -> dict[str, Any]:
     """The row of results of one set of fakes against reals; see `compare_samples`."""
-    return compare_samples([fake], real, extractor, metrics, settings, **options)
+    return compare_samples([fake], real, extractor, metrics, settings, **options)[0]
 
 
 def compare_samples(
@@ -82,8 +82,11 @@ def compare_samples(
     manifest_sha256: str | None = None,
     sampling: Mapping[str, Any] | None = None,
     **how: Any,
-) -> dict[str, Any]:
-    """The row of results: protocol, its hash, metrics and floor.
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The row of results: protocol, its hash, metrics and floor; and the single images' values.
+
+    The latter are [images, seeds] by metric, of those that are means over images: precision and
+    density over the fakes, recall and coverage over the reals.
 
     Args:
         fakes: sets of as many images each, one for each sampling seed.
@@ -122,13 +125,17 @@ def compare_samples(
         if statistics_out:
             made_with = {**_identity(extractor), "images_sha256": real_side.digest}
             save_reference(statistics_out, Reference(real_side.gaussians, made_with))
-    found, digests = [], []
+    found, by_image, digests = [], [], []
     for fake in fakes:
         side = measure(fake, extractor, sorted(set(frechet_taps) - set(keep)), keep, **how)
         values: dict[str, Any] = {}
+        single: dict[str, np.ndarray] = {}
         for metric, tap in taps.items():
-            values |= distance(metric, tap, side, real_side, settings)
+            entries, of_images = distance(metric, tap, side, real_side, settings)
+            values |= entries
+            single |= of_images
         found.append(values)
+        by_image.append(single)
         digests.append(side.digest)
 
     protocol = protocol_of_sets(
@@ -158,7 +165,11 @@ def compare_samples(
         row["floor"] = {"num_images": size} | {
             result_name(name, extractor.name): value for name, value in floors.items()
         }
-    return row
+    scores = {
+        result_name(name, extractor.name): np.stack([single[name] for single in by_image], 1)
+        for name in by_image[0]
+    }
+    return row, scores
 
 
 def protocol_of_sets(

@@ -3,26 +3,41 @@ import pytest
 
 from dalle_jax.cli import compare
 from dalle_jax.metrics.protocol import protocol_hash
+from dalle_jax.metrics.reference import Reference, save_reference
 from dalle_jax.metrics.results import append_row
+from dalle_jax.metrics.statistics import Gaussian
 
 FD = "FD[classifier:0123456789ab]"
 
 
-def write(folder, value, *, guidance=3.0, split="a", step=10, metric="oracle/caption", scores=None):
+def write(
+    folder,
+    value,
+    *,
+    guidance=3.0,
+    split="a",
+    step=10,
+    metric="oracle/caption",
+    scores=None,
+    weights="ema",
+    seeds=(0,),
+    **more,
+):
     """A row of results in folder/results.jsonl; returns its path."""
     protocol = {
         "features": "oracle",
         "features_sha256": None,
         "num_images": 40,
         "reference": None,
+        "reference_sha256": None,
         "manifest_sha256": split,
-        "sampling": {"guidance_scale": guidance, "seeds": [0]},
+        "sampling": {"guidance_scale": guidance, "seeds": list(seeds)},
     }
     row = {
         "protocol": protocol,
         "protocol_hash": protocol_hash(protocol),
-        "model": {"decoder": {"fingerprint": folder.name, "step": step}},
-        "metrics": {metric: {"value": value, "interval": [value - 0.1, value + 0.1]}},
+        "model": {"decoder": {"fingerprint": folder.name, "step": step, "weights": weights}},
+        "metrics": {metric: {"value": value, "interval": [value - 0.1, value + 0.1], **more}},
     }
     path = folder / "results.jsonl"
     append_row(path, row, None if scores is None else {metric: scores})
@@ -62,7 +77,7 @@ def test_unlike_protocols_are_refused_and_the_difference_told(tmp_path, capsys):
     assert "--vary" in str(error.value) and "--protocol" in str(error.value)
     out = run(capsys, path, "--metric=oracle/caption", "--vary=sampling.guidance_scale")
     assert out.index("3.0") < out.index("1.0 │")
-    assert "judge by the intervals" in out
+    assert "keep nothing to pair them by" in out
     with pytest.raises(ValueError, match="manifest_sha256"):
         other = write(tmp_path / "b", 0.5, split="b")
         compare.run([str(path), str(other), "--metric=caption", "--vary=sampling"])
@@ -97,3 +112,48 @@ def test_distances_are_better_small_and_of_one_network(tmp_path, capsys):
         compare.run([*map(str, paths), "--metric=fid"])
     with pytest.raises(FileNotFoundError, match="no file of results"):
         compare.run([str(tmp_path / "none.jsonl"), "--metric=fd"])
+
+
+def test_distances_are_tested_with_the_same_captions_left_out(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    common, noise = rng.normal(size=10), 0.01 * rng.normal(size=10)
+    paths = [
+        write(tmp_path / "a", 2.0, metric=FD, left_out=(2 + common).tolist()),
+        write(tmp_path / "b", 1.5, metric=FD, left_out=(1.5 + common + noise).tolist()),
+    ]
+    out = run(capsys, *paths, "--metric=fd")
+    # √(9/10 Σ (noise − mean)²), and 2.262 of Student's t with 9 degrees of freedom.
+    half = 2.2622 * np.sqrt(8.1) * noise.std(ddof=1)
+    assert f"+0.5000 [{0.5 - half:+.4f}, {0.5 + half:+.4f}]" in out and "by jackknife" in out
+    # Of other noise, or without what is left out, there is no test.
+    paths.append(write(tmp_path / "c", 1.6, metric=FD, left_out=[1.0] * 10, seeds=[1]))
+    paths.append(write(tmp_path / "d", 1.7, metric=FD))
+    out = run(capsys, *paths, "--metric=fd", "--vary=sampling.seeds")
+    assert out.count("[+") == 1 and "Rows without a p are of other captions or noise" in out
+
+
+def test_raw_weights_are_another_model_of_the_same_protocol(tmp_path, capsys):
+    write(tmp_path / "a", 0.5)
+    path = write(tmp_path / "a", 0.4, weights="raw")
+    out = run(capsys, path, "--metric=caption")
+    assert "(decoder 10)" in out and "(decoder 10, raw weights)" in out
+
+
+def test_files_of_statistics_are_shown_and_compared(tmp_path, capsys):
+    def save(name, mean, **made_with):
+        gaussians = {"2048": Gaussian(np.full(4, mean), np.eye(4), 100)}
+        save_reference(tmp_path / name, Reference(gaussians, made_with))
+        return tmp_path / name
+
+    a = save("a.npz", 0.0, features="inception", features_sha256="aa")
+    b = save("b.npz", 0.5, features="inception", features_sha256="aa")
+    out = run(capsys, a, b)
+    assert "num_images: 100" in out and "features_sha256: aa" in out
+    assert f"Fréchet distance of {a} and {b}, 2048: 1" in out
+    np.savez(tmp_path / "other.npz", mu=np.zeros(4), sigma=np.eye(4))  # as pytorch-fid writes it
+    assert "unknown (a file of another tool)" in run(capsys, tmp_path / "other.npz")
+    with pytest.raises(ValueError, match="features_sha256 'aa' and 'bb', so that their distance"):
+        compare.run([str(a), str(save("c.npz", 0.0, features_sha256="bb"))])
+    with pytest.raises(SystemExit):
+        compare.run(["results.jsonl"])
+    assert "give the --metric" in capsys.readouterr().err

@@ -9,12 +9,14 @@ import time
 from pathlib import Path
 
 import jax
+import numpy as np
 import pytest
 
 from dalle_jax.cli import evaluate
 from dalle_jax.cli.config import load_config
 from dalle_jax.metrics.images import Chosen
 from dalle_jax.metrics.protocol import protocol_hash
+from dalle_jax.metrics.results import read_scores
 from dalle_jax.runs import Run, create_run
 from dalle_jax.train.checkpoint import Checkpoints
 from dalle_jax.train.optim import make_optimizer
@@ -83,8 +85,8 @@ def test_one_evaluation_of_everything(workdir, features, capsys):
         assert row["protocol_hash"] == protocol_hash(row["protocol"])
         assert row["protocol"]["num_images"] == N
         assert row["protocol"]["sampling"]["seeds"] == [0, 1]
-        assert row["protocol"]["sampling"]["weights"] == "ema"
         assert row["model"]["decoder"]["step"] == 20
+        assert row["model"]["decoder"]["weights"] == "ema"
     assert oracle["protocol"]["features"] == "oracle"
     assert oracle["floor"]["oracle/caption"] == 1.0  # the real images of the captions
     assert oracle["metrics"]["oracle/caption"]["of"] == N
@@ -113,7 +115,23 @@ def test_one_evaluation_of_everything(workdir, features, capsys):
     # The same again: nothing is drawn and no row added. One seed of the two: drawn already.
     assert len(run(workdir, *options)) == 3
     assert len(run(workdir)) == 4
+    # Another metric of the same protocol: its row has those that were measured before as well.
+    *_, more = run(workdir, "--metrics=cmmd", f"--features={features}", "--seeds=0,1")
+    assert more["protocol_hash"] == sets["protocol_hash"]
+    cmmd = more["metrics"].pop(f"CMMD[{name}]")
+    assert more["metrics"] == sets["metrics"] and len(cmmd["left_out"]) == 10
+    scores = read_scores(workdir / "results.jsonl", more)
+    assert scores[f"precision[{name}]"].shape == (N, 2)
+    assert len(run(workdir, *options)) == 5
     assert "drawing" not in capsys.readouterr().out
+
+
+def test_raw_weights_are_another_model_of_the_same_protocol(workdir):
+    averaged, raw = (run(workdir, f"--weights={kind}")[-1] for kind in ("ema", "raw"))
+    assert raw["protocol"] == averaged["protocol"]
+    assert raw["model"]["decoder"] == {**averaged["model"]["decoder"], "weights": "raw"}
+    images = [np.load(file)["images"] for file in workdir.glob("generated/*/*.npz")]
+    assert len(images) == 2 and (images[0] != images[1]).any()
 
 
 def test_clip_scores_of_images_and_of_the_real_ones(workdir, shapes_dir, tmp_path):
@@ -122,10 +140,11 @@ def test_clip_scores_of_images_and_of_the_real_ones(workdir, shapes_dir, tmp_pat
     name = scores["protocol"]["features"]
     assert name.startswith("clip:") and name == distances["protocol"]["features"]
     # 40 captions are too few to find one's own among 100.
-    assert list(scores["metrics"]) == [f"clip_cosine[{name}]"]
-    (entry,) = scores["metrics"].values()
+    variants = [f"{v}[{name}]" for v in ("clip_cosine", "clip_score_x100", "clipscore_hessel")]
+    assert list(scores["metrics"]) == variants
+    entry = scores["metrics"][f"clip_cosine[{name}]"]
     assert -1 <= entry["interval"][0] <= entry["value"] <= entry["interval"][1] <= 1
-    assert scores["floor"].keys() == {"num_images", f"clip_cosine[{name}]"}
+    assert scores["floor"].keys() == {"num_images", *variants}
     assert distances["metrics"][f"CMMD[{name}]"]["value"] > distances["floor"][f"CMMD[{name}]"] > 0
     with pytest.raises(ValueError, match="is a decoder, which has no features"):
         run(workdir, "--metrics=fid", f"--features={workdir}/decoder")
@@ -191,7 +210,7 @@ def test_a_file_of_captions_is_the_draw_from_the_split(workdir, shapes_dir, tmp_
         evaluate.run([f"--workdir={workdir}", "--n=41"])
 
 
-def test_a_planted_leak_is_found_and_left_out(workdir, monkeypatch, capsys):
+def test_a_planted_leak_is_found_and_left_out(workdir, features, monkeypatch, capsys):
     open_source = Run.open_source
 
     def leaking(self, split):
@@ -204,16 +223,30 @@ def test_a_planted_leak_is_found_and_left_out(workdir, monkeypatch, capsys):
 
     (clean,) = run(workdir, "--leakage")
     assert clean["leakage"]["image"]["count"] == 0 and "without_leaked" not in clean
+    assert "feature_neighbour" not in clean["leakage"]
+    # In a space of features there are neighbours besides; the training data is not read again.
+    assert "reading 400 training images" in capsys.readouterr().out
+    _, near = run(workdir, "--leakage", f"--features={features}")
+    assert "reading" not in capsys.readouterr().out
+    found = near["leakage"]["feature_neighbour"]
+    assert found["features"].startswith("classifier:") and found["cosine"] == 0.98
+    assert near["without_neighbours"]["num_images"] == N - found["count"] < N
+    assert near["metrics"] == clean["metrics"] and "without_leaked" not in near
+    report = json.loads((workdir / "leakage.json").read_text())
+    assert report["summary"] == near["leakage"] and report["num_train"] == 400
+    assert len(report["found"]["feature_neighbour"]["train"]) == found["count"]
     (workdir / "results.jsonl").unlink()
 
     monkeypatch.setattr(Run, "open_source", leaking)
     (row,) = run(workdir, "--leakage")
+    assert "reading 10 training images" in capsys.readouterr().out
     assert row["leakage"]["image"] == {"count": 10, "share": 0.25}
     assert row["leakage"]["caption"]["count"] >= 10
     without = row["without_leaked"]
     assert without["num_images"] == 30
     assert without["metrics"]["oracle/caption"]["of"] == 30
     assert row["metrics"] == clean["metrics"]
+    run(workdir, "--leakage")
     assert "25.0 % by image" in capsys.readouterr().out
 
 

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -58,6 +60,21 @@ def test_further_images_are_of_the_split_and_not_of_the_manifest(run):
     # Of 40 captions, 25 leave no 25 others.
     most = open_held_out(run, None, None, "test", 25)
     assert most.further_images(run.data["dir"], seed=0) is None
+
+
+def test_a_manifest_of_a_tfds_data_set_has_further_images(run, tmp_path, monkeypatch):
+    """Its header states no image_size, which opening a source takes all the same."""
+    from tests.data.test_tfds_source import Like
+
+    Like(data_dir=tmp_path, file_format="array_record").download_and_prepare()
+    data = {**run.config["data"], "dir": str(tmp_path), "source": "tfds:like_coco"}
+    data["max_bad_share"] = 0.1  # of its images one is torn, and one has no caption
+    of_tfds = dataclasses.replace(run, config={**run.config, "data": data})
+    held_out = open_held_out(of_tfds, None, None, "train", 8)
+    assert held_out.manifest.header.data == {}
+    further = held_out.further_images(str(tmp_path), seed=0)
+    reds = [{int(image[0, 0, 0]) for image in images} for images in (held_out.images, further)]
+    assert len(reds[0] | reds[1]) == 16
 
 
 def test_too_few_captions_are_a_sentence(run):

@@ -21,6 +21,8 @@ def test_a_model_that_copies_is_told_from_one_that_does_not():
     assert report["distance"]["generated"]["least"] == 0.0
     assert report["distance"]["generated"]["lower quartile"] < 3
     assert report["distance"]["held out"]["least"] > 80
+    low, high = report["interval_of_median"]
+    assert low <= report["distance"]["generated"]["median"] <= high
     assert picture.width == 5 * (128 + 12)
     json.dumps(report)
 

@@ -30,7 +30,7 @@ def row(**more):
     return {
         "protocol": protocol,
         "protocol_hash": protocol_hash(protocol),
-        "model": {"decoder": {"fingerprint": "0123456789ab", "step": 7}},
+        "model": {"decoder": {"fingerprint": "0123456789ab", "step": 7, "weights": "raw"}},
         "data": "shapes <test>",
         "metrics": metrics,
         "floor": {"num_images": 3, "oracle/caption": 1.0},
@@ -69,19 +69,32 @@ def test_a_page_holds_everything_and_refers_to_nothing():
     text = " ".join(" ".join(WellFormed(page).text).split())
     assert "whole caption 50.0 % 25.0 % – 75.0 % ± 10.0 % 100.0 %" in text
     assert "FD[clip:ab] 1.2500" in text
-    assert "0123456789ab at step 7" in text and "manifest abababababab" in text
+    assert "0123456789ab at step 7, raw weights" in text and "manifest abababababab" in text
     assert "shapes <test>" in text and "<test>" not in page  # escaped
     assert "http" not in page
     # First captions, best and worst: each image three times.
     assert page.count("<figure>") == 9
     assert [f"% of {n}" in text for n in (1, 2, 3)] == [True, True, True]
+    assert "1.00 a large red circle" in text and "0.00 a small blue star" in text
+    assert "images of seed 0" in text and "mean of 2 seeds" in text
+
+
+def test_a_page_tells_what_leaked():
+    found = {"count": 1, "share": 1 / 3}
+    near = {**found, "features": "clip:ab", "cosine": 0.98, "median_cosine": 0.9}
+    leaking = row(leakage={"near_duplicate": found, "feature_neighbour": near})
+    text = " ".join(WellFormed(render("runs/x", [leaking], CAPTIONS, None, {})).text)
+    assert "near duplicate 1 33.3 %" in text
+    assert "feature neighbour (cosine ≥ 0.98 in clip:ab" in text
+    assert "Also in the training data" not in render("runs/x", [row()], CAPTIONS, None, {})
 
 
 def test_best_and_worst_are_by_the_share_of_right_statements():
-    by, order = rank_captions(scores())
+    by, values, order = rank_captions(scores())
     assert by == "the share of right statements" and order.tolist() == [0, 2, 1]
+    assert values.tolist() == [1, 0, 0.5]
     cosine = {"clip_cosine[clip:ab]": np.array([[0.1, 0.3], [0.5, 0.5], [0.4, 0.1]])}
-    by, order = rank_captions({**scores(), **cosine})
+    by, _, order = rank_captions({**scores(), **cosine})
     assert by == "clip_cosine[clip:ab]" and order.tolist() == [1, 2, 0]
     assert rank_captions({}) is None
 
@@ -100,6 +113,15 @@ def test_a_terminal_shows_names_with_brackets_and_what_leaked(capsys, monkeypatc
     assert "FD[clip:ab]" in out and "deviation of 2 seeds" in out
     assert "33.3 % by image, 0.0 % by near duplicate" in out
     assert "on the 2 whose images are not: whole caption 100.0 %" in out
+    near = {"count": 2, "share": 2 / 3, "features": "clip:ab", "cosine": 0.98}
+    leakage["feature_neighbour"] = {**near, "median_cosine": 0.9}
+    without = {"num_images": 1, "metrics": {}, "reason": "too few"}
+    told, left = tables.remarks(row(leakage=leakage, without_neighbours=without))
+    assert told.endswith(
+        "66.7 % by feature neighbour (cosine ≥ 0.98 in clip:ab, where the median of the nearest "
+        "is 0.900)"
+    )
+    assert left == "on the 1 that have no neighbour of features there either: too few"
 
 
 @pytest.mark.parametrize("reference, floor", [(None, "real images"), ("x", "real against real")])
