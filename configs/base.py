@@ -48,6 +48,7 @@ def decoder() -> ConfigDict:
     config.model.unet.channel_mult = (1, 2, 2)
     config.model.unet.num_res_blocks = 1
     config.model.unet.attention_resolutions = (8, 4)  # sides of feature maps
+    config.model.unet.layout = 0  # side of a coarse map made of the text; 0 is without
     config.model.unet.head_channels = 32
     config.model.unet.patch_size = 2
     config.model.unet.norm_groups = 8
