@@ -13,6 +13,7 @@ VERBS = {
     "sample": "draw images of captions",
     "evaluate": "score a trained workdir on held-out captions, or two folders of images",
     "sweep": "train and measure the points of an experiment file",
+    "figure": "make a figure of a paper, and say whether its claim holds here",
     "report": "a sweep's results as one HTML page",
     "compare": "rank rows of results of one protocol, and test what differs",
     "convert": "weights of other projects to files of this one, and back",

@@ -9,7 +9,7 @@ import runpy
 import signal
 import socket
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +45,9 @@ def run(argv: list[str]) -> int:
     """Walk the graph of a sweep, or tell what that would cost."""
     args, typed, slurm = _parse(argv)
     path = Path(args.experiment)
-    sweep = _with_typed(load_sweep(path, args.scale), typed)
+    sweep = with_typed(load_sweep(path, args.scale), typed)
     config = path.resolve().parent.parent / sweep.config
-    graph = build_graph(sweep, lambda overrides: _load(config, overrides))
+    graph = build_graph(sweep, lambda overrides: load(config, overrides))
     place = Place(Path(args.workdir).absolute(), f"{path.stem}-{args.scale}")
     reuse = [Path(name) for name in args.reuse.split(",") if name]
 
@@ -68,7 +68,15 @@ def run(argv: list[str]) -> int:
         )
         print(f"submitted: {submitted}; `dalle-jax report {place.directory}` shows how it stands")
         return 0
-    return _walk(args, graph, place, config)
+    return walk(
+        graph,
+        place,
+        config,
+        workers=args.workers,
+        share=args.share,
+        retries=args.retries,
+        max_hours=args.max_hours,
+    )
 
 
 def load_sweep(path: Path, scale: str) -> Sweep:
@@ -117,8 +125,17 @@ def write_definition(place: Place, graph: Graph, config: Path) -> None:
     write_atomically(place.directory / "sweep.json", lambda file: file.write(text.encode()))
 
 
-def _walk(args: argparse.Namespace, graph: Graph, place: Place, config: Path) -> int:
-    """Run the jobs here, and write the table of what is there afterwards."""
+def walk(
+    graph: Graph,
+    place: Place,
+    config: Path,
+    *,
+    workers: int = 1,
+    share: bool = False,
+    retries: int = 1,
+    max_hours: float = float("inf"),
+) -> int:
+    """Run the jobs here, and write the table of what is there afterwards; returns the exit code."""
     from dalle_jax.cli.sweep_tables import LiveTable
     from dalle_jax.sweeps.cost import Counts
     from dalle_jax.sweeps.jobs import jobs_of
@@ -132,9 +149,9 @@ def _walk(args: argparse.Namespace, graph: Graph, place: Place, config: Path) ->
     view = LiveTable(graph, place)
     launcher = Launcher(
         jobs,
-        divide(args.workers, share=args.share),
-        retries=args.retries,
-        max_seconds=3600 * args.max_hours,
+        divide(workers, share=share),
+        retries=retries,
+        max_seconds=3600 * max_hours,
         on_change=view.changed,
     )
     received: list[int] = []
@@ -205,7 +222,7 @@ def _parse(argv: list[str]) -> tuple[argparse.Namespace, list[str], dict[str, An
     return args, typed, slurm
 
 
-def _with_typed(sweep: Sweep, typed: Sequence[str]) -> Sweep:
+def with_typed(sweep: Sweep, typed: Sequence[str]) -> Sweep:
     """The sweep with the overrides of the command line, for all points."""
     overrides = dict(sweep.overrides)
     for option in typed:
@@ -216,7 +233,8 @@ def _with_typed(sweep: Sweep, typed: Sequence[str]) -> Sweep:
     return dataclasses.replace(sweep, overrides=overrides)
 
 
-def _load(config: Path, overrides: dict[str, Any]) -> dict[str, Any]:
+def load(config: Path, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """The base config in a file with overrides by knob, as a plain dict."""
     typed = [f"{PREFIX}{knob}={override_text(value)}" for knob, value in overrides.items()]
     return load_config(config, typed).to_dict()
 

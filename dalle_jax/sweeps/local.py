@@ -242,6 +242,7 @@ class Launcher:
                 job.directory,
                 code=code,
                 seconds=time.time() - running.began,
+                core_seconds=usage.ru_utime + usage.ru_stime,
                 peak_bytes=1024 * usage.ru_maxrss,  # Linux counts in KiB
                 log=running.log.name,
             )

@@ -16,7 +16,7 @@ PACKAGES = ("dalle-jax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "
 
 
 def record_attempt(
-    directory: Path, *, code: int, seconds: float, peak_bytes: int, log: str
+    directory: Path, *, code: int, seconds: float, core_seconds: float, peak_bytes: int, log: str
 ) -> dict[str, Any]:
     """Add a line to `attempts.jsonl` in the directory of a job.
 
@@ -24,6 +24,7 @@ def record_attempt(
         directory: of the job; only who holds its lock may write here.
         code: of the exit; negative for a signal.
         seconds: it took.
+        core_seconds: of CPU cores that it used; on a busy machine the fairer cost.
         peak_bytes: of memory, of the largest process.
         log: the name of its file.
     """
@@ -31,6 +32,7 @@ def record_attempt(
         "ended": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "exit_code": code,
         "seconds": round(seconds, 2),
+        "core_seconds": round(core_seconds, 2),
         "peak_bytes": peak_bytes,
         "log": log,
         "host": socket.gethostname(),

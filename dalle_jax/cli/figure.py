@@ -1,0 +1,153 @@
+"""`dalle-jax figure`: make a figure of a paper, training and measuring what is missing for it."""
+
+import argparse
+import resource
+import runpy
+import time
+from pathlib import Path
+
+import dalle_jax
+from dalle_jax.cli.config import PREFIX, nearest
+from dalle_jax.cli.figure_record import Made, print_list, save, tell, write_readme
+from dalle_jax.sweeps.figure import Figure
+
+EXPERIMENTS = Path(dalle_jax.__file__).parents[1] / "experiments"
+SCALES = ("tiny", "small", "paper")
+STOPPED = 128  # and the number of a signal: nothing is drawn
+
+EXAMPLE = """examples:
+  dalle-jax figure --list
+  dalle-jax figure schedules
+  dalle-jax figure ddim_steps --workdir=runs/quickstart --features=runs/features
+  dalle-jax figure ddim_steps --scale=small --dry-run
+"""
+DESCRIPTION = """Make a figure of a paper, and say whether what the paper claims holds here.
+
+What is missing is trained and measured as `dalle-jax sweep` does it, in the workdir of --sweeps,
+where all figures and sweeps share what they have in common; the same command goes on after any
+stop. OUT/NAME.png, .pdf and .csv are the figure and its numbers, OUT/NAME.json its claims and how
+it was made. Any knob is set for all points as --config.some.knob=value."""
+
+
+def run(argv: list[str]) -> int:
+    """Make one figure, or list them."""
+    args, typed = _parse(argv)
+    if args.list:
+        print_list(figure_files(), EXPERIMENTS / "results")
+        return 0
+    if args.readme:
+        write_readme(figure_files(), EXPERIMENTS / "results", EXPERIMENTS / "README.md")
+        return 0
+    if args.name is None:
+        raise ValueError("name a figure; `dalle-jax figure --list` shows them")
+    path = find_file(args.name)
+    figure = load_figure(path, args.scale)
+    began = time.time()
+    if figure.sweep is None:
+        if args.workdir or typed or args.dry_run:
+            raise ValueError(f"{path.stem} needs no trained network, and takes no options of one")
+        code, measured, spent = 0, figure.measure(), (0.0, 0.0)
+    else:
+        from dalle_jax.cli.figure_sweep import measured_of, spent_on, swept
+
+        code, graph, place = swept(figure, path, args, typed)
+        if args.dry_run or code > STOPPED:
+            return code
+        measured, spent = measured_of(figure, graph, place), spent_on(graph, place)
+    if not measured.rows:
+        print("nothing is measured yet; the same command goes on")
+        return code
+    made = Made(
+        name=path.stem,
+        scale=args.scale,
+        rows=measured.rows,
+        claims=figure.claims(measured.rows),
+        seconds=spent[0] + time.time() - began,
+        core_seconds=spent[1] + _core_seconds(),
+    )
+    record, files = save(made, figure.draw(measured.rows, measured.images), Path(args.out))
+    tell(record, path, files)
+    return code
+
+
+def figure_files() -> dict[str, Path]:
+    """The files of experiments/figures by name."""
+    return {path.stem: path for path in sorted((EXPERIMENTS / "figures").glob("*.py"))}
+
+
+def find_file(name: str) -> Path:
+    """The file of a figure, by its name or as a path.
+
+    Raises:
+        ValueError: there is none; those that there are are named.
+    """
+    if name.endswith(".py") and Path(name).is_file():
+        return Path(name)
+    known = figure_files()
+    if name not in known:
+        raise ValueError(
+            f"there is no figure {name!r}{nearest(name, known)}; known are {', '.join(known)}"
+        )
+    return known[name]
+
+
+def load_figure(path: Path, scale: str) -> Figure:
+    """What `get_figure(scale)` of a file gives.
+
+    Raises:
+        ValueError: it defines no figure, or none of this scale.
+    """
+    import matplotlib
+
+    matplotlib.use("Agg")
+    get_figure = runpy.run_path(str(path)).get("get_figure")
+    if get_figure is None:
+        raise ValueError(f"{path} is no figure: it defines no get_figure(scale)")
+    try:
+        return get_figure(scale)
+    except KeyError as error:
+        if error.args != (scale,):
+            raise
+        raise ValueError(f"{path.stem} has no scale {scale!r}") from error
+
+
+def _core_seconds() -> float:
+    """Of CPU cores, of this process; its jobs keep their own."""
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    return used.ru_utime + used.ru_stime
+
+
+def _parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """The arguments, and the overrides of the config."""
+    parser = argparse.ArgumentParser(
+        prog="dalle-jax figure",
+        description=DESCRIPTION,
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("name", nargs="?", help="a figure of experiments/figures, or a file")
+    parser.add_argument("--list", action="store_true", help="the figures, their cost and status")
+    parser.add_argument("--scale", choices=SCALES, default="tiny")
+    parser.add_argument("--workdir", help="a trained system to make it of; else one is trained")
+    parser.add_argument("--features", help="a trained run for distances; else one is trained")
+    parser.add_argument("--sweeps", default="runs/sweeps", help="workdir of what is missing")
+    parser.add_argument("--reuse", default="", help="workdirs whose fitting runs are taken over")
+    parser.add_argument("--out", default="figures", help="folder of the files that are made")
+    parser.add_argument("--workers", type=int, default=1, help="processes at a time")
+    parser.add_argument(
+        "--max-hours",
+        type=float,
+        default=float("inf"),
+        help="then nothing more is started, and what is there is drawn",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="tell what would be done")
+    parser.add_argument(
+        "--readme", action="store_true", help="write the list of experiments/README.md anew"
+    )
+    args, rest = parser.parse_known_args(argv)
+    for option in rest:
+        if not option.startswith(PREFIX) or "=" not in option:
+            known = [name for action in parser._actions for name in action.option_strings]
+            raise ValueError(f"{option!r} is not understood{nearest(option, known)}")
+    return args, rest

@@ -1,0 +1,135 @@
+"""What is missing for a figure: trained and measured in a workdir of sweeps, as `sweep` does it."""
+
+import argparse
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from dalle_jax.cli.sweep import load, walk, with_typed, write_definition
+from dalle_jax.runs import open_run
+from dalle_jax.sweeps.figure import Figure, Measured
+from dalle_jax.sweeps.figure_rows import rows_of
+from dalle_jax.sweeps.graph import Graph, build_graph
+from dalle_jax.sweeps.grid import Sweep, is_sampling
+from dalle_jax.sweeps.job import read_attempts
+from dalle_jax.sweeps.jobs import evaluation_key
+from dalle_jax.sweeps.place import Place, find_reusable, lay_out
+
+DONE = 0
+
+
+def swept(
+    figure: Figure, path: Path, args: argparse.Namespace, typed: list[str]
+) -> tuple[int, Graph, Place]:
+    """Train and measure what is missing, or tell what that would cost: (exit code, what, where)."""
+    if figure.measure is None:
+        # This process computes nothing, and is to take no GPU from those that do.
+        jax.config.update("jax_platforms", "cpu")
+    sweep, name = with_typed(figure.sweep, typed), f"{path.stem}-{args.scale}"
+    workdir = Path(args.workdir) if args.workdir else None
+    reuse = [Path(name) for name in args.reuse.split(",") if name]
+    if workdir is not None:
+        base = open_run(workdir / "decoder").config
+        sweep, name = _of_trained(sweep, path, workdir, base), f"{name}-{workdir.resolve().name}"
+        reuse.append(workdir)
+        config_of = lambda overrides: base
+    else:
+        config_of = lambda overrides: load(project_file(path, sweep.config), overrides)
+        base = config_of(sweep.overrides)
+    place = Place(Path(args.sweeps).absolute(), name)
+    if figure.features is not None:
+        code, features = _features(figure.features, base, path, args, reuse)
+        if code:
+            return code, Graph({}, ()), place
+        sweep = dataclasses.replace(sweep, evaluation={**sweep.evaluation, "features": features})
+    graph = build_graph(sweep, config_of)
+    if workdir is not None:
+        _check_trained(graph, place, workdir)
+    config = project_file(path, sweep.config)
+    return _walk(graph, place, config, args, reuse), graph, place
+
+
+def project_file(path: Path, name: str) -> Path:
+    """A file as an experiment names it: relative to the folder of the project that it is in."""
+    for parent in path.resolve().parents:
+        if (parent / name).is_file():
+            return parent / name
+    raise FileNotFoundError(f"there is no {name} in a folder above {path}")
+
+
+def _of_trained(sweep: Sweep, path: Path, workdir: Path, base: Mapping[str, Any]) -> Sweep:
+    """The sweep over what is trained in a workdir, as it was trained there."""
+    varied = [knob for point in sweep.points for knob in point if not is_sampling(knob)]
+    if varied:
+        raise ValueError(
+            f"{path.stem} varies {varied[0]}, so it trains its own systems; leave out --workdir, "
+            "or give --reuse for what fits"
+        )
+    return dataclasses.replace(
+        sweep,
+        stages=tuple(s for s in base["stages"] if (workdir / s / "config.json").exists()),
+        overrides={knob: v for knob, v in sweep.overrides.items() if is_sampling(knob)},
+    )
+
+
+def _check_trained(graph: Graph, place: Place, workdir: Path) -> None:
+    there = find_reusable(place, graph, [workdir])
+    for key, run in graph.runs.items():
+        if key not in there and not place.is_trained(run):
+            raise ValueError(
+                f"{workdir / run.stage} is at step {open_run(workdir / run.stage).step} of "
+                f"{run.steps}; train it to its end first"
+            )
+
+
+def _features(
+    config: str, base: Mapping[str, Any], path: Path, args: argparse.Namespace, reuse: list[Path]
+) -> tuple[int, str]:
+    """The network that distances are measured by: (exit code, the path of its run)."""
+    if args.features:
+        return DONE, args.features
+    data = {f"data.{name}": value for name, value in base["data"].items()}
+    tokenizer = {f"tokenizer.{name}": value for name, value in base["tokenizer"].items()}
+    file = project_file(path, config)
+    sweep = Sweep(config=config, points=[{}], overrides=data | tokenizer, evaluation=None)
+    graph = build_graph(sweep, lambda overrides: load(file, overrides))
+    place = Place(Path(args.sweeps).absolute(), "features")
+    run = str(Path(args.sweeps) / "runs" / next(iter(graph.runs)))
+    return _walk(graph, place, file, args, reuse), run
+
+
+def _walk(
+    graph: Graph, place: Place, config: Path, args: argparse.Namespace, reuse: list[Path]
+) -> int:
+    if args.dry_run:
+        from dalle_jax.cli.sweep_tables import print_plan
+
+        print_plan(graph, place, reuse)
+        return DONE
+    lay_out(place, graph, reuse)
+    write_definition(place, graph, config)
+    return walk(graph, place, config, workers=args.workers, max_hours=args.max_hours)
+
+
+def measured_of(figure: Figure, graph: Graph, place: Place) -> Measured:
+    """The rows of the sweep's table, and what the figure itself measures of each point."""
+    rows, images = rows_of(graph, place), {}
+    trained = [
+        p for p in graph.points if all(place.is_trained(graph.runs[k]) for k in p.runs.values())
+    ]
+    for point in trained if figure.measure is not None else ():
+        found = figure.measure(place.system(point))
+        rows += [{"point": point.name, "seed": point.config["seed"], **row} for row in found.rows]
+        of_point = "" if len(graph.points) == 1 else f"{point.name}/"
+        images |= {of_point + name: image for name, image in found.images.items()}
+    return Measured(rows, images)
+
+
+def spent_on(graph: Graph, place: Place) -> tuple[float, float]:
+    """Seconds by the clock and of CPU cores, of all that was trained and measured for it here."""
+    keys = [*graph.runs, *map(evaluation_key, graph.points)]
+    attempts = [a for key in dict.fromkeys(keys) for a in read_attempts(place.job(key))]
+    return tuple(sum(a.get(name, 0.0) for a in attempts) for name in ("seconds", "core_seconds"))

@@ -1,0 +1,148 @@
+"""The tidy table of a figure: its rows from a sweep, and the numbers that claims are made about."""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from dalle_jax.metrics.intervals import bootstrap, wilson
+from dalle_jax.metrics.results import read_rows, read_scores
+from dalle_jax.sweeps.figure import MISSING, Estimate, Row
+from dalle_jax.sweeps.graph import Graph
+from dalle_jax.sweeps.place import Place
+from dalle_jax.sweeps.results import COST_COLUMNS, table
+
+# Of a row in memory: by these two models are compared. They are no cells of a table.
+BY_CAPTION, LEFT_OUT = "by_caption", "left_out"
+
+
+def rows_of(graph: Graph, place: Place) -> list[dict[str, Any]]:
+    """The sweep's table as a figure reads it.
+
+    A knob stands under the last part of its name (`num_inference_steps`), unless two knobs share
+    that. Rows keep the scores of single captions, and distances with captions left out, where
+    `dalle-jax evaluate` keeps them; what was spent is not in them.
+    """
+    names = short_names(list(dict.fromkeys(k for p in graph.points for k in p.overrides)))
+    evaluated = {point.name: _evaluated(place.system(point)) for point in graph.points}
+    rows = []
+    for row in table(graph, place):
+        kept = {names.get(k, k): v for k, v in row.items() if k not in (*COST_COLUMNS, "flops")}
+        rows.append(kept | evaluated[row["point"]].get((row["protocol_hash"], row["metric"]), {}))
+    return rows
+
+
+def short_names(knobs: Sequence[str]) -> dict[str, str]:
+    """Each knob's last part, or the knob itself where others end alike."""
+    last = [knob.rpartition(".")[2] for knob in knobs]
+    return {knob: name if last.count(name) == 1 else knob for knob, name in zip(knobs, last)}
+
+
+def cells(row: Row) -> dict[str, Any]:
+    """A row as a line of a CSV file holds it."""
+    kept = {name: value for name, value in row.items() if name not in (BY_CAPTION, LEFT_OUT)}
+    return {k: json.dumps(v) if isinstance(v, (list, tuple)) else v for k, v in kept.items()}
+
+
+def find(rows: Sequence[Row], metric: str, **where: Any) -> Row | None:
+    """The row of a metric whose columns are as given; None if there is none.
+
+    `metric` is its name, or the part of it before the network in brackets, as "FD" of
+    "FD[classifier:0123456789ab]".
+
+    Raises:
+        ValueError: several rows fit.
+    """
+    found = select(rows, metric, **where)
+    if len(found) > 1:
+        differing = [k for k in found[0] if len({str(row.get(k)) for row in found}) > 1]
+        raise ValueError(
+            f"{len(found)} rows of {metric} have {where}; they differ in {', '.join(differing)}"
+        )
+    return found[0] if found else None
+
+
+def select(rows: Sequence[Row], metric: str, **where: Any) -> list[Row]:
+    """All rows of a metric whose columns are as given, in their order."""
+    return [
+        row
+        for row in rows
+        if row["metric"].partition("[")[0] == metric.partition("[")[0]
+        and row["metric"].startswith(metric)
+        and all(row.get(name) == value for name, value in where.items())
+    ]
+
+
+def series(rows: Sequence[Row], metric: str, over: str, **where: Any) -> dict[Any, Row]:
+    """The rows of a metric by the column `over`, in its order; what was not measured is not there.
+
+    Raises:
+        ValueError: several rows fit one value.
+    """
+    values = sorted({row[over] for row in select(rows, metric, **where)})
+    return {value: find(rows, metric, **{over: value}, **where) for value in values}
+
+
+def difference(a: Row | None, b: Row | None) -> Estimate:
+    """b − a of one metric, on the same captions and noise where that is known of each caption.
+
+    Scores of captions are compared caption by caption, distances by a paired jackknife. What is
+    not measured, or only without its error, gives no interval to judge by.
+
+    Raises:
+        ValueError: the rows are of different metrics, captions or seeds.
+    """
+    if a is None or b is None:
+        return MISSING
+    for name in ("metric", "num_images", "sampling_seeds", "data"):
+        if a.get(name) != b.get(name):
+            raise ValueError(f"rows of {name} {a.get(name)} and {b.get(name)} can't be compared")
+    value = b["value"] - a["value"]
+    if BY_CAPTION in a and BY_CAPTION in b:
+        return _of_captions(np.asarray(b[BY_CAPTION]) - np.asarray(a[BY_CAPTION]))
+    if LEFT_OUT in a and LEFT_OUT in b:
+        from dalle_jax.metrics.paired import paired_distances
+
+        found = paired_distances(a["value"], b["value"], a[LEFT_OUT], b[LEFT_OUT])
+        return Estimate(value, found.interval, f"{a['num_images']} captions, paired jackknife")
+    return Estimate(value, (-math.inf, math.inf), "of unknown error")
+
+
+def mean(values: Sequence[float], of: str) -> Estimate:
+    """The mean of one value for each of several `of` (images, captions), with its interval."""
+    values = np.asarray(values, np.float64)
+    if not len(values):
+        return MISSING
+    basis = f"{len(values)} {of}"
+    return Estimate(float(values.mean()), bootstrap(values), f"{basis}, bootstrap")
+
+
+def _of_captions(differences: np.ndarray) -> Estimate:
+    """Mean of [captions, seeds]; captions that have no score (NaN) are left out."""
+    kept = differences[np.isfinite(differences).all(1)].mean(1)
+    if not len(kept):
+        return MISSING
+    value, n = float(kept.mean()), len(kept)
+    if np.ptp(kept) == 0:
+        # No resample would differ; among n captions not one was seen that changes.
+        half = wilson(0, n)[1]
+        return Estimate(value, (value - half, value + half), f"{n} captions, all alike")
+    return Estimate(value, bootstrap(kept), f"{n} captions, paired")
+
+
+def _evaluated(system) -> dict[tuple[str, str], Mapping[str, Any]]:
+    """By (protocol hash, metric): what models are compared by."""
+    found: dict[tuple[str, str], Mapping[str, Any]] = {}
+    path = system / "results.jsonl"
+    for row in read_rows(path):
+        scores = read_scores(path, row)
+        for name, entry in row["metrics"].items():
+            kept = {}
+            if name in scores:
+                kept[BY_CAPTION] = scores[name]
+            if "left_out" in entry:
+                kept[LEFT_OUT] = entry["left_out"]
+            found[row["protocol_hash"], name] = kept
+    return found

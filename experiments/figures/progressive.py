@@ -1,0 +1,91 @@
+"""DDPM, figures 6 and 10: along a chain what is large is settled first, and details last.
+
+Ho et al. 2020 (2006.11239), §4.3. x0_hat along the chain of one trained decoder, unguided, and what
+the oracle reads in it of each caption.
+"""
+
+import functools
+
+import jax
+import matplotlib.pyplot as plt
+import numpy as np
+
+from dalle_jax.metrics import oracle
+from dalle_jax.pipelines.images import to_uint8
+from dalle_jax.sweeps.figure import Claim, Figure, Measured
+from dalle_jax.sweeps.figure_axes import show_strip, strip
+from dalle_jax.sweeps.figure_decoder import open_decoder
+from dalle_jax.sweeps.figure_rows import mean, select
+from dalle_jax.sweeps.grid import Sweep
+
+SCALES = {"tiny": ("quickstart", 32), "small": ("shapes", 512)}  # config, captions
+STEPS, SHOWN, JUDGED_AT = 20, (1, 2, 4, 6, 8, 12, 16, 20), 8
+KINDS = ("color", "size", "shape")  # that captions state of an object
+ROWS, SEED = 4, 0
+
+
+def measure(workdir, num_captions) -> Measured:
+    """What is right of each caption at the steps shown, and the first captions' pictures."""
+    decoder, chain = open_decoder(workdir, num_captions), {}
+    draw_images = functools.partial(
+        decoder.stage.sample,
+        sampler="ddpm",
+        num_inference_steps=STEPS,
+        guidance_scale=1.0,
+        callback=lambda step, total, x0: chain.update({int(step): to_uint8(x0)}),
+    )
+    inputs = {"tokens": decoder.tokens, "sample_index": np.arange(num_captions)}
+    jax.block_until_ready(jax.jit(draw_images)(decoder.params, inputs, jax.random.key(SEED)))
+    jax.effects_barrier()
+    rows = []
+    for step in SHOWN:
+        scores = oracle.score(decoder.captions, chain[step]).by_caption
+        for kind in KINDS:
+            head = {"metric": kind, "step": step, "sampling_seeds": str(SEED)}
+            counts = enumerate(scores[kind].tolist())
+            rows += [{**head, "caption": i, "value": right / made} for i, (right, made) in counts]
+    shown = np.stack([chain[step][:ROWS] for step in SHOWN], axis=1)
+    return Measured(rows, {"chain": strip(shown)})
+
+
+def share(rows, kind):
+    """Of what captions state, what is right [steps, captions]."""
+    return np.reshape([row["value"] for row in select(rows, kind)], (len(SHOWN), -1))
+
+
+def draw(rows, images):
+    """The oracle's reading beside the pictures."""
+    figure, (axes, panel) = plt.subplots(
+        1, 2, figsize=(11, 3.8), layout="constrained", width_ratios=(1, 1.7)
+    )
+    for kind in KINDS:
+        axes.plot(SHOWN, 100 * share(rows, kind).mean(1), marker="o", label=kind)
+    axes.set(xlabel=f"step of {STEPS}", ylabel="right in x0_hat / % of captions", ylim=(-3, 103))
+    axes.set_xticks(SHOWN)
+    axes.legend(frameon=False)
+    show_strip(panel, images["chain"], SHOWN)
+    panel.set(xlabel=f"x0_hat after so many of {STEPS} steps")
+    return figure
+
+
+def claims(rows):
+    """Colour against shape, on the same captions."""
+    step = SHOWN.index(JUDGED_AT)
+    earlier = share(rows, "color")[step] - share(rows, "shape")[step]
+    return [
+        Claim(
+            f"After {JUDGED_AT} of {STEPS} steps more colours are right than shapes.",
+            mean(earlier, "captions, paired"),
+            above=0,
+            unit="of all captions more",
+            published="in words: large features first, details last",
+        )
+    ]
+
+
+def get_figure(scale: str) -> Figure:
+    """One decoder."""
+    config, num_captions = SCALES[scale]
+    sweep = Sweep(config=f"configs/{config}.py", points=[{}], evaluation=None)
+    how = functools.partial(measure, num_captions=num_captions)
+    return Figure(draw, claims, sweep=sweep, measure=how)

@@ -1,0 +1,107 @@
+"""DDPM, figure 5 and table 4: most bits say what nobody sees, and the first say nearly all.
+
+Ho et al. 2020 (2006.11239), §4.3. Rate and distortion of a progressive code of held-out images with
+their captions, from one pass of the variational bound of one trained decoder.
+"""
+
+import functools
+
+import jax
+import matplotlib.pyplot as plt
+import numpy as np
+
+from dalle_jax.diffusion import vlb
+from dalle_jax.sweeps.figure import Claim, Figure, Measured
+from dalle_jax.sweeps.figure_decoder import open_decoder
+from dalle_jax.sweeps.figure_rows import mean, select
+from dalle_jax.sweeps.grid import Sweep
+
+# Config, images, steps of the chain.
+SCALES = {"tiny": ("quickstart", 32, 200), "small": ("shapes", 512, 1000)}
+KEPT, BATCH, SEED = 50, 32, 0
+EARLY = 0.1  # of the rate
+PUBLISHED = {  # table 4, CIFAR-10, from the first step sent to the last
+    "rate": (0, 0.00013, 0.00081, 0.00282, 0.00716, 0.01507, 0.02866, 0.05415, 0.11994, 1.77581),
+    "rmse": (67.60, 60.97, 54.19, 46.13, 38.03, 30.81, 24.44, 18.47, 12.02, 0.95136),
+}
+
+
+def measure(workdir, num_images, num_timesteps) -> Measured:
+    """The code of each image at evenly spaced steps, from the first sent to the last."""
+    decoder = open_decoder(workdir, num_images)
+
+    @jax.jit
+    def code(params, x_0, tokens, index):
+        bound = vlb.variational_bound(
+            decoder.denoiser(params, tokens),
+            decoder.stage.schedule,
+            x_0,
+            jax.random.key(SEED),
+            num_timesteps=num_timesteps,
+            sample_index=index,
+        )
+        return *vlb.rate_distortion(bound), bound.terms[:, 0] / bound.bits_per_dim
+
+    rows, kept = [], np.linspace(0, num_timesteps - 1, KEPT).round().astype(int)
+    for index in np.arange(num_images).reshape(-1, BATCH):
+        found = code(decoder.params, decoder.x_0[index], decoder.tokens[index], index)
+        for i, rate, rmse, last in zip(index, *map(np.asarray, found)):
+            head = {"image": int(i), "sampling_seeds": str(SEED)}
+            rows.append({**head, "metric": "share_of_last_step", "value": float(last)})
+            for name, values in (("rate", rate), ("rmse", rmse)):
+                at = [{"steps_sent": int(n), "value": float(values[n])} for n in kept]
+                rows += [{**head, "metric": name, **one} for one in at]
+    return Measured(rows)
+
+
+def curve(rows, metric):
+    """[N, KEPT]."""
+    return np.array([row["value"] for row in select(rows, metric)]).reshape(-1, KEPT)
+
+
+def draw(rows, images):
+    """Both by steps, and one against the other."""
+    figure, axes = plt.subplots(1, 3, figsize=(11, 3.6), layout="constrained")
+    here = {name: curve(rows, name).mean(0) for name in PUBLISHED}
+    ours = f"here, mean of {len(curve(rows, 'rate'))} images"
+    for of, style, label in ((here, "-", ours), (PUBLISHED, "o--", "published, CIFAR-10")):
+        sent = np.linspace(0, 1, len(of["rate"]))
+        for panel, x, y in zip(axes, (sent, sent, of["rate"]), ("rmse", "rate", "rmse")):
+            panel.plot(x, of[y], style, markersize=4, label=label)
+    rate, distortion = "rate / bits per dimension", "distortion / RMSE on 0 … 255"
+    axes[0].set(xlabel="share of the chain sent", ylabel=distortion)
+    axes[1].set(xlabel="share of the chain sent", ylabel=rate)
+    axes[2].set(xlabel=rate, ylabel=distortion)
+    axes[0].legend(frameon=False)
+    return figure
+
+
+def claims(rows):
+    """How the bits are spent, image by image."""
+    last = [row["value"] for row in select(rows, "share_of_last_step")]
+    pairs = zip(curve(rows, "rate"), curve(rows, "rmse"))
+    left = [rmse[np.searchsorted(rate, EARLY * rate[-1])] / rmse[0] for rate, rmse in pairs]
+    return [
+        Claim(
+            "More than half of the bits are spent on the last step, on what is not seen.",
+            mean(last, "images"),
+            above=0.5,
+            unit="of all bits",
+            published="1.97 of 3.75 bits per dimension, 0.53",
+        ),
+        Claim(
+            f"With {100 * EARLY:.0f} % of the rate less than a third of the distortion is left.",
+            mean(left, "images"),
+            below=1 / 3,
+            unit="of the distortion at rate 0",
+            published="12.02 of 67.60 with 7 % of the rate, 0.18",
+        ),
+    ]
+
+
+def get_figure(scale: str) -> Figure:
+    """One decoder."""
+    config, num_images, num_timesteps = SCALES[scale]
+    how = functools.partial(measure, num_images=num_images, num_timesteps=num_timesteps)
+    sweep = Sweep(config=f"configs/{config}.py", points=[{}], evaluation=None)
+    return Figure(draw, claims, sweep=sweep, measure=how)

@@ -1,0 +1,207 @@
+"""`dalle-jax figure` as a person types it."""
+
+import csv
+import json
+import shutil
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dalle_jax import cpu
+from dalle_jax.cli import figure, figure_sweep
+from dalle_jax.cli.figure_record import read_record, write_readme
+from dalle_jax.cli.main import main
+from dalle_jax.runs import create_run
+from dalle_jax.sweeps.figure import UNDECIDED
+from dalle_jax.sweeps.jobs import jobs_of
+from tests.conftest import ROOT
+from tests.sweeps.twelve import STAND_IN, calls, launch
+
+WITHOUT_NETWORK = '''"""Paper, figure 1: squares grow."""
+
+import matplotlib.pyplot as plt
+
+from dalle_jax.sweeps.figure import Claim, Estimate, Figure, Measured
+
+
+def draw(rows, images):
+    figure, axes = plt.subplots()
+    axes.plot([row["x"] for row in rows], [row["value"] for row in rows])
+    return figure
+
+
+def claims(rows):
+    last = Estimate(rows[-1]["value"], (3.5, 4.5), "one square")
+    return [
+        Claim("The last is above 3.", last, above=3, unit="m²", published="4 | 5"),
+        Claim("The last is above 4.", last, above=4),
+    ]
+
+
+def get_figure(scale):
+    rows = [{"metric": "square", "x": x, "value": x * x} for x in {"tiny": (1, 2)}[scale]]
+    return Figure(draw, claims, measure=lambda: Measured(rows))
+'''
+OF_A_SWEEP = '''"""Paper, table 2: guidance guides."""
+
+import matplotlib.pyplot as plt
+
+from dalle_jax.sweeps.figure import Claim, Figure, Measured
+from dalle_jax.sweeps.figure_rows import difference, find
+from dalle_jax.sweeps.grid import Sweep, product
+
+
+def claims(rows):
+    a, b = (find(rows, "oracle/caption", guidance_scale=scale) for scale in (1.0, 3.0))
+    return [Claim("Guidance guides.", difference(a, b), above=0)]
+
+
+def get_figure(scale):
+    sweep = Sweep(
+        config="configs/tiny.py",
+        points=product(("decoder.sample.guidance_scale", [1.0, 3.0])),
+        overrides={"decoder.train.steps": 10},
+        evaluation={"n": 8},
+    )
+    measure = lambda workdir: Measured([{"metric": "own", "value": len(workdir.name)}])
+    draw = lambda rows, images: plt.figure()
+    return Figure(draw, claims, sweep=sweep, measure=measure)
+'''
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A project of its own with two figures and no results, whose configs are the real ones."""
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    folder = tmp_path / "experiments/figures"
+    folder.mkdir(parents=True)
+    (folder / "squares.py").write_text(WITHOUT_NETWORK)
+    (folder / "guided.py").write_text(OF_A_SWEEP)
+    monkeypatch.setattr(figure, "EXPERIMENTS", tmp_path / "experiments")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def quick(project, monkeypatch):
+    """The jobs of sweeps are those of a stand-in for training, which writes down its calls."""
+
+    def walk(graph, place, config, **options):
+        program = ("python", "-S", str(STAND_IN), str(project))
+        launch(jobs_of(graph, place, config, program), workers=1)
+        return 0
+
+    monkeypatch.setattr(figure_sweep, "walk", walk)
+    return project
+
+
+def test_a_figure_is_drawn_and_its_claims_are_told(project, capsys):
+    assert figure.run(["squares"]) == 0
+    out = capsys.readouterr().out
+    assert (
+        "HOLDS: The last is above 3.\n    4 [3.5, 4.5] m² (one square)\n    published: 4 | 5" in out
+    )
+    assert "NOT ENOUGH DATA: The last is above 4." in out
+    with open("figures/squares.csv", newline="") as file:
+        assert list(csv.DictReader(file)) == [
+            {"metric": "square", "x": "1", "value": "1"},
+            {"metric": "square", "x": "2", "value": "4"},
+        ]
+    assert np.asarray(Image.open("figures/squares.png")).std() > 0
+    assert (project / "figures/squares.pdf").read_bytes().startswith(b"%PDF")
+    record = read_record(project / "figures", "squares")
+    assert record["verdict"] == UNDECIDED
+    assert [claim["estimate"] for claim in record["claims"]] == [4, 4]
+    assert record["claims"][0]["above"] == 3 and record["claims"][0]["below"] is None
+    assert record["machine"].endswith(("CPU core", "CPU cores")) and record["core_seconds"] > 0
+
+
+def test_what_is_missing_is_trained_and_measured_once(quick, capsys):
+    assert figure.run(["guided"]) == 0
+    assert calls(quick) == {
+        "train decoder-" + next((quick / "runs/sweeps/runs").glob("*")).name.partition("-")[2]: 1,
+        **{f"evaluate {path.name}": 1 for path in (quick / "runs/sweeps/systems").iterdir()},
+    }
+    with open("figures/guided.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    measured = [row for row in rows if row["metric"] == "oracle/caption"]
+    assert [row["guidance_scale"] for row in measured] == ["1.0", "3.0"]
+    assert float(measured[1]["value"]) - float(measured[0]["value"]) == pytest.approx(0.02)
+    assert [row["value"] for row in rows if row["metric"] == "own"] == ["12", "12"]
+    # The stand-in keeps no scores of captions, so the difference has no error.
+    assert "NOT ENOUGH DATA: Guidance guides.\n    0.02 [-inf, inf]" in capsys.readouterr().out
+    before = calls(quick)
+    assert figure.run(["guided", "--out=again"]) == 0
+    assert calls(quick) == before
+    record = read_record(quick / "again", "guided")
+    assert record["seeds"] == {"training": ["0"], "sampling": ["0"]}
+    assert record["seconds"] >= 0.1  # those of the jobs are in it
+
+
+def test_a_figure_of_a_workdir_trains_nothing(quick):
+    config = figure_sweep.load(ROOT / "configs/tiny.py", {"decoder.train.steps": 4})
+    create_run(quick / "mine/decoder", "decoder", config)
+    with pytest.raises(ValueError, match="mine/decoder is at step 0 of 4; train it to its end"):
+        figure.run(["guided", "--workdir=mine"])
+    (quick / "mine/decoder/checkpoints/10").mkdir(parents=True)
+    assert figure.run(["guided", "--workdir=mine"]) == 0
+    assert {call.split()[0] for call in calls(quick)} == {"evaluate"}
+    text = OF_A_SWEEP.replace('sample.guidance_scale", [1.0, 3.0]', "loss.target\", ['v', 'eps']")
+    (quick / "experiments/figures/targets.py").write_text(text)
+    with pytest.raises(ValueError, match=r"targets varies decoder\.loss\.target"):
+        figure.run(["targets", "--workdir=mine"])
+
+
+def test_what_is_mistyped_is_told_in_a_sentence(project, capsys, monkeypatch):
+    def refused(*options, match):
+        with pytest.raises(ValueError, match=match):
+            figure.run(list(options))
+
+    refused("guide", match="no figure 'guide'; did you mean guided.; known are guided, squares")
+    refused("squares", "--scale=paper", match="squares has no scale 'paper'")
+    refused("squares", "--workdir=runs/x", match="squares needs no trained network")
+    refused("guided", "--feature=x", match="did you mean --features")
+    refused(match="name a figure; `dalle-jax figure --list`")
+    (project / "experiments/figures/none.py").write_text("")
+    refused("none", match="defines no get_figure")
+    monkeypatch.setattr(cpu, "restart_with_huge_pages", lambda: None)
+    with pytest.raises(SystemExit) as ended:
+        main(["figure", "nothing"])
+    assert ended.value.code == 1
+    assert "there is no figure 'nothing'" in capsys.readouterr().err
+
+
+def test_the_list_and_the_readme_say_what_the_results_say(project, capsys):
+    figure.run(["squares", f"--out={project}/experiments/results"])
+    readme = project / "experiments/README.md"
+    readme.write_text("# Mine\n\n<!-- figures: written by `dalle-jax figure --readme` -->\noutdated\n"
+                      "<!-- end of figures -->\nafter\n")  # fmt: skip
+    capsys.readouterr()
+    figure.run(["--list"])
+    out = capsys.readouterr().out
+    assert "squares " in out and "Paper, figure 1: squares grow." in out
+    assert "not enough data (tiny, 20" in out and out.count("not made yet") == 1
+    figure.run(["--readme"])
+    text = readme.read_text()
+    assert text.startswith("# Mine\n") and text.endswith("<!-- end of figures -->\nafter\n")
+    assert "outdated" not in text and 'src="results/squares.png"' in text
+    assert "| The last is above 3. | 4 [3.5, 4.5] m² (one square) | 4 \\| 5 | holds |" in text
+    readme.write_text("no marks")
+    with pytest.raises(ValueError, match="has no line"):
+        figure.run(["--readme"])
+
+
+def test_every_figure_of_the_project_is_one_at_its_scales_and_listed_as_it_was_made(tmp_path):
+    known = figure.figure_files()
+    assert {"schedules", "unipc_orders", "ddim_steps"} <= known.keys()
+    for path in known.values():
+        found = figure.load_figure(path, "tiny")
+        assert callable(found.draw) and callable(found.claims)
+        assert len(path.read_text().splitlines()) <= 110
+    shutil.copy(ROOT / "experiments/README.md", tmp_path)
+    write_readme(known, ROOT / "experiments/results", tmp_path / "README.md")
+    text = (tmp_path / "README.md").read_text()
+    assert text == (ROOT / "experiments/README.md").read_text(), "run `dalle-jax figure --readme`"
+    for path in (ROOT / "experiments/results").glob("*.json"):
+        assert path.stem in known and "/" not in json.loads(path.read_text())["machine"]

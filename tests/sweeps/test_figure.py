@@ -1,0 +1,112 @@
+import math
+
+import numpy as np
+import pytest
+
+from dalle_jax.metrics.intervals import wilson
+from dalle_jax.sweeps.figure import (
+    FAILS,
+    HOLDS,
+    MISSING,
+    UNDECIDED,
+    Claim,
+    Estimate,
+    Figure,
+    overall,
+)
+from dalle_jax.sweeps.figure_rows import cells, difference, find, series, short_names
+
+
+def claim(value, interval=None, **ends):
+    return Claim("It does.", Estimate(value, interval), **ends)
+
+
+@pytest.mark.parametrize(
+    ("value", "interval", "ends", "verdict"),
+    [
+        (0.5, (0.1, 0.9), {"above": 0}, HOLDS),
+        (0.5, (-0.1, 1.1), {"above": 0}, UNDECIDED),  # the interval has both sides
+        (-0.5, (-0.9, -0.1), {"above": 0}, FAILS),
+        (-0.5, (-0.9, 0.1), {"above": 0}, UNDECIDED),
+        (0.5, (0.1, 0.9), {"below": 0.1}, FAILS),
+        (2.0, None, {"above": 1.85, "below": 2.15}, HOLDS),  # exact
+        (2.2, None, {"above": 1.85, "below": 2.15}, FAILS),
+        (0.0, (0.0, 0.0), {"above": 0}, FAILS),  # surely nothing is not more than nothing
+        (0.5, (-math.inf, math.inf), {"above": 0}, UNDECIDED),
+        (*MISSING[:2], {"above": 0}, UNDECIDED),
+    ],
+)
+def test_a_claim_holds_if_all_of_the_interval_is_where_it_says(value, interval, ends, verdict):
+    assert claim(value, interval, **ends).verdict == verdict
+
+
+def test_several_claims_hold_together():
+    yes, no, perhaps = claim(1, above=0), claim(-1, above=0), claim(1, (-1, 3), above=0)
+    assert overall([yes, yes]) == HOLDS
+    assert overall([yes, perhaps]) == UNDECIDED
+    assert overall([yes, perhaps, no]) == FAILS
+    assert overall([]) == UNDECIDED
+
+
+def row(**columns):
+    return {"metric": "oracle/caption", "value": 0.0, "num_images": 4, **columns}
+
+
+def test_differences_are_those_of_the_same_captions():
+    # Caption by caption b − a is 0, 1, 0, 1, however far a and b spread each.
+    a = row(value=0.5, by_caption=np.array([[1.0], [0.0], [1.0], [0.0]]))
+    b = row(value=1.0, by_caption=np.ones((4, 1)))
+    found = difference(a, b)
+    assert found.value == 0.5
+    assert 0 <= found.interval[0] < 0.5 < found.interval[1] <= 1
+    assert "4 captions" in found.basis
+    assert difference(b, a).value == -0.5
+    # What no caption changes can still change of others: as many as Wilson leaves of 0 of 4.
+    assert difference(b, b).interval == (-wilson(0, 4)[1], wilson(0, 4)[1])
+    assert claim(*difference(b, b)[:2], above=0).verdict == UNDECIDED
+
+
+def test_distances_are_compared_with_the_same_captions_left_out():
+    # Both lose the same by each group that is left out, so that only b − a = 1 is left.
+    left_out = np.array([3.0, 5.0, 4.0, 6.0])
+    a = row(value=4.0, left_out=left_out.tolist())
+    b = row(value=5.0, left_out=(left_out + 1).tolist())
+    assert difference(a, b).value == 1
+    assert difference(a, b).interval == pytest.approx((1, 1))
+
+
+def test_what_is_not_measured_or_not_comparable():
+    assert math.isnan(difference(None, row()).value)
+    assert claim(*difference(row(), row(value=1.0))[:2], above=0).verdict == UNDECIDED
+    with pytest.raises(ValueError, match="num_images 4 and 8 can't be compared"):
+        difference(row(), row(num_images=8))
+
+
+def test_rows_are_found_by_metric_and_knobs():
+    rows = [
+        row(metric="FD[clip:0123]", steps=10, value=2.0),
+        row(metric="FD[clip:0123]", steps=5, value=3.0),
+        row(steps=5),
+    ]
+    assert find(rows, "FD", steps=5)["value"] == 3.0
+    assert find(rows, "FD", steps=7) is None
+    assert [(n, r["value"]) for n, r in series(rows, "FD", "steps").items()] == [
+        (5, 3.0),
+        (10, 2.0),
+    ]
+    with pytest.raises(ValueError, match=r"2 rows of FD .* differ in .*steps"):
+        find(rows, "FD")
+
+
+def test_a_knob_is_called_by_its_last_part_unless_two_end_alike():
+    assert short_names(["decoder.sample.eta", "a.steps", "b.steps"]) == {
+        "decoder.sample.eta": "eta",
+        "a.steps": "a.steps",
+        "b.steps": "b.steps",
+    }
+    assert cells(row(by_caption=np.ones(3), mult=(1, 2))) == row(mult="[1, 2]")
+
+
+def test_a_figure_of_nothing_is_refused():
+    with pytest.raises(ValueError, match="a sweep, or a function"):
+        Figure(draw=lambda rows, images: None, claims=lambda rows: [])
