@@ -44,9 +44,9 @@ def run(argv: list[str]) -> int:
     figure = load_figure(path, args.scale)
     began = time.time()
     if figure.sweep is None:
-        if args.workdir or typed or args.dry_run:
+        if args.workdir or args.captions or typed or args.dry_run:
             raise ValueError(f"{path.stem} needs no trained network, and takes no options of one")
-        code, measured, spent = 0, figure.measure(), (0.0, 0.0)
+        measured, spent, code = figure.measure(), (0.0, 0.0), 0
     else:
         from dalle_jax.cli.figure_sweep import measured_of, spent_on, swept
 
@@ -54,18 +54,18 @@ def run(argv: list[str]) -> int:
         if args.dry_run or code > STOPPED:
             return code
         measured, spent = measured_of(figure, graph, place), spent_on(graph, place)
-    if not measured.rows:
+    if not (rows := measured.table):
         print("nothing is measured yet; the same command goes on")
         return code
     made = Made(
         name=path.stem,
-        scale=args.scale,
-        rows=measured.rows,
-        claims=figure.claims(measured.rows),
+        scale=args.scale + (f", {args.captions} captions" if args.captions else ""),
+        rows=rows,
+        claims=figure.claims(rows),
         seconds=spent[0] + time.time() - began,
         core_seconds=spent[1] + _core_seconds(),
     )
-    record, files = save(made, figure.draw(measured.rows, measured.images), Path(args.out))
+    record, files = save(made, figure.draw(rows, measured.images), Path(args.out))
     tell(record, path, files)
     return code
 
@@ -134,6 +134,9 @@ def _parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--sweeps", default="runs/sweeps", help="workdir of what is missing")
     parser.add_argument("--reuse", default="", help="workdirs whose fitting runs are taken over")
     parser.add_argument("--out", default="figures", help="folder of the files that are made")
+    parser.add_argument(
+        "--captions", type=int, help="that a sweep is measured on, in the place of the scale's"
+    )
     parser.add_argument("--workers", type=int, default=1, help="processes at a time")
     parser.add_argument(
         "--max-hours",

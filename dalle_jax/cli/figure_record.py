@@ -132,6 +132,7 @@ def _section(name: str, source: Path, results: Path) -> str:
         cells = (claim["statement"], claim["found"], claim["published"] or "–", claim["verdict"])
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     made = [f"`{record['scale']}`, {record['date']}, {cost_of(record)}", _seeds(record)]
+    made += [f"of {', '.join(record['runs'])}"] if record["runs"] else []
     return "\n".join([*lines, "", "; ".join(filter(None, made)) + ".", "", ""])
 
 
@@ -151,6 +152,7 @@ def _record(made: Made) -> dict[str, Any]:
         "seconds": round(made.seconds, 1),
         "core_seconds": round(made.core_seconds, 1),
         "seeds": seeds,
+        "runs": sorted({row["runs"] for row in made.rows if "runs" in row}),
         "git_revision": git_revision(),
         "versions": versions(),
     }

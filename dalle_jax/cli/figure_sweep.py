@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 
+from dalle_jax.cli.config import PREFIX
 from dalle_jax.cli.sweep import load, walk, with_typed, write_definition
 from dalle_jax.runs import open_run
 from dalle_jax.sweeps.figure import Figure, Measured
@@ -30,15 +31,22 @@ def swept(
         jax.config.update("jax_platforms", "cpu")
     sweep, name = with_typed(figure.sweep, typed), f"{path.stem}-{args.scale}"
     workdir = Path(args.workdir) if args.workdir else None
-    reuse = [Path(name) for name in args.reuse.split(",") if name]
+    reuse = [Path(other) for other in args.reuse.split(",") if other]
     if workdir is not None:
-        base = open_run(workdir / "decoder").config
+        if typed := [option for option in typed if not is_sampling(option.removeprefix(PREFIX))]:
+            raise ValueError(f"{workdir} is trained already, so {typed[0]} can't be set")
+        config, base = workdir / "decoder/config.json", open_run(workdir / "decoder").config
         sweep, name = _of_trained(sweep, path, workdir, base), f"{name}-{workdir.resolve().name}"
         reuse.append(workdir)
         config_of = lambda overrides: base
     else:
-        config_of = lambda overrides: load(project_file(path, sweep.config), overrides)
-        base = config_of(sweep.overrides)
+        config = project_file(path, sweep.config)
+        config_of = lambda overrides: load(config, overrides)
+        base = config_of({k: v for k, v in sweep.overrides.items() if not is_sampling(k)})
+    if args.captions and sweep.evaluation is None:
+        raise ValueError(f"{path.stem} measures its own, and takes no --captions")
+    if args.captions:
+        sweep = dataclasses.replace(sweep, evaluation={**sweep.evaluation, "n": args.captions})
     place = Place(Path(args.sweeps).absolute(), name)
     if figure.features is not None:
         code, features = _features(figure.features, base, path, args, reuse)
@@ -48,7 +56,6 @@ def swept(
     graph = build_graph(sweep, config_of)
     if workdir is not None:
         _check_trained(graph, place, workdir)
-    config = project_file(path, sweep.config)
     return _walk(graph, place, config, args, reuse), graph, place
 
 
@@ -122,7 +129,9 @@ def measured_of(figure: Figure, graph: Graph, place: Place) -> Measured:
     ]
     for point in trained if figure.measure is not None else ():
         found = figure.measure(place.system(point))
-        rows += [{"point": point.name, "seed": point.config["seed"], **row} for row in found.rows]
+        head = {"point": point.name, "seed": point.config["seed"]}
+        head["runs"] = " ".join(point.runs.values())
+        rows += [{**head, **row} for row in found.table]
         of_point = "" if len(graph.points) == 1 else f"{point.name}/"
         images |= {of_point + name: image for name, image in found.images.items()}
     return Measured(rows, images)

@@ -24,11 +24,19 @@ class Measured(NamedTuple):
 
     Attributes:
         rows: of the tidy table; "value" under "metric", what it depends on under any other name.
-        images: that are shown, uint8 [..., H, W, 3], by name.
+        images: that are shown, uint8 [H, W, 3], by name.
+        seed: of what was drawn at random; None if nothing was.
     """
 
     rows: Sequence[Row]
     images: Mapping[str, np.ndarray] = {}
+    seed: int | None = None
+
+    @property
+    def table(self) -> list[Row]:
+        """The rows with the seed."""
+        seeds = {} if self.seed is None else {"sampling_seeds": str(self.seed)}
+        return [{**row, **seeds} for row in self.rows]
 
 
 class Estimate(NamedTuple):

@@ -15,7 +15,7 @@ from dalle_jax.sweeps.grid import Sweep, product
 
 # Config, captions measured on, guidance scales.
 SCALES = {
-    "tiny": ("quickstart", 64, (1.0, 3.0, 8.0)),
+    "tiny": ("quickstart", 512, (1.0, 2.0, 3.0, 5.0, 8.0)),
     "small": ("shapes", 2048, (1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)),
 }
 NONE, SOME = 1.0, 3.0

@@ -22,7 +22,7 @@ from dalle_jax.sweeps.figure_decoder import open_decoder
 from dalle_jax.sweeps.figure_rows import select
 from dalle_jax.sweeps.grid import Sweep
 
-SCALES = {"tiny": ("quickstart", 16), "small": ("quickstart", 256)}  # config, pairs of images
+SCALES = {"tiny": ("quickstart", 40), "small": ("quickstart", 256)}  # config, pairs of images
 MIXED_AT, STEPS = 0.5, 20
 SHARES = np.linspace(0, 1, 7)
 ROWS, SEED = 4, 0
@@ -48,11 +48,11 @@ def measure(workdir, num_pairs) -> Measured:
     columns = [drawn(decoder.params, x_t[:, s], tokens) for s in range(len(SHARES))]
     images = to_uint8(np.stack(columns, axis=1))
     rows = [
-        {"metric": "one_object", "share": s, "pair": i, "sampling_seeds": str(SEED), "value": seen}
+        {"metric": "one_object", "share": s, "pair": i, "value": seen}
         for j, s in enumerate(SHARES.tolist())
         for i, seen in enumerate(int(one_object(image)) for image in images[:, j])
     ]
-    return Measured(rows, {"mixed": strip(images[:ROWS])})
+    return Measured(rows, {"mixed": strip(images[:ROWS])}, SEED)
 
 
 def one_object(image) -> bool:

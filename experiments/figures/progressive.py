@@ -41,11 +41,11 @@ def measure(workdir, num_captions) -> Measured:
     for step in SHOWN:
         scores = oracle.score(decoder.captions, chain[step]).by_caption
         for kind in KINDS:
-            head = {"metric": kind, "step": step, "sampling_seeds": str(SEED)}
+            head = {"metric": kind, "step": step}
             counts = enumerate(scores[kind].tolist())
             rows += [{**head, "caption": i, "value": right / made} for i, (right, made) in counts]
     shown = np.stack([chain[step][:ROWS] for step in SHOWN], axis=1)
-    return Measured(rows, {"chain": strip(shown)})
+    return Measured(rows, {"chain": strip(shown)}, SEED)
 
 
 def share(rows, kind):

@@ -41,7 +41,7 @@ def measure(num_timesteps: int) -> Measured:
         rows.append({"schedule": name, "metric": "share_of_noise_alone", "value": lost})
         x_t = [schedule.alpha(u) * x_0 + schedule.sigma(u) * noise for u in shown]
         images[name] = strip(to_uint8(np.stack(x_t, axis=1)))
-    return Measured(rows, images)
+    return Measured(rows, images, SEED)
 
 
 def draw(rows, images):

@@ -15,7 +15,7 @@ from dalle_jax.sweeps.grid import Sweep, product
 
 # Config, captions measured on, evaluations of the network.
 SCALES = {
-    "tiny": ("quickstart", 64, (5, 10)),
+    "tiny": ("quickstart", 512, (5, 10)),
     "small": ("shapes", 2048, (5, 6, 8, 10, 15, 20)),
 }
 SAMPLERS = {"ddim": "DDIM", "dpmpp_2m": "DPM-Solver++ 2M", "unipc": "UniPC-2"}

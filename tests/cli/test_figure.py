@@ -10,7 +10,7 @@ from PIL import Image
 
 from dalle_jax import cpu
 from dalle_jax.cli import figure, figure_sweep
-from dalle_jax.cli.figure_record import read_record, write_readme
+from dalle_jax.cli.figure_record import BEGIN, END, read_record, write_readme
 from dalle_jax.cli.main import main
 from dalle_jax.runs import create_run
 from dalle_jax.sweeps.figure import UNDECIDED
@@ -147,10 +147,34 @@ def test_a_figure_of_a_workdir_trains_nothing(quick):
     (quick / "mine/decoder/checkpoints/10").mkdir(parents=True)
     assert figure.run(["guided", "--workdir=mine"]) == 0
     assert {call.split()[0] for call in calls(quick)} == {"evaluate"}
+    with pytest.raises(ValueError, match=r"is trained already, so --config\.seed=1 can't be"):
+        figure.run(["guided", "--workdir=mine", "--config.seed=1"])
     text = OF_A_SWEEP.replace('sample.guidance_scale", [1.0, 3.0]', "loss.target\", ['v', 'eps']")
     (quick / "experiments/figures/targets.py").write_text(text)
     with pytest.raises(ValueError, match=r"targets varies decoder\.loss\.target"):
         figure.run(["targets", "--workdir=mine"])
+
+
+def test_the_network_of_distances_is_trained_on_the_same_data(quick):
+    text = OF_A_SWEEP.replace("measure=measure", "features='configs_of_mine/small.py'")
+    (quick / "experiments/figures/distances.py").write_text(text)
+    (quick / "configs_of_mine").mkdir()
+    (quick / "configs_of_mine/small.py").write_text(
+        "from configs import features\n\ndef get_config():\n"
+        "    config = features.get_config()\n    config.classifier.train.steps = 10\n"
+        "    return config\n"
+    )
+    assert figure.run(["distances"]) == 0
+    (trained,) = (quick / "runs/sweeps/runs").glob("classifier-*")
+    assert calls(quick)[f"train {trained.name}"] == 1
+    sweep = json.loads((quick / "runs/sweeps/distances-tiny/sweep.json").read_text())
+    options = {tuple(point["evaluation"][:2]) for point in sweep["points"]}
+    assert options == {("--n=8", f"--features=runs/sweeps/runs/{trained.name}")}
+    # Of the data and tokens of configs/tiny.py, which are not those of configs/features.py.
+    classifier = json.loads((quick / "runs/sweeps/features/sweep.json").read_text())
+    of_both = [document["points"][0]["config"] for document in (sweep, classifier)]
+    assert of_both[0]["data"] == of_both[1]["data"]
+    assert of_both[0]["tokenizer"] == of_both[1]["tokenizer"]
 
 
 def test_what_is_mistyped_is_told_in_a_sentence(project, capsys, monkeypatch):
@@ -175,8 +199,7 @@ def test_what_is_mistyped_is_told_in_a_sentence(project, capsys, monkeypatch):
 def test_the_list_and_the_readme_say_what_the_results_say(project, capsys):
     figure.run(["squares", f"--out={project}/experiments/results"])
     readme = project / "experiments/README.md"
-    readme.write_text("# Mine\n\n<!-- figures: written by `dalle-jax figure --readme` -->\noutdated\n"
-                      "<!-- end of figures -->\nafter\n")  # fmt: skip
+    readme.write_text(f"# Mine\n\n{BEGIN}\noutdated\n{END}\nafter\n")
     capsys.readouterr()
     figure.run(["--list"])
     out = capsys.readouterr().out
@@ -184,7 +207,7 @@ def test_the_list_and_the_readme_say_what_the_results_say(project, capsys):
     assert "not enough data (tiny, 20" in out and out.count("not made yet") == 1
     figure.run(["--readme"])
     text = readme.read_text()
-    assert text.startswith("# Mine\n") and text.endswith("<!-- end of figures -->\nafter\n")
+    assert text.startswith("# Mine\n") and text.endswith(f"{END}\nafter\n")
     assert "outdated" not in text and 'src="results/squares.png"' in text
     assert "| The last is above 3. | 4 [3.5, 4.5] m² (one square) | 4 \\| 5 | holds |" in text
     readme.write_text("no marks")
