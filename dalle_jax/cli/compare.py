@@ -162,7 +162,7 @@ def _paired_by(row: Mapping[str, Any]) -> tuple:
     """What two rows must have in common to be compared image by image."""
     protocol = row["protocol"]
     names = ("manifest_sha256", "num_images", "reference_sha256")
-    return (*(protocol[name] for name in names), protocol["sampling"]["seeds"])
+    return (*(protocol[name] for name in names), (protocol["sampling"] or {}).get("seeds"))
 
 
 def show(ranked: Sequence[Candidate], metric: str, vary: Sequence[str]) -> None:

@@ -22,7 +22,8 @@ class Protocol:
         reference_sha256: of the set of its pixels, or of its statistics where only those are there.
         settings: constants of the metrics: subsets, neighbours, splits, seeds of resampling.
         manifest_sha256: of the caption manifest; None for images without captions.
-        sampling: sampler, evaluations, guidance, weights (ema or raw) and seeds; None likewise.
+        sampling: sampler, evaluations, guidance and seeds; None likewise. Whether EMA or raw
+            weights drew is told with the model: they are compared under one protocol.
     """
 
     features: str

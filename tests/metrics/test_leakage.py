@@ -10,10 +10,12 @@ from dalle_jax.metrics import leakage
 from dalle_jax.metrics.leakage import (
     check_leakage,
     leaked_rows,
+    load_prints,
     near_duplicates,
     normal_caption,
     perceptual,
     prints_of,
+    save_prints,
 )
 
 
@@ -95,6 +97,15 @@ def test_neighbours_in_a_space_of_features(planted):
     found = report["found"]["feature_neighbour"]
     assert (found["rows"], found["train"]) == ([4], [17])
     assert leaked_rows(report, ("feature_neighbour",)).sum() == 1
+    nearest = (rows @ train.T / np.linalg.norm(train, axis=1)).max(1) / np.linalg.norm(rows, axis=1)
+    assert report["median_cosine"] == pytest.approx(np.median(nearest))
+
+
+def test_prints_are_kept_in_a_file(planted, tmp_path):
+    prints = prints_of(planted)
+    save_prints(tmp_path / "prints.npz", prints)
+    report = check_leakage(load_prints(tmp_path / "prints.npz"), prints_of(TRAIN))
+    assert report == check_leakage(prints, prints_of(TRAIN))
 
 
 def test_blocks_have_no_influence(planted, monkeypatch):
