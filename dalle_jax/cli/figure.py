@@ -100,7 +100,8 @@ def load_figure(path: Path, scale: str) -> Figure:
     import matplotlib
 
     matplotlib.use("Agg")
-    get_figure = runpy.run_path(str(path)).get("get_figure")
+    module = runpy.run_path(str(path))
+    get_figure = module.get("get_figure")
     if get_figure is None:
         raise ValueError(f"{path} is no figure: it defines no get_figure(scale)")
     try:
@@ -108,7 +109,8 @@ def load_figure(path: Path, scale: str) -> Figure:
     except KeyError as error:
         if error.args != (scale,):
             raise
-        raise ValueError(f"{path.stem} has no scale {scale!r}") from error
+        known = f"; it has {', '.join(module['SCALES'])}" if "SCALES" in module else ""
+        raise ValueError(f"{path.stem} has no scale {scale!r}{known}") from error
 
 
 def _core_seconds() -> float:

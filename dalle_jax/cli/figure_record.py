@@ -120,7 +120,7 @@ def write_readme(figures: Mapping[str, Path], results: Path, readme: Path) -> No
 
 
 def _section(name: str, source: Path, results: Path) -> str:
-    """A figure in the README: its picture and its claims."""
+    """A figure in the README: its picture, its claims, and what a person remarks in NAME.md."""
     record = read_record(results, name)
     lines = [f"### {name}", title_of(source), ""]
     if record is None:
@@ -133,7 +133,9 @@ def _section(name: str, source: Path, results: Path) -> str:
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     made = [f"`{record['scale']}`, {record['date']}, {cost_of(record)}", _seeds(record)]
     made += [f"of {', '.join(record['runs'])}"] if record["runs"] else []
-    return "\n".join([*lines, "", "; ".join(filter(None, made)) + ".", "", ""])
+    lines += ["", "; ".join(filter(None, made)) + ".", ""]
+    remark = results / f"{name}.md"
+    return "\n".join([*lines, *([remark.read_text()] if remark.exists() else []), ""])
 
 
 def _record(made: Made) -> dict[str, Any]:

@@ -41,9 +41,10 @@ def short_names(knobs: Sequence[str]) -> dict[str, str]:
 
 
 def cells(row: Row) -> dict[str, Any]:
-    """A row as a line of a CSV file holds it."""
+    """A row as a line of a CSV file holds it: numbers to six digits, lists as text."""
     kept = {name: value for name, value in row.items() if name not in (BY_CAPTION, LEFT_OUT)}
-    return {k: json.dumps(v) if isinstance(v, (list, tuple)) else v for k, v in kept.items()}
+    as_cell = {float: lambda v: float(f"{v:.6g}"), list: json.dumps, tuple: json.dumps}
+    return {name: as_cell.get(type(value), lambda v: v)(value) for name, value in kept.items()}
 
 
 def find(rows: Sequence[Row], metric: str, **where: Any) -> Row | None:
@@ -83,6 +84,11 @@ def series(rows: Sequence[Row], metric: str, over: str, **where: Any) -> dict[An
     """
     values = sorted({row[over] for row in select(rows, metric, **where)})
     return {value: find(rows, metric, **{over: value}, **where) for value in values}
+
+
+def num_images(rows: Sequence[Row]) -> int:
+    """Of how many captions or images the rows are at most."""
+    return max((row.get("num_images") or 0 for row in rows), default=0)
 
 
 def difference(a: Row | None, b: Row | None) -> Estimate:

@@ -9,7 +9,7 @@ import matplotlib.pyplot as plt
 
 from dalle_jax.sweeps.figure import Claim, Figure
 from dalle_jax.sweeps.figure_axes import mark, plot_series
-from dalle_jax.sweeps.figure_rows import difference, find, series
+from dalle_jax.sweeps.figure_rows import difference, find, num_images, series
 from dalle_jax.sweeps.grid import Sweep, chain, product, zip_
 
 # Config, captions measured on, numbers of steps.
@@ -41,8 +41,9 @@ def draw(rows, images):
     for axes in (far, right):
         mark(axes, sorted({row["num_inference_steps"] for row in rows}), "steps")
     mark(there, PUBLISHED_STEPS, "steps")
-    far.set(title="here", ylabel="Fréchet distance, classifier's features")
-    right.set(title="here", ylabel="captions borne out in full / %")
+    here = f"here, {num_images(rows)} captions"
+    far.set(title=here, ylabel="Fréchet distance, classifier's features")
+    right.set(title=here, ylabel="captions borne out in full / %")
     there.set(title="published: CIFAR-10", ylabel="FID", yscale="log")
     there.legend(frameon=False)
     return figure

@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 
 from dalle_jax.sweeps.figure import Claim, Figure
 from dalle_jax.sweeps.figure_axes import mark, plot_series
-from dalle_jax.sweeps.figure_rows import difference, series
+from dalle_jax.sweeps.figure_rows import difference, num_images, series
 from dalle_jax.sweeps.grid import Sweep, product
 
 # Config, captions measured on, guidance scales.
@@ -32,7 +32,11 @@ def draw(rows, images):
         x, y = 100 * scores[scale]["value"], distances[scale]["value"]
         both.plot(x, y, "o", color="C2")
         both.annotate(f"  {scale:g}", (x, y))
-    both.set(xlabel=SCORE_LABEL, ylabel=DISTANCE_LABEL, title="by guidance scale")
+    both.set(
+        xlabel=SCORE_LABEL,
+        ylabel=DISTANCE_LABEL,
+        title=f"each a scale, {num_images(rows)} captions",
+    )
     right = by_scale.twinx()
     plot_series(by_scale, scores, unit=100, color="C0")
     plot_series(right, distances, color="C1")

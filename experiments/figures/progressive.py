@@ -18,7 +18,7 @@ from dalle_jax.sweeps.figure_decoder import open_decoder
 from dalle_jax.sweeps.figure_rows import mean, select
 from dalle_jax.sweeps.grid import Sweep
 
-SCALES = {"tiny": ("quickstart", 32), "small": ("shapes", 512)}  # config, captions
+SCALES = {"tiny": ("quickstart", 128), "small": ("shapes", 512)}  # config, captions
 STEPS, SHOWN, JUDGED_AT = 20, (1, 2, 4, 6, 8, 12, 16, 20), 8
 KINDS = ("color", "size", "shape")  # that captions state of an object
 ROWS, SEED = 4, 0
@@ -69,13 +69,13 @@ def draw(rows, images):
 
 
 def claims(rows):
-    """Colour against shape, on the same captions."""
+    """Colour against shape, on the same captions; shapes are harder, so each against its end."""
     step = SHOWN.index(JUDGED_AT)
-    earlier = share(rows, "color")[step] - share(rows, "shape")[step]
+    left = {kind: share(rows, kind)[-1] - share(rows, kind)[step] for kind in ("shape", "color")}
     return [
         Claim(
-            f"After {JUDGED_AT} of {STEPS} steps more colours are right than shapes.",
-            mean(earlier, "captions, paired"),
+            f"After {JUDGED_AT} of {STEPS} steps more shapes than colours are yet to come right.",
+            mean(left["shape"] - left["color"], "captions, paired"),
             above=0,
             unit="of all captions more",
             published="in words: large features first, details last",

@@ -15,7 +15,7 @@ from dalle_jax.sweeps.figure_axes import show_strip, strip
 from dalle_jax.sweeps.figure_rows import find, series
 
 SCHEDULES = ("linear", "cosine")
-NUM_TIMESTEPS = {"tiny": 1000, "small": 1000, "paper": 4000}
+SCALES = {"tiny": 1000, "small": 1000, "paper": 4000}  # steps of the chain
 NOISE_ALONE = 0.01  # ᾱ under which hardly anything of the image is left
 COLUMNS = 8  # of a strip
 IMAGES = (0, 1)  # of the test split
@@ -85,5 +85,5 @@ def claims(rows):
 
 def get_figure(scale: str) -> Figure:
     """A chain of as many steps as the scale has."""
-    num_timesteps = NUM_TIMESTEPS[scale]
+    num_timesteps = SCALES[scale]
     return Figure(draw=draw, claims=claims, measure=lambda: measure(num_timesteps))

@@ -10,7 +10,7 @@ import matplotlib.pyplot as plt
 
 from dalle_jax.sweeps.figure import Claim, Figure
 from dalle_jax.sweeps.figure_axes import mark, plot_series
-from dalle_jax.sweeps.figure_rows import difference, series
+from dalle_jax.sweeps.figure_rows import difference, num_images, series
 from dalle_jax.sweeps.grid import Sweep, product
 
 # Config, captions measured on, evaluations of the network.
@@ -46,7 +46,8 @@ def draw(rows, images):
     for axes, (guidance, label) in zip(panels, GUIDANCE.items()):
         for sampler, name in SAMPLERS.items():
             plot_series(axes, curve(rows, sampler, guidance), label=name)
-        axes.set(title=f"here, {label}", ylabel="Fréchet distance, classifier's features")
+        axes.set(title=f"here, {label}, {num_images(rows)} captions")
+        axes.set(ylabel="Fréchet distance, classifier's features")
         mark(axes, counts, "evaluations of the network")
     for sampler, values in PUBLISHED.items():
         panels[2].plot(PUBLISHED_AT, values, marker="o", label=SAMPLERS[sampler])

@@ -3,6 +3,7 @@
 import csv
 import json
 import shutil
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from dalle_jax.cli.figure_record import BEGIN, END, read_record, write_readme
 from dalle_jax.cli.main import main
 from dalle_jax.runs import create_run
 from dalle_jax.sweeps.figure import UNDECIDED
+from dalle_jax.sweeps.graph import build_graph
 from dalle_jax.sweeps.jobs import jobs_of
 from tests.conftest import ROOT
 from tests.sweeps.twelve import STAND_IN, calls, launch
@@ -39,8 +41,11 @@ def claims(rows):
     ]
 
 
+SCALES = {"tiny": (1, 2)}
+
+
 def get_figure(scale):
-    rows = [{"metric": "square", "x": x, "value": x * x} for x in {"tiny": (1, 2)}[scale]]
+    rows = [{"metric": "square", "x": x, "value": x * x} for x in SCALES[scale]]
     return Figure(draw, claims, measure=lambda: Measured(rows))
 '''
 OF_A_SWEEP = '''"""Paper, table 2: guidance guides."""
@@ -183,7 +188,7 @@ def test_what_is_mistyped_is_told_in_a_sentence(project, capsys, monkeypatch):
             figure.run(list(options))
 
     refused("guide", match="no figure 'guide'; did you mean guided.; known are guided, squares")
-    refused("squares", "--scale=paper", match="squares has no scale 'paper'")
+    refused("squares", "--scale=paper", match="squares has no scale 'paper'; it has tiny")
     refused("squares", "--workdir=runs/x", match="squares needs no trained network")
     refused("guided", "--feature=x", match="did you mean --features")
     refused(match="name a figure; `dalle-jax figure --list`")
@@ -205,8 +210,10 @@ def test_the_list_and_the_readme_say_what_the_results_say(project, capsys):
     out = capsys.readouterr().out
     assert "squares " in out and "Paper, figure 1: squares grow." in out
     assert "not enough data (tiny, 20" in out and out.count("not made yet") == 1
+    (project / "experiments/results/squares.md").write_text("Squares were looked into.\n")
     figure.run(["--readme"])
     text = readme.read_text()
+    assert "Squares were looked into.\n" in text
     assert text.startswith("# Mine\n") and text.endswith(f"{END}\nafter\n")
     assert "outdated" not in text and 'src="results/squares.png"' in text
     assert "| The last is above 3. | 4 [3.5, 4.5] m² (one square) | 4 \\| 5 | holds |" in text
@@ -221,6 +228,9 @@ def test_every_figure_of_the_project_is_one_at_its_scales_and_listed_as_it_was_m
     for path in known.values():
         found = figure.load_figure(path, "tiny")
         assert callable(found.draw) and callable(found.claims)
+        if found.sweep is not None:  # its knobs are those of its config
+            config = figure_sweep.project_file(path, found.sweep.config)
+            assert build_graph(found.sweep, partial(figure_sweep.load, config)).points
         assert len(path.read_text().splitlines()) <= 110
     shutil.copy(ROOT / "experiments/README.md", tmp_path)
     write_readme(known, ROOT / "experiments/results", tmp_path / "README.md")

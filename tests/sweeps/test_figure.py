@@ -104,7 +104,8 @@ def test_a_knob_is_called_by_its_last_part_unless_two_end_alike():
         "a.steps": "a.steps",
         "b.steps": "b.steps",
     }
-    assert cells(row(by_caption=np.ones(3), mult=(1, 2))) == row(mult="[1, 2]")
+    made = row(by_caption=np.ones(3), mult=(1, 2), loss=0.12345678)
+    assert cells(made) == row(mult="[1, 2]", loss=0.123457)
 
 
 def test_a_figure_of_nothing_is_refused():
