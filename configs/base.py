@@ -43,12 +43,12 @@ def decoder() -> ConfigDict:
     config.model = ConfigDict()
     config.model.dtype = "float32"  # of the computation; parameters are float32
     config.model.text = ConfigDict({"width": 96, "depth": 2, "num_heads": 3})
+    config.model.layout_size = 0  # pixels of a coarse image foretold from the caption; 0 is none
     config.model.unet = ConfigDict()
     config.model.unet.channels = 48
     config.model.unet.channel_mult = (1, 2, 2)
     config.model.unet.num_res_blocks = 1
     config.model.unet.attention_resolutions = (8, 4)  # sides of feature maps
-    config.model.unet.layout = 0  # side of a coarse map made of the text; 0 is without
     config.model.unet.head_channels = 32
     config.model.unet.patch_size = 2
     config.model.unet.norm_groups = 8

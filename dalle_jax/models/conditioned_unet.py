@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from einops import rearrange
 from jax import Array
@@ -18,6 +19,7 @@ class Condition(NamedTuple):
 
     pooled: Array  # [B, P], projected and added to the timestep embedding
     context: Array  # [B, M, W], more keys and values for every attention
+    layout: Array | None = None  # [B, S, S, 3], a coarse image beside x_t; None without
 
 
 class ConditionedUNet(nn.Module):
@@ -28,17 +30,23 @@ class ConditionedUNet(nn.Module):
     learned vector takes its place. z_i comes with length 1 and enters as √D z_i, so that its
     features have the scale of any other layer's input.
 
+    With `layout_size` the pooled vectors are projected to a coarse image too, which is shown to
+    the U-Net beside x_t. Trained to resemble the image (`Decoder.loss`), it lets the caption say
+    what is where long before attention has learned to (docs/performance.md).
+
     Attributes:
         unet: keyword arguments of UNet.
         text: keyword arguments of TextTransformer; None reads no captions.
         embedding_width: D, of the image embeddings; 0 reads none.
         num_image_tokens: context tokens made of an image embedding.
+        layout_size: S, side of the coarse image in pixels; 0 makes none, as in the papers.
     """
 
     unet: Mapping[str, Any]
     text: Mapping[str, Any] | None = None
     embedding_width: int = 0
     num_image_tokens: int = 4
+    layout_size: int = 0
     dtype: jnp.dtype = jnp.float32
 
     def setup(self):
@@ -53,6 +61,8 @@ class ConditionedUNet(nn.Module):
                 "null_image_embedding", nn.initializers.zeros, (self.embedding_width,)
             )
             self.image_tokens = nn.Dense(self.num_image_tokens * token_width, dtype=self.dtype)
+        if self.layout_size:
+            self.layout = nn.Dense(self.layout_size**2 * 3)
 
     def encode(
         self,
@@ -76,10 +86,18 @@ class ConditionedUNet(nn.Module):
             pooled.append(z)  # one Dense of both is the sum of a Dense of each
             extra = self.image_tokens(z)
             context.append(rearrange(extra, "b (m w) -> b m w", m=self.num_image_tokens))
-        return Condition(jnp.concatenate(pooled, axis=-1), jnp.concatenate(context, axis=1))
+        pooled, layout = jnp.concatenate(pooled, axis=-1), None
+        if self.layout_size:
+            layout = rearrange(self.layout(pooled), "b (h w c) -> b h w c", h=self.layout_size, c=3)
+        return Condition(pooled, jnp.concatenate(context, axis=1), layout)
 
     def predict(self, x_t: Array, t: Array, condition: Condition, *, train: bool = False) -> Array:
         """x_t [B, H, W, 3], t [B] → the network's output [B, H, W, 3 or 6]."""
+        if condition.layout is not None:
+            size = (*x_t.shape[:3], condition.layout.shape[-1])
+            x_t = jnp.concatenate(
+                [x_t, jax.image.resize(condition.layout, size, "linear")], axis=-1
+            )
         return self.network(x_t, t, condition.pooled, condition.context, train=train)
 
     def __call__(

@@ -27,9 +27,6 @@ class UNet(nn.Module):
         attention_resolutions: feature-map sides at which blocks are followed by attention.
         middle_attention: whether the lowest resolution has attention, listed or not; without it and
             with no attention_resolutions the network is fully convolutional.
-        layout: side of a coarse map that the pooled vector is projected to and that is added to
-            the first feature map, by which the text says at once what is where; 0, as in the
-            papers, leaves that to attention.
         head_channels: channels of an attention head.
         patch_size: the image is cut into patches of this side first (space to depth), which makes
             the first level cheap on small machines; 1 is the papers' network.
@@ -41,7 +38,6 @@ class UNet(nn.Module):
     num_res_blocks: int
     attention_resolutions: Sequence[int]
     middle_attention: bool = True
-    layout: int = 0
     head_channels: int = 64
     patch_size: int = 1
     out_channels: int = 3
@@ -87,11 +83,6 @@ class UNet(nn.Module):
         p = self.patch_size
         h = rearrange(x.astype(self.dtype), "b (h p) (w q) c -> b h w (p q c)", p=p, q=p)
         h = nn.Conv(self.channels, (3, 3), dtype=self.dtype, name="conv_in")(h)
-        if self.layout and pooled is not None:
-            side = self.layout
-            coarse = nn.Dense(side * side * self.channels, dtype=self.dtype, name="layout")(pooled)
-            coarse = rearrange(coarse, "b (h w c) -> b h w c", h=side, w=side)
-            h += jax.image.resize(coarse, h.shape, "linear")
         skips = [h]
         last = len(self.channel_mult) - 1
         for level, mult in enumerate(self.channel_mult):

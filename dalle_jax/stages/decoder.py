@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from einops import reduce
 from jax import Array
 
 from dalle_jax.diffusion import guidance
@@ -29,7 +30,8 @@ class Decoder:
         model: `unet`, keyword arguments of UNet; `dtype`, in which the networks compute, their
             parameters being float32 always; and what there is of `text`, keyword arguments of
             TextTransformer, `image_embedding`, with `num_tokens` of context made of a CLIP image
-            embedding, and `image_size`, the side of the images it makes if not that of the data.
+            embedding, `image_size`, the side of the images it makes if not that of the data, and
+            `layout_size`, the side of a coarse image that it foretells, absent or 0 for none.
         diffusion: `schedule`, by name; `num_timesteps` of its table, absent or 0 for continuous
             time; `learned_variance`, absent for none.
         loss: `target`, `weighting`, `log_normal_times` (see `Denoising`), `caption_dropout` (share
@@ -70,6 +72,7 @@ class Decoder:
             text={**text, "vocab_size": vocab_size, "max_length": max_length} if text else None,
             embedding_width=self.clip.embedding_width if embedding else 0,
             num_image_tokens=embedding["num_tokens"] if embedding else 0,
+            layout_size=model.get("layout_size", 0),
             dtype=jnp.dtype(model["dtype"]),
         )
         self.caption_dropout = loss["caption_dropout"]
@@ -123,6 +126,10 @@ class Decoder:
     ) -> tuple[Array, dict[str, Array]]:
         """`Denoising.loss` of one batch: weighted squared error, L_hybrid with a learned variance.
 
+        With a layout its error is added, |layout − (s − mean of s)|² averaged, s being the image at
+        the layout's size: where what is, but not how bright the whole is, which a caption seldom
+        says and whose variance would drown the rest.
+
         batch: image uint8 [B, H, W, 3], tokens int32 [B, L] and, optionally, image_embedding
         [B, D]; where that is absent the frozen CLIP computes it. With `train=False` nothing is
         dropped.
@@ -137,15 +144,22 @@ class Decoder:
                 tokens = drop_captions(caption_key, tokens, self.caption_dropout)
             dropped = jax.random.uniform(embedding_key, dropped.shape) < self.embedding_dropout
 
+        condition = self.encode(params, tokens, embedding, dropped)
+
         def network(x_t: Array, t: Array) -> Array:
             return self.network.apply(
                 {"params": params},
-                *(x_t, t, tokens, embedding, dropped),
+                *(x_t, t, condition),
                 train=train,
                 rngs={"dropout": dropout_key},
+                method="predict",
             )
 
-        return self.denoising.loss(network, x_0, t_key, eps_key, train=train)
+        loss, metrics = self.denoising.loss(network, x_0, t_key, eps_key, train=train)
+        if condition.layout is not None:
+            error = layout_error(condition.layout, x_0)
+            loss, metrics = loss + error, {**metrics, "layout": error}
+        return loss, metrics
 
     def sample(
         self,
@@ -220,6 +234,13 @@ class Decoder:
                 "was trained with"
             )
         return image_embedding
+
+
+def layout_error(layout: Array, x_0: Array) -> Array:
+    """Mean square of layout [B, S, S, 3] less x_0 [B, H, W, 3], the latter at S × S and centred."""
+    coarse = jax.image.resize(x_0, layout.shape, "linear")
+    coarse -= reduce(coarse, "b h w c -> b 1 1 c", "mean")
+    return jnp.mean((layout.astype(jnp.float32) - coarse) ** 2)
 
 
 def empty_captions(tokens: Array) -> Array:

@@ -25,10 +25,13 @@ def test_only_what_it_is_conditioned_on_has_parameters():
     both = shapes(text=TEXT, embedding_width=6, num_image_tokens=3)
     assert both["image_tokens"]["kernel"] == (6, 3 * 8)
     assert both["network"]["pooled"]["kernel"] == (8 + 6, 4 * 16)
+    drafted = shapes(text=TEXT, layout_size=2)
+    assert drafted["layout"]["kernel"] == (8, 2 * 2 * 3)
+    assert drafted["network"]["conv_in"]["kernel"] == (3, 3, 3 + 3, 16)
 
 
 def test_a_dropped_embedding_is_forgotten():
-    net = ConditionedUNet(unet=SMALL, text=TEXT, embedding_width=6)
+    net = ConditionedUNet(unet=SMALL, text=TEXT, embedding_width=6, layout_size=2)
     x_t, t, tokens = random(0, 2, 8, 8, 3), jnp.array([0.2, 0.7]), jnp.array([[4, 5, 1, 0, 0]] * 2)
     dropped = jnp.array([True, False])
     params = net.init(jax.random.key(0), x_t, t, tokens, random(1, 2, 6), dropped)

@@ -2,7 +2,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from einops import rearrange
 
 from dalle_jax.models.text import TextTransformer
 from dalle_jax.models.unet import UNet
@@ -105,23 +104,3 @@ def test_without_attention_it_is_convolutional():
     x, t = jnp.zeros((1, 8, 8, 6)), jnp.zeros(1)
     _, params = net.init_with_output(jax.random.key(0), x, t)
     assert net.apply(params, jnp.zeros((1, 6, 10, 6)), t).shape == (1, 6, 10, 3)
-
-
-def test_the_layout_says_what_is_where():
-    """A pooled vector that drives one cell of the map changes the image there most, at any size."""
-    net = UNet(**{**SMALL, "attention_resolutions": (), "middle_attention": False}, layout=2)
-    x, t, pooled = random(1, 1, 32, 32, 3), jnp.array([0.5]), jnp.zeros((1, 4))
-    params = net.init(jax.random.key(0), x, t, pooled)["params"]
-    params["conv_out"]["kernel"] += 0.1 * random(2, *params["conv_out"]["kernel"].shape)
-    params["pooled"]["kernel"] *= 0  # no other way in
-    kernel = jnp.zeros((4, 2, 2, SMALL["channels"])).at[0, 0, 1].set(1.0)  # pooled[0]: top right
-    params["layout"]["kernel"] = kernel.reshape(4, -1)
-
-    def change(image):
-        on = net.apply({"params": params}, image, t, pooled.at[0, 0].set(1.0))
-        difference = jnp.abs(on - net.apply({"params": params}, image, t, pooled))[0].mean(-1)
-        return rearrange(difference, "(r h) (c w) -> r c h w", r=2, c=2).mean((2, 3))
-
-    for image in (x, random(3, 1, 16, 16, 3)):
-        cells = change(image)
-        assert cells[0, 1] > 2 * jnp.sort(cells.ravel())[-2]

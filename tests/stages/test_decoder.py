@@ -2,8 +2,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 
-from dalle_jax.stages.decoder import Decoder, drop_captions, empty_captions
+from dalle_jax.stages.decoder import Decoder, drop_captions, empty_captions, layout_error
 from dalle_jax.train.sharding import path_name
 from tests.conftest import ROOT
 
@@ -21,9 +22,9 @@ MODEL = {
 }
 
 
-def decoder(target="v", weighting="simple", dtype="float32"):
+def decoder(target="v", weighting="simple", dtype="float32", **model):
     return Decoder(
-        model={**MODEL, "dtype": dtype},
+        model={**MODEL, "dtype": dtype, **model},
         diffusion={"schedule": "cosine"},
         loss={
             "target": target,
@@ -248,3 +249,42 @@ def test_decoders_of_captions_alone_stay_what_they_were():
         sampler="unipc",
     )
     np.testing.assert_allclose(jnp.abs(images).mean(), 0.4115443825721741, rtol=1e-5)
+
+
+def test_the_layouts_error_is_that_of_the_shrunk_image_whatever_its_brightness():
+    x_0 = np.asarray(jax.random.uniform(jax.random.key(0), (1, 8, 8, 3)), np.float32)
+    shrink = lambda channel: Image.fromarray(channel).resize((2, 2), Image.Resampling.BILINEAR)
+    coarse = np.stack([shrink(x_0[0, :, :, c]) for c in range(3)], axis=-1)[None]
+    coarse = coarse - coarse.mean((1, 2), keepdims=True)
+    layout = np.asarray(jax.random.normal(jax.random.key(1), (1, 2, 2, 3)))
+    expected = np.mean((layout - coarse) ** 2)
+    np.testing.assert_allclose(layout_error(layout, x_0), expected, rtol=1e-4)
+    np.testing.assert_allclose(layout_error(layout, x_0 + 0.3), expected, rtol=1e-4)
+    assert layout_error(coarse, x_0) < 1e-10
+
+
+def test_the_layout_learns_what_a_caption_says_of_places():
+    """Two captions, one for images with a bright left half, one for a bright right half."""
+    stage = decoder(layout_size=2)
+    image = np.zeros((8, 8, 8, 3), np.uint8)
+    image[::2, :, :4] = image[1::2, :, 4:] = 200
+    tokens = np.tile([[3, 1, 0, 0], [4, 1, 0, 0]], (4, 1)).astype(np.int32)
+    batch = {"image": jnp.asarray(image), "tokens": jnp.asarray(tokens)}
+    params = stage.init(jax.random.key(0))
+    frozen_unet = {"network": params.pop("network")}
+
+    @jax.jit
+    def step(params, key):
+        def layout(params):
+            loss, metrics = stage.loss({**params, **frozen_unet}, None, batch, key, train=False)
+            return metrics["layout"], loss - metrics["mse"]
+
+        (error, rest), gradient = jax.value_and_grad(layout, has_aux=True)(params)
+        return jax.tree.map(lambda p, g: p - 0.3 * g, params, gradient), error, rest
+
+    errors = []
+    for i in range(60):
+        params, error, rest = step(params, jax.random.key(i))
+        np.testing.assert_allclose(rest, error, rtol=1e-4)  # it is part of the loss, with weight 1
+        errors.append(float(error))
+    assert errors[-1] < 0.05 * errors[0]
