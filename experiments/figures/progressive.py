@@ -18,7 +18,7 @@ from dalle_jax.sweeps.figure_decoder import open_decoder
 from dalle_jax.sweeps.figure_rows import mean, select
 from dalle_jax.sweeps.grid import Sweep
 
-SCALES = {"tiny": ("quickstart", 128), "small": ("shapes", 512)}  # config, captions
+SCALES = {"tiny": ("quickstart", 128), "small": ("quickstart", 1024)}  # config, captions
 STEPS, SHOWN, JUDGED_AT = 20, (1, 2, 4, 6, 8, 12, 16, 20), 8
 KINDS = ("color", "size", "shape")  # that captions state of an object
 ROWS, SEED = 4, 0

@@ -52,6 +52,8 @@ def draw(rows, images):
     for sampler, values in PUBLISHED.items():
         panels[2].plot(PUBLISHED_AT, values, marker="o", label=SAMPLERS[sampler])
     panels[2].set(title="published: CIFAR-10, unguided", ylabel="FID", yscale="log")
+    panels[2].set_yticks([3, 5, 10, 20, 50], ["3", "5", "10", "20", "50"])
+    panels[2].yaxis.minorticks_off()
     mark(panels[2], PUBLISHED_AT, "evaluations of the network")
     panels[0].legend(frameon=False)
     return figure
