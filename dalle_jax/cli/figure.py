@@ -53,6 +53,7 @@ def run(argv: list[str]) -> int:
         code, graph, place = swept(figure, path, args, typed)
         if args.dry_run or code > STOPPED:
             return code
+        began = time.time()  # its jobs keep their own time
         measured, spent = measured_of(figure, graph, place), spent_on(graph, place)
     if not (rows := measured.table):
         print("nothing is measured yet; the same command goes on")
