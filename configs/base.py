@@ -43,7 +43,8 @@ def decoder() -> ConfigDict:
     config.model = ConfigDict()
     config.model.dtype = "float32"  # of the computation; parameters are float32
     config.model.text = ConfigDict({"width": 96, "depth": 2, "num_heads": 3})
-    config.model.layout_size = 0  # pixels of a coarse image foretold from the caption; 0 is none
+    # A coarse image, foretold from the caption: its side in pixels, 0 is none; its transformer.
+    config.model.layout = ConfigDict({"size": 0, "width": 128, "depth": 3, "num_heads": 4})
     config.model.unet = ConfigDict()
     config.model.unet.channels = 48
     config.model.unet.channel_mult = (1, 2, 2)

@@ -13,7 +13,7 @@ def get_config() -> ConfigDict:
     config.tokenizer.vocab_size = 2048
     config.tokenizer.max_length = 16
     config.decoder.model.text = ConfigDict({"width": 128, "depth": 3, "num_heads": 4})
-    config.decoder.model.layout_size = 8
+    config.decoder.model.layout.size = 8
     config.decoder.model.unet.dropout = 0.1
     config.decoder.loss.log_normal_times = (1.0, 1.3)  # captions matter where noise hides the rest
     config.decoder.train.steps = 4_000

@@ -10,9 +10,9 @@ def get_config() -> ConfigDict:
     config = base.get_config()
     config.data.source = "captioned_shapes/pairs"
     config.decoder.model.text = ConfigDict({"width": 128, "depth": 3, "num_heads": 4})
-    config.decoder.model.layout_size = 8  # without it relations are not learned
+    config.decoder.model.layout.size = 8  # without it relations are not learned
     # Where what is can be seen up to sigma / alpha = e^3: more noise than base's.
     config.decoder.loss.log_normal_times = (1.0, 1.3)
-    config.decoder.train.steps = 10_000
+    config.decoder.train.steps = 9_000
     config.decoder.train.ema_decay = 0.999
     return config

@@ -30,23 +30,25 @@ class ConditionedUNet(nn.Module):
     learned vector takes its place. z_i comes with length 1 and enters as √D z_i, so that its
     features have the scale of any other layer's input.
 
-    With `layout_size` the pooled vectors are projected to a coarse image too, which is shown to
-    the U-Net beside x_t. Trained to resemble the image (`Decoder.loss`), it lets the caption say
-    what is where long before attention has learned to (docs/performance.md).
+    With `layout` a text transformer of its own foretells a coarse image of the caption, which is
+    shown to the U-Net beside x_t. It learns from the images alone (`Decoder.loss`), no gradient
+    comes to it through the U-Net, and so it knows what is where long before attention has learned
+    to read it (docs/performance.md).
 
     Attributes:
         unet: keyword arguments of UNet.
         text: keyword arguments of TextTransformer; None reads no captions.
         embedding_width: D, of the image embeddings; 0 reads none.
         num_image_tokens: context tokens made of an image embedding.
-        layout_size: S, side of the coarse image in pixels; 0 makes none, as in the papers.
+        layout: `size`, side of the coarse image in pixels, and keyword arguments of the
+            TextTransformer that makes it; None makes none, as in the papers.
     """
 
     unet: Mapping[str, Any]
     text: Mapping[str, Any] | None = None
     embedding_width: int = 0
     num_image_tokens: int = 4
-    layout_size: int = 0
+    layout: Mapping[str, Any] | None = None
     dtype: jnp.dtype = jnp.float32
 
     def setup(self):
@@ -61,8 +63,11 @@ class ConditionedUNet(nn.Module):
                 "null_image_embedding", nn.initializers.zeros, (self.embedding_width,)
             )
             self.image_tokens = nn.Dense(self.num_image_tokens * token_width, dtype=self.dtype)
-        if self.layout_size:
-            self.layout = nn.Dense(self.layout_size**2 * 3)
+        if self.layout is not None:
+            self.layout_transformer = TextTransformer(
+                **{k: v for k, v in self.layout.items() if k != "size"}, dtype=self.dtype
+            )
+            self.layout_out = nn.Dense(self.layout["size"] ** 2 * 3)
 
     def encode(
         self,
@@ -86,10 +91,12 @@ class ConditionedUNet(nn.Module):
             pooled.append(z)  # one Dense of both is the sum of a Dense of each
             extra = self.image_tokens(z)
             context.append(rearrange(extra, "b (m w) -> b m w", m=self.num_image_tokens))
-        pooled, layout = jnp.concatenate(pooled, axis=-1), None
-        if self.layout_size:
-            layout = rearrange(self.layout(pooled), "b (h w c) -> b h w c", h=self.layout_size, c=3)
-        return Condition(pooled, jnp.concatenate(context, axis=1), layout)
+        layout = None
+        if self.layout is not None:
+            layout = self.layout_out(self.layout_transformer(tokens)[0])
+            layout = rearrange(layout, "b (h w c) -> b h w c", h=self.layout["size"], c=3)
+        pooled, context = jnp.concatenate(pooled, axis=-1), jnp.concatenate(context, axis=1)
+        return Condition(pooled, context, layout)
 
     def predict(self, x_t: Array, t: Array, condition: Condition, *, train: bool = False) -> Array:
         """x_t [B, H, W, 3], t [B] → the network's output [B, H, W, 3 or 6]."""

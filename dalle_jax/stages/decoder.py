@@ -31,7 +31,8 @@ class Decoder:
             parameters being float32 always; and what there is of `text`, keyword arguments of
             TextTransformer, `image_embedding`, with `num_tokens` of context made of a CLIP image
             embedding, `image_size`, the side of the images it makes if not that of the data, and
-            `layout_size`, the side of a coarse image that it foretells, absent or 0 for none.
+            `layout`, with the `size` of a coarse image that is foretold from the caption (absent or
+            0 for none) and keyword arguments of the TextTransformer that does it.
         diffusion: `schedule`, by name; `num_timesteps` of its table, absent or 0 for continuous
             time; `learned_variance`, absent for none.
         loss: `target`, `weighting`, `log_normal_times` (see `Denoising`), `caption_dropout` (share
@@ -58,6 +59,10 @@ class Decoder:
                 "a decoder is conditioned on captions, image embeddings or both; "
                 "give model.text or model.image_embedding"
             )
+        if model.get("layout", {}).get("size") and not text:
+            raise ValueError("a layout is foretold from captions; give model.text too")
+        of_tokens = {"vocab_size": vocab_size, "max_length": max_length}
+        layout = model.get("layout", {})
         self.denoising = Denoising(
             schedule_named(diffusion["schedule"], diffusion.get("num_timesteps", 0)),
             target=loss["target"],
@@ -69,10 +74,10 @@ class Decoder:
         self.clip = upstream["clip"] if embedding else None
         self.network = ConditionedUNet(
             unet={**model["unet"], "out_channels": self.denoising.out_channels},
-            text={**text, "vocab_size": vocab_size, "max_length": max_length} if text else None,
+            text={**text, **of_tokens} if text else None,
             embedding_width=self.clip.embedding_width if embedding else 0,
             num_image_tokens=embedding["num_tokens"] if embedding else 0,
-            layout_size=model.get("layout_size", 0),
+            layout={**layout, **of_tokens} if layout.get("size") else None,
             dtype=jnp.dtype(model["dtype"]),
         )
         self.caption_dropout = loss["caption_dropout"]
