@@ -12,14 +12,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from dalle_jax.data.embeddings import StoredEmbeddings, WithEmbeddings
 from dalle_jax.data.loader import Source
 from dalle_jax.data.open import open_source
 from dalle_jax.data.tokenizer import Tokenizer, train_tokenizer
 from dalle_jax.stages import OUTSIDE, Stage, build_stage, data_of, upstream_of
-from dalle_jax.train.checkpoint import load_ema_params, steps_in
+from dalle_jax.train.checkpoint import load_params, steps_in
 
 FORMAT = 1  # of a run directory; one of another format is refused
 
@@ -82,8 +82,8 @@ class Run:
         """The stage, built anew from the config."""
         return build_stage(self.stage_name, self.config)
 
-    def load_params(self) -> Any:
-        """The EMA weights of the newest checkpoint.
+    def load_params(self, weights: Literal["ema", "raw"] = "ema") -> Any:
+        """The weights of the newest checkpoint: averaged over training, or raw.
 
         Raises:
             FileNotFoundError: the run has no checkpoint yet.
@@ -92,7 +92,7 @@ class Run:
             raise FileNotFoundError(
                 f"{self.directory} has no checkpoint yet; train it first with `dalle-jax train`"
             )
-        return load_ema_params(self.directory / "checkpoints")
+        return load_params(self.directory / "checkpoints", weights=weights)
 
     def upstream(self) -> "dict[str, Run]":
         """The runs that this one stands on, in the same workdir, trained to their end.

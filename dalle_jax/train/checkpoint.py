@@ -16,7 +16,7 @@ import zlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import orbax.checkpoint as ocp
@@ -37,8 +37,12 @@ def steps_in(directory: str | Path) -> list[int]:
     return sorted(int(path.name) for path in folders if path.name.isdecimal())
 
 
-def load_ema_params(directory: str | Path, step: int | None = None) -> Any:
-    """EMA parameters alone, on the first device, of the newest checkpoint or that of `step`.
+def load_params(
+    directory: str | Path, step: int | None = None, weights: Literal["ema", "raw"] = "ema"
+) -> Any:
+    """Parameters alone, on the first device, of the newest checkpoint or that of `step`.
+
+    `weights` are their average over training, or as the optimizer left them.
 
     Raises:
       FileNotFoundError: there is no such checkpoint.
@@ -53,12 +57,13 @@ def load_ema_params(directory: str | Path, step: int | None = None) -> Any:
     path = Path(directory).absolute() / str(steps[-1] if step is None else step)
     if reason := damage(path):
         raise ValueError(f"checkpoint {path} is damaged: {reason}; train on, or copy it anew")
+    name = {"ema": "ema_params", "raw": "params"}[weights]
     handler = ocp.PyTreeCheckpointHandler()
     with ocp.Checkpointer(handler) as checkpointer:
-        saved = checkpointer.metadata(path / "state").item_metadata.tree["ema_params"]
+        saved = checkpointer.metadata(path / "state").item_metadata.tree[name]
         place = SingleDeviceSharding(jax.local_devices()[0])
         item = {
-            "ema_params": jax.tree.map(
+            name: jax.tree.map(
                 lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), saved
             )
         }
@@ -67,7 +72,7 @@ def load_ema_params(directory: str | Path, step: int | None = None) -> Any:
             restore_args=ocp.checkpoint_utils.construct_restore_args(item),
             partial_restore=True,
         )
-        return checkpointer.restore(path / "state", args=restore)["ema_params"]
+        return checkpointer.restore(path / "state", args=restore)[name]
 
 
 class Checkpoints:

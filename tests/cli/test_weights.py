@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dalle_jax.cli.weights import choose_weights, load_raw_params
+from dalle_jax.cli.weights import choose_weights
 from dalle_jax.pipelines.system import System
 from dalle_jax.runs import Run
 from dalle_jax.train.checkpoint import Checkpoints
@@ -23,7 +23,7 @@ def run_of(directory, value):
 
 def test_raw_weights_are_those_of_training_and_clip_keeps_its_average(tmp_path):
     run = run_of(tmp_path / "decoder", 7.0)
-    np.testing.assert_array_equal(load_raw_params(run)["layer"]["kernel"], np.full((3, 2), 7.0))
+    np.testing.assert_array_equal(run.load_params("raw")["layer"]["kernel"], np.full((3, 2), 7.0))
     params = {"clip": "averaged", "decoder": run.load_params()}
     system = System({"clip": None, "decoder": run}, {}, params)
     raw = choose_weights(system, "raw").params

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dalle_jax.train.checkpoint import Checkpoints, load_ema_params, steps_in
+from dalle_jax.train.checkpoint import Checkpoints, load_params, steps_in
 from dalle_jax.train.optim import make_optimizer
 from dalle_jax.train.sharding import make_mesh, tree_shardings, with_shardings
 from dalle_jax.train.state import create_state
@@ -110,7 +110,7 @@ def test_nothing_there(tmp_path):
     checkpoints.close()
     assert steps_in(tmp_path / "other") == []
     with pytest.raises(FileNotFoundError, match="no checkpoint"):
-        load_ema_params(tmp_path / "new")
+        load_params(tmp_path / "new")
 
 
 def test_newest_and_best_are_kept(tmp_path):
@@ -136,7 +136,7 @@ def test_damaged_newest_is_named_and_the_one_before_used(copy, harm, caplog):
     checkpoints.save(2, make_state(7), {"k": 2}, None)
     checkpoints.close()
     assert (copy / "damaged_2").is_dir()
-    assert_equal(load_ema_params(copy), make_state(7).ema_params)
+    assert_equal(load_params(copy), make_state(7).ema_params)
 
 
 def test_all_damaged_is_an_error_and_not_a_new_start(copy):
@@ -167,14 +167,14 @@ def test_another_tree_is_refused_by_name(copy):
 
 
 def test_ema_params_alone(copy):
-    params = load_ema_params(copy)
+    params = load_params(copy)
     assert_equal(params, make_state(2).ema_params)
-    assert_equal(load_ema_params(copy, step=1), make_state(1).ema_params)
+    assert_equal(load_params(copy, step=1), make_state(1).ema_params)
     with pytest.raises(FileNotFoundError, match="no checkpoint of step 9"):
-        load_ema_params(copy, step=9)
+        load_params(copy, step=9)
     truncate(copy / "2")
     with pytest.raises(ValueError, match="damaged"):
-        load_ema_params(copy)
+        load_params(copy)
 
 
 def test_restores_onto_another_layout(copy):
@@ -209,7 +209,7 @@ def test_failed_save_is_one_sentence_and_harms_nothing(copy):
         checkpoints.wait()
     checkpoints.close()
     assert steps_in(copy) == [1, 2]
-    assert_equal(load_ema_params(copy), make_state(2).ema_params)
+    assert_equal(load_params(copy), make_state(2).ema_params)
 
 
 def test_threads_go_with_it(tmp_path):

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dalle_jax.train.checkpoint import load_ema_params, steps_in
+from dalle_jax.train.checkpoint import load_params, steps_in
 from dalle_jax.train.evaluate import evaluate
 from dalle_jax.train.loop import Diverged, fit
 from dalle_jax.train.optim import make_optimizer
@@ -39,7 +39,7 @@ def uninterrupted(tmp_path_factory):
 def test_what_a_run_leaves(uninterrupted):
     run_dir, state = uninterrupted
     assert int(state.step) == 24
-    assert_equal(load_ema_params(run_dir / "checkpoints"), state.ema_params)
+    assert_equal(load_params(run_dir / "checkpoints"), state.ema_params)
     logged = [line for line in lines(run_dir) if "loss" in line]
     assert [line["step"] for line in logged] == [4, 8, 12, 16, 20, 24]
     assert logged[-1]["loss"] < logged[0]["loss"]
@@ -103,7 +103,7 @@ def test_stopped_and_started_again_it_ends_bit_for_bit_the_same(uninterrupted, t
     _, said = process.communicate(timeout=200)
     assert process.returncode == 0, said
     assert f"goes on from step {kept[-1]}" in said
-    assert_equal(load_ema_params(tmp_path / "checkpoints"), state.ema_params)
+    assert_equal(load_params(tmp_path / "checkpoints"), state.ema_params)
     # Each step once, and the same numbers but for the windows cut by the stop and the clock.
     logged = [line for line in lines(tmp_path) if "loss" in line]
     assert [line["step"] for line in logged] == [4, 8, 12, 16, 20, 24]
@@ -146,7 +146,7 @@ def test_what_is_not_finite_stops_the_run(tmp_path, name):
     assert steps_in(tmp_path / "checkpoints")[-1] == 10
     with np.load(tmp_path / "diverged_00000014.npz", allow_pickle=False) as batch:
         np.testing.assert_array_equal(batch["image"], np.zeros((16, 4, 4, 3), np.uint8))
-    leaves = jax.tree.leaves(load_ema_params(tmp_path / "checkpoints"))
+    leaves = jax.tree.leaves(load_params(tmp_path / "checkpoints"))
     assert all(np.isfinite(leaf).all() for leaf in leaves)
 
 
