@@ -62,7 +62,7 @@ def test_further_images_are_of_the_split_and_not_of_the_manifest(run):
     assert most.further_images(run.data["dir"], seed=0) is None
 
 
-def test_a_manifest_of_a_tfds_data_set_has_further_images(run, tmp_path, monkeypatch):
+def test_a_manifest_of_a_tfds_data_set_has_further_images(run, tmp_path):
     """Its header states no image_size, which opening a source takes all the same."""
     from tests.data.test_tfds_source import Like
 
