@@ -187,7 +187,7 @@ def _grid(
         score = "" if values is None else f'<span class="quiet">{values[i]:.2f}</span> '
         kind = "" if right is None else ' class="right"' if right[i] else ' class="wrong"'
         figures.append(
-            f'<figure><img alt="" src="{_data_uri(images[i])}">'
+            f'<figure><img alt="" src="{data_uri(images[i])}">'
             f"<figcaption{kind}>{score}{_text(captions[i])}</figcaption></figure>"
         )
     return f'<div class="grid">{"".join(figures)}</div>'
@@ -210,7 +210,8 @@ def _bars(tally: Mapping[str, Mapping[str, tuple[int, int]]]) -> str:
     return "".join(parts)
 
 
-def _data_uri(image: np.ndarray) -> str:
+def data_uri(image: np.ndarray) -> str:
+    """uint8 [H, W, 3] as a PNG that stands in the page itself."""
     file = io.BytesIO()
     Image.fromarray(image).save(file, "PNG")
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"

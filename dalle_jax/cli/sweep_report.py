@@ -1,18 +1,16 @@
 """`dalle-jax report`: a sweep's results as one HTML page that needs no other file."""
 
 import argparse
-import base64
 import html
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from PIL import Image
 
 from dalle_jax.cli.curves import plot
+from dalle_jax.cli.report import data_uri
 from dalle_jax.data.checked import write_atomically
 from dalle_jax.metrics.results import read_rows
 from dalle_jax.sweeps.progress import read_curves
@@ -249,7 +247,7 @@ def _sample_tables(samples: Mapping[str, Samples | None]) -> list[str]:
         body = "".join(
             f"<tr><td>{_text(caption)}</td>"
             + "".join(
-                f'<td><img alt="{_text(name)}" src="{_data_uri(one.images[i])}"></td>'
+                f'<td><img alt="{_text(name)}" src="{data_uri(one.images[i])}"></td>'
                 for name, one in of_points.items()
             )
             + "</tr>"
@@ -297,12 +295,6 @@ def _flatten(section: Mapping[str, Any], prefix: str = ""):
             yield from _flatten(value, f"{prefix}{name}.")
         else:
             yield prefix + name, json.dumps(value)
-
-
-def _data_uri(image: np.ndarray) -> str:
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
 def _text(value: Any) -> str:
