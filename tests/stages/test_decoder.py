@@ -297,3 +297,8 @@ def test_the_layout_learns_what_a_caption_says_of_places():
     )(own)
     after = step(own, jax.random.key(0))[2]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), after, alone)
+
+
+def test_a_layout_takes_captions():
+    with pytest.raises(ValueError, match="a layout is foretold from captions"):
+        decoder(text=None, image_embedding={"num_tokens": 1}, layout={**MODEL["text"], "size": 2})
