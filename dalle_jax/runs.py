@@ -6,6 +6,7 @@
 <run>/checkpoints/    weights; metrics.jsonl, samples/ and tensorboard/ stand beside them
 """
 
+import copy
 import hashlib
 import itertools
 import json
@@ -38,6 +39,13 @@ FREE_TRAIN_KNOBS = (
     "mesh",
 )
 FREE_DATA_KNOBS = ("dir", "num_threads", "max_bad_share")
+
+# Knobs that configs got after runs of this format had been made: stage, section, knob, and the
+# value by which those runs were trained. A config without the knob is read as having that value,
+# and a fingerprint leaves the knob out at it, so that an older run's stays what it was.
+LATER_KNOBS = (
+    ("decoder", "model", "layout", {"size": 0, "width": 128, "depth": 3, "num_heads": 4}),
+)
 
 
 @dataclass(frozen=True)
@@ -129,8 +137,8 @@ class Run:
         return WithEmbeddings(source, StoredEmbeddings(path, clip.checkpoint_name))
 
     def _fitting(self, name: str, run: "Run") -> "Run":
-        there, wanted = _dependencies(name, run.config), _dependencies(name, self.config)
-        if differences := differing_knobs(there, wanted):
+        wanted = _dependencies(name, with_later_knobs(self.config))
+        if differences := differing_knobs(_dependencies(name, run.config), wanted):
             raise ValueError(
                 f"{self.stage_name} in {self.directory} does not fit {name} in {run.directory}: "
                 f"{'; '.join(differences)}. Train {name} anew in another --workdir, or give "
@@ -203,7 +211,8 @@ def create_run(directory: str | Path, stage_name: str, config: Mapping[str, Any]
         return run
     there = open_run(directory)
     differences = differing_knobs(
-        _dependencies(there.stage_name, there.config), _dependencies(stage_name, config)
+        _dependencies(there.stage_name, there.config),
+        _dependencies(stage_name, with_later_knobs(config)),
     )
     if differences:
         raise ValueError(
@@ -235,11 +244,24 @@ def open_run(directory: str | Path) -> Run:
             f"{directory} is a run of format {found}; this version reads format {FORMAT}: "
             "use the version of dalle_jax that made it"
         )
-    return Run(Path(directory), stage, config)
+    return Run(Path(directory), stage, with_later_knobs(config))
+
+
+def with_later_knobs(config: Mapping[str, Any]) -> dict[str, Any]:
+    """`config`, and those of `LATER_KNOBS` that it lacks at the value that it was made by."""
+    config = copy.deepcopy(dict(config))
+    for stage, section, knob, value in LATER_KNOBS:
+        if section in config.get(stage, {}):
+            config[stage][section].setdefault(knob, copy.deepcopy(value))
+    return config
 
 
 def fingerprint(stage_name: str, config: Mapping[str, Any]) -> str:
     """Hash of a stage's config, its data and its upstream: all that its weights depend on."""
+    config = copy.deepcopy(dict(config))
+    for stage, section, knob, value in LATER_KNOBS:
+        if config.get(stage, {}).get(section, {}).get(knob) == value:
+            del config[stage][section][knob]
     text = json.dumps(_dependencies(stage_name, config), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 

@@ -6,8 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from configs import tiny
-from dalle_jax.runs import create_run, fingerprint, open_run
+from configs import tiny, unclip_tiny
+from dalle_jax.runs import LATER_KNOBS, create_run, fingerprint, open_run
 from dalle_jax.train.checkpoint import Checkpoints
 from dalle_jax.train.optim import make_optimizer
 from dalle_jax.train.state import create_state
@@ -92,6 +92,49 @@ def test_missing_foreign_and_old_directories(tmp_path):
     (tmp_path / "run" / "config.json").write_text(json.dumps(document))
     with pytest.raises(ValueError, match="format 0; this version reads format 1"):
         open_run(tmp_path / "run")
+
+
+def older(config):
+    """The config of a run that was made before the knobs of `LATER_KNOBS` were."""
+    for stage, section, knob, _ in LATER_KNOBS:
+        del config[stage][section][knob]
+    return config
+
+
+def make_older_run(directory):
+    run = create_run(directory, "decoder", config())
+    document = json.loads((directory / "config.json").read_text())
+    document["config"] = older(document["config"])
+    (directory / "config.json").write_text(json.dumps(document))
+    return run.fingerprint
+
+
+def test_an_older_run_goes_on_with_the_knobs_that_came_later(tmp_path):
+    name = make_older_run(tmp_path)
+    assert open_run(tmp_path).fingerprint == name
+    assert open_run(tmp_path).config["decoder"]["model"]["layout"]["size"] == 0
+    run = create_run(tmp_path, "decoder", config(**{"decoder.train.log_every": 3}))
+    assert run.fingerprint == name
+    jax.eval_shape(open_run(tmp_path).build_stage().init, jax.random.key(0))
+
+
+def test_an_older_run_is_refused_where_a_later_knob_is_set(tmp_path):
+    name = make_older_run(tmp_path)
+    given = config(**{"decoder.model.layout.size": 6})
+    with pytest.raises(ValueError, match=r"decoder\.model\.layout\.size is 0 there, 6 given"):
+        create_run(tmp_path, "decoder", given)
+    assert fingerprint("decoder", given) != name
+
+
+def test_fingerprints_outlast_the_knobs_that_came_later():
+    now, before = unclip_tiny.get_config().to_dict(), unclip_tiny.get_config().to_dict()
+    before["decoder"]["model"].pop("layout", None)
+    now["decoder"]["model"]["layout"] = {"size": 0, "width": 128, "depth": 3, "num_heads": 4}
+    for stage in now["stages"]:  # some stand on the decoder
+        assert fingerprint(stage, now) == fingerprint(stage, before)
+    now["decoder"]["model"]["layout"]["size"] = 8
+    differing = [s for s in now["stages"] if fingerprint(s, now) != fingerprint(s, before)]
+    assert "decoder" in differing and "clip" not in differing
 
 
 def test_weights_come_back_as_they_were_averaged(tmp_path):
