@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
-from dalle_jax.data.loader import Source
+from dalle_jax.data.loader import Source, place
 
 FORMAT = 1
 
@@ -56,6 +56,10 @@ class WithEmbeddings:
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         return {**self._source[index], "image_embedding": self._embeddings[index]}
+
+    def place(self, index: int) -> str:
+        """Where an item lies."""
+        return place(self._source, index)
 
 
 def write_embeddings(

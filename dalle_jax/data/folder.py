@@ -87,6 +87,10 @@ class FolderSource:
             ) from (error)
         return {"image": image, "caption": captions[0], "captions": captions, "id": name}
 
+    def place(self, index: int) -> str:
+        """The file of an item."""
+        return str(self._items[index][1])
+
 
 def captions_in(record: Any) -> list[str] | None:
     """The captions of a JSON record, or None if it is not one of that form."""

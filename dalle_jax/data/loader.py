@@ -8,7 +8,10 @@ import grain
 import numpy as np
 
 from dalle_jax.data.images import RESIZE_FILTERS, center_crop_resize
+from dalle_jax.data.prefetch import Prefetch
 from dalle_jax.data.tokenizer import Tokenizer
+
+PATIENCE = 300.0  # seconds
 
 
 class Source(Protocol):
@@ -16,7 +19,8 @@ class Source(Protocol):
 
     An item holds "image" (uint8 [H, W, 3]) and "caption"; one with several captions of the image
     also holds "captions": training draws one of them at each visit, evaluation takes "caption". A
-    stored "image_embedding" (float32 [D]) comes along into the batch.
+    stored "image_embedding" (float32 [D]) comes along into the batch. A source that also has
+    `place(index) -> str` says where an item lies, for messages.
     """
 
     def __len__(self) -> int: ...
@@ -47,6 +51,10 @@ class InMemory:
             self._rest[index] = {name: item[name] for name in kept if name in item}
         return {"image": self._images[index], **self._rest[index]}
 
+    def place(self, index: int) -> str:
+        """Where an item lies."""
+        return place(self._source, index)
+
 
 def keep_in_memory(
     source: Source, image_size: int, *, memory_limit: int = 2**30, resize_filter: str = "lanczos"
@@ -58,6 +66,13 @@ def keep_in_memory(
     if isinstance(source, InMemory) or len(source) * 3 * image_size**2 > memory_limit:
         return source
     return InMemory(source, image_size, resize_filter)
+
+
+def place(source: Source, index: int) -> str:
+    """Where an item of a source lies, as far as the source tells."""
+    if hasattr(source, "place"):
+        return source.place(index)
+    return f"item {index} of {type(source).__name__}"
 
 
 def make_loader(
@@ -74,9 +89,10 @@ def make_loader(
     resize_filter: str = "lanczos",
     memory_limit: int = 2**30,
     num_threads: int = 2,
+    patience: float = PATIENCE,
     process_index: int = 0,
     process_count: int = 1,
-) -> grain.DatasetIterator:
+) -> Prefetch:
     """An iterator of {"image": uint8 [b, H, W, 3], "tokens": int32 [b, L]}, b = B / process_count.
 
     Global batch k holds the items k·B … (k+1)·B − 1 of an endless sequence of epochs, each a new
@@ -98,6 +114,8 @@ def make_loader(
         resize_filter: a key of `images.RESIZE_FILTERS`.
         memory_limit: a source whose images take at most so many bytes is decoded only once.
         num_threads: that prepare whole batches ahead; 0 prepares each when asked for.
+        patience: seconds after which a batch that does not come is an error, `prefetch.Stalled`,
+            that names the item whose reading hangs.
         process_index: p of this process.
         process_count: number of processes.
     """
@@ -122,11 +140,16 @@ def make_loader(
     if repeat:
         order = order.repeat()
 
+    reading: dict[int, int] = {}  # by batch: the item that is read
+
     def make_batch(k: int) -> dict[str, np.ndarray]:
         share = batch_size // process_count
         first = k * batch_size + process_index * share
-        positions = range(first, min(first + share, len(order)))
-        items = [source[order[position]] for position in positions]
+        items = []
+        for position in range(first, min(first + share, len(order))):
+            reading[k] = index = order[position]
+            items.append(source[index])
+        reading.pop(k, None)
         # Drawn for the global batch, so that they are the same however it is divided.
         draws = np.random.default_rng((seed, k)).random((batch_size, 4))  # [B, 4]
         draws = draws[process_index * share :][:share]
@@ -147,12 +170,18 @@ def make_loader(
             batch["mask"] = np.arange(share) < len(items)
         return batch
 
+    def doing(k: int) -> str:
+        index = reading.get(k)
+        return "making a batch of its images" if index is None else place(source, index)
+
     num_batches = sys.maxsize // batch_size if repeat else -(-len(source) // batch_size)
-    batches = grain.MapDataset.range(num_batches).map(make_batch)
-    options = grain.ReadOptions(
-        num_threads=num_threads, prefetch_buffer_size=2 * num_threads if num_threads else 0
+    return Prefetch(
+        make_batch,
+        num_batches,
+        num_threads=num_threads,
+        patience=patience,
+        doing=doing,
     )
-    return iter(batches.to_iter_dataset(options))
 
 
 def augment(image: np.ndarray, draw: np.ndarray, *, flip: bool, max_shift: int) -> np.ndarray:

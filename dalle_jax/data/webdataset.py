@@ -101,6 +101,10 @@ class WebDatasetSource:
             "id": self._keys[index],
         }
 
+    def place(self, index: int) -> str:
+        """The shard and the key of an item."""
+        return f"{self._keys[index]} of {self._shards[self._rows[index, 0]]}"
+
     def _read(self, shard: int, offset: int, size: int) -> bytes | None:
         if offset < 0:
             return None

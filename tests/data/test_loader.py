@@ -1,9 +1,11 @@
 import json
+import threading
 
 import numpy as np
 import pytest
 
 from dalle_jax.data.loader import InMemory, augment, keep_in_memory, make_loader
+from dalle_jax.data.prefetch import Stalled
 from dalle_jax.data.tokenizer import Tokenizer, train_tokenizer
 
 
@@ -111,6 +113,46 @@ def test_it_goes_on_from_its_state(tokenizer, threads):
     assert_same(take(fresh, 5), expected)
     iterator.set_state(state)
     assert_same(take(iterator, 5), expected)
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1), (4, 2)])
+def test_it_goes_on_with_another_number_of_processes(tokenizer, before, after):
+    def processes(count):
+        return [
+            loader(tokenizer, Numbered(20, captions=2), process_index=p, process_count=count)
+            for p in range(count)
+        ]
+
+    iterators = processes(before)
+    stream = [n for _ in range(3) for it in iterators for n in numbers(next(it))]
+    states = [it.get_state() for it in iterators]
+    assert all(state == states[0] for state in states)
+    iterators = processes(after)
+    for iterator in iterators:
+        iterator.set_state(json.loads(json.dumps(states[0])))
+    stream += [n for _ in range(2) for it in iterators for n in numbers(next(it))]
+    whole = take(loader(tokenizer, Numbered(20, captions=2)), 5)
+    assert stream == [n for batch in whole for n in numbers(batch)]
+    assert sorted(stream[:20]) == sorted(stream[20:]) == list(range(20))
+
+
+def test_an_item_whose_reading_hangs_is_named(tokenizer):
+    class Hangs(Numbered):
+        def __getitem__(self, i):
+            if i == 17:
+                threading.Event().wait()
+            return super().__getitem__(i)
+
+        def place(self, i):
+            return f"/disk/{i}.png"
+
+    for memory_limit in (0, 2**30):
+        batches = loader(
+            tokenizer, Hangs(20), shuffle=False, patience=0.3, memory_limit=memory_limit
+        )
+        take(batches, 2)
+        with pytest.raises(Stalled, match=r"batch 2 hangs at /disk/17\.png"):
+            next(batches)
 
 
 def test_the_seed_decides_the_order(tokenizer):

@@ -1,0 +1,106 @@
+"""Batches made ahead of their use in threads; the wait for one has an end, and a named cause."""
+
+import queue
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, wait
+from typing import Any
+
+
+class Stalled(OSError):
+    """No batch came in the time allowed: a worker hangs, in a disk or a network most likely."""
+
+
+class Prefetch:
+    """Iterates over make(0), make(1), … make(count − 1), made ahead in `num_threads` threads.
+
+    What `make` raises is raised by `next`. Unlike those of a pool, the threads keep no process
+    alive: one that hangs ends with it.
+
+    Args:
+        make: k -> batch k; called in any thread.
+        count: number of batches.
+        num_threads: 0 makes each batch when it is asked for, in a thread none the less.
+        patience: seconds that `next` waits before it raises `Stalled`.
+        doing: k -> what make(k) is at just now, for that error.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[int], Any],
+        count: int,
+        *,
+        num_threads: int,
+        patience: float,
+        doing: Callable[[int], str],
+    ):
+        self._count, self._patience, self._doing = count, patience, doing
+        self._buffer_size = 2 * num_threads
+        self._next = 0
+        self._futures: deque[Future] = deque()  # of the batches `next`, `next` + 1, …
+        self._tasks: queue.SimpleQueue = queue.SimpleQueue()
+        num_threads = max(1, num_threads)
+        for _ in range(num_threads):
+            # They hold the queue and not `self`, and so end when nobody holds `self`.
+            threading.Thread(target=_work, args=(self._tasks, make), daemon=True).start()
+        weakref.finalize(self, _dismiss, self._tasks, self._futures, num_threads)
+
+    def __iter__(self) -> "Prefetch":
+        return self
+
+    def __next__(self) -> Any:
+        if self._next == self._count:
+            raise StopIteration
+        self._ask_for(max(1, self._buffer_size))
+        done, _ = wait([self._futures[0]], self._patience)
+        if not done:
+            raise Stalled(
+                f"no batch came in {self._patience:g} s: batch {self._next} hangs at "
+                f"{self._doing(self._next)}; see whether its disk or network answers"
+            )
+        batch = self._futures[0].result()
+        self._futures.popleft()
+        self._next += 1
+        self._ask_for(self._buffer_size)
+        return batch
+
+    def get_state(self) -> dict[str, int]:
+        """The number of the next batch, in the form of Grain's iterators."""
+        return {"next_index": self._next}
+
+    def set_state(self, state: Mapping[str, int]) -> None:
+        """Go on from there."""
+        _cancel(self._futures)
+        self._next = state["next_index"]
+
+    def _ask_for(self, ahead: int) -> None:
+        """Let `ahead` batches from the next on be made, or have been."""
+        for k in range(self._next + len(self._futures), min(self._next + ahead, self._count)):
+            self._futures.append(Future())
+            self._tasks.put((k, self._futures[-1]))
+
+
+def _work(tasks: queue.SimpleQueue, make: Callable[[int], Any]) -> None:
+    """What a thread does: make what is asked for, until it is told None."""
+    while (task := tasks.get()) is not None:
+        k, future = task
+        if future.set_running_or_notify_cancel():
+            try:
+                future.set_result(make(k))
+            except BaseException as error:
+                future.set_exception(error)
+        del task, future  # while it waits it keeps no batch alive
+
+
+def _dismiss(tasks: queue.SimpleQueue, futures: deque[Future], num_threads: int) -> None:
+    _cancel(futures)
+    for _ in range(num_threads):
+        tasks.put(None)
+
+
+def _cancel(futures: deque[Future]) -> None:
+    for future in futures:
+        future.cancel()
+    futures.clear()
