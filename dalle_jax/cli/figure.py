@@ -50,15 +50,15 @@ def run(argv: list[str]) -> int:
     else:
         from dalle_jax.cli.figure_sweep import measured_of, spent_on, swept
 
-        code, graph, place = swept(figure, path, args, typed)
-        if args.dry_run or code > STOPPED:
-            return code
+        made = swept(figure, path, args, typed)
+        if args.dry_run or (code := made.code) > STOPPED:
+            return made.code
         began = time.time()  # its jobs keep their own time
-        measured, spent = measured_of(figure, graph, place), spent_on(graph, place)
+        measured, spent = measured_of(figure, made, args.captions), spent_on(made.graph, made.place)
     if not (rows := measured.table):
         print("nothing is measured yet; the same command goes on")
         return code
-    made = Made(
+    found = Made(
         name=path.stem,
         scale=args.scale + (f", {args.captions} captions" if args.captions else ""),
         rows=rows,
@@ -66,7 +66,7 @@ def run(argv: list[str]) -> int:
         seconds=spent[0] + time.time() - began,
         core_seconds=spent[1] + _core_seconds(),
     )
-    record, files = save(made, figure.draw(rows, measured.images), Path(args.out))
+    record, files = save(found, figure.draw(rows, measured.images), Path(args.out))
     tell(record, path, files)
     return code
 
@@ -138,7 +138,7 @@ def _parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     parser.add_argument("--reuse", default="", help="workdirs whose fitting runs are taken over")
     parser.add_argument("--out", default="figures", help="folder of the files that are made")
     parser.add_argument(
-        "--captions", type=int, help="that a sweep is measured on, in the place of the scale's"
+        "--captions", type=int, help="that it is measured on, in the place of the scale's"
     )
     parser.add_argument("--workers", type=int, default=1, help="processes at a time")
     parser.add_argument(

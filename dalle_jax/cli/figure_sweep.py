@@ -4,11 +4,12 @@ import argparse
 import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
 from dalle_jax.cli.config import PREFIX
+from dalle_jax.cli.extractors import open_features
 from dalle_jax.cli.sweep import load, walk, with_typed, write_definition
 from dalle_jax.runs import open_run
 from dalle_jax.sweeps.figure import Figure, Measured
@@ -22,10 +23,23 @@ from dalle_jax.sweeps.place import Place, find_reusable, lay_out
 DONE = 0
 
 
-def swept(
-    figure: Figure, path: Path, args: argparse.Namespace, typed: list[str]
-) -> tuple[int, Graph, Place]:
-    """Train and measure what is missing, or tell what that would cost: (exit code, what, where)."""
+class Swept(NamedTuple):
+    """What was trained and measured for a figure.
+
+    Attributes:
+        code: exit code; of nothing but 0 is all of it done.
+        graph, place: what it is and where it lies.
+        features: the run of the network that distances are on, where the figure has one.
+    """
+
+    code: int
+    graph: Graph
+    place: Place
+    features: str | None = None
+
+
+def swept(figure: Figure, path: Path, args: argparse.Namespace, typed: list[str]) -> Swept:
+    """Train and measure what is missing for a figure, or tell what that would cost."""
     if figure.measure is None:
         # This process computes nothing, and is to take no GPU from those that do.
         jax.config.update("jax_platforms", "cpu")
@@ -43,20 +57,23 @@ def swept(
         config = project_file(path, sweep.config)
         config_of = lambda overrides: load(config, overrides)
         base = config_of({k: v for k, v in sweep.overrides.items() if not is_sampling(k)})
-    if args.captions and sweep.evaluation is None:
+    if args.captions and sweep.evaluation is None and figure.num_captions is None:
         raise ValueError(f"{path.stem} measures its own, and takes no --captions")
-    if args.captions:
+    if args.captions and sweep.evaluation is not None:
         sweep = dataclasses.replace(sweep, evaluation={**sweep.evaluation, "n": args.captions})
     place = Place(Path(args.sweeps).absolute(), name)
+    features = None
     if figure.features is not None:
         code, features = _features(figure.features, base, path, args, reuse)
         if code:
-            return code, Graph({}, ()), place
-        sweep = dataclasses.replace(sweep, evaluation={**sweep.evaluation, "features": features})
+            return Swept(code, Graph({}, ()), place)
+        if sweep.evaluation is not None:
+            how = {**sweep.evaluation, "features": features}
+            sweep = dataclasses.replace(sweep, evaluation=how)
     graph = build_graph(sweep, config_of)
     if workdir is not None:
         _check_trained(graph, place, workdir)
-    return _walk(graph, place, config, args, reuse), graph, place
+    return Swept(_walk(graph, place, config, args, reuse), graph, place, features)
 
 
 def project_file(path: Path, name: str) -> Path:
@@ -75,9 +92,10 @@ def _of_trained(sweep: Sweep, path: Path, workdir: Path, base: Mapping[str, Any]
             f"{path.stem} varies {varied[0]}, so it trains its own systems; leave out --workdir, "
             "or give --reuse for what fits"
         )
+    wanted = sweep.stages or base["stages"]
     return dataclasses.replace(
         sweep,
-        stages=tuple(s for s in base["stages"] if (workdir / s / "config.json").exists()),
+        stages=tuple(stage for stage in wanted if (workdir / stage / "config.json").exists()),
         overrides={knob: v for knob, v in sweep.overrides.items() if is_sampling(knob)},
     )
 
@@ -121,14 +139,19 @@ def _walk(
     return walk(graph, place, config, workers=args.workers, max_hours=args.max_hours)
 
 
-def measured_of(figure: Figure, graph: Graph, place: Place) -> Measured:
+def measured_of(figure: Figure, made: Swept, num_captions: int | None = None) -> Measured:
     """The rows of the sweep's table, and what the figure itself measures of each point."""
-    rows, images = rows_of(graph, place), {}
+    graph, place = made.graph, made.place
+    rows, images, given = rows_of(graph, place), {}, {}
+    if figure.measure is not None and made.features is not None:
+        given["extractor"] = open_features(made.features).extractor
+    if figure.num_captions is not None:
+        given["num_captions"] = num_captions or figure.num_captions
     trained = [
         p for p in graph.points if all(place.is_trained(graph.runs[k]) for k in p.runs.values())
     ]
     for point in trained if figure.measure is not None else ():
-        found = figure.measure(place.system(point))
+        found = figure.measure(place.system(point), **given)
         head = {"point": point.name, "seed": point.config["seed"]}
         head["runs"] = " ".join(point.runs.values())
         rows += [{**head, **row} for row in found.table]

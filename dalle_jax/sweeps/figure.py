@@ -98,10 +98,12 @@ class Figure:
             not an error: see `figure_rows`.
         sweep: what has to be trained and measured before; None where no network is needed. Its
             rows are those of the sweep's table, with knobs under the last part of their names.
-        measure: what is measured besides; called with the workdir of each point, or, if there is
-            no sweep, once with nothing.
-        features: a config of the network whose features the sweep's distances are of; it is
-            trained on the data of the sweep, and given to its evaluation as `--features`.
+        measure: what is measured besides; called with the workdir of each point (and with
+            `extractor` and `num_captions`, where there are the two below), or, if there is no
+            sweep, once with nothing.
+        features: a config of the network whose features distances are of; it is trained on the
+            data of the sweep, and given to its evaluation as `--features`.
+        num_captions: that `measure` takes, unless `--captions` says otherwise.
 
     Raises:
         ValueError: there is nothing to draw: neither sweep nor `measure`.
@@ -112,6 +114,7 @@ class Figure:
     sweep: Sweep | None = None
     measure: Callable[..., Measured] | None = None
     features: str | None = None
+    num_captions: int | None = None
 
     def __post_init__(self):
         if self.sweep is None and self.measure is None:

@@ -1,0 +1,57 @@
+"""What figures measure of images themselves, as rows that claims can compare."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from dalle_jax.metrics import oracle
+from dalle_jax.metrics.captioned import oracle_accuracy
+from dalle_jax.metrics.features import FeatureExtractor, extract
+from dalle_jax.metrics.frechet import Factored, factor_of, jackknife
+from dalle_jax.sweeps.figure_rows import BY_CAPTION, LEFT_OUT
+
+
+def caption_row(
+    captions: Sequence[str], images: Sequence[np.ndarray], **where: Any
+) -> dict[str, Any]:
+    """The share of captions that the oracle finds borne out in full, with each one's score."""
+    scored, metric = oracle_accuracy(captions, [images]), "oracle/caption"
+    low, high = scored.metrics[metric]["interval"]
+    found = {"value": scored.metrics[metric]["value"], "low": low, "high": high}
+    by_caption = {"num_images": len(captions), BY_CAPTION: scored.by_caption[metric]}
+    return {"metric": metric, **where, **found, **by_caption}
+
+
+def features_of(images: Sequence[np.ndarray], extractor: FeatureExtractor) -> np.ndarray:
+    """The features [N, length] that distances are between."""
+    tap = extractor.tap("fid")
+    return np.concatenate([batch.features[tap] for batch in extract(images, extractor)])
+
+
+def distance_row(
+    images: Sequence[np.ndarray], reals: Factored, extractor: FeatureExtractor, **where: Any
+) -> dict[str, Any]:
+    """The Fréchet distance from real images, with what leaves a tenth of the images out each."""
+    found = jackknife(features_of(images, extractor), reals, seed=SEED_OF_GROUPS)
+    low, high = found.interval
+    head = {"metric": f"FD[{extractor.name}]", **where, "value": found.value}
+    return {
+        **head,
+        **{"low": low, "high": high, "num_images": len(images)},
+        LEFT_OUT: found.left_out.tolist(),
+    }
+
+
+SEED_OF_GROUPS = 2020  # that `dalle-jax evaluate` has
+
+
+def factored(images: Sequence[np.ndarray], extractor: FeatureExtractor) -> Factored:
+    """Real images as distances refer to them."""
+    return factor_of(features_of(images, extractor))
+
+
+def seen(image: np.ndarray) -> oracle.Sighting | None:
+    """The one object with a shape that an image shows; None if it shows none, or several."""
+    objects = oracle.read_scene(image).objects
+    return objects[0] if len(objects) == 1 and objects[0].shape is not None else None
