@@ -18,7 +18,7 @@ import jax
 from dalle_jax.cli.config import PREFIX, load_config, nearest
 from dalle_jax.data.checked import write_atomically
 from dalle_jax.sweeps.graph import Graph, build_graph
-from dalle_jax.sweeps.grid import Sweep, override_text
+from dalle_jax.sweeps.grid import Sweep, base_of, override_text
 from dalle_jax.sweeps.place import Place, lay_out
 
 SCALES = ("tiny", "small", "paper")
@@ -234,9 +234,10 @@ def with_typed(sweep: Sweep, typed: Sequence[str]) -> Sweep:
 
 
 def load(config: Path, overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """The base config in a file with overrides by knob, as a plain dict."""
-    typed = [f"{PREFIX}{knob}={override_text(value)}" for knob, value in overrides.items()]
-    return load_config(config, typed).to_dict()
+    """A point's config: the base in a file, or the one that it names, with overrides by knob."""
+    file, knobs = base_of(config, overrides)
+    typed = [f"{PREFIX}{knob}={override_text(value)}" for knob, value in knobs.items()]
+    return load_config(file, typed).to_dict()
 
 
 def _worker_command(args: argparse.Namespace, typed: Sequence[str]) -> list[str]:

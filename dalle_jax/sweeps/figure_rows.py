@@ -116,6 +116,27 @@ def difference(a: Row | None, b: Row | None) -> Estimate:
     return Estimate(value, (-math.inf, math.inf), "of unknown error")
 
 
+def difference_of_differences(
+    a: tuple[Row | None, Row | None], b: tuple[Row | None, Row | None]
+) -> Estimate:
+    """By how much more a distance grows from b's first row to its second than from a's to a's.
+
+    By the jackknife of `difference`; what is not measured gives no interval to judge by.
+    """
+    rows = (*a, *b)
+    if any(row is None or LEFT_OUT not in row for row in rows):
+        return MISSING
+    if len({(row["metric"], row["num_images"]) for row in rows}) > 1:
+        raise ValueError("rows of several metrics or numbers of captions can't be compared")
+    from dalle_jax.metrics.paired import paired_distances
+
+    grown = [second["value"] - first["value"] for first, second in (a, b)]
+    without = [np.subtract(second[LEFT_OUT], first[LEFT_OUT]) for first, second in (a, b)]
+    found = paired_distances(*grown, *without)
+    basis = f"{rows[0]['num_images']} captions, paired jackknife"
+    return Estimate(found.difference, found.interval, basis)
+
+
 def mean(values: Sequence[float], of: str) -> Estimate:
     """The mean of one value for each of several `of` (images, captions), with its interval."""
     values = np.asarray(values, np.float64)

@@ -81,7 +81,7 @@ class Chain:
         """
         count = len(captions if embeddings is None else embeddings)
         index = np.arange(count) if index is None else index
-        index = index.astype(np.uint32)
+        index = np.asarray(index, np.uint32)
         if x_T is None:
             x_T = diffusion.initial_noise(jax.random.key(SEED), index, self.decoder.image_shape)
         options = tuple(sorted({**self.pipe.defaults["decoder"], **settings}.items()))
@@ -132,6 +132,11 @@ def open_chain(workdir: Path, num_images: int) -> Chain:
     side = pipe.system.stages["decoder"].image_shape[0]
     images = np.asarray(shrink(jnp.asarray(np.stack([item["image"] for item in items])), side))
     return Chain(pipe, tuple(item["caption"] for item in items), images)
+
+
+def way(a: np.ndarray, b: np.ndarray, share: float) -> np.ndarray:
+    """Of embeddings a to b [N, D], `share` of the way along the great circle (unCLIP, §3.2)."""
+    return np.asarray(diffusion.editing.slerp(a, b, np.full(len(a), share)), np.float32)
 
 
 @functools.lru_cache(maxsize=8)

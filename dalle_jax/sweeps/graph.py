@@ -13,7 +13,7 @@ from typing import Any
 
 from dalle_jax.runs import fingerprint
 from dalle_jax.stages import upstream_of
-from dalle_jax.sweeps.grid import Sweep, is_sampling, override_text, point_name
+from dalle_jax.sweeps.grid import OTHER_CONFIG, Sweep, is_sampling, override_text, point_name
 
 Config = Mapping[str, Any]
 
@@ -26,7 +26,7 @@ class StageRun:
     """A stage to be trained for one point or many.
 
     Attributes:
-        overrides: of training, of the first point that needs it.
+        overrides: of training, of the first point that needs it, the knob `config` among them.
         config: of that point; of it the fingerprint covers what the weights depend on.
         needs: keys of the runs that it stands on.
     """
@@ -102,7 +102,7 @@ def build_graph(sweep: Sweep, config_of: Callable[[Mapping[str, Any]], Config]) 
         training = {knob: value for knob, value in every.items() if not is_sampling(knob)}
         config = _with_sampling(config_of(training), every)
         keys: dict[str, str] = {}
-        for stage in sweep.stages or tuple(config["stages"]):
+        for stage in _stages(sweep, config, overrides):
             run = _stage_run(stage, config, training, keys)
             keys[stage] = runs.setdefault(run.key, run).key
         evaluation = None
@@ -115,6 +115,13 @@ def build_graph(sweep: Sweep, config_of: Callable[[Mapping[str, Any]], Config]) 
             evaluation = (*_options(sweep.evaluation), *_sampling_options(config, keys))
         points.append(PlannedPoint(point_name(overrides), overrides, config, keys, evaluation))
     return Graph(runs, points)
+
+
+def _stages(sweep: Sweep, config: Config, overrides: Mapping[str, Any]) -> tuple[str, ...]:
+    stages = sweep.stages or tuple(config["stages"])
+    if OTHER_CONFIG in overrides:
+        return tuple(stage for stage in stages if stage in config["stages"])
+    return stages
 
 
 def _stage_run(

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain as concatenated
 from itertools import product as cartesian
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ Axis = tuple[str, Iterable[Any]] | Sequence[Mapping[str, Any]]
 
 MAX_NAME = 140  # characters; file systems end at 255 bytes
 BASE = "base"  # name of the point that overrides nothing
+OTHER_CONFIG = "config"  # knob of a point that has another base: its name beside the sweep's
 
 
 @dataclass(frozen=True)
@@ -36,8 +38,10 @@ class Sweep:
         config: the base, a file of configs/ (a relative path counts from the project's folder).
         points: dicts of overrides by knob, as `product` and its kin make them. A knob
             STAGE.sample.NAME is of sampling: it changes no training, and a sampler's further
-            options are known under it too.
-        stages: that are trained, in this order; those of the config if empty.
+            options are known under it too. The knob `config` names another base for the point, a
+            file beside `config`: "shapes" for configs/shapes.py.
+        stages: that are trained, in this order; those of the config if empty. Of them a point with
+            a base of its own has those that this has.
         overrides: of all points; they are no part of a point's name.
         evaluation: options of `dalle-jax evaluate`, as {"n": 256, "metrics": "oracle,fid"}; None
             where only training is compared.
@@ -107,6 +111,13 @@ def point_name(point: Mapping[str, Any]) -> str:
 def override_text(value: Any) -> str:
     """A value as it is typed after `--config.some.knob=`."""
     return value if isinstance(value, str) else repr(value)
+
+
+def base_of(config: Path, overrides: Mapping[str, Any]) -> tuple[Path, dict[str, Any]]:
+    """The config file of a point, given the sweep's, and the overrides that are knobs of it."""
+    knobs = dict(overrides)
+    name = knobs.pop(OTHER_CONFIG, None)
+    return (config if name is None else config.parent / f"{name}.py"), knobs
 
 
 def is_sampling(knob: str) -> bool:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dalle_jax.sweeps.graph import Graph, PlannedPoint, StageRun
-from dalle_jax.sweeps.grid import override_text
+from dalle_jax.sweeps.grid import base_of, override_text
 from dalle_jax.sweeps.job import Job
 from dalle_jax.sweeps.place import Place
 
@@ -43,12 +43,13 @@ def is_measured(point: PlannedPoint, place: Place) -> bool:
 def _training(
     run: StageRun, point: PlannedPoint, place: Place, config: Path, program: Sequence[str]
 ) -> Job:
-    overrides = (f"--config.{k}={override_text(v)}" for k, v in run.overrides.items())
+    file, knobs = base_of(config, run.overrides)
+    overrides = (f"--config.{k}={override_text(v)}" for k, v in knobs.items())
     return Job(
         key=run.key,
         title=f"train {run.stage} {run.fingerprint}",
         command=(
-            *(*program, "train", f"--config={config}", f"--workdir={place.system(point)}"),
+            *(*program, "train", f"--config={file}", f"--workdir={place.system(point)}"),
             *(f"--stage={run.stage}", *overrides),
         ),
         needs=run.needs,

@@ -1,0 +1,103 @@
+"""unCLIP, figures 14 and 15: of two objects unCLIP mixes up more attributes than GLIDE.
+
+Ramesh et al. 2022 (2204.06125). Two systems trained on scenes of one and two objects, unCLIP and a
+decoder that reads captions alone as GLIDE's does, draw held-out captions of two objects that differ
+in colour and in shape; the oracle says whether each has its own colour, or the other's.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from dalle_jax.metrics import oracle
+from dalle_jax.metrics.intervals import wilson
+from dalle_jax.pipelines.text_to_image import DallePipeline
+from dalle_jax.sweeps.figure import Claim, Figure, Measured
+from dalle_jax.sweeps.figure_axes import plot_series, strip
+from dalle_jax.sweeps.figure_rows import BY_CAPTION, difference, find, num_images
+from dalle_jax.sweeps.grid import Sweep
+
+SCALES = {"tiny": 256, "small": 1024}  # captions of two objects
+PAIRS = {"data.source": "captioned_shapes/pairs", "data.image_size": 32}
+POINTS = ({"config": "unclip_shapes", **PAIRS}, {"config": "shapes"})
+SYSTEMS = ("unCLIP", "GLIDE")
+OUTCOMES = ("bound", "swapped")
+COLUMNS, SEED = 8, 0
+
+
+def measure(workdir, num_captions) -> Measured:
+    """What becomes of the attributes in each image of one system, and the first images."""
+    pipe = DallePipeline.from_pretrained(workdir, joint=False)
+    system = SYSTEMS[0] if pipe.system.reads_embeddings else SYSTEMS[1]
+    source, captions, asked = pipe.run.open_source("test"), [], []
+    for i in range(len(source)):
+        caption = source[i]["caption"]
+        pairs = pairs_of(caption)
+        if len(pairs) == 2 and all(a != b for a, b in zip(*pairs)) and len(asked) < num_captions:
+            captions.append(caption)
+            asked.append(pairs)
+    index = np.arange(len(captions))
+    images = pipe.generate(captions, sample_index=index, seed=SEED, until="decoder")
+    found = [outcome(image, pairs) for image, pairs in zip(images, asked)]
+    rows = []
+    for name in OUTCOMES:
+        scores = np.array([[one == name] for one in found], float)
+        low, high = wilson(int(scores.sum()), len(scores))
+        head = {"metric": name, "system": system, "value": float(scores.mean())}
+        head |= {"low": low, "high": high, "num_images": len(scores), BY_CAPTION: scores}
+        rows.append(head)
+    return Measured(rows, {system: strip(images[None, :COLUMNS])}, SEED)
+
+
+def pairs_of(caption):
+    """Colour and shape of each object that a caption names."""
+    told = {}
+    for statement in oracle.parse(caption):
+        if statement.kind in ("color", "shape"):
+            told.setdefault(statement.subject, {})[statement.kind] = statement.value
+    return [(one["color"], one["shape"]) for one in told.values()]
+
+
+def outcome(image, pairs):
+    """Says "bound" if both objects are as asked for, "swapped" if each has the other's colour."""
+    there = {(one.color, one.shape) for one in oracle.read_scene(image).objects}
+    (a, shape_a), (b, shape_b) = pairs
+    if there >= set(pairs):
+        return "bound"
+    return "swapped" if there >= {(b, shape_a), (a, shape_b)} else "other"
+
+
+def draw(rows, images):
+    """Pictures, a row a system, beside what becomes of their attributes."""
+    figure, (panel, axes) = plt.subplots(
+        1, 2, figsize=(11, 3.4), layout="constrained", width_ratios=(2.2, 1)
+    )
+    by_system = {name.rpartition("/")[2]: picture for name, picture in images.items()}
+    known = [system for system in SYSTEMS if system in by_system]
+    panel.imshow(np.concatenate([by_system[system] for system in known]))
+    side = by_system[known[0]].shape[0]
+    panel.set_yticks(side * (np.arange(len(known)) + 0.5), known)
+    panel.set(xticks=[], title=f"the first {COLUMNS} captions of two objects")
+    for name in OUTCOMES:
+        found = {system: find(rows, name, system=system) for system in known}
+        plot_series(axes, found, unit=100, linestyle="none", label=f"colours {name}")
+    axes.set(ylabel=f"% of {num_images(rows)} captions", ylim=(-3, 103))
+    axes.legend(frameon=False)
+    return figure
+
+
+def claims(rows):
+    """One system against the other."""
+    of = lambda metric: [find(rows, metric, system=system) for system in SYSTEMS]
+    told = {"above": 0, "unit": "of all captions more", "published": "in pictures"}
+    swapped = difference(*reversed(of("swapped")))
+    return [
+        Claim("unCLIP gives objects each other's colours more often than GLIDE.", swapped, **told),
+        Claim("GLIDE gives both objects their own more often.", difference(*of("bound")), **told),
+    ]
+
+
+def get_figure(scale: str) -> Figure:
+    """Two systems without upsamplers."""
+    stages = ("clip", "prior", "decoder")
+    sweep = Sweep("configs/unclip_shapes.py", POINTS, stages, evaluation=None)
+    return Figure(draw, claims, sweep=sweep, measure=measure, num_captions=SCALES[scale])

@@ -1,0 +1,116 @@
+"""unCLIP, tables 1 and 2: a diffusion prior does as well as an autoregressive one, or better.
+
+Ramesh et al. 2022 (2204.06125), §2.2. Two priors of as many parameters, trained as long, before one
+CLIP and one decoder; of each the best of n embeddings by its dot product with the caption's own is
+drawn (the paper takes the best of 2). Cosines are with the embeddings of the captions' real images.
+Where people judge in the paper, the oracle does here.
+"""
+
+import functools
+
+import matplotlib.pyplot as plt
+
+from dalle_jax.metrics.embeddings import prior_cosines
+from dalle_jax.sweeps.figure import Claim, Figure, Measured
+from dalle_jax.sweeps.figure_axes import mark, plot_series
+from dalle_jax.sweeps.figure_measures import caption_row, distance_row, factored
+from dalle_jax.sweeps.figure_rows import difference, find, num_images, series
+from dalle_jax.sweeps.figure_unclip import SEED, open_chain
+from dalle_jax.sweeps.grid import Sweep, zip_
+
+# Config, captions measured on, numbers of candidates.
+SCALES = {
+    "tiny": ("unclip_shapes", 512, (1, 2, 8)),
+    "small": ("unclip_shapes", 2048, (1, 2, 4, 8, 16, 32)),
+}
+DIFFUSION, AUTOREGRESSIVE = KINDS = ("diffusion", "autoregressive")
+PRIORS = zip_(  # the sizes are those of configs/unclip_shapes.py and unclip_shapes_ar.py
+    ("prior.kind", KINDS),
+    ("prior.model.text.width", (192, 180)),
+    ("prior.model.text.depth", (4, 2)),
+    ("prior.model.latent.width", (192, 150)),
+    ("prior.model.latent.depth", (4, 2)),
+)
+PANELS = {  # metric: unit, label
+    "oracle/caption": (100, "captions borne out in full / %"),
+    "FD": (1, "Fréchet distance, classifier's features"),
+    "cosine_image": (1, "cosine with the true embedding"),
+}
+PUBLISHED = 2  # candidates
+
+
+def measure(workdir, num_captions, extractor, counts) -> Measured:
+    """What is drawn from the best of each number of candidates."""
+    chain = open_chain(workdir, num_captions)
+    true, text = chain.of_images(chain.images), chain.of_captions(chain.captions)
+    reals, kind, rows = (
+        factored(chain.images, extractor),
+        chain.pipe.system.stages["prior"].kind,
+        [],
+    )
+    for count in counts:
+        where = {"kind": kind, "num_candidates": count}
+        drawn = chain.of_prior(num_candidates=count)
+        cosine = prior_cosines(drawn, true, text)["cosine_image"]
+        images = chain.draw(drawn, chain.captions)
+        rows.append(caption_row(chain.captions, images, **where))
+        rows.append(distance_row(images, reals, extractor, **where))
+        rows.append({"metric": "cosine_image", **where, **cosine._asdict()})
+    return Measured(rows, seed=SEED)
+
+
+def draw(rows, images):
+    """Each metric by the number of candidates."""
+    figure, panels = plt.subplots(1, len(PANELS), figsize=(11, 3.6), layout="constrained")
+    for axes, (metric, (unit, label)) in zip(panels, PANELS.items()):
+        for kind in KINDS:
+            found = series(rows, metric, "num_candidates", kind=kind)
+            plot_series(axes, found, unit, label=f"{kind} prior")
+        mark(axes, list(found), "candidates, of which the best is drawn")
+        axes.set_ylabel(label)
+    panels[0].set_title(f"{num_images(rows)} captions")
+    panels[0].legend(frameon=False)
+    return figure
+
+
+def claims(rows):
+    """The one prior against the other, and the best of two against one."""
+    at = lambda metric, kind, count=PUBLISHED: find(rows, metric, kind=kind, num_candidates=count)
+    best_of_two = [at("oracle/caption", DIFFUSION, count) for count in (1, PUBLISHED)]
+    return [
+        Claim(
+            "Drawn from the diffusion prior, images are nearer to real ones.",
+            difference(at("FD", DIFFUSION), at("FD", AUTOREGRESSIVE)),
+            above=0,
+            unit="of Fréchet distance nearer",
+            published="FID 10.39 against 10.63 (table 2)",
+        ),
+        Claim(
+            "Drawn from the diffusion prior, images bear out more captions.",
+            difference(at("oracle/caption", AUTOREGRESSIVE), at("oracle/caption", DIFFUSION)),
+            above=0,
+            unit="of all captions more",
+            published="against GLIDE 45.3 % and 41.1 % are preferred for the caption (table 1)",
+        ),
+        Claim(
+            "The best of two of the diffusion prior's embeddings bears out more captions than one.",
+            difference(*best_of_two),
+            above=0,
+            unit="of all captions more",
+        ),
+    ]
+
+
+def get_figure(scale: str) -> Figure:
+    """Two priors of one system, not its upsampler."""
+    config, num_captions, counts = SCALES[scale]
+    sweep = Sweep(
+        config=f"configs/{config}.py",
+        points=PRIORS,
+        stages=("clip", "prior", "decoder"),
+        evaluation=None,
+    )
+    how = {"features": "configs/features.py", "num_captions": num_captions}
+    return Figure(
+        draw, claims, sweep=sweep, measure=functools.partial(measure, counts=counts), **how
+    )
