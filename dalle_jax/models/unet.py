@@ -11,6 +11,7 @@ from jax import Array
 from dalle_jax.nn.attention import SpatialAttention
 from dalle_jax.nn.embeddings import TimestepEmbedding
 from dalle_jax.nn.norms import GroupNorm
+from dalle_jax.nn.remat import run_block
 from dalle_jax.nn.residual import ResidualBlock
 
 
@@ -65,11 +66,14 @@ class UNet(nn.Module):
         if pooled is not None:
             embedding += nn.Dense(embedding_width, dtype=self.dtype, name="pooled")(pooled)
 
-        def block(h: Array, width: int, name: str, resample: str = "same") -> Array:
-            residual = ResidualBlock(
+        def residual(h: Array, width: int, name: str, resample: str = "same") -> Array:
+            block = ResidualBlock(
                 width, resample, self.norm_groups, self.dropout, self.dtype, name=name
             )
-            h = residual(h, embedding, train=train)
+            return run_block(block, h, embedding, train=train)
+
+        def block(h: Array, width: int, name: str, resample: str = "same") -> Array:
+            h = residual(h, width, name, resample)
             if resample == "same" and h.shape[1] in self.attention_resolutions:
                 h = attend(h, f"{name}_attention")
             return h
@@ -78,7 +82,7 @@ class UNet(nn.Module):
             attention = SpatialAttention(
                 self.head_channels, self.norm_groups, self.dtype, name=name
             )
-            return attention(h, context)
+            return run_block(attention, h, context)
 
         p = self.patch_size
         h = rearrange(x.astype(self.dtype), "b (h p) (w q) c -> b h w (p q c)", p=p, q=p)
@@ -93,14 +97,10 @@ class UNet(nn.Module):
                 h = block(h, self.channels * mult, f"down_{level}_resample", "down")
                 skips.append(h)
 
-        h = ResidualBlock(
-            h.shape[-1], "same", self.norm_groups, self.dropout, self.dtype, name="middle_0"
-        )(h, embedding, train=train)
+        h = residual(h, h.shape[-1], "middle_0")
         if self.middle_attention:
             h = attend(h, "middle_attention")
-        h = ResidualBlock(
-            h.shape[-1], "same", self.norm_groups, self.dropout, self.dtype, name="middle_1"
-        )(h, embedding, train=train)
+        h = residual(h, h.shape[-1], "middle_1")
 
         for level, mult in reversed(list(enumerate(self.channel_mult))):
             for i in range(self.num_res_blocks + 1):

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from dalle_jax.nn.attention import Attention, Cache
+from dalle_jax.nn.remat import run_block
 
 
 class TransformerBlock(nn.Module):
@@ -60,8 +61,11 @@ class Transformer(nn.Module):
         after = []
         for i in range(self.depth):
             block = TransformerBlock(self.num_heads, self.causal, self.dtype, name=f"block_{i}")
-            x, cache = block(x, context, caches[i] if caches is not None else None, start)
-            after.append(cache)
+            if caches is None:
+                x, _ = run_block(block, x, context)
+            else:
+                x, cache = block(x, context, caches[i], start)
+                after.append(cache)
         x = nn.LayerNorm(dtype=self.dtype, name="final_norm")(x)
         return x if caches is None else (x, tuple(after))
 
