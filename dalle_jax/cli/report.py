@@ -25,16 +25,16 @@ body { font: 15px/1.45 system-ui, sans-serif; color: #1f2328; background: #fff;
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; margin: .6rem 0 1rem; }
-caption { text-align: left; color: #59636e; padding-bottom: .3rem; min-width: 16rem; }
 th, td { padding: .2rem .8rem .2rem 0; text-align: right; white-space: nowrap;
          vertical-align: top; border-bottom: 1px solid #d1d9e0; }
 th:first-child, td:first-child, .facts td { text-align: left; }
 .facts td + td { white-space: normal; }
 td { font-variant-numeric: tabular-nums; }
-.grid { display: flex; flex-wrap: wrap; gap: .8rem; }
-figure { width: 8rem; margin: 0; } figcaption { font-size: .78rem; line-height: 1.25; }
-figure img { width: 8rem; height: 8rem; object-fit: contain; image-rendering: pixelated;
+.grid { display: grid; gap: .8rem; grid-template-columns: repeat(auto-fill, minmax(6.4rem, 1fr)); }
+figure { margin: 0; } figcaption { font-size: .78rem; line-height: 1.25; }
+figure img { width: 100%; aspect-ratio: 1; object-fit: contain; image-rendering: pixelated;
              display: block; }
+@media (min-width: 45rem) { .grid { grid-template-columns: repeat(8, 1fr); } }
 .right { color: #1a7f37; } .wrong { color: #b42318; }
 .quiet { color: #59636e; }
 .bars { display: grid; gap: .15rem .7rem; align-items: center; font-size: .85rem;
@@ -171,8 +171,8 @@ def _table(row: Mapping[str, Any]) -> str:
     )
     without = "".join(f"<p>{_text(text)}</p>" for text in tables.remarks(row)[1:])
     title = _text(tables.title(row))
-    table = f"<table><caption>{title}</caption><tr>{head}</tr>{body}</table>"
-    return f'<div class="scroll">{table}</div>{without}'
+    table = f"<table><tr>{head}</tr>{body}</table>"
+    return f'<p class="quiet">{title}</p><div class="scroll">{table}</div>{without}'
 
 
 def _grid(

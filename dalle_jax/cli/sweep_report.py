@@ -13,6 +13,7 @@ from dalle_jax.cli.curves import plot
 from dalle_jax.cli.report import data_uri
 from dalle_jax.data.checked import write_atomically
 from dalle_jax.metrics.results import read_rows
+from dalle_jax.sweeps.figure_rows import short_names
 from dalle_jax.sweeps.progress import read_curves
 
 EXAMPLE = """example:
@@ -22,13 +23,15 @@ SHOWN = 16  # captions in the grid
 CURVES = ("loss", "validation/loss")
 
 STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; color: #1f2328; margin: 2rem; }
+body { font: 15px/1.45 system-ui, sans-serif; color: #1f2328; background: #fff;
+       margin: 1.5rem auto; padding: 0 1rem; max-width: 100rem; overflow-wrap: anywhere; }
 h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
 table { border-collapse: collapse; margin: .6rem 0 1rem; }
 th, td { padding: .2rem .8rem .2rem 0; text-align: right; border-bottom: 1px solid #d1d9e0;
          vertical-align: top; }
 th:first-child, td:first-child { text-align: left; }
 td { font-variant-numeric: tabular-nums; white-space: nowrap; }
+th { overflow-wrap: normal; }
 table.sortable th { cursor: pointer; user-select: none; vertical-align: bottom; }
 th[aria-sort=ascending]::after { content: " ▲"; } th[aria-sort=descending]::after { content: " ▼"; }
 small, .quiet { color: #59636e; } .wide { overflow-x: auto; }
@@ -36,9 +39,14 @@ small, .quiet { color: #59636e; } .wide { overflow-x: auto; }
 .samples th { font-weight: 400; font-size: .75rem; max-width: 6rem; white-space: normal;
               overflow-wrap: anywhere; text-align: left; vertical-align: bottom; }
 .samples img { width: 6rem; image-rendering: pixelated; display: block; }
-.samples td:first-child { white-space: normal; width: 12rem; font-size: .85rem; }
-svg { font: 12px system-ui, sans-serif; } select { max-width: 40rem; }
-svg polyline { fill: none; stroke-width: 1.5; } .legend span { margin-right: 1.2rem; }
+.samples td:first-child { white-space: normal; min-width: 7rem; font-size: .85rem; }
+.curves { display: grid; gap: 0 2rem;
+          grid-template-columns: repeat(auto-fill, minmax(min(100%, 30rem), 1fr)); }
+svg { font: 12px system-ui, sans-serif; max-width: 100%; height: auto; }
+@media (max-width: 45rem) { svg { font-size: 17px; } }
+svg polyline { fill: none; stroke-width: 1.5; }
+.legend span { display: inline-block; margin-right: 1.2rem; }
+select { max-width: 100%; }
 """
 
 SCRIPT = """
@@ -135,11 +143,15 @@ def render(directory: Path) -> str:
     title = f"{sweep['sweep']}: {len(points)} points"
     parts = [f"<h1>{_text(title)}</h1>", _table(points, rows, systems), NOTES]
     parts += ["<h2>Curves</h2>", *_curves(points, directory.parent / "runs")]
-    parts += _sample_tables({name: read_samples(system) for name, system in systems.items()})
+    samples = {name: read_samples(system) for name, system in systems.items()}
+    parts += _sample_tables(samples, {p["name"]: _heading(p["overrides"], points) for p in points})
     parts += ["<h2>What differs between two points</h2>", _differences(points)]
     return (
-        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8"><title>{_text(title)}'
-        f"</title><style>{STYLE}</style></head><body>\n" + "\n".join(parts) + "\n"
+        f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{_text(title)}</title><style>{STYLE}</style></head><body>\n"
+        + "\n".join(parts)
+        + "\n"
         f"<script>{SCRIPT}</script></body></html>\n"
     )
 
@@ -170,7 +182,8 @@ def _table(
                 column = name.removeprefix("oracle/"), _protocol(row["protocol"])
                 of_point[column] = _cell(entry["value"], entry.get("interval"))
     columns = list(dict.fromkeys(column for of_point in cells.values() for column in of_point))
-    heads = [f"<th>{_text(knob)}</th>" for knob in knobs or ["point"]]
+    # Long names of knobs may break at their dots.
+    heads = [f"<th>{_text(knob).replace('.', '.<wbr>')}</th>" for knob in knobs or ["point"]]
     heads += [f"<th>{_text(n)}<br><small>{_text(about)}</small></th>" for n, about in columns]
     body = []
     for point in points:
@@ -197,24 +210,32 @@ def _cell(value: float, interval: Sequence[float] | None = None) -> str:
 
 
 def _curves(points: Sequence[Mapping[str, Any]], runs: Path) -> list[str]:
-    """A plot for each stage and curve, in which each run stands once, named by its first point."""
-    owners: dict[str, dict[str, str]] = {}
+    """A plot for each stage and curve, in which each run stands once."""
+    users: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
     for point in points:
         for stage, key in point["runs"].items():
-            owners.setdefault(stage, {}).setdefault(key, point["name"])
+            users.setdefault(stage, {}).setdefault(key, []).append(point["overrides"])
     plots = []
-    for stage, keys in owners.items():
+    for stage, of_runs in users.items():
         for curve in CURVES:
             lines = {
-                owner: found
-                for key, owner in keys.items()
+                _run_name(of_run, points): found
+                for key, of_run in of_runs.items()
                 if (found := read_curves(runs / key).get(curve)) is not None
             }
             if lines:
-                plots.append(plot(f"{stage}: {curve}", lines))
-    if plots:
-        plots.append('<p class="quiet">Each run once, under the name of its first point.</p>')
-    return plots or ['<p class="quiet">No run has logged anything yet.</p>']
+                plots.append(f"<div>{plot(f'{stage}: {curve}', lines)}</div>")
+    if not plots:
+        return ['<p class="quiet">No run has logged anything yet.</p>']
+    return ['<div class="curves">', *plots, "</div>"]
+
+
+def _run_name(users: Sequence[Mapping[str, Any]], points: Sequence[Mapping[str, Any]]) -> str:
+    """What the points that have a run in common have in common, and not all points have."""
+    shared = {k: v for k, v in users[0].items() if all(other.get(k, v) == v for other in users)}
+    every = [point["overrides"] for point in points]
+    told = [f"{k}={v}" for k, v in shared.items() if any(o.get(k) != v for o in every)]
+    return ", ".join(told) or "all points"
 
 
 def read_samples(system: Path) -> Samples | None:
@@ -233,7 +254,13 @@ def read_samples(system: Path) -> Samples | None:
     return Samples(tuple(captions[: len(images)]), list(images))
 
 
-def _sample_tables(samples: Mapping[str, Samples | None]) -> list[str]:
+def _heading(overrides: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -> str:
+    """A point's overrides in short, a line each."""
+    names = short_names(list(dict.fromkeys(knob for p in points for knob in p["overrides"])))
+    return "<br>".join(_text(f"{names[k]}={v}") for k, v in overrides.items())
+
+
+def _sample_tables(samples: Mapping[str, Samples | None], headings: Mapping[str, str]) -> list[str]:
     """A row a caption, a column a point; a table of its own for points of other captions."""
     by_captions: dict[tuple[str, ...], dict[str, Samples]] = {}
     for name, of_point in samples.items():
@@ -243,7 +270,7 @@ def _sample_tables(samples: Mapping[str, Samples | None]) -> list[str]:
         return []
     parts = ["<h2>Samples: the same captions and noise for all points</h2>"]
     for captions, of_points in by_captions.items():
-        heads = "".join(f"<th>{_text(name)}</th>" for name in of_points)
+        heads = "".join(f'<th title="{_text(n)}">{headings[n]}</th>' for n in of_points)
         body = "".join(
             f"<tr><td>{_text(caption)}</td>"
             + "".join(

@@ -9,26 +9,46 @@ import os
 import shutil
 import signal
 import subprocess
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+# By one of these Slurm, as submitit asks it to, tells of the end of a task's time. They go to every
+# process of the task, and end those that do not expect them.
+USER_SIGNALS = (signal.SIGUSR1, signal.SIGUSR2)
 
 
 class Task:
     """What one task of the array does; submitit calls it on the node.
 
-    A preemption (or the end of the task's time) reaches the training as SIGTERM: it saves a
-    checkpoint and ends, and the task is put into the queue again.
+    The end of the task's time is told to it by a signal, and reaches the training as SIGTERM: it
+    saves a checkpoint and ends, and the task is put into the queue again. A preemption is told to
+    all of its processes by SIGTERM, and Slurm itself puts the task into the queue again.
     """
 
     def __init__(self, command: Sequence[str]):
         self.command = list(command)
         self._process: subprocess.Popen | None = None
+        self._terminated = False
 
     def __call__(self) -> int:
         """Walk the sweep; returns the exit code."""
-        self._process = subprocess.Popen(self.command)
-        return self._process.wait()
+        before = signal.signal(signal.SIGTERM, self._note)
+        try:
+            self._process = subprocess.Popen(self.command, preexec_fn=_ignore_user_signals)
+            code = self._process.wait()
+            # What ends by itself counts as completed and is not put into the queue again; whether
+            # it is to be, as preempted, or not, as cancelled, Slurm knows.
+            while self._terminated:
+                time.sleep(1)
+            return code
+        finally:
+            signal.signal(signal.SIGTERM, before)
+
+    def _note(self, number: int, frame: Any) -> None:
+        """The command has had the signal too."""
+        self._terminated = True
 
     def checkpoint(self) -> Any:
         """Called by submitit when the task is to end: what to submit in its place."""
@@ -69,7 +89,14 @@ def submit(
             "or take --backend=local"
         )
     executor = submitit.SlurmExecutor(folder=folder)
-    executor.update_parameters(**{"job_name": "dalle-jax-sweep", **resources})
+    further = {"requeue": True, **resources.get("additional_parameters", {})}
+    named = {"job_name": "dalle-jax-sweep", **resources, "additional_parameters": further}
+    executor.update_parameters(**named)
     with executor.batch():
         jobs = [executor.submit(Task(command)) for _ in range(count)]
     return [job.job_id for job in jobs]
+
+
+def _ignore_user_signals() -> None:
+    for number in USER_SIGNALS:
+        signal.signal(number, signal.SIG_IGN)

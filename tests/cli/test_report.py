@@ -7,6 +7,7 @@ import pytest
 from dalle_jax.cli import tables
 from dalle_jax.cli.report import rank_captions, render
 from dalle_jax.metrics.protocol import Protocol, protocol_hash
+from tests.cli.browser import greys_seen, needs_browser, width_on_a_phone
 
 CAPTIONS = ["a large red circle", "a small blue star", "a small red star"]
 
@@ -77,6 +78,18 @@ def test_a_page_holds_everything_and_refers_to_nothing():
     assert [f"% of {n}" in text for n in (1, 2, 3)] == [True, True, True]
     assert "1.00 a large red circle" in text and "0.00 a small blue star" in text
     assert "images of seed 0" in text and "mean of 2 seeds" in text
+
+
+@needs_browser
+def test_a_page_is_seen_in_a_browser_and_fits_a_phone(tmp_path):
+    images = np.stack([np.full((24, 24, 3), value, np.uint8) for value in (40, 90, 140)])
+    wide = row()
+    wide["metrics"] |= {f"oracle/{'x' * 60}": {"value": 0.5, "interval": [0.25, 0.75]}}
+    page = render("runs/x", [wide], CAPTIONS, images, scores())
+    # Each of the three images stands in three grids, at least 80 pixels wide.
+    seen = greys_seen(page, tmp_path)
+    assert all(seen.get(value, 0) > 3 * 80 * 80 for value in (40, 90, 140))
+    assert width_on_a_phone(page, tmp_path) <= 390
 
 
 def test_a_page_tells_what_leaked():

@@ -11,13 +11,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 from rich.console import Console
 
 from dalle_jax.cli import sweep, sweep_report
 from dalle_jax.cli.sweep_tables import LiveTable
 from dalle_jax.sweeps.jobs import evaluation_key
 from dalle_jax.sweeps.local import DONE, RUNNING, Launcher
+from tests.cli.browser import dom_after, greys_seen, needs_browser, width_on_a_phone
 from tests.conftest import ONE_DEVICE, ROOT
 from tests.sweeps.twelve import CONFIG, graph_of, launch, prepared
 
@@ -36,7 +36,6 @@ def get_sweep(scale):
         evaluation={"n": 8, "metrics": "oracle"},
     )
 """
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "chrome"))), None)
 
 
 @pytest.fixture
@@ -167,6 +166,8 @@ def test_the_report_has_each_point_and_needs_no_other_file(swept, capsys):
     assert [round(100 * (score % 1)) for score in scores] == [1, 2, 3] * 4
     assert "caption &lt;0&gt;" in text and "caption <0>" not in text
     assert text.count("<polyline") == 2 * (1 + 2 + 2)  # two curves of each run, once
+    names = re.findall(r"<polyline[^>]*><title>(.*?)</title>", text)  # by what is the run's own
+    assert set(names[:2]) == {"all points"} and names[2] == "prior.loss.text_dropout=0.1"
     varying = json.loads(re.search(r'id="varying">(.*?)</script>', text).group(1))
     first = varying[
         "decoder.loss.target=v,decoder.sample.guidance_scale=1.0,prior.loss.text_dropout=0.1"
@@ -188,33 +189,20 @@ def test_the_report_names_the_sweeps_where_there_is_not_one(swept, tmp_path):
         sweep_report.run([str(tmp_path)])
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no chromium to open the page with")
+@needs_browser
 def test_the_report_sorts_and_shows_pictures_in_a_browser(swept, tmp_path):
     sweep_report.run([str(swept)])
     text = (swept / "report.html").read_text()
-    clicks = f"<script>{CLICKS}</script>"
-    (tmp_path / "page.html").write_text(text.replace("</body>", f"{clicks}</body>"))
-    command = [
-        CHROMIUM,
-        "--headless",
-        "--no-sandbox",
-        "--disable-gpu",
-        "--virtual-time-budget=5000",
-    ]
-    address = (tmp_path / "page.html").as_uri()
-    opened = subprocess.run(
-        [*command, "--dump-dom", address], capture_output=True, text=True, check=True
-    ).stdout
+    opened = dom_after(text, CLICKS, tmp_path)
     scores = [row[3] for row in Page(opened).rows]
     assert scores == sorted(scores, reverse=True) and scores != [r[3] for r in Page(text).rows]
     assert "<title>48</title>" in opened  # the pictures were decoded
     differences = opened.partition('id="differences"')[2].partition("</tbody>")[0]
     assert "decoder.loss.target" in differences and "guidance_scale" not in differences
-    picture = tmp_path / "page.png"
-    subprocess.run(
-        [*command, f"--screenshot={picture}", "--window-size=1400,3000", address], check=True
-    )
-    assert len(Image.open(picture).convert("RGB").getcolors(1 << 20)) > 20
+    # Each point's pictures are of a grey of its own.
+    seen = greys_seen(text, tmp_path)
+    assert all(seen.get(20 * i, 0) >= 4 * 80 * 80 for i in range(12))
+    assert width_on_a_phone(text, tmp_path) <= 390
 
 
 @pytest.mark.slow

@@ -13,9 +13,11 @@ import pytest
 
 from dalle_jax.sweeps.slurm import Task, submit
 from tests.conftest import ROOT
+from tests.sweeps.stand_in import STEPS
 from tests.sweeps.twelve import SWEEP, calls, graph_of, prepared
 
-PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scancel")
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol")
+TASKS = 2
 
 CONFIGURATION = """
 ClusterName=test
@@ -24,19 +26,27 @@ SlurmctldPort={ports[0]}
 SlurmdPort={ports[1]}
 SlurmUser=root
 AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket
+AuthInfo=socket={folder}/munge.socket,cred_expire=5
 ProctrackType=proctrack/pgid
 TaskPlugin=task/none
 JobAcctGatherType=jobacct_gather/none
 AccountingStorageType=accounting_storage/none
 MpiDefault=none
 ReturnToService=2
+SelectType=select/cons_tres
+SelectTypeParameters=CR_CPU
+SlurmdParameters=config_overrides
+SchedulerParameters=sched_interval=1,sched_min_interval=0,batch_sched_delay=0
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+KillWait=2
 StateSaveLocation={folder}/state
 SlurmdSpoolDir={folder}/spool
 SlurmctldPidFile={folder}/slurmctld.pid
 SlurmdPidFile={folder}/slurmd.pid
-NodeName={host} NodeAddr=127.0.0.1 CPUs={cores} State=UNKNOWN
-PartitionName=debug Nodes=ALL Default=YES MaxTime=INFINITE State=UP
+NodeName={host} NodeAddr=127.0.0.1 CPUs={tasks} State=UNKNOWN
+PartitionName=low Nodes=ALL Default=YES PriorityTier=1 GraceTime=3 State=UP
+PartitionName=high Nodes=ALL PriorityTier=2 PreemptMode=OFF State=UP
 """
 
 
@@ -67,9 +77,8 @@ def slurm(tmp_path, monkeypatch):
     key.chmod(0o400)
     host = socket.gethostname().partition(".")[0]
     conf = folder / "slurm.conf"
-    cores = len(os.sched_getaffinity(0))
     conf.write_text(
-        CONFIGURATION.format(host=host, folder=folder, ports=free_ports(2), cores=cores)
+        CONFIGURATION.format(host=host, folder=folder, ports=free_ports(2), tasks=TASKS)
     )
     monkeypatch.setenv("SLURM_CONF", str(conf))
     munged = ["munged", "--foreground", "--force", f"--key-file={key}"]
@@ -102,7 +111,7 @@ def wait_for(condition, seconds: float) -> None:
         time.sleep(0.5)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.skipif(bool(missing()), reason=missing() or "there is one")
 def test_an_array_shares_the_work_and_a_preempted_task_goes_on(slurm, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
@@ -110,15 +119,21 @@ def test_an_array_shares_the_work_and_a_preempted_task_goes_on(slurm, tmp_path, 
     workdir = tmp_path / "sweep"
     _, jobs = prepared(graph_of(), workdir)
     command = [sys.executable, "-m", "tests.sweeps.twelve", str(workdir)]
-    first, _ = submit(command, 2, workdir / "slurm", {"partition": "debug", "time": 10})
-    wait_for(lambda: len(calls(workdir)) >= 2, 120)
-    # The signal by which Slurm, as submitit asks it to, tells a task that it will be preempted.
-    subprocess.run(["scancel", "--signal=USR2", first], check=True)
+    tasks = submit(command, TASKS, workdir / "slurm", {"partition": "low", "time": 10})
+    wait_for(lambda: any(1 < job.step() < STEPS for job in jobs), 120)
+    # A job that may preempt ours asks for the whole node.
+    urgent = ["sbatch", "--partition=high", "--exclusive", "--wrap=true", "--output=/dev/null"]
+    subprocess.run(urgent, check=True, capture_output=True)
     wait_for(lambda: all(job.is_done() for job in jobs), 240)
+    told = [output("scontrol", "show", "job", task) for task in tasks]
+    assert all("Restarts=1" in of_task for of_task in told)
     counted = calls(workdir)
     assert len(counted) == 5 + len(SWEEP.points)
-    # What ran in the task that was stopped was begun twice, and nothing else.
-    assert sum(counted.values()) <= len(counted) + 1
+    # What ran in the tasks that were preempted was begun twice, and nothing else; what is trained
+    # went on from its checkpoint.
+    assert len(counted) < sum(counted.values()) <= len(counted) + TASKS
+    begun = (workdir / "calls").read_text().split()
+    assert any(word.startswith("from=") and word != "from=0" for word in begun)
 
 
 def test_a_preempted_tasks_command_is_told_to_save_and_submitted_again(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """A sweep of twelve points, of which many share a stage, with a stand-in for what is costly."""
 
 import os
+import signal
 import sys
 from collections import Counter
 from pathlib import Path
@@ -64,4 +65,7 @@ def calls(workdir: Path) -> Counter:
 
 
 if __name__ == "__main__":  # what a task of a Slurm array runs in its test
-    launch(prepared(graph_of(), Path(sys.argv[1]))[1], workers=1)
+    cores = frozenset(os.sched_getaffinity(0))
+    launcher = Launcher(prepared(graph_of(), Path(sys.argv[1]))[1], [Worker(cores, {})])
+    signal.signal(signal.SIGTERM, lambda *_: launcher.stop())
+    launcher.run()
