@@ -31,27 +31,42 @@ def run(argv: list[str]) -> int:
     parser.add_argument("--config", required=True, help="a file of configs/")
     parser.add_argument("--workdir", required=True, help="each stage is trained in WORKDIR/STAGE")
     parser.add_argument("--stage", help="this stage alone")
+    parser.add_argument(
+        "--replay",
+        metavar="FILE",
+        help="a diverged_STEP.npz of a run: say what in that step is not finite; trains nothing",
+    )
     args, overrides = parser.parse_known_args(argv)
     config = load_config(args.config, overrides)
     stages = [args.stage] if args.stage else list(config.stages)
+    if args.replay and not args.stage:
+        stages = [Path(args.replay).absolute().parent.name]  # whose run it lies in
     unknown = [stage for stage in stages if stage not in config.stages]
     if unknown:
         raise ValueError(
             f"{args.config} has no stage {unknown[0]!r}; it has {', '.join(config.stages)}"
         )
+    from dalle_jax.runs import open_run
     from dalle_jax.train.loop import Interrupted
 
+    if args.replay:
+        open_run(Path(args.workdir, stages[0]))  # only what is there can be replayed
     for stage in stages:
         try:
-            train_stage(stage, config.to_dict(), Path(args.workdir))
+            train_stage(stage, config.to_dict(), Path(args.workdir), args.replay)
         except Interrupted as stop:
             print(f"dalle-jax train: {stop}", file=sys.stderr)
             return stop.exit_code
     return 0
 
 
-def train_stage(name: str, config: Mapping[str, Any], workdir: Path) -> None:
-    """Train one stage to its last step; returns at once if it is there already."""
+def train_stage(
+    name: str, config: Mapping[str, Any], workdir: Path, replayed: str | None = None
+) -> None:
+    """Train one stage to its last step; returns at once if it is there already.
+
+    With the file `replayed` nothing is trained: the step that diverged is looked into.
+    """
     import jax
 
     from dalle_jax.data.loader import keep_in_memory, make_loader
@@ -113,7 +128,12 @@ def train_stage(name: str, config: Mapping[str, Any], workdir: Path) -> None:
 
     if hasattr(stage, "prepare"):
         stage.prepare(frozen, training_batches())
-    fit(
+    train = fit
+    if replayed:
+        from dalle_jax.cli.replay import replay
+
+        train = functools.partial(replay, replayed)
+    train(
         stage,
         training_batches(),
         run_dir=run.directory,

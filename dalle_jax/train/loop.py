@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from dalle_jax.train.checkpoint import Checkpoints, steps_in
 from dalle_jax.train.evaluate import evaluate
@@ -18,7 +19,7 @@ from dalle_jax.train.meter import Meter
 from dalle_jax.train.optim import Optimizer
 from dalle_jax.train.progress import ProgressBar
 from dalle_jax.train.sharding import make_mesh, put_batch, tree_shardings, with_shardings
-from dalle_jax.train.signals import Interrupted, StopSignals
+from dalle_jax.train.signals import Interrupted, Stop, StopSignals
 from dalle_jax.train.state import TrainState, create_state, init_state
 from dalle_jax.train.step import make_eval_step, make_train_step
 
@@ -69,28 +70,27 @@ def fit(
     Raises:
       Diverged: a loss or gradient norm was not finite; the batch is in `run_dir`.
       Interrupted: SIGTERM or SIGINT came; a checkpoint of that step is saved.
+      Exception: what `train_iterator` raised; a checkpoint of the step before is saved.
     """
     run_dir = Path(run_dir)
-    device_mesh = make_mesh(mesh)
-    init_key, root_key = jax.random.split(jax.random.key(seed))
-    abstract = jax.eval_shape(partial(create_state, stage, optimizer), init_key, start)
-    shardings = tree_shardings(abstract, device_mesh)
-    frozen = jax.device_put(frozen, tree_shardings(frozen, device_mesh))
-    train_step = make_train_step(
+    training = set_up(
         stage,
         optimizer,
-        mesh=device_mesh,
-        state_shardings=shardings,
+        seed=seed,
+        mesh=mesh,
         ema_decay=ema_decay,
         ema_warmup=ema_warmup,
         accumulate=accumulate,
+        frozen=frozen,
+        start=start,
     )
+    device_mesh, frozen, root_key = training.mesh, training.frozen, training.root_key
     eval_step = make_eval_step(stage)
 
     with closing(Checkpoints(run_dir / "checkpoints", keep=keep_checkpoints)) as checkpoints:
-        restored = checkpoints.restore(with_shardings(abstract, shardings))
+        restored = checkpoints.restore(training.abstract_state)
         if restored is None:
-            state = init_state(stage, optimizer, init_key, shardings, start)
+            state = training.init()
         else:
             state, data_state = restored
             train_iterator.set_state(data_state)
@@ -102,7 +102,7 @@ def fit(
         log = RunLog(run_dir, from_step=step, write=first)
         bar = ProgressBar(steps, start=step, title=title, show=first)
         meter = Meter()
-        count = sum(leaf.size for leaf in jax.tree.leaves(abstract.params))
+        count = sum(leaf.size for leaf in jax.tree.leaves(state.params))
         verb = f"goes on from step {step}" if step else "starts"
         bar.message(f"{title} {verb}: {count:,} parameters, mesh {dict(device_mesh.shape)}")
 
@@ -127,15 +127,33 @@ def fit(
             bar.message(f"step {step}: validation loss {numbers['loss']:.5f} (EMA weights)")
             return numbers["loss"]
 
+        def keep(data_state: Any) -> None:
+            """Save where training is, though no checkpoint is due; alone, a process can't."""
+            checkpoints.wait()
+            if step not in steps_in(checkpoints.directory) and jax.process_count() == 1:
+                checkpoints.save(step, state, data_state, None)
+                checkpoints.wait()
+                bar.message(f"step {step}: checkpoint saved")
+
         with StopSignals() as signals, closing(log), closing(bar):
             pending = None
             while step < steps:
                 asked = time.perf_counter()
-                batch = next(train_iterator)
+                data_state = train_iterator.get_state()
+                try:
+                    with signals.breaking():
+                        batch = next(train_iterator)
+                except (Exception, Stop) as error:
+                    if pending is not None:
+                        settle(pending)
+                    keep(data_state)
+                    if isinstance(error, Stop):
+                        raise Interrupted(step, signals.received) from None
+                    raise
                 on_device = put_batch(batch, device_mesh)
                 if pending is None or not pending.busy():
                     meter.stalled(time.perf_counter() - asked)
-                state, metrics = train_step(state, frozen, on_device, root_key)
+                state, metrics = training.step(state, frozen, on_device, root_key)
                 step += 1
                 # The device works on this step while the host reads the numbers of the one before.
                 if pending is not None:
@@ -164,6 +182,53 @@ def fit(
                     checkpoints.wait()
                     raise Interrupted(step, stop)
     return state
+
+
+class Training(NamedTuple):
+    """What there is before the first step."""
+
+    mesh: Mesh
+    root_key: jax.Array  # step n draws from fold_in(root_key, n − 1)
+    abstract_state: TrainState  # shapes and places
+    frozen: Any  # on the devices
+    init: Callable[[], TrainState]
+    step: Callable  # (state, frozen, batch, root_key) -> (state, metrics); consumes the state
+
+
+def set_up(
+    stage,
+    optimizer: Optimizer,
+    *,
+    seed: int,
+    mesh: Mapping[str, int],
+    ema_decay: float,
+    ema_warmup: bool = True,
+    accumulate: int = 1,
+    frozen: Any = None,
+    start: Any = None,
+) -> Training:
+    """Devices, keys, shapes and the compiled step of a training; its arguments are `fit`'s."""
+    device_mesh = make_mesh(mesh)
+    init_key, root_key = jax.random.split(jax.random.key(seed))
+    abstract = jax.eval_shape(partial(create_state, stage, optimizer), init_key, start)
+    shardings = tree_shardings(abstract, device_mesh)
+    step = make_train_step(
+        stage,
+        optimizer,
+        mesh=device_mesh,
+        state_shardings=shardings,
+        ema_decay=ema_decay,
+        ema_warmup=ema_warmup,
+        accumulate=accumulate,
+    )
+    return Training(
+        mesh=device_mesh,
+        root_key=root_key,
+        abstract_state=with_shardings(abstract, shardings),
+        frozen=jax.device_put(frozen, tree_shardings(frozen, device_mesh)),
+        init=partial(init_state, stage, optimizer, init_key, shardings, start),
+        step=step,
+    )
 
 
 class Pending(NamedTuple):

@@ -2,6 +2,12 @@
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+class Stop(BaseException):
+    """A signal came while something was waited for; see `StopSignals.breaking`."""
 
 
 class Interrupted(Exception):
@@ -25,6 +31,7 @@ class StopSignals:
     def __init__(self):
         """Listen on entry; `received` is the number of the signal that came, or None."""
         self.received: int | None = None
+        self._breaking = False
 
     def __enter__(self):
         self._before = {}
@@ -32,9 +39,22 @@ class StopSignals:
             self._before = {s: signal.signal(s, self._note) for s in self.SIGNALS}
         return self
 
+    @contextmanager
+    def breaking(self) -> Iterator[None]:
+        """Inside, a signal raises `Stop`: for a wait that may last longer than there is time."""
+        self._breaking = True
+        try:
+            if self.received is not None:
+                raise Stop
+            yield
+        finally:
+            self._breaking = False
+
     def _note(self, signum, frame):
         self.received = signum
         self._restore()
+        if self._breaking:
+            raise Stop
 
     def _restore(self):
         for signum, handler in self._before.items():

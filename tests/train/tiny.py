@@ -65,9 +65,9 @@ class Batches:
         self.k = state["k"]
 
 
-def fit_tiny(run_dir, *, stage=None, batches=None, steps=24, mesh=None, frozen=None):
+def fit_tiny(run_dir, *, stage=None, batches=None, steps=24, mesh=None, frozen=None, train=fit):
     """24 steps with everything on: logs, validation, previews, checkpoints."""
-    return fit(
+    return train(
         stage or TinyStage(),
         batches or Batches(),
         run_dir=run_dir,

@@ -1,0 +1,202 @@
+"""`dalle-jax train --replay=FILE.npz`: the step that a training diverged at, looked into."""
+
+import re
+import zipfile
+import zlib
+from collections.abc import Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import NamedSharding
+from jax.sharding import PartitionSpec as P
+
+from dalle_jax.train.checkpoint import Checkpoints
+from dalle_jax.train.loop import Training, set_up
+from dalle_jax.train.optim import Optimizer
+from dalle_jax.train.sharding import path_name, put_batch, tree_shardings
+from dalle_jax.train.state import TrainState
+from dalle_jax.train.step import make_train_step
+
+FILE_NAME = re.compile(r"diverged_(\d+)(?:_process(\d+))?\.npz")
+MOST_NAMED = 20  # arrays
+
+# Makes no update; what it hands on as its state are the gradients.
+KEEP_GRADIENTS = Optimizer(
+    init=lambda params: params,
+    update=lambda gradients, _, params: (jax.tree.map(jnp.zeros_like, params), gradients),
+    learning_rate=lambda step: 0.0,
+)
+
+
+def replay(
+    path: str | Path,
+    stage,
+    train_iterator,
+    *,
+    run_dir: str | Path,
+    seed: int,
+    optimizer: Optimizer,
+    mesh: Mapping[str, int],
+    ema_decay: float,
+    accumulate: int = 1,
+    frozen: Any = None,
+    start: Any = None,
+    **watching: Any,
+) -> None:
+    """Make the step of a batch that `fit` wrote again, and print what in it is not finite.
+
+    First with the weights of the newest checkpoint before it. If all is finite then, the batch
+    alone did not do it: the steps from the checkpoint on are made again, with the data as it was,
+    and that step is looked into with the weights that it had. The run is not changed.
+
+    Args:
+        path: the batch's file, or that of one of the processes that shared it.
+        stage: what was trained.
+        train_iterator: as in `fit`, and so are all others.
+        watching: what `fit` takes besides; not used.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it holds no batch of this run.
+    """
+    if jax.process_count() > 1:
+        raise ValueError("a batch is replayed by one process; start it without the others")
+    step, batch = read_batch(path)
+    beginning = train_iterator.get_state()
+    check_fits(batch, next(train_iterator), path)
+    train_iterator.set_state(beginning)
+    training = set_up(
+        stage,
+        optimizer,
+        seed=seed,
+        mesh=mesh,
+        ema_decay=ema_decay,
+        accumulate=accumulate,
+        frozen=frozen,
+        start=start,
+    )
+    with closing(Checkpoints(Path(run_dir) / "checkpoints")) as checkpoints:
+        restored = checkpoints.restore(training.abstract_state)
+    if restored is None:
+        state = training.init()
+    else:
+        state, data_state = restored
+        train_iterator.set_state(data_state)
+    at = int(state.step)
+    print(f"step {step} of {run_dir}, {len(next(iter(batch.values())))} images of {path}")
+
+    look = make_look(stage, training, accumulate)
+    problems = look(state, step, batch)
+    print(f"with the weights of step {at}:", *problems or ["all finite"], sep="\n  ")
+    if problems or at >= step - 1:
+        return
+    print(f"so the batch alone does not do it; steps {at + 1} to {step - 1} are made again")
+    for _ in range(at, step - 1):
+        on_device = put_batch(next(train_iterator), training.mesh)
+        state, _ = training.step(state, training.frozen, on_device, training.root_key)
+    problems = look(state, step, batch)
+    print(f"with the weights of step {step - 1}:", *problems or ["all finite"], sep="\n  ")
+    came = next(train_iterator)
+    if any(not np.array_equal(came[name], batch[name]) for name in batch):
+        print(f"the data gives another batch at step {step} now than the one in {path}")
+    elif not problems:
+        print(
+            "it does not come again: a fault of that machine, or the devices or libraries were "
+            "others; the same training goes on from its checkpoint"
+        )
+
+
+def read_batch(path: str | Path) -> tuple[int, dict[str, np.ndarray]]:
+    """The step and the batch of a file that `fit` wrote; the shares of all processes as one.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is not called as such files are, or is torn, or would need a pickle.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no batch {path}; the message of the divergence names it")
+    match = FILE_NAME.fullmatch(path.name)
+    if not match:
+        raise ValueError(f"{path} is not called diverged_STEP.npz, as a training calls its batch")
+    parts = [path]
+    if match[2]:
+        found = path.parent.glob(f"diverged_{match[1]}_process*.npz")
+        numbered = {int(m[2]): file for file in found if (m := FILE_NAME.fullmatch(file.name))}
+        parts = [numbered[number] for number in sorted(numbered)]
+        if sorted(numbered) != list(range(len(numbered))):
+            raise ValueError(f"of the batch of {path} there are only {', '.join(map(str, parts))}")
+    batches = [_read(part) for part in parts]
+    if any(batch.keys() != batches[0].keys() for batch in batches):
+        raise ValueError(f"{', '.join(map(str, parts))} are not parts of one batch")
+    return int(match[1]), {
+        name: np.concatenate([batch[name] for batch in batches]) for name in batches[0]
+    }
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, EOFError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is not the batch of a training: {error}") from error
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError) as error:
+        raise ValueError(f"{path} is torn: {error}") from error
+
+
+def check_fits(batch: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray], path) -> None:
+    """Raise a ValueError if a batch is not of the arrays that the run's data has."""
+    found, expected = (
+        {name: (str(array.dtype), array.shape) for name, array in arrays.items()}
+        for arrays in (batch, wanted)
+    )
+    if found != expected:
+        raise ValueError(
+            f"{path} holds {found}, and this run's batches {expected}; give the --config, "
+            "--workdir and --stage of the run that wrote it"
+        )
+
+
+def make_look(stage, training: Training, accumulate: int):
+    """(state, step, batch) -> a line for each quantity of that step that is not finite.
+
+    The step is that of training, with an optimizer that makes no update and keeps the gradients.
+    """
+    params_shardings = tree_shardings(training.abstract_state.params, training.mesh)
+    compute = make_train_step(
+        stage,
+        KEEP_GRADIENTS,
+        mesh=training.mesh,
+        state_shardings=TrainState(
+            NamedSharding(training.mesh, P()), params_shardings, params_shardings, params_shardings
+        ),
+        ema_decay=0.0,
+        accumulate=accumulate,
+    )
+
+    def look(state: TrainState, step: int, batch: Mapping[str, np.ndarray]) -> list[str]:
+        lines = _not_finite("parameter", state.params)
+        copies = jax.tree.map(jnp.copy, (state.params, state.params))  # the step consumes them
+        before = TrainState(jnp.int32(step - 1), *copies, None)
+        on_device = put_batch(batch, training.mesh)
+        after, metrics = compute(before, training.frozen, on_device, training.root_key)
+        for name in ("loss", "grad_norm"):
+            if not np.isfinite(metrics[name]):
+                lines.append(f"{name} is {metrics[name]}")
+        return lines + _not_finite("gradient", after.opt_state)
+
+    return look
+
+
+def _not_finite(what: str, tree: Any) -> list[str]:
+    """A line for each array of a tree that holds what is not finite."""
+    lines = []
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        if count := int(leaf.size - jnp.isfinite(leaf).sum()):
+            lines.append(f"{what} {path_name(path)}: {count} of {leaf.size} are not finite")
+    more = [f"… and {len(lines) - MOST_NAMED} more"] if len(lines) > MOST_NAMED else []
+    return lines[:MOST_NAMED] + more
