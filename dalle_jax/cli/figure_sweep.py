@@ -150,7 +150,10 @@ def measured_of(figure: Figure, made: Swept, num_captions: int | None = None) ->
     trained = [
         p for p in graph.points if all(place.is_trained(graph.runs[k]) for k in p.runs.values())
     ]
-    for point in trained if figure.measure is not None else ():
+    if figure.together and len(trained) == len(graph.points):
+        found = figure.measure([place.system(point) for point in trained], **given)
+        return Measured([*rows, *found.table], found.images)
+    for point in trained if figure.measure is not None and not figure.together else ():
         found = figure.measure(place.system(point), **given)
         head = {"point": point.name, "seed": point.config["seed"]}
         head["runs"] = " ".join(point.runs.values())

@@ -8,24 +8,26 @@ from their logs, of the same stage where there are any.
 import functools
 import json
 import statistics
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 
 from dalle_jax.data.checked import write_atomically
 from dalle_jax.runs import fingerprint, open_run
-from dalle_jax.stages import build_stage, data_of, upstream_of
+from dalle_jax.sweeps.abstract import (
+    Config,
+    abstract_batch,
+    abstract_key,
+    abstract_stage,
+    abstract_training,
+    lower_step,
+)
 from dalle_jax.sweeps.graph import PlannedPoint, StageRun
 from dalle_jax.sweeps.progress import read_curves
-from dalle_jax.train.optim import make_optimizer
-from dalle_jax.train.sharding import make_mesh, tree_shardings
-from dalle_jax.train.state import create_state
-from dalle_jax.train.step import make_train_step
+from dalle_jax.train.compiled import flops
+from dalle_jax.train.sharding import make_mesh
 
-Config = Mapping[str, Any]
 NUM_CAPTIONS = 512  # that `dalle-jax evaluate` draws where it is not told how many
 
 
@@ -34,32 +36,16 @@ def step_flops(stage_name: str, config: Config) -> float:
 
     The batch is taken at once: of a loop over microbatches XLA would count one turn.
     """
-    settings = config[stage_name]["train"]
-    stage, abstract, frozen = _abstract(stage_name, config)
-    optimizer = make_optimizer(**settings["optimizer"], steps=settings["steps"])
     mesh = make_mesh({"data": 1, "fsdp": 1, "tensor": 1}, jax.devices()[:1])
-    state = jax.eval_shape(
-        functools.partial(create_state, stage, optimizer), jax.random.key(0), abstract
-    )
-    step = make_train_step(
-        stage,
-        optimizer,
-        mesh=mesh,
-        state_shardings=tree_shardings(state, mesh),
-        ema_decay=settings["ema_decay"],
-    )
-    batch = _batch(stage_name, config, settings["batch_size"])
-    lowered = step.lower(state, frozen, batch, jax.eval_shape(lambda: jax.random.key(0)))
-    return lowered.cost_analysis()["flops"]
+    return flops(lower_step(abstract_training(stage_name, config), mesh, accumulate=1))
 
 
 def forward_flops(stage_name: str, config: Config) -> float:
     """Of the loss of one item, without its gradient."""
-    stage, abstract, frozen = _abstract(stage_name, config)
-    key = jax.eval_shape(lambda: jax.random.key(0))
+    stage, params, frozen = abstract_stage(stage_name, config)
     loss = jax.jit(functools.partial(stage.loss, train=True))
-    lowered = loss.lower(abstract, frozen, _batch(stage_name, config, 2), key)
-    return lowered.cost_analysis()["flops"] / 2
+    batch = abstract_batch(stage_name, config, 2)
+    return flops(loss.lower(params, frozen, batch, abstract_key())) / 2
 
 
 class Counts:
@@ -122,30 +108,9 @@ def measured_rates(workdirs: Iterable[Path], counts: Counts) -> dict[str, float]
         if run.stage_name in rates:
             continue
         try:
-            flops = counts.step(run.stage_name, run.config)
+            operations = counts.step(run.stage_name, run.config)
         except (KeyError, TypeError):  # made by an earlier version, with other knobs
             continue
         batch_size = run.config[run.stage_name]["train"]["batch_size"]
-        rates[run.stage_name] = flops / batch_size * statistics.median(speeds)
+        rates[run.stage_name] = operations / batch_size * statistics.median(speeds)
     return rates
-
-
-def _abstract(stage_name: str, config: Config) -> tuple[Any, Any, Any]:
-    """The stage, the shapes of its parameters, and of those that are frozen."""
-    stage, key = build_stage(stage_name, config), jax.random.key(0)
-    frozen = {
-        name: jax.eval_shape(build_stage(name, config).init, key)
-        for name in upstream_of(stage_name, config)
-    }
-    if hasattr(stage, "start_from"):
-        start, frozen = stage.start_from(frozen)
-        return stage, start, frozen
-    return stage, jax.eval_shape(stage.init, key), frozen
-
-
-def _batch(stage_name: str, config: Config, size: int) -> dict[str, jax.ShapeDtypeStruct]:
-    side, length = data_of(stage_name, config)["image_size"], config["tokenizer"]["max_length"]
-    return {
-        "image": jax.ShapeDtypeStruct((size, side, side, 3), jnp.uint8),
-        "tokens": jax.ShapeDtypeStruct((size, length), jnp.int32),
-    }

@@ -104,6 +104,8 @@ class Figure:
         features: a config of the network whose features distances are of; it is trained on the
             data of the sweep, and given to its evaluation as `--features`.
         num_captions: that `measure` takes, unless `--captions` says otherwise.
+        together: whether `measure` is called once all points are trained, with a list of all their
+            workdirs, for what one of them alone can't tell.
 
     Raises:
         ValueError: there is nothing to draw: neither sweep nor `measure`.
@@ -115,6 +117,7 @@ class Figure:
     measure: Callable[..., Measured] | None = None
     features: str | None = None
     num_captions: int | None = None
+    together: bool = False
 
     def __post_init__(self):
         if self.sweep is None and self.measure is None:

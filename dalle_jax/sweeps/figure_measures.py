@@ -9,7 +9,7 @@ from dalle_jax.metrics import oracle
 from dalle_jax.metrics.captioned import oracle_accuracy
 from dalle_jax.metrics.features import FeatureExtractor, extract
 from dalle_jax.metrics.frechet import Factored, factor_of, jackknife
-from dalle_jax.metrics.intervals import Z_95, jackknife_error, jackknife_groups
+from dalle_jax.metrics.intervals import Z_95, bootstrap, jackknife_error, jackknife_groups
 from dalle_jax.sweeps.figure_rows import BY_CAPTION, LEFT_OUT
 
 SEED_OF_GROUPS = 2020  # that `dalle-jax evaluate` has
@@ -23,6 +23,14 @@ def caption_row(
     low, high = scored.metrics[metric]["interval"]
     found = {"value": scored.metrics[metric]["value"], "low": low, "high": high}
     by_caption = {"num_images": len(captions), BY_CAPTION: scored.by_caption[metric]}
+    return {"metric": metric, **where, **found, **by_caption}
+
+
+def score_row(metric: str, scores: np.ndarray, **where: Any) -> dict[str, Any]:
+    """The mean of a score of each image [N], with each one's."""
+    low, high = bootstrap(scores)
+    found = {"value": float(np.mean(scores)), "low": low, "high": high}
+    by_caption = {"num_images": len(scores), BY_CAPTION: np.reshape(scores, (-1, 1))}
     return {"metric": metric, **where, **found, **by_caption}
 
 

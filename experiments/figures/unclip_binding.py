@@ -9,11 +9,11 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from dalle_jax.metrics import oracle
-from dalle_jax.metrics.intervals import wilson
 from dalle_jax.pipelines.text_to_image import DallePipeline
 from dalle_jax.sweeps.figure import Claim, Figure, Measured
 from dalle_jax.sweeps.figure_axes import plot_series, strip
-from dalle_jax.sweeps.figure_rows import BY_CAPTION, difference, find, num_images
+from dalle_jax.sweeps.figure_measures import score_row
+from dalle_jax.sweeps.figure_rows import difference, find, num_images
 from dalle_jax.sweeps.grid import Sweep
 
 SCALES = {"tiny": 256, "small": 1024}  # captions of two objects
@@ -40,11 +40,7 @@ def measure(workdir, num_captions) -> Measured:
     found = [outcome(image, pairs) for image, pairs in zip(images, asked)]
     rows = []
     for name in OUTCOMES:
-        scores = np.array([[one == name] for one in found], float)
-        low, high = wilson(int(scores.sum()), len(scores))
-        head = {"metric": name, "system": system, "value": float(scores.mean())}
-        head |= {"low": low, "high": high, "num_images": len(scores), BY_CAPTION: scores}
-        rows.append(head)
+        rows.append(score_row(name, np.array([one == name for one in found], float), system=system))
     return Measured(rows, {system: strip(images[None, :COLUMNS])}, SEED)
 
 

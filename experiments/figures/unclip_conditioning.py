@@ -90,17 +90,8 @@ def claims(rows):
 def get_figure(scale: str) -> Figure:
     """One system, not its upsampler."""
     config, num_captions = SCALES[scale]
-    sweep = Sweep(
-        config=f"configs/{config}.py",
-        points=[{}],
-        stages=("clip", "prior", "decoder"),
-        evaluation=None,
-    )
+    stages = ("clip", "prior", "decoder")
+    sweep = Sweep(f"configs/{config}.py", [{}], stages, evaluation=None)
     return Figure(
-        draw,
-        claims,
-        sweep=sweep,
-        measure=measure,
-        features="configs/features.py",
-        num_captions=num_captions,
+        draw, claims, sweep, measure, features="configs/features.py", num_captions=num_captions
     )

@@ -100,13 +100,9 @@ def claims(rows):
 def get_figure(scale: str) -> Figure:
     """Two systems without upsamplers."""
     configs, num_captions, scales = SCALES[scale]
-    sweep = Sweep(
-        config=f"configs/{configs[0]}.py",
-        points=product(("config", configs)),
-        stages=("clip", "prior", "decoder"),
-        evaluation=None,
-    )
-    how = {"features": "configs/features.py", "num_captions": num_captions}
+    points, stages = product(("config", configs)), ("clip", "prior", "decoder")
+    sweep = Sweep(f"configs/{configs[0]}.py", points, stages, evaluation=None)
+    how = functools.partial(measure, scales=scales)
     return Figure(
-        draw, claims, sweep=sweep, measure=functools.partial(measure, scales=scales), **how
+        draw, claims, sweep, how, features="configs/features.py", num_captions=num_captions
     )

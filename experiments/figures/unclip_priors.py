@@ -23,7 +23,7 @@ SCALES = {
     "tiny": ("unclip_shapes", 512, (1, 2, 8)),
     "small": ("unclip_shapes", 2048, (1, 2, 4, 8, 16, 32)),
 }
-DIFFUSION, AUTOREGRESSIVE = KINDS = ("diffusion", "autoregressive")
+KINDS = DIFFUSION, AUTOREGRESSIVE = "diffusion", "autoregressive"
 PRIORS = zip_(  # the sizes are those of configs/unclip_shapes.py and unclip_shapes_ar.py
     ("prior.kind", KINDS),
     ("prior.model.text.width", (192, 180)),
@@ -53,9 +53,9 @@ def measure(workdir, num_captions, extractor, counts) -> Measured:
         drawn = chain.of_prior(num_candidates=count)
         cosine = prior_cosines(drawn, true, text)["cosine_image"]
         images = chain.draw(drawn, chain.captions)
+        rows.append({"metric": "cosine_image", **where, **cosine._asdict()})
         rows.append(caption_row(chain.captions, images, **where))
         rows.append(distance_row(images, reals, extractor, **where))
-        rows.append({"metric": "cosine_image", **where, **cosine._asdict()})
     return Measured(rows, seed=SEED)
 
 
@@ -68,15 +68,13 @@ def draw(rows, images):
             plot_series(axes, found, unit, label=f"{kind} prior")
         mark(axes, list(found), "candidates, of which the best is drawn")
         axes.set_ylabel(label)
-    panels[0].set_title(f"{num_images(rows)} captions")
-    panels[0].legend(frameon=False)
+    panels[0].legend(title=f"{num_images(rows)} captions", frameon=False)
     return figure
 
 
 def claims(rows):
     """The one prior against the other, and the best of two against one."""
     at = lambda metric, kind, count=PUBLISHED: find(rows, metric, kind=kind, num_candidates=count)
-    best_of_two = [at("oracle/caption", DIFFUSION, count) for count in (1, PUBLISHED)]
     return [
         Claim(
             "Drawn from the diffusion prior, images are nearer to real ones.",
@@ -94,7 +92,7 @@ def claims(rows):
         ),
         Claim(
             "The best of two of the diffusion prior's embeddings bears out more captions than one.",
-            difference(*best_of_two),
+            difference(at("oracle/caption", DIFFUSION, 1), at("oracle/caption", DIFFUSION)),
             above=0,
             unit="of all captions more",
         ),
@@ -104,13 +102,9 @@ def claims(rows):
 def get_figure(scale: str) -> Figure:
     """Two priors of one system, not its upsampler."""
     config, num_captions, counts = SCALES[scale]
-    sweep = Sweep(
-        config=f"configs/{config}.py",
-        points=PRIORS,
-        stages=("clip", "prior", "decoder"),
-        evaluation=None,
-    )
-    how = {"features": "configs/features.py", "num_captions": num_captions}
+    stages = ("clip", "prior", "decoder")
+    sweep = Sweep(f"configs/{config}.py", PRIORS, stages, evaluation=None)
+    how = functools.partial(measure, counts=counts)
     return Figure(
-        draw, claims, sweep=sweep, measure=functools.partial(measure, counts=counts), **how
+        draw, claims, sweep, how, features="configs/features.py", num_captions=num_captions
     )

@@ -1,0 +1,107 @@
+"""A trained decoder of captions drawn with one guidance or another, and the CLIPs that judge it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from dalle_jax import diffusion
+from dalle_jax.data.tokenizer import Tokenizer
+from dalle_jax.diffusion.arrays import Denoiser, x0_of
+from dalle_jax.diffusion.guidance import gradient, on_interval, static_threshold
+from dalle_jax.pipelines.images import to_uint8
+from dalle_jax.runs import open_run
+from dalle_jax.sweeps.figure_decoder import Decoder
+
+SEED, BATCH = 0, 32
+
+
+@dataclass(frozen=True)
+class TrainedClip:
+    """A CLIP, its EMA weights and the tokenizer that its captions are encoded with."""
+
+    stage: Any
+    params: Any
+    tokenizer: Tokenizer
+
+    def similarity(self, x_0: jax.Array, text: jax.Array) -> jax.Array:
+        """cos of images float32 [B, H, W, 3] in [−1, 1], of the side it sees, and texts [B, D]."""
+        method = {"method": "encode_image"}
+        image = self.stage.network.apply({"params": self.params}, x_0, **method)
+        return jnp.einsum("bd,bd->b", image, text)
+
+    @property
+    def logit_scale(self) -> jax.Array:
+        """1 / τ, as it was learned."""
+        return self.stage.network.apply({"params": self.params}, method="logit_scale")
+
+    def of_captions(self, captions: Sequence[str]) -> np.ndarray:
+        """Embeddings [N, D]."""
+        encode = jax.jit(lambda params, tokens: self.stage.encode_text(params, tokens)[0])
+        return np.asarray(encode(self.params, self.tokenizer.encode(list(captions))))
+
+    def scores(self, images: np.ndarray, captions: Sequence[str]) -> np.ndarray:
+        """cos [N] of images uint8 [N, H, W, 3] and their captions."""
+        of_images = np.asarray(jax.jit(self.stage.encode_image)(self.params, images))
+        return (of_images * self.of_captions(captions)).sum(1)
+
+
+def open_clip(workdir: Path) -> TrainedClip:
+    """The CLIP of a workdir.
+
+    Raises:
+        FileNotFoundError: none was trained there.
+    """
+    run = open_run(workdir / "clip")
+    return TrainedClip(run.build_stage(), run.load_params(), Tokenizer.load(run.tokenizer_path))
+
+
+def clip_guided(
+    denoiser: Denoiser,
+    clip: TrainedClip,
+    text: jax.Array,
+    schedule: diffusion.Schedule,
+    scale: float,
+    below: float,
+) -> Denoiser:
+    """GLIDE's CLIP guidance (§2.4) of a CLIP that knows no noise.
+
+    The score is scale / τ · cos(f(x0_hat(x_t, t)), text), differentiated through the denoiser. It
+    guides where sigma / alpha is at most `below`: before, x0_hat is no image yet, and the shift of
+    x0 goes with sigma² / alpha.
+    """
+
+    def score(x_t: jax.Array, t: jax.Array) -> jax.Array:
+        return clip.logit_scale * clip.similarity(x0_of(denoiser(x_t, t)), text)
+
+    guided = gradient(denoiser, score, schedule, scale)
+    return on_interval(schedule, (0.0, below), inside=guided, outside=denoiser)
+
+
+def draw_guided(
+    decoder: Decoder, guide: Callable[[Any, np.ndarray, np.ndarray], Denoiser], steps: int
+) -> np.ndarray:
+    """Images uint8 [N, H, W, 3] of a decoder's held-out captions by DDIM.
+
+    `guide(params, tokens, index)` makes the denoiser of a part of the captions; under jit, so that
+    `index` [B] is traced.
+    """
+    stage = decoder.stage
+
+    @jax.jit
+    def drawn(params, tokens, index):
+        x_T = diffusion.initial_noise(jax.random.key(SEED), index, stage.image_shape)
+        denoiser = static_threshold(guide(params, tokens, index))
+        return diffusion.sample(denoiser, stage.schedule, x_T, sampler="ddim", steps=steps)
+
+    count = len(decoder.tokens)
+    size = min(BATCH, count)
+    parts = []
+    for start in range(0, count, size):
+        index = np.resize(np.arange(start, min(start + size, count)), size)
+        parts.append(np.asarray(drawn(decoder.params, decoder.tokens[index], index)))
+    return to_uint8(np.concatenate(parts)[:count])

@@ -1,0 +1,88 @@
+"""Zero terminal SNR: where the last step holds something of the image, brightness goes to the mean.
+
+Lin et al. 2024 (2305.08891). Two decoders that differ in the schedule: scaled-linear, as Stable
+Diffusion's, keeps √ᾱ_T = 0.07 of the image in the last step, cosine 0.00005, next to nothing. Both
+draw from pure noise; how bright the images are on average is compared with the real ones.
+"""
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from dalle_jax.pipelines.text_to_image import DallePipeline
+from dalle_jax.sweeps.figure import Claim, Figure, Measured
+from dalle_jax.sweeps.figure_measures import score_row
+from dalle_jax.sweeps.figure_rows import difference, find, select
+from dalle_jax.sweeps.grid import Sweep, product
+
+# Config, steps of training, captions drawn.
+SCALES = {"tiny": ("quickstart", 1500, 512), "small": ("quickstart", 5500, 2048)}
+LEFT = {"scaled_linear": "√ᾱ_T = 0.07", "cosine": "√ᾱ_T = 0.00005"}
+SOME, NONE = LEFT
+SEED, TENTH = 0, 0.1
+
+
+def measure(workdir, num_captions) -> Measured:
+    """Brightness of drawn and of real images, and which are as dark or bright as few real ones."""
+    pipe = DallePipeline.from_pretrained(workdir)
+    schedule = pipe.run.config["decoder"]["diffusion"]["schedule"]
+    source = pipe.run.open_source("test")
+    items = [source[i] for i in range(num_captions)]
+    captions, index = [item["caption"] for item in items], np.arange(num_captions)
+    drawn = pipe.generate(captions, sample_index=index, seed=SEED, guidance_scale=1.0)
+    of = {"real": brightness([item["image"] for item in items]), schedule: brightness(drawn)}
+    dark, bright = np.quantile(of["real"], (TENTH, 1 - TENTH))
+    rows = [
+        {"metric": "brightness", "images": name, "caption": i, "value": float(value)}
+        for name, values in of.items()
+        for i, value in enumerate(values)
+    ]
+    extreme = ((of[schedule] < dark) | (of[schedule] > bright)).astype(float)
+    rows.append(score_row("extreme", extreme, images=schedule))
+    return Measured(rows, seed=SEED)
+
+
+def brightness(images):
+    """Mean over pixels and channels, 0 to 1."""
+    return np.mean(images, axis=(1, 2, 3)) / 255
+
+
+def draw(rows, images):
+    """Histograms beside that of the real images."""
+    figure, panels = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained", sharey=True)
+    bins = np.linspace(0, 1, 26)
+    for axes, (schedule, left) in zip(panels, LEFT.items()):
+        for name, style in (("real", {"color": "0.75"}), (schedule, {"histtype": "step"})):
+            # Real images are told again with each decoder.
+            values = {
+                row["caption"]: row["value"] for row in select(rows, "brightness", images=name)
+            }
+            axes.hist(list(values.values()), bins, label=name, linewidth=2, **style)
+        axes.set(title=f"{schedule}: {left}", xlabel="mean brightness, 0 to 1")
+        axes.legend(frameon=False)
+    panels[0].set_ylabel(f"images of {len(values)}")
+    return figure
+
+
+def claims(rows):
+    """A fifth of the real images are as dark or as bright as that."""
+    at = lambda schedule: find(rows, "extreme", images=schedule)
+    return [
+        Claim(
+            f"With {LEFT[SOME]} fewer images are as dark or bright as a fifth of the real ones.",
+            difference(at(SOME), at(NONE)),
+            above=0,
+            unit="of all images fewer",
+        )
+    ]
+
+
+def get_figure(scale: str) -> Figure:
+    """Two schedules."""
+    config, steps, num_captions = SCALES[scale]
+    sweep = Sweep(
+        config=f"configs/{config}.py",
+        points=product(("decoder.diffusion.schedule", LEFT)),
+        overrides={"decoder.train.steps": steps, "decoder.loss.log_normal_times": ()},
+        evaluation=None,
+    )
+    return Figure(draw, claims, sweep=sweep, measure=measure, num_captions=num_captions)
