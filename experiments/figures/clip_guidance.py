@@ -1,9 +1,8 @@
 """GLIDE, figure 6, its other half: CLIP guidance pleases the CLIP that guides, not the caption.
 
 Nichol et al. 2021 (2112.10741). One decoder of captions, guided classifier-free or by the gradient
-of a CLIP's score. GLIDE's CLIP has learned to see through noise; this one has not, so it is shown
-the denoised estimate. Both are scored by that CLIP, by a second one of another seed, and by the
-oracle, which no gradient has seen.
+of a CLIP's score; GLIDE's CLIP has learned to see through noise, this one is shown the denoised
+estimate. Both are scored by that CLIP, by one of another seed, and by the oracle.
 """
 
 import functools

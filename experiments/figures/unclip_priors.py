@@ -14,23 +14,16 @@ from dalle_jax.metrics.embeddings import prior_cosines
 from dalle_jax.sweeps.figure import Claim, Figure, Measured
 from dalle_jax.sweeps.figure_axes import mark, plot_series
 from dalle_jax.sweeps.figure_measures import caption_row, distance_row, factored
-from dalle_jax.sweeps.figure_rows import difference, find, num_images, series
+from dalle_jax.sweeps.figure_rows import difference, find, num_images, select, series
 from dalle_jax.sweeps.figure_unclip import SEED, open_chain
-from dalle_jax.sweeps.grid import Sweep, zip_
+from dalle_jax.sweeps.grid import Sweep, product
 
-# Config, captions measured on, numbers of candidates.
+# Configs of the two priors, captions measured on, numbers of candidates.
 SCALES = {
-    "tiny": ("unclip_shapes", 512, (1, 2, 8)),
-    "small": ("unclip_shapes", 2048, (1, 2, 4, 8, 16, 32)),
+    "tiny": (("unclip_shapes", "unclip_shapes_ar"), 512, (1, 2, 8)),
+    "small": (("unclip_shapes", "unclip_shapes_ar"), 2048, (1, 2, 4, 8, 16, 32)),
 }
 KINDS = DIFFUSION, AUTOREGRESSIVE = "diffusion", "autoregressive"
-PRIORS = zip_(  # the sizes are those of configs/unclip_shapes.py and unclip_shapes_ar.py
-    ("prior.kind", KINDS),
-    ("prior.model.text.width", (192, 180)),
-    ("prior.model.text.depth", (4, 2)),
-    ("prior.model.latent.width", (192, 150)),
-    ("prior.model.latent.depth", (4, 2)),
-)
 PANELS = {  # metric: unit, label
     "oracle/caption": (100, "captions borne out in full / %"),
     "FD": (1, "Fréchet distance, classifier's features"),
@@ -63,10 +56,12 @@ def draw(rows, images):
     """Each metric by the number of candidates."""
     figure, panels = plt.subplots(1, len(PANELS), figsize=(11, 3.6), layout="constrained")
     for axes, (metric, (unit, label)) in zip(panels, PANELS.items()):
-        for kind in KINDS:
+        for i, kind in enumerate(KINDS):
             found = series(rows, metric, "num_candidates", kind=kind)
-            plot_series(axes, found, unit, label=f"{kind} prior")
-        mark(axes, list(found), "candidates, of which the best is drawn")
+            beside = {count * (1 + 0.04 * i): row for count, row in found.items()}
+            plot_series(axes, beside, unit, label=f"{kind} prior")
+        counts = sorted({row["num_candidates"] for row in select(rows, metric)})
+        mark(axes, counts, "candidates, of which the best is drawn")
         axes.set_ylabel(label)
     panels[0].legend(title=f"{num_images(rows)} captions", frameon=False)
     return figure
@@ -88,7 +83,7 @@ def claims(rows):
             difference(at("oracle/caption", AUTOREGRESSIVE), at("oracle/caption", DIFFUSION)),
             above=0,
             unit="of all captions more",
-            published="against GLIDE 45.3 % and 41.1 % are preferred for the caption (table 1)",
+            published="45.3 % against 41.1 % preferred to GLIDE for the caption (table 1)",
         ),
         Claim(
             "The best of two of the diffusion prior's embeddings bears out more captions than one.",
@@ -101,9 +96,9 @@ def claims(rows):
 
 def get_figure(scale: str) -> Figure:
     """Two priors of one system, not its upsampler."""
-    config, num_captions, counts = SCALES[scale]
-    stages = ("clip", "prior", "decoder")
-    sweep = Sweep(f"configs/{config}.py", PRIORS, stages, evaluation=None)
+    configs, num_captions, counts = SCALES[scale]
+    points, stages = product(("config", configs)), ("clip", "prior", "decoder")
+    sweep = Sweep(f"configs/{configs[0]}.py", points, stages, evaluation=None)
     how = functools.partial(measure, counts=counts)
     return Figure(
         draw, claims, sweep, how, features="configs/features.py", num_captions=num_captions
