@@ -182,6 +182,35 @@ def test_the_network_of_distances_is_trained_on_the_same_data(quick):
     assert of_both[0]["tokenizer"] == of_both[1]["tokenizer"]
 
 
+def test_what_is_the_figures_own_is_measured_of_each_point_or_of_all_at_once(quick):
+    each = "lambda workdir: Measured([{'metric': 'own', 'value': len(workdir.name)}])"
+    own = "lambda workdir, num_captions: Measured([{'metric': 'own', 'value': num_captions}])"
+    both = (
+        "lambda workdirs, num_captions: Measured("
+        "[{'metric': 'own', 'value': 10 * len(workdirs) + num_captions}])"
+    )
+    text = OF_A_SWEEP.replace("measure = " + each.replace("'", '"'), "measure = OWN")
+    text = text.replace('evaluation={"n": 8}', "evaluation=None")
+    assert "OWN" in text
+    for name, code, more, found in (
+        ("singly", own, "", ["5", "5"]),
+        ("together", both, ", together=True", ["25"]),
+    ):
+        file = quick / f"experiments/figures/{name}.py"
+        file.write_text(
+            text.replace("OWN", code).replace(
+                "measure=measure", f"measure=measure, num_captions=7{more}"
+            )
+        )
+        assert figure.run([name, "--captions=5"]) == 0
+        with open(f"figures/{name}.csv", newline="") as lines:
+            assert [r["value"] for r in csv.DictReader(lines) if r["metric"] == "own"] == found
+    assert read_record(quick / "figures", "singly")["scale"] == "tiny, 5 captions"
+    with pytest.raises(ValueError, match="guided2 measures its own, and takes no --captions"):
+        (quick / "experiments/figures/guided2.py").write_text(text.replace("OWN", each))
+        figure.run(["guided2", "--captions=5"])
+
+
 def test_what_is_mistyped_is_told_in_a_sentence(project, capsys, monkeypatch):
     def refused(*options, match):
         with pytest.raises(ValueError, match=match):

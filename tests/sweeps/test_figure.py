@@ -3,6 +3,8 @@ import math
 import numpy as np
 import pytest
 
+from dalle_jax.data.shapes.draw import draw as draw_scene
+from dalle_jax.data.shapes.scene import Object, Scene
 from dalle_jax.metrics.intervals import wilson
 from dalle_jax.sweeps.figure import (
     FAILS,
@@ -14,7 +16,16 @@ from dalle_jax.sweeps.figure import (
     Figure,
     overall,
 )
-from dalle_jax.sweeps.figure_rows import cells, difference, find, series, short_names
+from dalle_jax.sweeps.figure_measures import entropy_row
+from dalle_jax.sweeps.figure_readings import draw_along, read_along, share
+from dalle_jax.sweeps.figure_rows import (
+    cells,
+    difference,
+    difference_of_differences,
+    find,
+    series,
+    short_names,
+)
 
 
 def claim(value, interval=None, **ends):
@@ -111,3 +122,51 @@ def test_a_knob_is_called_by_its_last_part_unless_two_end_alike():
 def test_a_figure_of_nothing_is_refused():
     with pytest.raises(ValueError, match="a sweep, or a function"):
         Figure(draw=lambda rows, images: None, claims=lambda rows: [])
+
+
+def test_one_system_can_lose_more_than_another():
+    def rows(*values):
+        return tuple(row(value=v, left_out=[v - 0.1, v + 0.1]) for v in values)
+
+    # One goes from 5 to 4, the other from 5 to 2: it loses 2 more, and all groups agree.
+    found = difference_of_differences(rows(5.0, 2.0), rows(5.0, 4.0))
+    assert found.value == pytest.approx(2)
+    assert found.interval == pytest.approx((2, 2))
+    assert math.isnan(difference_of_differences((row(), None), rows(1.0, 2.0)).value)
+    with pytest.raises(ValueError, match="several metrics or numbers"):
+        difference_of_differences(rows(1.0, 2.0), (*rows(1.0), {**rows(1.0)[0], "num_images": 8}))
+
+
+def test_the_entropy_of_what_is_seen_is_in_bits():
+    # Four equally frequent answers are two bits; one alone is none.
+    found = entropy_row(
+        [("white", "top"), ("white", "left"), "black", None] * 10, "diversity", at=1
+    )
+    assert found["value"] == pytest.approx(2) and found["at"] == 1 and found["num_images"] == 40
+    assert len(found["left_out"]) == 10 and found["low"] < 2 < found["high"]
+    assert entropy_row([None] * 20, "diversity")["value"] == 0
+
+
+def test_what_is_seen_along_an_axis_is_held_against_what_is_asked_for():
+    scene = lambda color: draw_scene(
+        Scene(
+            (Object("circle", color, "large", "center", 0.5, 0.5, 0.22, (0, 0, 0)),),
+            "white",
+            (0, 0, 0),
+        ),
+        32,
+    )
+    red, blue = scene("red"), scene("blue")
+    empty = np.full_like(red, 248)
+    drawn = [np.stack([red, red]), np.stack([blue, empty])]
+    measured = read_along((0, 0.5), drawn, [("red", "circle"), ("blue", "circle")], seed=3)
+    assert share(measured.table, "color", 0.0).value == 0.5
+    assert share(measured.table, "color", 0.5).value == 0
+    assert share(measured.table, "shape", 0.5).value == 0.5
+    assert share(measured.table, "shape", 0.0, 0.5).value == 0.75
+    assert math.isnan(share(measured.table, "shape", 0.25).value)
+    assert {row["sampling_seeds"] for row in measured.table} == {"3"}
+    assert measured.images["along"].shape == (64, 64, 3)
+    assert (measured.images["along"][:32, 32:] == blue).all()  # a row an image, a column a place
+    axes = draw_along(measured.table, measured.images, "turn").axes
+    assert [line.get_ydata().tolist() for line in axes[1].lines] == [[50, 0], [100, 50]]

@@ -1,11 +1,19 @@
 """Points as dicts of overrides, and their names."""
 
+from functools import partial
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dalle_jax.cli.sweep import load
+from dalle_jax.sweeps.graph import build_graph
 from dalle_jax.sweeps.grid import MAX_NAME, Sweep, chain, is_sampling, point_name, product, zip_
+from dalle_jax.sweeps.jobs import jobs_of
+from dalle_jax.sweeps.place import Place
+from tests.sweeps.twelve import CONFIG
 
 
 def test_a_product_has_every_combination_and_its_last_axis_changes_fastest():
@@ -54,6 +62,23 @@ def test_a_name_says_the_overrides_in_one_order():
 def test_a_numpy_value_is_named_and_typed_like_its_number():
     (point,) = product(("a.rate", np.array([0.5])))
     assert type(point["a.rate"]) is float and point_name(point) == "a.rate=0.5"
+
+
+def test_a_point_may_have_a_base_of_its_own():
+    points = product(("config", ["unclip_tiny", "tiny"]), ("decoder.sample.guidance_scale", [1.0]))
+    stages = ("clip", "prior", "decoder")
+    sweep = Sweep("configs/unclip_tiny.py", points, stages, evaluation={"n": 8})
+    graph = build_graph(sweep, partial(load, CONFIG))
+    unclip, glide = graph.points
+    assert list(unclip.runs) == list(stages) and list(glide.runs) == ["decoder"]
+    assert unclip.runs["decoder"] != glide.runs["decoder"]
+    assert graph.runs[unclip.runs["decoder"]].config["decoder"]["model"]["image_size"] == 12
+    commands = [job.command for job in jobs_of(graph, Place(Path("w"), "s"), CONFIG, ("train",))]
+    typed = [option for command in commands for option in command if "onfig" in option]
+    own = f"--config={CONFIG.with_name('tiny.py')}"
+    assert typed == [f"--config={CONFIG}"] * 3 + [own]
+    with pytest.raises(FileNotFoundError, match=r"no config file .*none\.py"):
+        build_graph(Sweep("configs/unclip_tiny.py", [{"config": "none"}]), partial(load, CONFIG))
 
 
 VALUES = st.one_of(st.text(), st.integers(), st.floats(allow_nan=False), st.tuples(st.integers()))
