@@ -64,7 +64,8 @@ def of_weights(run: Mapping[str, Any]) -> str:
 
 def label(name: str) -> str:
     """A metric's name for people."""
-    return LABELS.get(name, name.removeprefix("oracle/"))
+    short = name.removeprefix("oracle/").replace("caption_of_", "whole caption, objects: ")
+    return LABELS.get(name, short)
 
 
 def print_row(row: Mapping[str, Any]) -> None:

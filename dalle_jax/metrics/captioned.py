@@ -31,8 +31,9 @@ def oracle_accuracy(
 ) -> Scored:
     """Shares of the captions' statements that images bear out, a sequence for each sampling seed.
 
-    "oracle/KIND" for each kind of statement, "oracle/object" (all that is said of one object) and
-    "oracle/caption" (all that is said). Intervals are Wilson's where each caption gives one yes or
+    "oracle/KIND" for each kind of statement, "oracle/object" (all that is said of one object),
+    "oracle/caption" (all that is said) and, where captions differ in their number of objects,
+    "oracle/caption_of_N" (all that is said by captions of N objects). Intervals are Wilson's where each caption gives one yes or
     no, else a bootstrap over captions, which keeps a caption's objects and seeds together.
 
     Raises:
@@ -42,6 +43,11 @@ def oracle_accuracy(
     counts = {kind: np.stack([s.by_caption[kind] for s in scores]) for kind in scores[0].by_caption}
     all_right = np.stack([s.all_right for s in scores]).astype(int)
     counts["caption"] = np.stack([all_right, np.ones_like(all_right)], -1)
+    num_objects = counts["object"][0, :, 1]
+    if len(numbers := np.unique(num_objects)) > 1:
+        for number in numbers:
+            of_number = (num_objects == number)[:, None]
+            counts[f"caption_of_{number}"] = counts["caption"] * of_number
     metrics, by_caption = {}, {}
     for kind, tally in counts.items():  # [seeds, captions, (right, made)]
         right, made = tally[..., 0].T, tally[0, :, 1]  # [captions, seeds], [captions]

@@ -43,6 +43,18 @@ def test_values_are_the_shares_of_what_is_stated(pairs):
     assert per_caption[:2].min() == 0
 
 
+def test_captions_of_one_and_of_two_objects_are_told_apart(pairs):
+    captions, images = pairs
+    two = np.array([len(caption.split()) > 5 for caption in captions])
+    metrics = oracle_accuracy(captions, np.roll(images, 1, axis=0)[None]).metrics
+    of_one, of_two = metrics["oracle/caption_of_1"], metrics["oracle/caption_of_2"]
+    assert (of_one["of"], of_two["of"]) == ((~two).sum(), two.sum())
+    assert of_one["right"] + of_two["right"] == metrics["oracle/caption"]["right"]
+    only_one = [n for n in range(12) if not two[n]]
+    of_ones = oracle_accuracy([captions[n] for n in only_one], images[None, only_one]).metrics
+    assert not any("caption_of" in name for name in of_ones)
+
+
 def test_seeds_are_averaged_and_their_spread_told(pairs):
     captions, images = pairs
     both = np.stack([images, np.roll(images, 1, axis=0)])
