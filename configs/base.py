@@ -76,6 +76,7 @@ def train() -> ConfigDict:
     config.steps = 5500
     config.batch_size = 16  # images a step, over all devices
     config.accumulate = 1  # parts that a batch is worked through in
+    config.remat = "none"  # or products, blocks: what is computed again, not kept, for gradients
     config.optimizer = ConfigDict()
     config.optimizer.name = "muon"  # or adamw
     config.optimizer.learning_rate = 4e-3  # its peak

@@ -37,6 +37,7 @@ FREE_TRAIN_KNOBS = (
     "checkpoint_every",
     "keep_checkpoints",
     "mesh",
+    "remat",
 )
 FREE_DATA_KNOBS = ("dir", "num_threads", "max_bad_share")
 

@@ -49,5 +49,6 @@ def train(
     optimizer.weight_decay, optimizer.clip_norm = weight_decay, 1.0
     optimizer.warmup_steps, optimizer.decay, optimizer.end_factor = 5000, "constant", 1.0
     config.mesh = ConfigDict({"data": 1, "fsdp": -1, "tensor": 1})
+    config.remat = "blocks"  # else nothing fits, docs/scale.md
     config.validate_every = config.preview_every = config.checkpoint_every = 10_000
     return config

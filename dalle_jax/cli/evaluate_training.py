@@ -6,6 +6,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from dalle_jax.cli.held_out import open_held_out
 from dalle_jax.cli.measurements import Measurement, between_sets, by_oracle
@@ -27,6 +28,7 @@ def make_evaluation(
     settings: Mapping[str, Any],
     num_images: int,
     features: str,
+    mesh: Mesh,
 ) -> Callable[[Any, int], dict[str, float]] | None:
     """(EMA parameters, step) -> values of metrics; None for a stage that makes no images.
 
@@ -41,6 +43,7 @@ def make_evaluation(
         settings: of sampling.
         num_images: how many captions.
         features: a trained classifier's or CLIP's run for FD and KD; "" for none.
+        mesh: of the devices that train, and draw.
 
     Raises:
         ValueError: there is nothing to measure by: captions that the oracle can't read, and no
@@ -77,7 +80,8 @@ def make_evaluation(
     side = run.data["image_size"]
     images = np.stack([center_crop_resize(image, side) for image in held_out.images])
     tokens = tokenizer.encode(held_out.captions)
-    draw = jax.jit(functools.partial(stage.preview, **settings))
+    whole = NamedSharding(mesh, PartitionSpec())  # so that each process has the images
+    draw = jax.jit(functools.partial(stage.preview, **settings), out_shardings=whole)
     size = min(BATCH_SIZE, num_images)
 
     def evaluation(params: Any, step: int) -> dict[str, float]:

@@ -12,9 +12,12 @@ from dalle_jax.cli.config import load_config
 
 NUM_PREVIEWS = 12
 
-EXAMPLE = """example:
+EXAMPLE = """examples:
   dalle-jax train --config=configs/shapes.py --workdir=runs/shapes \\
       --config.decoder.train.steps=20000
+  dalle-jax train --config=configs/dalle2/decoder.py --stage=decoder --explain --mesh=fsdp=256
+
+Under Slurm, in a Kubernetes JobSet and on a TPU pod the processes find each other (launch/).
 """
 
 
@@ -29,14 +32,30 @@ def run(argv: list[str]) -> int:
         allow_abbrev=False,
     )
     parser.add_argument("--config", required=True, help="a file of configs/")
-    parser.add_argument("--workdir", required=True, help="each stage is trained in WORKDIR/STAGE")
+    parser.add_argument("--workdir", help="each stage is trained in WORKDIR/STAGE")
     parser.add_argument("--stage", help="this stage alone")
     parser.add_argument(
         "--replay",
         metavar="FILE",
         help="a diverged_STEP.npz of a run: say what in that step is not finite; trains nothing",
     )
+    parser.add_argument(
+        "--explain",
+        nargs="?",
+        const="computed",
+        choices=("computed", "compiled"),
+        help="tell what a step takes of each device, and train nothing; `compiled` compiles it for "
+        "as many virtual CPU devices, which takes minutes",
+    )
+    parser.add_argument("--mesh", help="with --explain: sizes such as data=8,fsdp=64, of any pod")
+    parser.add_argument("--coordinator", metavar="HOST:PORT", help="where process 0 is")
+    parser.add_argument("--num_processes", type=int, help="that train together")
+    parser.add_argument("--process_id", type=int, help="of this one, from 0")
     args, overrides = parser.parse_known_args(argv)
+    if not args.explain and not args.workdir:
+        parser.error("--workdir is needed")
+    if args.mesh and not args.explain:
+        parser.error("--mesh goes with --explain; a training's is --config.STAGE.train.mesh.fsdp=8")
     config = load_config(args.config, overrides)
     stages = [args.stage] if args.stage else list(config.stages)
     if args.replay and not args.stage:
@@ -46,9 +65,17 @@ def run(argv: list[str]) -> int:
         raise ValueError(
             f"{args.config} has no stage {unknown[0]!r}; it has {', '.join(config.stages)}"
         )
+    if args.explain:
+        from dalle_jax.cli.explain import explain
+
+        for stage in stages:
+            explain(stage, config.to_dict(), args.mesh, args.explain == "compiled")
+        return 0
     from dalle_jax.runs import open_run
+    from dalle_jax.train import distributed
     from dalle_jax.train.loop import Interrupted
 
+    distributed.join(distributed.find_place(args.coordinator, args.num_processes, args.process_id))
     if args.replay:
         open_run(Path(args.workdir, stages[0]))  # only what is there can be replayed
     for stage in stages:
@@ -70,11 +97,15 @@ def train_stage(
     import jax
 
     from dalle_jax.data.loader import keep_in_memory, make_loader
+    from dalle_jax.nn.remat import rematerialized
     from dalle_jax.runs import create_run
+    from dalle_jax.train.distributed import in_turn
     from dalle_jax.train.loop import fit
     from dalle_jax.train.optim import make_optimizer
+    from dalle_jax.train.sharding import make_mesh, put_tree
 
-    run = create_run(workdir / name, name, config)
+    with in_turn(f"make the run of {name}"):
+        run = create_run(workdir / name, name, config)
     data, settings = run.data, dict(config[name]["train"])
     steps, batch_size = settings.pop("steps"), settings.pop("batch_size")
     if run.step == steps:
@@ -84,16 +115,20 @@ def train_stage(
     source = run.with_embeddings(run.open_source("train"), "train")
     source = keep_in_memory(source, data["image_size"])
     held_out = run.with_embeddings(run.open_source("validation"), "validation")
-    tokenizer, stage = run.tokenizer(source), run.build_stage()
+    with in_turn(f"make the tokenizer of {name}"):
+        tokenizer = run.tokenizer(source)
+    stage = run.build_stage()
     loading = {
         "image_size": data["image_size"],
         "process_index": jax.process_index(),
         "process_count": jax.process_count(),
         "num_threads": data["num_threads"],
     }
-    frozen, start = run.load_frozen(), None
+    local, start = run.load_frozen(), None
     if hasattr(stage, "start_from"):
-        start, frozen = stage.start_from(frozen)
+        start, local = stage.start_from(local)
+    mesh = make_mesh(settings["mesh"])
+    start, frozen = None if start is None else put_tree(start, mesh), put_tree(local, mesh)
     augmentation = {"flip": data["flip"], "max_shift": data["max_shift"]}
     num_evaluated = settings.pop("evaluation_images")
     features = settings.pop("evaluation_features")
@@ -102,7 +137,14 @@ def train_stage(
         from dalle_jax.cli.evaluate_training import make_evaluation
 
         evaluation = make_evaluation(
-            run, stage, frozen, tokenizer, config[name].get("sample", {}), num_evaluated, features
+            run,
+            stage,
+            frozen,
+            tokenizer,
+            config[name].get("sample", {}),
+            num_evaluated,
+            features,
+            mesh,
         )
     # Whole batches alone: a padded row would count as an image.
     num_validation = min(settings.pop("validation_images"), len(held_out))
@@ -127,43 +169,48 @@ def train_stage(
         )
 
     if hasattr(stage, "prepare"):
-        stage.prepare(frozen, training_batches())
+        stage.prepare(local, training_batches())
     train = fit
     if replayed:
         from dalle_jax.cli.replay import replay
 
         train = functools.partial(replay, replayed)
-    train(
-        stage,
-        training_batches(),
-        run_dir=run.directory,
-        steps=steps,
-        seed=config["seed"],
-        optimizer=make_optimizer(**settings.pop("optimizer"), steps=steps),
-        eval_batches=eval_batches if num_validation else None,
-        frozen=frozen,
-        start=start,
-        preview=make_preview(
+    with rematerialized(settings.pop("remat")):
+        train(
             stage,
-            frozen,
-            tokenizer,
-            held_out,
-            data["image_size"],
-            config[name].get("sample", {}),
-        ),
-        evaluation=evaluation,
-        title=name,
-        **settings,
-    )
+            training_batches(),
+            run_dir=run.directory,
+            steps=steps,
+            seed=config["seed"],
+            optimizer=make_optimizer(**settings.pop("optimizer"), steps=steps),
+            eval_batches=eval_batches if num_validation else None,
+            frozen=frozen,
+            start=start,
+            preview=make_preview(
+                stage,
+                frozen,
+                tokenizer,
+                held_out,
+                data["image_size"],
+                config[name].get("sample", {}),
+                mesh,
+            ),
+            evaluation=evaluation,
+            title=name,
+            **settings,
+        )
 
 
-def make_preview(stage, frozen, tokenizer, source, image_size: int, settings: Mapping[str, Any]):
+def make_preview(
+    stage, frozen, tokenizer, source, image_size: int, settings: Mapping[str, Any], mesh
+):
     """(params, step) -> what the stage makes of the first held-out items, the same noise each time.
 
     None for a stage that makes no images.
     """
     import jax
     import numpy as np
+    from jax.sharding import NamedSharding, PartitionSpec
 
     from dalle_jax.data.images import center_crop_resize
     from dalle_jax.pipelines.images import captioned_grid, to_uint8
@@ -176,7 +223,9 @@ def make_preview(stage, frozen, tokenizer, source, image_size: int, settings: Ma
         "image": np.stack([center_crop_resize(item["image"], image_size) for item in items]),
         "tokens": tokenizer.encode(captions),
     }
-    draw = jax.jit(functools.partial(stage.preview, **settings))
+    # Whole on each device, so that each process has the images.
+    whole = NamedSharding(mesh, PartitionSpec())
+    draw = jax.jit(functools.partial(stage.preview, **settings), out_shardings=whole)
 
     def preview(params, step: int):
         images = to_uint8(draw(params, frozen, batch, jax.random.key(0)))

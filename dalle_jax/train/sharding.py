@@ -1,36 +1,48 @@
 """Which device holds what: the mesh, and one rule for parameters over (path, shape)."""
 
 import re
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding
+from jax.sharding import AbstractMesh, AxisType, Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
 AXES = ("data", "fsdp", "tensor")
 BATCH = P(("data", "fsdp"))  # the batch is cut over both; "tensor" cuts layers, not samples
 # Below this a leaf is cheaper to hold everywhere than to gather at each use.
 MIN_SHARDED_SIZE = 2**14
+# The compiler propagates shardings; linen layers break under jax's default, Explicit.
+AUTO = (AxisType.Auto,) * len(AXES)
 
 
 def make_mesh(axes: Mapping[str, int], devices: list[jax.Device] | None = None) -> Mesh:
     """A mesh with axes ("data", "fsdp", "tensor"); at most one size may be -1, meaning the rest."""
     devices = jax.devices() if devices is None else devices
+    sizes = mesh_sizes(axes, len(devices))
+    return jax.make_mesh(sizes, AXES, axis_types=AUTO, devices=devices)
+
+
+def abstract_mesh(axes: Mapping[str, int], num_devices: int) -> AbstractMesh:
+    """As `make_mesh`, of so many devices that need not be there."""
+    return AbstractMesh(mesh_sizes(axes, num_devices), AXES, axis_types=AUTO)
+
+
+def mesh_sizes(axes: Mapping[str, int], num_devices: int) -> tuple[int, int, int]:
+    """Sizes of ("data", "fsdp", "tensor") whose product is `num_devices`, −1 resolved."""
     if unknown := set(axes) - set(AXES):
         raise ValueError(f"mesh axis {min(unknown)!r} is unknown; the axes are {', '.join(AXES)}")
     sizes = [axes.get(name, 1) for name in AXES]
     known = int(np.prod([size for size in sizes if size != -1]))
-    if sizes.count(-1) == 1 and known > 0 and len(devices) % known == 0:
-        sizes[sizes.index(-1)] = len(devices) // known
-    if min(sizes) < 1 or np.prod(sizes) != len(devices):
+    if sizes.count(-1) == 1 and known > 0 and num_devices % known == 0:
+        sizes[sizes.index(-1)] = num_devices // known
+    if min(sizes) < 1 or np.prod(sizes) != num_devices:
         raise ValueError(
-            f"a mesh of {dict(axes)} does not cover {len(devices)} devices: the sizes must "
+            f"a mesh of {dict(axes)} does not cover {num_devices} devices: the sizes must "
             "multiply to that number; give one axis -1 to let it take the rest"
         )
-    # Auto: the compiler propagates shardings; linen layers break under jax's default, Explicit.
-    return jax.make_mesh(tuple(sizes), AXES, axis_types=(AxisType.Auto,) * 3, devices=devices)
+    return tuple(sizes)
 
 
 def _replicated(shape, mesh):
@@ -55,14 +67,31 @@ def _cut(tensor_axis):
     return spec
 
 
-# (pattern searched in the leaf's path, (shape, mesh) -> PartitionSpec); the first match wins.
+class Rule(NamedTuple):
+    """How arrays are cut whose path `pattern` is found in."""
+
+    what: str  # the rule in words
+    pattern: str
+    spec: Callable[[tuple[int, ...], Any], P]  # (shape, mesh) -> PartitionSpec
+
+
+# The first match wins. The layer that closes a block is cut by its inputs, all others by their
+# outputs, so that the activations between them stay cut and one sum closes the block (Shoeybi et
+# al. 2019).
 RULES = (
-    (r"(^|/)(bias|scale)$", _replicated),
-    # The layer that closes a block is cut by its inputs, all others by their outputs, so that the
-    # activations between them stay cut and one sum closes the block (Shoeybi et al. 2019).
-    (r"(^|[/_])(out|down)(_proj)?/kernel$", _cut(-2)),
-    (r"", _cut(-1)),
+    Rule("biases and scales: whole on each device", r"(^|/)(bias|scale)$", _replicated),
+    Rule(
+        "layers that close a block: inputs over tensor, the largest axis left over fsdp",
+        r"(^|[/_])(out|down)(_proj)?/kernel$",
+        _cut(-2),
+    ),
+    Rule("all others: last axis over tensor, the largest axis left over fsdp", r"", _cut(-1)),
 )
+
+
+def rule_of(path: str) -> Rule:
+    """The rule that an array falls under; the last takes all."""
+    return next(rule for rule in RULES if re.search(rule.pattern, path))
 
 
 def path_name(path) -> str:
@@ -70,7 +99,7 @@ def path_name(path) -> str:
     return "/".join(str(getattr(k, "key", getattr(k, "name", getattr(k, "idx", k)))) for k in path)
 
 
-def tree_shardings(tree: Any, mesh: Mesh) -> Any:
+def tree_shardings(tree: Any, mesh: Mesh | AbstractMesh) -> Any:
     """The sharding of each array of `tree` (arrays or their abstract shapes) by `RULES`.
 
     An optimizer's moments have their parameter's path as a suffix of their own and its shape, so
@@ -78,9 +107,7 @@ def tree_shardings(tree: Any, mesh: Mesh) -> Any:
     """
 
     def sharding(path, leaf):
-        name = path_name(path)
-        rule = next(rule for pattern, rule in RULES if re.search(pattern, name))
-        return NamedSharding(mesh, rule(leaf.shape, mesh))
+        return NamedSharding(mesh, rule_of(path_name(path)).spec(leaf.shape, mesh))
 
     return jax.tree_util.tree_map_with_path(sharding, tree)
 
@@ -92,6 +119,16 @@ def with_shardings(abstract: Any, shardings: Any) -> Any:
     )
 
 
+def put_tree(tree: Any, mesh: Mesh) -> Any:
+    """Arrays that each process holds whole, cut by `RULES` over the devices of all processes."""
+
+    def put(array, sharding):
+        array = np.asarray(array)
+        return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
+
+    return jax.tree.map(put, tree, tree_shardings(tree, mesh))
+
+
 def put_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
     """Global arrays from this process's share of the batch, cut over the data axes."""
     sharding = NamedSharding(mesh, BATCH)
@@ -101,6 +138,13 @@ def put_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Arra
         raise ValueError(
             f"a batch of {size} can't be cut into {shards} equal shares, one for each of "
             f"data x fsdp = {mesh.shape['data']} x {mesh.shape['fsdp']}; change batch_size or mesh"
+        )
+    here = sharding.addressable_devices_indices_map((size,)).values()
+    if len({rows.start for (rows,) in here}) * jax.process_count() != shards:
+        raise ValueError(
+            f"the {shards} shares of a batch are not divided evenly among {jax.process_count()} "
+            "processes, each of which reads its own; give the axis tensor no more devices than one "
+            "process has"
         )
     return {
         name: jax.make_array_from_process_local_data(sharding, value)

@@ -1,0 +1,112 @@
+"""Joining the other processes of a training, and what they do one after the other."""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+from jax.experimental import multihost_utils
+
+# Seconds without a sign after which a process is taken for dead, and the others end.
+HEARTBEAT_TIMEOUT = 60
+# Seconds that an ending process waits for the others to end too.
+SHUTDOWN_TIMEOUT = 60
+
+
+class Place(NamedTuple):
+    """Which process this is; None is for jax to find out from the cluster."""
+
+    coordinator: str | None = None  # HOST:PORT of process 0
+    num_processes: int | None = None
+    process_id: int | None = None
+
+
+def find_place(
+    coordinator: str | None = None,
+    num_processes: int | None = None,
+    process_id: int | None = None,
+    environ: Mapping[str, str] = os.environ,
+) -> Place | None:
+    """Which of several processes this is, as told or as the environment has it; None if alone.
+
+    Looked for, the first that is there:
+      the arguments, all three;
+      JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, or in the place of the last
+        JOB_COMPLETION_INDEX, which Kubernetes gives to the pods of an indexed Job and of a JobSet;
+      a Slurm step of more than one task, and a TPU: what jax makes of their own variables.
+
+    Raises:
+        ValueError: some of what belongs together is missing.
+    """
+    told = (coordinator, num_processes, process_id)
+    if any(value is not None for value in told):
+        if any(value is None for value in told):
+            raise ValueError(
+                "of --coordinator, --num_processes and --process_id some are missing; give all "
+                "three, or none where Slurm, Kubernetes or a TPU pod tells them"
+            )
+        return Place(*told)
+    if address := environ.get("JAX_COORDINATOR_ADDRESS"):
+        own = environ.get("JAX_PROCESS_ID", environ.get("JOB_COMPLETION_INDEX"))
+        count = environ.get("JAX_NUM_PROCESSES")
+        if own is None or count is None:
+            raise ValueError(
+                f"JAX_COORDINATOR_ADDRESS is {address!r}, but JAX_NUM_PROCESSES or JAX_PROCESS_ID "
+                "(in an indexed Job: JOB_COMPLETION_INDEX) is not set; set them, or unset it"
+            )
+        return Place(address, int(count), int(own))
+    if "SLURM_STEP_NODELIST" in environ and int(environ.get("SLURM_NTASKS", "1")) > 1:
+        return Place()
+    return Place() if _on_tpu(environ) else None
+
+
+def _on_tpu(environ: Mapping[str, str]) -> bool:
+    if environ.get("JAX_PLATFORMS", "tpu").split(",")[0] != "tpu" or not find_spec("libtpu"):
+        return False
+    return any(Path(device).exists() for device in ("/dev/accel0", "/dev/vfio/0"))
+
+
+def join(place: Place | None) -> None:
+    """Meet the other processes; to be called before anything is computed. None: there are none.
+
+    Raises:
+        ValueError: the numbers are none of a process among others.
+        OSError: the others were not there within five minutes.
+    """
+    if place is None:
+        return
+    count, own = place.num_processes, place.process_id
+    if count is not None and own is not None and not 0 <= own < count:
+        raise ValueError(f"process_id is {own}, but {count} processes are numbered 0 … {count - 1}")
+    try:
+        jax.distributed.initialize(
+            *place,
+            heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT,
+            shutdown_timeout_seconds=SHUTDOWN_TIMEOUT,
+        )
+    except RuntimeError as error:
+        raise OSError(
+            f"process {own} of {count} did not meet the others at {place.coordinator} "
+            f"({str(error)[:200]}); look whether all are started and whether that port is open"
+        ) from error
+
+
+@contextmanager
+def in_turn(what: str) -> Iterator[None]:
+    """Process 0 does what is inside, then all others: for files that the first makes for all."""
+    first = jax.process_index() == 0
+    if not first:
+        _meet(what)
+    try:
+        yield
+    finally:
+        if first:
+            _meet(what)
+
+
+def _meet(what: str) -> None:
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(what)

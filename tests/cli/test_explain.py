@@ -1,0 +1,61 @@
+"""`dalle-jax train --explain`: the numbers printed, against the stage's own shapes."""
+
+import re
+
+import jax
+import pytest
+
+from dalle_jax.cli.config import load_config
+from dalle_jax.cli.explain import explain
+from dalle_jax.stages import build_stage
+from dalle_jax.sweeps.cost import step_flops
+from tests.conftest import ROOT
+
+OVERRIDES = ["--config.clip.model.text.width=64", "--config.clip.train.remat=blocks"]
+
+
+def numbers(line: str) -> list[float]:
+    return [float(x.replace(",", "")) for x in re.findall(r"\s(\d[\d,]*\.?\d*)", line)]
+
+
+def test_what_is_printed_adds_up(capsys):
+    config = load_config(ROOT / "configs/unclip_tiny.py", OVERRIDES).to_dict()
+    explain("clip", config, "data=2,fsdp=4", False)
+    text = capsys.readouterr().out
+    lines = text.splitlines()
+    params = jax.eval_shape(build_stage("clip", config).init, jax.random.key(0))
+    leaves = jax.tree.leaves(params)
+    elements = sum(leaf.size for leaf in leaves)
+
+    everything = next(line for line in lines if line.startswith("all   "))
+    assert numbers(everything)[-2:] == [len(leaves), elements]
+    rules = [line for line in lines if re.match(r"(biases|layers|all others)", line)]
+    assert sum(numbers(line)[-1] for line in rules) == elements
+    assert any(re.search(r"block_\*/mlp_in/kernel +0:fsdp +1 +16,384", line) for line in lines)
+
+    table = lines[next(i for i, line in enumerate(lines) if line.startswith("memory")) + 1 :]
+    table = [numbers(line) for line in table[: table.index("")]]
+    # Rounded to a tenth of a MiB each.
+    assert sum(part[-1] for part in table[:-1]) == pytest.approx(
+        table[-1][-1], abs=0.06 * len(table)
+    )
+    assert table[0][0] == pytest.approx(4 * elements / 2**20, abs=0.06)
+    assert "the block that is computed again" in text
+    printed = float(re.search(r"optimizes\): ([\d.]+) GFLOP", text)[1])
+    # Blocks are computed again: more than a step without, and less than half as much again.
+    assert 1.05 < printed * 1e9 / step_flops("clip", config) < 1.5
+
+
+@pytest.mark.parametrize(
+    "mesh, told",
+    [
+        ("fsdp", "--mesh=fsdp is not understood"),
+        ("data=-1", "leaves a size open"),
+        ("model=8", "mesh axis 'model' is unknown"),
+        ("fsdp=5", "a batch of 8 can't be cut .* data x fsdp = 5"),
+    ],
+)
+def test_a_mesh_that_can_not_be_is_refused(mesh, told):
+    config = load_config(ROOT / "configs/unclip_tiny.py").to_dict()
+    with pytest.raises(ValueError, match=told):
+        explain("clip", config, mesh, False)

@@ -1,0 +1,62 @@
+"""`fit` on a tiny stage as one of several processes: PORT COUNT OWN RUN_DIR [DIE_AT]."""
+
+import os
+import sys
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from dalle_jax.train import distributed
+from dalle_jax.train.loop import fit
+from dalle_jax.train.optim import make_optimizer
+from tests.train.tiny import Batches, TinyStage
+
+STEPS = 6
+
+
+class Share(Batches):
+    """This process's rows of each batch; at the batch `die_at` the last process is no more."""
+
+    def __init__(self, own: int, count: int, die_at: int | None = None):
+        super().__init__()
+        self.own, self.count, self.die_at = own, count, die_at
+
+    def __next__(self):
+        if self.k == self.die_at and self.own == self.count - 1:
+            os._exit(9)
+        rows = self.batch_size // self.count
+        return {k: v[self.own * rows :][:rows] for k, v in super().__next__().items()}
+
+
+def train(run_dir, own: int, count: int, *, mesh, die_at: int | None = None):
+    """Six steps with logs and checkpoints."""
+    return fit(
+        TinyStage(),
+        Share(own, count, die_at),
+        run_dir=run_dir,
+        steps=STEPS,
+        seed=3,
+        optimizer=make_optimizer(learning_rate=1e-2, steps=STEPS, clip_norm=1.0),
+        mesh=mesh,
+        ema_decay=0.9,
+        log_every=1,
+        checkpoint_every=3,
+    )
+
+
+def main() -> None:
+    port, count, own, run_dir = *map(int, sys.argv[1:4]), sys.argv[4]
+    die_at = int(sys.argv[5]) if len(sys.argv) > 5 else None
+    place = distributed.find_place(f"127.0.0.1:{port}", count, own, {})
+    distributed.join(place)
+    with distributed.in_turn("say who is there"), open(f"{run_dir}/turns", "a") as file:
+        file.write(f"{own}\n")
+    state = train(run_dir, own, count, mesh={"data": 1, "fsdp": -1}, die_at=die_at)
+    params = multihost_utils.process_allgather(state.params, tiled=True)
+    leaves = {str(i): np.asarray(x) for i, x in enumerate(jax.tree.leaves(params))}
+    np.savez(f"{run_dir}/params_{own}.npz", **leaves)
+
+
+if __name__ == "__main__":
+    main()
