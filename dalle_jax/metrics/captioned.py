@@ -33,8 +33,9 @@ def oracle_accuracy(
 
     "oracle/KIND" for each kind of statement, "oracle/object" (all that is said of one object),
     "oracle/caption" (all that is said) and, where captions differ in their number of objects,
-    "oracle/caption_of_N" (all that is said by captions of N objects). Intervals are Wilson's where each caption gives one yes or
-    no, else a bootstrap over captions, which keeps a caption's objects and seeds together.
+    "oracle/caption_of_N" (all that is said by captions of N objects). Intervals are Wilson's where
+    each caption gives one yes or no, else a bootstrap over captions, which keeps a caption's
+    objects and seeds together.
 
     Raises:
         ValueError: a caption is outside the grammar that the oracle reads.
