@@ -74,10 +74,11 @@ class Report:
     def load(cls, path: Path) -> "Report | None":
         """The report saved at `path`, or None where there is none that can be read."""
         try:
-            saved = json.loads(path.read_bytes())
-            return cls(**saved) if isinstance(saved.get("skipped"), dict) else None
-        except (OSError, ValueError, TypeError, AttributeError):
+            report = cls(**json.loads(path.read_bytes()))
+            items = [item for named in report.skipped.values() for item in [*named]]
+        except (OSError, ValueError, TypeError, AttributeError, RecursionError):
             return None
+        return report if all(isinstance(item, str) for item in items) else None
 
 
 def scan(

@@ -19,6 +19,8 @@ END_TOKENS = ("<|endoftext|>", "</s>", "<eos>", "<|end_of_text|>", "<|eot_id|>",
 
 # Longer captions are cut before tokenization, so that a megabyte of text costs no second.
 MAX_CHARACTERS_PER_TOKEN = 64
+# What is learned from of one caption: a single word of a megabyte takes the trainer minutes.
+MAX_TRAINING_CHARACTERS = 10_000
 
 
 def train_tokenizer(captions: Iterable[str], vocab_size: int) -> tokenizers.Tokenizer:
@@ -53,7 +55,8 @@ def train_tokenizer(captions: Iterable[str], vocab_size: int) -> tokenizers.Toke
         initial_alphabet=alphabet,
         show_progress=False,
     )
-    tok.train_from_iterator(map(_well_formed, captions), trainer)
+    texts = (_well_formed(caption[:MAX_TRAINING_CHARACTERS]) for caption in captions)
+    tok.train_from_iterator(texts, trainer)
     return tok
 
 

@@ -6,6 +6,7 @@ import os
 import re
 import tarfile
 import zipfile
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -53,7 +54,8 @@ class WebDatasetSource:
         )
         name = signature_of(map(str, self._shards))[:12]
         folder = Path(cache_dir or self._shards[0].parent)
-        index = _load_index(folder / f"index-{name}.npz", signature)
+        sizes = np.array([stat.st_size for stat in status])
+        index = _load_index(folder / f"index-{name}.npz", signature, sizes)
         if index is None:
             index = build_index(self._shards)
             _save_index(folder / f"index-{name}.npz", signature, index)
@@ -199,14 +201,34 @@ def _members(shard: Path) -> tuple[dict[str, dict[str, tuple[int, int]]], bool]:
         return members, True
 
 
-def _load_index(path: Path, signature: str) -> tuple[list[str], np.ndarray] | None:
+def _load_index(
+    path: Path, signature: str, sizes: np.ndarray
+) -> tuple[list[str], np.ndarray] | None:
+    """The index kept at `path`, if it is of these shards and stays inside their `sizes`."""
     try:
         with np.load(path, allow_pickle=False) as saved:
             if str(saved["signature"]) == signature:
-                return saved["keys"].tolist(), saved["rows"]
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+                keys, rows = saved["keys"], saved["rows"]
+                if keys.dtype.kind == "U" and _stays_inside(rows, len(keys), sizes):
+                    return keys.tolist(), rows
+    except (OSError, ValueError, KeyError, TypeError, EOFError, MemoryError):
+        return None
+    except (zipfile.BadZipFile, zlib.error, NotImplementedError):
         return None
     return None
+
+
+def _stays_inside(rows: np.ndarray, count: int, sizes: np.ndarray) -> bool:
+    if rows.dtype != np.int64 or rows.shape != (count, 6):
+        return False
+    shards = rows[:, 0]
+    if not ((shards >= -1) & (shards < len(sizes))).all():
+        return False
+    ends = np.where(shards < 0, 0, sizes[shards])
+    return all(
+        ((offset == -1) | ((offset >= 0) & (size >= 0) & (size <= ends - offset))).all()
+        for offset, size in (rows[:, 1:3].T, rows[:, 3:5].T)
+    )
 
 
 def _save_index(path: Path, signature: str, index: tuple[list[str], np.ndarray]) -> None:

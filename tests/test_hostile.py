@@ -1,0 +1,414 @@
+"""What others wrote is data and never code, stays in its folder, and is refused in a sentence."""
+
+import ast
+import io
+import json
+import pickle
+import tarfile
+import warnings
+import zipfile
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from ml_collections import ConfigDict
+from PIL import Image
+
+from configs import tiny
+from dalle_jax.cli.config import apply_override, flatten
+from dalle_jax.cli.replay import read_batch
+from dalle_jax.data.checked import Report
+from dalle_jax.data.folder import FolderSource
+from dalle_jax.data.loader import make_loader
+from dalle_jax.data.tokenizer import Tokenizer, train_tokenizer
+from dalle_jax.data.webdataset import WebDatasetSource
+from dalle_jax.interop.inception import convert
+from dalle_jax.metrics.images import open_images
+from dalle_jax.metrics.leakage import load_prints
+from dalle_jax.metrics.reference import is_statistics, load_reference
+from dalle_jax.metrics.results import read_scores
+from tests.conftest import ROOT
+
+SOURCES = sorted(
+    path
+    for folder in ("dalle_jax", "configs", "experiments", "launch")
+    for path in (ROOT / folder).rglob("*.py")
+)
+# Modules that read pickles or other code, and functions that do what they are told.
+MODULES = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
+FUNCTIONS = {"eval", "exec", "os.system", "os.popen", "yaml.load", "extractall", "read_pickle"}
+LIMITS = {"MAX_IMAGE_PIXELS", "LOAD_TRUNCATED_IMAGES"}  # Pillow's; to be left as they are
+# A config and an experiment are programs that the user names.
+RUNS_CODE = {
+    f"dalle_jax/cli/{name}.py": {"runpy.run_path"} for name in ("config", "figure", "sweep")
+}
+
+
+def dotted(node):
+    """`np.load` of a call's function, or its last part where it is no plain name."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.Attribute):
+        before = dotted(node.value)
+        return f"{before}.{node.attr}" if before else node.attr
+    return ""
+
+
+def dangers(tree):
+    """What in a program reads pickles, runs text or lifts a limit."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            of = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names = of or [alias.name for alias in node.names]
+            yield from (name for name in names if name.split(".")[0] in MODULES)
+        if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
+            yield from {node.attr} & LIMITS
+        if not isinstance(node, ast.Call):
+            continue
+        name = dotted(node.func)
+        said = {k.arg: getattr(k.value, "value", None) for k in node.keywords}
+        if name in FUNCTIONS or name.rpartition(".")[2] in FUNCTIONS - {"eval", "exec"}:
+            yield name
+        if name.startswith("runpy.") or said.get("shell") is True:
+            yield name
+        if name in ("np.load", "numpy.load", "jnp.load") and said.get("allow_pickle") is not False:
+            yield name
+        if name == "torch.load" and said.get("weights_only") is not True:
+            yield name
+
+
+@pytest.mark.parametrize(
+    "program",
+    [
+        "import pickle",
+        "from dill import loads",
+        "np.load(p)",
+        "np.load(p, allow_pickle=True)",
+        "torch.load(p, weights_only=False)",
+        "eval(x)",
+        "tar.extractall()",
+        "os.system(x)",
+        "subprocess.run(x, shell=True)",
+        "Image.MAX_IMAGE_PIXELS = None",
+    ],
+)
+def test_dangers_are_seen(program):
+    assert list(dangers(ast.parse(program)))
+
+
+def test_no_file_reads_a_pickle_or_runs_text():
+    found = {}
+    for path in SOURCES:
+        name = str(path.relative_to(ROOT))
+        here = set(dangers(ast.parse(path.read_text())))
+        if here - RUNS_CODE.get(name, set()):
+            found[name] = here
+    assert len(SOURCES) > 100 and not found
+
+
+class Trap:
+    """A pickle of it makes a directory when it is read."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.mkdir, (self.path,)
+
+
+def object_array(trap):
+    array = np.empty(1, object)
+    array[0] = trap
+    return array
+
+
+def forge_npz(path, trap):
+    # The names that the readers ask for.
+    names = ("arr_0", "image", "images", "mu", "sigma", "texts", "signature", "keys", "rows")
+    np.savez(path, **dict.fromkeys(names, object_array(trap)))
+
+
+def forge_npy(path, trap):
+    np.save(path, object_array(trap), allow_pickle=True)
+
+
+def forge_pickle(path, trap):
+    path.write_bytes(pickle.dumps(trap, 2))
+
+
+def forge_torch(path, trap):
+    """A file as torch.save writes it, without torch: a zip archive around a pickle."""
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", pickle.dumps({"fc.weight": trap}, 2))
+        archive.writestr("archive/version", "3\n")
+
+
+def scores_of(path):
+    return read_scores(path.parent / "results.jsonl", {"scores": path.name})
+
+
+NPZ_READERS = {
+    "open_images": open_images,
+    "load_reference": load_reference,
+    "load_prints": load_prints,
+    "scores": scores_of,
+    "replay": read_batch,
+}
+
+
+@pytest.mark.parametrize("forge", [forge_npz, forge_pickle], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("read", NPZ_READERS.values(), ids=NPZ_READERS)
+def test_a_pickle_in_an_npz_is_not_read(tmp_path, read, forge):
+    path, trap = tmp_path / "diverged_00000001.npz", tmp_path / "trap"
+    forge(path, Trap(trap))
+    with pytest.raises(ValueError):
+        read(path)
+    is_statistics(path)
+    assert not trap.exists()
+
+
+@pytest.mark.parametrize("forge", [forge_npy, forge_pickle], ids=lambda f: f.__name__)
+def test_a_pickle_in_an_npy_is_not_read(tmp_path, forge):
+    path, trap = tmp_path / "images.npy", tmp_path / "trap"
+    forge(path, Trap(trap))
+    with pytest.raises(ValueError, match="can't be read as an array of images"):
+        open_images(path)
+    assert not trap.exists()
+
+
+@pytest.mark.parametrize("forge", [forge_torch, forge_pickle], ids=lambda f: f.__name__)
+def test_a_pickle_in_a_pth_is_not_read(tmp_path, forge):
+    pytest.importorskip("torch")
+    path, trap = tmp_path / "weights.pth", tmp_path / "trap"
+    forge(path, Trap(trap))
+    with pytest.raises(ValueError, match="no file of tensors"):
+        convert(path, tmp_path / "weights.safetensors")
+    assert not trap.exists()
+
+
+@pytest.mark.parametrize("forge", [forge_npz, forge_pickle], ids=lambda f: f.__name__)
+def test_the_traps_would_spring(tmp_path, forge):
+    path, trap = tmp_path / "file.npz", tmp_path / "trap"
+    forge(path, Trap(trap))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        archive = np.load(path, allow_pickle=True)
+        _ = archive["mu"] if forge is forge_npz else None
+    assert trap.is_dir()
+
+
+def png(size=(4, 3)):
+    file = io.BytesIO()
+    Image.new("RGB", size, (9, 0, 0)).save(file, "PNG")
+    return file.getvalue()
+
+
+def write_tar(path, members):
+    with tarfile.open(path, "w") as tar:
+        for info, content in members:
+            info = tarfile.TarInfo(info) if isinstance(info, str) else info
+            info.size = len(content)
+            tar.addfile(info, io.BytesIO(content))
+
+
+def linked(name, target, kind):
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname = kind, str(target)
+    return info
+
+
+def test_members_of_a_shard_are_written_nowhere_and_link_nowhere(tmp_path):
+    secret = tmp_path / "secret.txt"
+    secret.write_text("the secret")
+    shards = tmp_path / "shards"
+    shards.mkdir()
+    members = [("../out.png", png()), ("../out.txt", b"out"), ("/abs.png", png())]
+    members += [("/abs.txt", b"abs"), ("a.png", png())]
+    members += [(linked("a.txt", secret, kind), b"") for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE)]
+    members += [("b.png", png()), ("b.txt", b"b")]
+    write_tar(shards / "0.tar", members)
+    with pytest.warns(UserWarning, match=r"image without caption \(0\.tar/a\)"):
+        source = WebDatasetSource(str(shards / "0.tar"), "all", max_bad_share=0.5)
+    assert sorted(source[i]["caption"] for i in range(len(source))) == ["abs", "b", "out"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["secret.txt", "shards"]
+    assert {path.suffix for path in shards.iterdir()} == {".tar", ".npz", ".json"}
+
+
+@settings(max_examples=40, deadline=10_000)
+@given(data=st.data())
+def test_a_forged_index_leads_out_of_no_shard(tmp_path_factory, data):
+    folder = tmp_path_factory.getbasetemp() / "forged"
+    folder.mkdir(exist_ok=True)
+    shard = folder / "0.tar"
+    if not shard.exists():
+        write_tar(shard, [("a.png", png()), ("a.txt", b"a")])
+    source = WebDatasetSource(str(shard), "all")
+    (index,) = folder.glob("index-*.npz")
+    with np.load(index, allow_pickle=False) as saved:
+        arrays = dict(saved)
+    whole = arrays["rows"].copy()
+    edges = st.sampled_from([-2, -1, 0, 1, 512, shard.stat().st_size, 2**31, 2**63 - 1, -(2**63)])
+    row = arrays["rows"][0]
+    for column in data.draw(st.sets(st.integers(0, 4), min_size=1)):
+        row[column] = data.draw(edges)
+    if data.draw(st.booleans()):
+        arrays["rows"] = arrays["rows"][:, : data.draw(st.integers(0, 5))]
+    np.savez(index, **arrays)
+    (report,) = folder.glob("data_report-*.json")
+    report.unlink()
+    size = shard.stat().st_size
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            source = WebDatasetSource(str(shard), "all", max_bad_share=0.9)
+        for i in range(len(source)):
+            assert len(source[i]["caption"]) <= size
+    except ValueError as error:  # All its samples are bad: a row that stays inside, but is wrong.
+        assert "0 of 1 items used" in str(error)
+    finally:
+        np.savez(index, **{**arrays, "rows": whole})
+        for kept in folder.glob("data_report-*.json"):
+            kept.unlink()
+
+
+@settings(max_examples=60, deadline=10_000)
+@given(
+    st.fixed_dictionaries(
+        {},
+        optional={
+            "what": st.text(max_size=4),
+            "total": st.none() | st.integers(),
+            "skipped": st.recursive(
+                st.none() | st.integers() | st.text(max_size=4),
+                lambda x: st.lists(x, max_size=2) | st.dictionaries(st.text(max_size=4), x),
+                max_leaves=5,
+            ),
+            "signature": st.text(max_size=4),
+            "more": st.none(),
+        },
+    )
+)
+def test_any_report_is_read_or_none(tmp_path_factory, content):
+    path = tmp_path_factory.getbasetemp() / "report.json"
+    path.write_text(json.dumps(content))
+    report = Report.load(path)
+    if report is not None:
+        assert all(isinstance(item, str) for items in report.skipped.values() for item in items)
+
+
+def bomb(width, height):
+    """A PNG of that many black pixels, a thousandth of their size."""
+
+    def chunk(kind, content):
+        checksum = zlib.crc32(kind + content).to_bytes(4, "big")
+        return len(content).to_bytes(4, "big") + kind + content + checksum
+
+    header = width.to_bytes(4, "big") + height.to_bytes(4, "big") + bytes([1, 0, 0, 0, 0])
+    packer = zlib.compressobj(9)
+    line = bytes(1 + -(-width // 8))
+    packed = b"".join(packer.compress(line) for _ in range(height)) + packer.flush()
+    parts = (chunk(b"IHDR", header), chunk(b"IDAT", packed), chunk(b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(parts)
+
+
+@pytest.mark.parametrize("side", [9_500, 20_000])  # above Pillow's limit, and above twice of it
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_an_image_bomb_is_skipped_and_named(tmp_path, side):
+    explosive = bomb(side, side)
+    assert len(explosive) < 200_000 and side**2 > Image.MAX_IMAGE_PIXELS
+    members = [("bomb.png", explosive), ("bomb.txt", b"x"), ("a.png", png()), ("a.txt", b"a")]
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    for name, content in members:
+        (folder / name).write_bytes(content)
+    with pytest.warns(UserWarning, match=r"unreadable image \(bomb\.png\)"):
+        assert len(FolderSource(folder, "all", max_bad_share=0.5)) == 1
+    write_tar(tmp_path / "0.tar", members)
+    with pytest.warns(UserWarning, match=r"unreadable image \(0\.tar/bomb\)"):
+        assert len(WebDatasetSource(str(tmp_path / "0.tar"), "all", max_bad_share=0.5)) == 1
+
+
+CAPTIONS = {
+    "megabyte": "a" * 2**20,
+    "megabyte of words": "red " * 2**18,
+    "NUL": "a \0 b",
+    "lone surrogate": "a \ud800 b",
+    "direction": "a \u202e b",
+    "shell": "$(touch x); `touch x` {0.__class__} %s",
+    "markup": "<script>alert(1)</script>",
+}
+
+
+@pytest.mark.parametrize("caption", CAPTIONS.values(), ids=CAPTIONS)
+def test_a_hostile_caption_goes_all_the_way_to_a_batch(tmp_path, caption):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.png").write_bytes(png((8, 8)))
+    lines = [{"file_name": "a.png", "text": caption}, {"file_name": "b.png", "text": "plain"}]
+    (tmp_path / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    source = FolderSource(tmp_path, "all")
+    tokenizer = Tokenizer(train_tokenizer((source[i]["caption"] for i in range(2)), 300), 8)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of captions that are cut
+        batch = next(make_loader(source, tokenizer, batch_size=2, image_size=8, shuffle=False))
+    assert batch["tokens"].shape == (2, 8) and batch["tokens"].max() < 300
+    assert tokenizer.decode(batch["tokens"][1]) == "plain"
+
+
+@settings(max_examples=60, deadline=10_000)
+@given(
+    st.lists(
+        st.binary(max_size=30)
+        | st.builds(
+            lambda name, text: json.dumps({"file_name": name, "caption": text}).encode(),
+            st.sampled_from(["a.png", "../a.png", "/a.png", "b.png", ""]),
+            st.text(st.characters(exclude_categories=()), max_size=8) | st.integers(),
+        ),
+        max_size=4,
+    )
+)
+def test_any_lines_of_captions_are_read_or_refused_in_a_sentence(tmp_path_factory, lines):
+    folder = tmp_path_factory.getbasetemp() / "lines"
+    folder.mkdir(exist_ok=True)
+    (folder / "a.png").write_bytes(png())
+    (folder / "metadata.jsonl").write_bytes(b"\n".join(lines))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            source = FolderSource(folder, "all", max_bad_share=0.9)
+    except ValueError as error:
+        assert "\n" not in str(error) and len(str(error)) < 1500
+    else:
+        assert [source[i]["id"] for i in range(len(source))] == ["a.png"]
+        assert all(caption.strip() for caption in source[0]["captions"])
+
+
+KNOBS = dict(flatten(tiny.get_config()))
+texts = st.text(st.characters(exclude_categories=()), max_size=30)
+literals = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | texts,
+    lambda x: st.lists(x, max_size=3) | st.tuples(x, x) | st.dictionaries(texts, x, max_size=2),
+    max_leaves=5,
+).map(repr)
+
+
+@settings(max_examples=200, deadline=10_000)
+@given(
+    st.sampled_from(sorted(KNOBS)) | texts,
+    st.sampled_from(["__import__('os').abort()", "().__class__", "f'{1}'", "[0] * 9**9"])
+    | literals
+    | texts,
+)
+def test_any_override_sets_a_value_of_the_knobs_type_or_is_refused(name, value):
+    config = ConfigDict(tiny.get_config())
+    try:
+        apply_override(config, f"--config.{name}={value}")
+    except ValueError as error:
+        assert len(str(error)) < 1000
+        assert dict(flatten(config)) == KNOBS
+    else:
+        changed = dict(flatten(config))
+        assert type(changed.pop(name)) is type(KNOBS[name])
+        assert changed.items() <= KNOBS.items()
