@@ -83,19 +83,22 @@ def clip_guided(
 
 
 def draw_guided(
-    decoder: Decoder, guide: Callable[[Any, np.ndarray, np.ndarray], Denoiser], steps: int
+    decoder: Decoder,
+    guide: Callable[[Any, jax.Array, jax.Array], Denoiser],
+    weights: Any,
+    steps: int,
 ) -> np.ndarray:
     """Images uint8 [N, H, W, 3] of a decoder's held-out captions by DDIM.
 
-    `guide(params, tokens, index)` makes the denoiser of a part of the captions; under jit, so that
-    `index` [B] is traced.
+    `guide(weights, tokens, index)` makes, under jit, the denoiser of the captions index [B].
+    `weights` are all that it computes with: what it closes over would be compiled into the program.
     """
     stage = decoder.stage
 
     @jax.jit
-    def drawn(params, tokens, index):
+    def drawn(weights, tokens, index):
         x_T = diffusion.initial_noise(jax.random.key(SEED), index, stage.image_shape)
-        denoiser = static_threshold(guide(params, tokens, index))
+        denoiser = static_threshold(guide(weights, tokens, index))
         return diffusion.sample(denoiser, stage.schedule, x_T, sampler="ddim", steps=steps)
 
     count = len(decoder.tokens)
@@ -103,5 +106,5 @@ def draw_guided(
     parts = []
     for start in range(0, count, size):
         index = np.resize(np.arange(start, min(start + size, count)), size)
-        parts.append(np.asarray(drawn(decoder.params, decoder.tokens[index], index)))
+        parts.append(np.asarray(drawn(weights, decoder.tokens[index], index)))
     return to_uint8(np.concatenate(parts)[:count])

@@ -10,7 +10,7 @@ from dalle_jax.metrics.intervals import wilson
 from dalle_jax.sweeps.figure import MISSING, Estimate, Measured, Row
 from dalle_jax.sweeps.figure_axes import show_strip, strip
 from dalle_jax.sweeps.figure_measures import seen
-from dalle_jax.sweeps.figure_rows import select
+from dalle_jax.sweeps.figure_rows import mean, select
 
 COLOR_AND_SHAPE = ("color", "shape")
 
@@ -44,12 +44,19 @@ def read_along(
 
 
 def share(rows: Sequence[Row], metric: str, *at: float) -> Estimate:
-    """How often what is asked for is seen, over the images at some places of the axis."""
-    values = [row["value"] for place in at for row in select(rows, metric, at=float(place))]
-    if not values:
+    """How often what is asked for is seen at some places of the axis.
+
+    Of several places the interval is over images, each with all that is made of it.
+    """
+    values = [
+        [row["value"] for row in select(rows, metric, at=float(a))] for a in at
+    ]  # [places, N]
+    if not all(values):
         return MISSING
-    interval = wilson(sum(values), len(values))
-    return Estimate(float(np.mean(values)), interval, f"{len(values)} images, Wilson")
+    if len(values) > 1:
+        return mean(np.mean(values, axis=0), "images")
+    interval, count = wilson(sum(values[0]), len(values[0])), len(values[0])
+    return Estimate(float(np.mean(values)), interval, f"{count} images, Wilson")
 
 
 def draw_along(rows: Sequence[Row], images: Mapping[str, np.ndarray], label: str) -> Any:

@@ -135,7 +135,7 @@ def open_chain(workdir: Path, num_images: int) -> Chain:
 
 
 def way(a: np.ndarray, b: np.ndarray, share: float) -> np.ndarray:
-    """Of embeddings a to b [N, D], `share` of the way along the great circle (unCLIP, §3.2)."""
+    """Of embeddings a to b [N, D], `share` of the way along the great circle (unCLIP, §3)."""
     return np.asarray(diffusion.editing.slerp(a, b, np.full(len(a), share)), np.float32)
 
 

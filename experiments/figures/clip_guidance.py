@@ -5,6 +5,7 @@ of a CLIP's score; GLIDE's CLIP has learned to see through noise, this one is sh
 estimate. Both are scored by that CLIP, by one of another seed, and by the oracle.
 """
 
+import dataclasses
 import functools
 
 import jax.numpy as jnp
@@ -35,18 +36,19 @@ def measure(workdirs, num_captions, scales) -> Measured:
     stage, clips = decoder.stage, dict(zip(("guiding", "other"), map(open_clip, workdirs[1:])))
     text = clips["guiding"].of_captions(decoder.captions)
 
-    def by_itself(params, tokens, index, scale):
-        cond, uncond = (stage.encode(params, t) for t in (tokens, empty_captions(tokens)))
-        return classifier_free(functools.partial(stage.denoise, params), cond, uncond, scale)
+    def by_itself(weights, tokens, index, scale):
+        cond, uncond = (stage.encode(weights[0], t) for t in (tokens, empty_captions(tokens)))
+        return classifier_free(functools.partial(stage.denoise, weights[0]), cond, uncond, scale)
 
-    def by_clip(params, tokens, index, scale):
-        plain, own = by_itself(params, tokens, index, 1), jnp.asarray(text)[index]
-        return clip_guided(plain, clips["guiding"], own, stage.schedule, scale, BELOW)
+    def by_clip(weights, tokens, index, scale):
+        plain, own = by_itself(weights, tokens, index, 1), jnp.asarray(text)[index]
+        clip = dataclasses.replace(clips["guiding"], params=weights[1])
+        return clip_guided(plain, clip, own, stage.schedule, scale, BELOW)
 
-    rows = []
+    rows, weights = [], (decoder.params, clips["guiding"].params)
     for name, guide in (("classifier-free", by_itself), ("CLIP", by_clip)):
         for scale in scales[name]:
-            images = draw_guided(decoder, functools.partial(guide, scale=scale), STEPS)
+            images = draw_guided(decoder, functools.partial(guide, scale=scale), weights, STEPS)
             head = {"guidance": name, "scale": scale}
             rows.append(caption_row(decoder.captions, images, **head))
             for judge, clip in clips.items():
@@ -57,8 +59,8 @@ def measure(workdirs, num_captions, scales) -> Measured:
 def draw(rows, images):
     """What others find against what the CLIP that guides finds."""
     figure, panels = plt.subplots(1, 2, figsize=(9.5, 4), layout="constrained")
-    borne_out = f"borne out in full / % of {num_images(rows)} captions"
-    judges = ("oracle/caption", 100, borne_out), ("other", 1, "cosine by another CLIP")
+    count = f"% of {num_images(rows)} captions borne out in full"
+    judges = ("oracle/caption", 100, count), ("other", 1, "cosine by another CLIP")
     for axes, (judge, unit, label) in zip(panels, judges):
         for name in ("classifier-free", "CLIP"):
             found = series(rows, "guiding", "scale", guidance=name)
@@ -67,8 +69,7 @@ def draw(rows, images):
             axes.plot(x, y, "o-", label=f"{name} guidance, by scale")
             for scale, *place in zip(found, x, y):
                 axes.annotate(f" {scale:g}", place, fontsize=8)
-        axes.set(xlabel="cosine by the CLIP that guides", ylabel=label)
-        axes.margins(0.1)
+        axes.set(xlabel="cosine by the CLIP that guides", ylabel=label, xmargin=0.1, ymargin=0.1)
     panels[0].legend(frameon=False, fontsize=8)
     return figure
 
@@ -84,7 +85,6 @@ def claims(rows):
             difference(free("guiding"), by_clip("guiding")),
             above=0,
             unit="of cosine more",
-            published="in curves",
         ),
         Claim(
             "Another CLIP scores it below.",
