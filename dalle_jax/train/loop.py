@@ -160,7 +160,7 @@ def fit(
                     settle(pending)
                 pending = Pending(step, metrics, batch)
 
-                last, stop = step == steps, signals.received
+                last, stop = step == steps, signals.stop_at(step)
                 validation_due = eval_batches is not None and (last or step % validate_every == 0)
                 preview_due = preview is not None and (last or step % preview_every == 0)
                 evaluation_due = evaluation is not None and (last or step % evaluate_every == 0)

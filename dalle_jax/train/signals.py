@@ -5,6 +5,9 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+import jax
+from jax.experimental import multihost_utils
+
 
 class Stop(BaseException):
     """A signal came while something was waited for; see `StopSignals.breaking`."""
@@ -24,7 +27,11 @@ class Interrupted(Exception):
 
 
 class StopSignals:
-    """Notes SIGTERM and SIGINT instead of dying; a second one ends the process at once."""
+    """Notes SIGTERM and SIGINT instead of dying; a second one ends the process at once.
+
+    Of several processes all have to stop at the same step, whichever of them is told to: there
+    jax's preemption service hears SIGTERM and has them agree on one.
+    """
 
     SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
@@ -32,12 +39,20 @@ class StopSignals:
         """Listen on entry; `received` is the number of the signal that came, or None."""
         self.received: int | None = None
         self._breaking = False
+        self._several = jax.process_count() > 1
 
     def __enter__(self):
         self._before = {}
-        if threading.current_thread() is threading.main_thread():  # Python hears signals only there
+        on_main_thread = threading.current_thread() is threading.main_thread()
+        if on_main_thread and not self._several:  # Python hears signals only there
             self._before = {s: signal.signal(s, self._note) for s in self.SIGNALS}
         return self
+
+    def stop_at(self, step: int) -> int | None:
+        """The signal that training is to stop for after `step`; to be asked at each step."""
+        if self._several and multihost_utils.reached_preemption_sync_point(step):
+            self.received = signal.SIGTERM
+        return self.received
 
     @contextmanager
     def breaking(self) -> Iterator[None]:

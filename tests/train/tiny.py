@@ -42,8 +42,23 @@ class TinyStage:
         return error.mean(), {"red": error[:, 0].mean()}
 
 
+class SlowStage(TinyStage):
+    """Calls `during()` while a step computes."""
+
+    def __init__(self, during):
+        super().__init__()
+        self.during = during
+
+    def loss(self, params, frozen, batch, key, *, train):
+        jax.debug.callback(self.during)
+        return super().loss(params, frozen, batch, key, train=train)
+
+
 class Batches:
-    """Endless; batch k is a function of (seed, k) alone; batch `bad_at` is black."""
+    """Endless; batch k is a function of (seed, k) alone; batch `bad_at` is black.
+
+    Of several processes each gets its share.
+    """
 
     def __init__(self, batch_size: int = 16, seed: int = 0, bad_at: int | None = None):
         self.batch_size, self.seed, self.bad_at, self.k = batch_size, seed, bad_at, 0
@@ -56,7 +71,8 @@ class Batches:
         images = rng.integers(0, 256, (self.batch_size, 4, 4, 3), dtype=np.uint8)
         images *= self.k != self.bad_at
         self.k += 1
-        return {"image": images}
+        share = self.batch_size // jax.process_count()
+        return {"image": images[jax.process_index() * share :][:share]}
 
     def get_state(self):
         return {"k": self.k}
@@ -89,16 +105,31 @@ def fit_tiny(run_dir, *, stage=None, batches=None, steps=24, mesh=None, frozen=N
 
 
 def main(run_dir):
-    """`fit_tiny` as a program that can be killed; SLOW is a pause before each batch in seconds."""
-    pause = float(os.environ.get("SLOW", "0"))
+    """`fit_tiny` as a program that can be killed.
+
+    SLOW is a pause in seconds, in the reading of each batch and in each step; MOMENT a file that
+    says in which of them it is, and of which batch; COORDINATOR, "HOST:PORT NUMBER OF", makes it
+    one of several processes.
+    """
+    pause, moment = float(os.environ.get("SLOW", "0")), os.environ.get("MOMENT", os.devnull)
+    if "COORDINATOR" in os.environ:
+        address, number, of = os.environ["COORDINATOR"].split()
+        jax.config.update("jax_cpu_collectives_implementation", "gloo")
+        jax.distributed.initialize(address, int(of), int(number))
+    file = os.open(moment, os.O_WRONLY | os.O_CREAT)
+
+    def rest(where):
+        os.pwrite(file, f"{where} {batches.k:4d}".encode(), 0)
+        time.sleep(pause)
 
     class SlowBatches(Batches):
         def __next__(self):
-            time.sleep(pause)
+            rest("read")
             return super().__next__()
 
+    batches = SlowBatches()
     try:
-        fit_tiny(run_dir, batches=SlowBatches())
+        fit_tiny(run_dir, batches=batches, stage=SlowStage(lambda: rest("step")))
     except Interrupted as stop:
         print(stop, file=sys.stderr)
         sys.exit(stop.exit_code)

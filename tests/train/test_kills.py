@@ -1,0 +1,143 @@
+"""Killed again and again, and going on elsewhere: minutes, so only with `-m long`."""
+
+import os
+import random
+import signal
+import socket
+import time
+
+import jax
+import numpy as np
+import pytest
+
+from dalle_jax.train.checkpoint import load_params, steps_in
+from tests.train.test_loop import assert_equal, lines, start
+from tests.train.tiny import SlowStage, fit_tiny
+
+pytestmark = [pytest.mark.long, pytest.mark.timeout(3600)]
+
+PATIENCE = 600  # seconds for a process to get going
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    run_dir = tmp_path_factory.mktemp("uninterrupted")
+    return run_dir, fit_tiny(run_dir, stage=SlowStage(lambda: None))
+
+
+def wait_until(condition, processes):
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        for process in processes:
+            assert process.poll() is None, process.stderr.read()
+        assert time.monotonic() < deadline
+        time.sleep(0.0005)
+
+
+def moment(path):
+    """("read" or "step", number of the batch), as the process says."""
+    text = path.read_text().split() if path.exists() else []
+    return (text[0], int(text[1])) if len(text) == 2 else ("", 0)
+
+
+def being_saved(run_dir):
+    return list((run_dir / "checkpoints").glob("*.orbax-checkpoint-tmp*"))
+
+
+def kill(process, place, said, run_dir, draw):
+    """Kill a process when it is at a place, or anywhere."""
+    if place == "save":
+        wait_until(lambda: being_saved(run_dir), [process])
+    elif place == "anywhere":
+        time.sleep(draw.uniform(0, 0.3))
+    else:
+        time.sleep(draw.uniform(0, 0.03))
+        wait_until(lambda: moment(said)[0] == place, [process])
+    process.kill()
+    process.communicate(timeout=60)
+
+
+def run_to(step, run_dir, said, **environment):
+    process = start(run_dir, MOMENT=str(said), **environment)
+    wait_until(lambda: moment(said)[1] >= step, [process])
+    return process
+
+
+def test_ten_kills_at_random_moments_change_no_bit(uninterrupted, tmp_path):
+    draw = random.Random(0)
+    places, run_dir, log = ["read", "step", "save"] * 3 + ["anywhere"], tmp_path / "run", []
+    for i, place in enumerate(places):
+        said = tmp_path / f"moment_{i}"
+        process = run_to(2 * i + draw.randint(1, 2), run_dir, said, SLOW="0.05")
+        kill(process, place, said, run_dir, draw)
+        log.append((place, *moment(said), len(being_saved(run_dir))))
+    print(*log, sep="\n")
+    # They died where they were to: in reading, in a step, and with half a checkpoint on disk.
+    for place, where, _, half in log:
+        assert place not in ("read", "step") or where == place
+        assert place != "save" or half
+    process = start(run_dir)
+    _, told = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, told
+    whole_dir, state = uninterrupted
+    assert_equal(load_params(run_dir / "checkpoints"), state.ema_params)
+    assert_equal(load_params(run_dir / "checkpoints", weights="raw"), jax.device_get(state.params))
+    for name in ("loss", "validation/loss"):
+        there, here = (
+            [line["step"] for line in lines(d) if name in line] for d in (whole_dir, run_dir)
+        )
+        assert there == here
+    assert not list(run_dir.glob("checkpoints/damaged*"))
+
+
+def close(run_dir, state):
+    jax.tree.map(
+        lambda x, y: np.testing.assert_allclose(np.asarray(x), np.asarray(y), atol=2e-5),
+        load_params(run_dir / "checkpoints", weights="raw"),
+        state.params,
+    )
+
+
+def devices(count):
+    return {"XLA_FLAGS": f"--xla_force_host_platform_device_count={count}"}
+
+
+def start_two(run_dir, **environment):
+    """Two processes of four devices each."""
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{s.getsockname()[1]}"
+    return [
+        start(run_dir, COORDINATOR=f"{address} {own} 2", **devices(4), **environment)
+        for own in range(2)
+    ]
+
+
+@pytest.mark.parametrize("then", ["four devices", "two processes"])
+def test_killed_on_eight_devices_it_goes_on_elsewhere(uninterrupted, tmp_path, then):
+    run_dir = tmp_path / "run"
+    process = run_to(12, run_dir, tmp_path / "moment", SLOW="0.05")
+    process.kill()
+    process.communicate(timeout=60)
+    assert 0 < steps_in(run_dir / "checkpoints")[-1] < 24
+    processes = [start(run_dir, **devices(4))] if then == "four devices" else start_two(run_dir)
+    for process in processes:
+        _, told = process.communicate(timeout=PATIENCE)
+        assert process.returncode == 0, told
+    close(run_dir, uninterrupted[1])
+    assert [x["step"] for x in lines(run_dir) if "loss" in x] == [4, 8, 12, 16, 20, 24]
+
+
+def test_one_of_two_is_terminated_and_both_stop_at_one_step(uninterrupted, tmp_path):
+    processes = start_two(tmp_path, SLOW="0.2")
+    log = tmp_path / "metrics.jsonl"
+    wait_until(lambda: log.exists() and '"step": 8,' in log.read_text(), processes)
+    os.kill(processes[1].pid, signal.SIGTERM)
+    told = [process.communicate(timeout=PATIENCE)[1] for process in processes]
+    assert [process.returncode for process in processes] == [143, 143], told
+    step = steps_in(tmp_path / "checkpoints")[-1]
+    assert all(f"the same command continues from step {step}" in text for text in told)
+    process = start(tmp_path)
+    _, told = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, told
+    close(tmp_path, uninterrupted[1])
