@@ -69,6 +69,7 @@ def explain(name: str, config: Mapping[str, Any], mesh: str | None, compiles: bo
             f"{settings['remat']}\n"
         )
         print(*rule_lines(training.state.params, where), sep="\n")
+        print(*uncut_lines(training.state.params, where), sep="\n")
         footprint = footprint_of(training, where)
         lowered = lower_step(training, make_mesh({}, jax.devices()[:1]), accumulate=1)
         print("", *memory_lines(footprint), sep="\n")
@@ -103,6 +104,19 @@ def rule_lines(params: Any, mesh: Any) -> Iterator[str]:
             elif len(group) > 1:
                 yield line("  too small or odd, whole on each device", like)
     yield line("all", jax.tree.leaves(params))
+
+
+def uncut_lines(params: Any, mesh: Any) -> Iterator[str]:
+    """A warning where much of a network lies whole on each device of fsdp."""
+    fsdp, whole, cut = mesh.shape["fsdp"], 0, 0
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        spec = rule_of(path_name(path)).spec(leaf.shape, mesh)
+        whole, cut = whole + leaf.size, cut + leaf.size * ("fsdp" in spec)
+    if fsdp > 1 and cut < 0.9 * whole and whole > 1e6:
+        yield (
+            f"\nonly {100 * cut / whole:.0f} % of the weights can be cut over fsdp={fsdp}: the "
+            "rest has no axis that is a multiple of it. Give fsdp fewer devices, data the others"
+        )
 
 
 class Footprint(NamedTuple):

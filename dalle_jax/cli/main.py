@@ -10,6 +10,7 @@ from dalle_jax import cpu
 VERBS = {
     "prepare": "build a data set",
     "train": "train the stages of a config",
+    "bench": "time training and drawing on this machine",
     "sample": "draw images of captions",
     "evaluate": "score a trained workdir on held-out captions, or two folders of images",
     "sweep": "train and measure the points of an experiment file",

@@ -80,7 +80,8 @@ def run(argv: list[str]) -> int:
         open_run(Path(args.workdir, stages[0]))  # only what is there can be replayed
     for stage in stages:
         try:
-            train_stage(stage, config.to_dict(), Path(args.workdir), args.replay)
+            with distributed.naming_the_dead():
+                train_stage(stage, config.to_dict(), Path(args.workdir), args.replay)
         except Interrupted as stop:
             print(f"dalle-jax train: {stop}", file=sys.stderr)
             return stop.exit_code

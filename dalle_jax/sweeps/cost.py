@@ -8,8 +8,9 @@ from their logs, of the same stage where there are any.
 import functools
 import json
 import statistics
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 import jax
 
@@ -87,10 +88,14 @@ def drawing_flops(point: PlannedPoint, counts: Counts) -> float:
         sampling = point.config[stage].get("sample", {})
         if "num_inference_steps" not in sampling or stage == "joint":
             continue
-        passes = sampling["num_inference_steps"]
-        passes *= 1 if sampling.get("guidance_scale", 1.0) == 1.0 else 2
-        total += images * passes * counts.forward(stage, point.config)
+        total += images * passes(sampling) * counts.forward(stage, point.config)
     return total
+
+
+def passes(sampling: Mapping[str, Any]) -> int:
+    """Forward passes of the network that an image takes, two an evaluation if it is guided."""
+    guided = sampling.get("guidance_scale", 1.0) != 1.0
+    return sampling["num_inference_steps"] * (2 if guided else 1)
 
 
 def measured_rates(workdirs: Iterable[Path], counts: Counts) -> dict[str, float]:

@@ -1,6 +1,8 @@
 """Joining the other processes of a training, and what they do one after the other."""
 
 import os
+import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.util import find_spec
@@ -105,6 +107,32 @@ def in_turn(what: str) -> Iterator[None]:
     finally:
         if first:
             _meet(what)
+
+
+@contextmanager
+def naming_the_dead() -> Iterator[None]:
+    """Inside, a failed exchange with other processes waits until jax knows which of them is dead.
+
+    It then ends this process and says so on stderr. A failure of other kinds is told as it is.
+
+    Raises:
+        OSError: all others live.
+    """
+    try:
+        yield
+    except jax.errors.JaxRuntimeError as error:
+        if jax.process_count() == 1:
+            raise
+        own = jax.process_index()
+        text = str(error)[:200]
+        print(
+            f"process {own}: a step failed ({text}); waiting {HEARTBEAT_TIMEOUT} s to hear which "
+            "process is gone",
+            file=sys.stderr,
+            flush=True,
+        )
+        time.sleep(1.5 * HEARTBEAT_TIMEOUT)
+        raise OSError(f"a step of process {own} failed, and all others live: {text}") from error
 
 
 def _meet(what: str) -> None:

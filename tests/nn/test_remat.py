@@ -55,7 +55,10 @@ def test_less_is_kept_and_parameters_have_the_same_names(network):
     assert elements["blocks"] < elements["products"] < elements["none"]
 
 
-@pytest.mark.parametrize("network, policy", [(unet, "blocks"), (transformer, "products")])
+@pytest.mark.parametrize(
+    "network, policy",
+    [pytest.param(unet, "blocks", marks=pytest.mark.long), (transformer, "products")],
+)
 def test_value_and_gradient_are_the_same(network, policy):
     rng = np.random.default_rng(0)
     params = jax.tree.map(

@@ -15,25 +15,24 @@ from tests.train.tiny import Batches, TinyStage
 STEPS = 6
 
 
-class Share(Batches):
-    """This process's rows of each batch; at the batch `die_at` the last process is no more."""
+class Dying(Batches):
+    """At the batch `die_at` the last process is no more."""
 
-    def __init__(self, own: int, count: int, die_at: int | None = None):
+    def __init__(self, die_at: int):
         super().__init__()
-        self.own, self.count, self.die_at = own, count, die_at
+        self.die_at = die_at
 
     def __next__(self):
-        if self.k == self.die_at and self.own == self.count - 1:
+        if self.k == self.die_at and jax.process_index() == jax.process_count() - 1:
             os._exit(9)
-        rows = self.batch_size // self.count
-        return {k: v[self.own * rows :][:rows] for k, v in super().__next__().items()}
+        return super().__next__()
 
 
-def train(run_dir, own: int, count: int, *, mesh, die_at: int | None = None):
+def train(run_dir, batches, *, mesh):
     """Six steps with logs and checkpoints."""
     return fit(
         TinyStage(),
-        Share(own, count, die_at),
+        batches,
         run_dir=run_dir,
         steps=STEPS,
         seed=3,
@@ -47,12 +46,13 @@ def train(run_dir, own: int, count: int, *, mesh, die_at: int | None = None):
 
 def main() -> None:
     port, count, own, run_dir = *map(int, sys.argv[1:4]), sys.argv[4]
-    die_at = int(sys.argv[5]) if len(sys.argv) > 5 else None
+    batches = Dying(int(sys.argv[5])) if len(sys.argv) > 5 else Batches()
     place = distributed.find_place(f"127.0.0.1:{port}", count, own, {})
     distributed.join(place)
     with distributed.in_turn("say who is there"), open(f"{run_dir}/turns", "a") as file:
         file.write(f"{own}\n")
-    state = train(run_dir, own, count, mesh={"data": 1, "fsdp": -1}, die_at=die_at)
+    with distributed.naming_the_dead():
+        state = train(run_dir, batches, mesh={"data": 1, "fsdp": -1})
     params = multihost_utils.process_allgather(state.params, tiled=True)
     leaves = {str(i): np.asarray(x) for i, x in enumerate(jax.tree.leaves(params))}
     np.savez(f"{run_dir}/params_{own}.npz", **leaves)

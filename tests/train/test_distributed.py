@@ -5,14 +5,17 @@ import os
 import socket
 import subprocess
 import sys
+import time
 
 import jax
 import numpy as np
 import pytest
 
+from dalle_jax.train.checkpoint import load_params
 from dalle_jax.train.distributed import Place, find_place
 from tests.conftest import ONE_DEVICE, ROOT
 from tests.train.processes import train
+from tests.train.tiny import Batches
 
 
 def free_port() -> int:
@@ -38,13 +41,13 @@ def start(run_dir, count: int, *more: str) -> list[subprocess.Popen]:
 
 
 def losses(run_dir) -> list[float]:
-    lines = (run_dir / "metrics.jsonl").read_text().splitlines()
-    return [json.loads(line)["loss"] for line in lines]
+    lines = map(json.loads, (run_dir / "metrics.jsonl").read_text().splitlines())
+    return [line["loss"] for line in lines if "loss" in line]
 
 
 def check(tmp_path, count: int) -> None:
     processes = start(tmp_path / "many", count)
-    state = train(tmp_path / "one", 0, 1, mesh={"data": -1})
+    state = train(tmp_path / "one", Batches(), mesh={"data": -1})
     for process in processes:
         _, told = process.communicate(timeout=250)
         assert process.returncode == 0, told
@@ -87,3 +90,47 @@ def test_a_process_knows_its_place():
         find_place("host:1", None, 0, {})
     with pytest.raises(ValueError, match="JAX_NUM_PROCESSES or JAX_PROCESS_ID"):
         find_place(environ={"JAX_COORDINATOR_ADDRESS": "host:1", "JAX_PROCESS_ID": "1"})
+
+
+@pytest.mark.long
+def test_the_verb_in_two_processes_is_the_verb_in_one(tmp_path, shapes_dir):
+    def command(workdir, *more):
+        return [
+            *(sys.executable, "-m", "dalle_jax", "train"),
+            f"--config={ROOT / 'configs/tiny.py'}",
+            f"--workdir={tmp_path / workdir}",
+            f"--config.data.dir={shapes_dir}",
+            "--config.decoder.train.log_every=1",
+            *more,
+        ]
+
+    where = [f"--coordinator=127.0.0.1:{free_port()}", "--num_processes=2"]
+    commands = [command("many", *where, f"--process_id={own}") for own in range(2)]
+    processes = [
+        subprocess.Popen(c, env=ONE_DEVICE, stderr=subprocess.PIPE, text=True)
+        for c in [*commands, command("one")]
+    ]
+    told = [process.communicate(timeout=1500)[1] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0, 0], told
+    # Only process 0 tells how it goes.
+    assert "decoder starts" in told[0] and "decoder starts" not in told[1]
+    np.testing.assert_allclose(
+        losses(tmp_path / "many/decoder"), losses(tmp_path / "one/decoder"), rtol=1e-3
+    )
+    previews = [sorted(os.listdir(tmp_path / f"{run}/decoder/samples")) for run in ("one", "many")]
+    assert previews[0] == previews[1] != []
+    restored = [load_params(tmp_path / f"{run}/decoder/checkpoints") for run in ("one", "many")]
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-2, atol=1e-4), *restored)
+
+
+@pytest.mark.long
+def test_one_of_four_dies_and_the_others_end(tmp_path):
+    processes = start(tmp_path / "many", 4, "4")
+    began = time.monotonic()
+    told = [process.communicate(timeout=600)[1] for process in processes]
+    assert processes[3].returncode == 9
+    assert all(process.returncode not in (0, None) for process in processes[:3])
+    assert all("process 3" in text for text in told[:3]), told
+    assert time.monotonic() - began < 300
+    # What was saved before is whole, and goes on with fewer.
+    assert os.listdir(tmp_path / "many/checkpoints") == ["3"]

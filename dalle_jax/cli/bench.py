@@ -1,0 +1,153 @@
+"""`dalle-jax bench`: how fast a config trains and draws here, against what the device can do."""
+
+import argparse
+import copy
+import csv
+import itertools
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from dalle_jax.cli.config import load_config
+
+EXAMPLE = """examples:
+  dalle-jax bench --config=configs/quickstart.py
+  dalle-jax bench --config=configs/quickstart.py --sweep=batch,remat --csv=bench.csv
+"""
+
+# What a sweep varies, one at a time, the rest being the config's.
+SWEEPS = ("batch", "mesh", "dtype", "remat", "accumulate")
+
+
+def run(argv: list[str]) -> int:
+    """Print a row for each stage, training and sampling, and each point of the sweep."""
+    parser = argparse.ArgumentParser(
+        prog="dalle-jax bench",
+        description="Time the training step and the drawing of a config's stages with random "
+        "weights, images and captions. Between the steps a matrix product is timed, so that a "
+        "share of this device's peak can be told. Any knob is set as --config.some.knob=value.",
+        epilog=EXAMPLE,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--config", required=True, help="a file of configs/")
+    parser.add_argument("--stage", help="this stage alone")
+    parser.add_argument("--sweep", default="", help=f"some of {','.join(SWEEPS)}")
+    parser.add_argument("--rounds", type=int, default=5, help="whose median is told")
+    parser.add_argument("--block", type=int, default=10, help="steps a round")
+    parser.add_argument("--csv", help="also write the rows to this file")
+    args, overrides = parser.parse_known_args(argv)
+    config = load_config(args.config, overrides).to_dict()
+    stages = [args.stage] if args.stage else list(config["stages"])
+    if unknown := set(stages) - set(config["stages"]):
+        raise ValueError(
+            f"{args.config} has no stage {min(unknown)!r}; it has {', '.join(config['stages'])}"
+        )
+    sweeps = args.sweep.split(",") if args.sweep else []
+    if unknown := set(sweeps) - set(SWEEPS):
+        raise ValueError(f"bench sweeps no {min(unknown)!r}; it sweeps {', '.join(SWEEPS)}")
+
+    import jax
+
+    from dalle_jax.cli.bench_measure import measure_drawing, measure_training
+
+    device = jax.devices()[0]
+    print(
+        f"{jax.device_count()} × {device.device_kind}, jax {jax.__version__}; median of "
+        f"{args.rounds} rounds of {args.block} steps\n\n{HEADINGS}"
+    )
+    rows = []
+    for stage in stages:
+        measured = (
+            measure(stage, point, label, args.rounds, args.block)
+            for label, point in points(stage, config, sweeps, jax.device_count())
+            for measure in (measure_training, measure_drawing)
+        )
+        for row in filter(None, measured):
+            rows.append(row)
+            print(line(row), flush=True)
+    if args.csv:
+        with Path(args.csv).open("w", newline="") as file:
+            writer = csv.DictWriter(file, rows[0])
+            writer.writeheader()
+            writer.writerows(rows)
+        print(f"\nwritten to {args.csv}", file=sys.stderr)
+    return 0
+
+
+def points(
+    stage: str, config: Mapping[str, Any], sweeps: list[str], num_devices: int
+) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The config as it is, then with one knob changed after the other.
+
+    Raises:
+        ValueError: the stage has no such knob.
+    """
+    from dalle_jax.train.sharding import AXES, mesh_sizes
+
+    train = config[stage]["train"]
+    values: dict[str, list[Any]] = {
+        "batch": [train["batch_size"] // 2, 2 * train["batch_size"]],
+        "mesh": [
+            {"data": num_devices // fsdp, "fsdp": fsdp, "tensor": 1}
+            for fsdp in (1, 2, num_devices)
+            if num_devices % fsdp == 0
+        ],
+        "dtype": ["float32", "bfloat16"],
+        "remat": ["none", "products", "blocks"],
+        "accumulate": [1, 2, 4],
+    }
+    knobs = {"batch": ("train", "batch_size"), "dtype": ("model", "dtype")}
+    yield "as configured", dict(config)
+    for sweep in sweeps:
+        section, knob = knobs.get(sweep, ("train", sweep))
+        if knob not in config[stage].get(section, {}):
+            raise ValueError(f"{stage} has no {section}.{knob} of its own to sweep")
+        own = config[stage][section][knob]
+        if sweep == "mesh":
+            own = dict(zip(AXES, mesh_sizes(own, num_devices)))
+        seen = [own]
+        for value in values[sweep]:
+            if value in seen or not value:
+                continue
+            seen.append(value)
+            changed = copy.deepcopy(dict(config))
+            changed[stage][section][knob] = value
+            shown = "×".join(map(str, value.values())) if sweep == "mesh" else value
+            yield f"{sweep} {shown}", changed
+
+
+HEADINGS = "".join(
+    (
+        f"{'stage':14}{'':7}{'point':20}{'compile s':>10}{'ms':>10}{'steps/s':>9}{'images/s':>10}",
+        f"{'GFLOP':>10}{'of peak':>9}{'peak MiB':>10}{'in loop':>9}{'stall':>8}",
+    )
+)
+
+
+def line(row: Mapping[str, Any]) -> str:
+    """A row as text, under HEADINGS; what does not apply is left blank."""
+
+    def cell(name: str, width: int, text: str) -> str:
+        return f"{'' if row[name] is None else text.format(row[name]):>{width}}"
+
+    return "".join(
+        itertools.chain(
+            (f"{row['stage']:14}{row['what']:7}{row['point']:20}",),
+            itertools.starmap(
+                cell,
+                (
+                    ("compile_seconds", 10, "{:.1f}"),
+                    ("milliseconds", 10, "{:.1f}"),
+                    ("steps_per_second", 9, "{:.2f}"),
+                    ("images_per_second", 10, "{:.1f}"),
+                    ("gflop", 10, "{:.2f}"),
+                    ("share_of_peak", 9, "{:.1%}"),
+                    ("peak_mib", 10, "{:.1f}"),
+                    ("loop_ratio", 9, "{:.3f}"),
+                    ("data_stall", 8, "{:.1%}"),
+                ),
+            ),
+        )
+    )

@@ -1,0 +1,64 @@
+"""`dalle-jax bench`: what it sweeps, and that its numbers mean what they say."""
+
+import time
+
+import pytest
+
+from dalle_jax.cli import bench_measure
+from dalle_jax.cli.bench import HEADINGS, line, points, run
+from dalle_jax.cli.config import load_config
+from tests.conftest import ROOT
+
+CONFIG = ROOT / "configs/unclip_tiny.py"
+
+
+def test_a_sweep_changes_one_knob_at_a_time():
+    config = load_config(CONFIG).to_dict()
+    found = {label: c["clip"] for label, c in points("clip", config, ["batch", "mesh", "remat"], 8)}
+    assert list(found) == [
+        "as configured",
+        "batch 4",
+        "batch 16",
+        "mesh 4×2×1",
+        "mesh 1×8×1",
+        "remat products",
+        "remat blocks",
+    ]
+    assert found["batch 16"]["train"]["batch_size"] == 16
+    assert found["mesh 4×2×1"]["train"] == {
+        **config["clip"]["train"],
+        "mesh": {"data": 4, "fsdp": 2, "tensor": 1},
+    }
+    assert config["clip"]["train"]["batch_size"] == 8
+    with pytest.raises(ValueError, match=r"joint has no model\.dtype of its own"):
+        list(points("joint", config, ["dtype"], 1))
+
+
+def test_what_can_not_be_swept_is_named():
+    with pytest.raises(ValueError, match="sweeps no 'size'; it sweeps batch, mesh, dtype"):
+        run([f"--config={CONFIG}", "--sweep=size"])
+    with pytest.raises(ValueError, match="no stage 'vae'"):
+        run([f"--config={CONFIG}", "--stage=vae"])
+
+
+@pytest.mark.long  # it compiles
+def test_a_slow_loader_shows_as_a_stall_of_the_loop_and_not_of_the_step(monkeypatch):
+    make_loader, pause = bench_measure.make_loader, 0.3
+
+    def slow(*arguments, **options):
+        for batch in make_loader(*arguments, **options):
+            time.sleep(pause)
+            yield batch
+
+    monkeypatch.setattr(bench_measure, "make_loader", slow)
+    config = load_config(CONFIG).to_dict()
+    row = bench_measure.measure_training("clip", config, "as configured", 1, 3)
+    assert row["milliseconds"] * row["steps_per_second"] == pytest.approx(1000)
+    assert row["images_per_second"] == pytest.approx(8 * row["steps_per_second"])
+    # The step in flight hides its own length of each pause, and the first batch counts as none.
+    looped = row["milliseconds"] * row["loop_ratio"] / 1000
+    assert looped > 0.95 * pause
+    assert 0.5 * (2 / 3 * pause) < row["data_stall"] * looped < 1.1 * pause
+    assert 0 < row["share_of_peak"] < 1 and row["peak_mib"] > 0
+    assert len(line(row)) == len(HEADINGS)
+    assert bench_measure.measure_drawing("clip", config, "as configured", 1, 3) is None
