@@ -3,10 +3,10 @@
     python experiments/scaling_table.py                # all of configs/dalle2, some ten minutes
     python experiments/scaling_table.py --config=configs/dalle2/decoder.py
 
-For each config of `configs/dalle2` and each pod of PODS: bytes a device with all weights cut over
-fsdp, the batch in as few parts as fit, and blocks computed again for the gradient. Then memory and
-traffic from 1 to 4,096 devices with eight images on each. All of it is arithmetic from shapes
-(`train/footprint.py`); nothing is compiled, and no device or weight is needed.
+For each config of `configs/dalle2` and each pod of PODS: bytes a device with weights cut over 64
+devices, the batch over all, in as few parts as fit, and blocks computed again for the gradient.
+Then memory and traffic from 1 to 4,096 devices with eight images on each. All of it is arithmetic
+from shapes (`train/footprint.py`); nothing is compiled, and no device or weight is needed.
 """
 
 import argparse
@@ -46,6 +46,7 @@ PODS = (
     Pod("H100, 64 of 80 GB", 64, 80e9),
 )
 USABLE = 0.9  # of the memory; the rest is the runtime's and what fragments
+FSDP = 64  # devices that share one copy of the weights
 DEVICES = (1, 8, 64, 512, 4096)
 IMAGES_A_DEVICE = 8
 GB = 1e9
@@ -92,7 +93,7 @@ def largest_leaf(training) -> int:
 
 def fits(training, pod: Pod, kept: Kept) -> str:
     """A row of the table of pods, after the pod's name."""
-    mesh = abstract_mesh({"fsdp": pod.chips}, pod.chips)
+    mesh = abstract_mesh({"data": -1, "fsdp": FSDP}, pod.chips)
     batch = training.settings["batch_size"]
     held = state_bytes(training, mesh) + largest_leaf(training)
     # A contrastive loss needs its whole batch at once.
@@ -136,7 +137,7 @@ def main() -> None:
             )
             print(pods[-1], flush=True)
         for devices in DEVICES:
-            fsdp = min(devices, 64)
+            fsdp = min(devices, FSDP)
             for axes in dict.fromkeys(((1, devices), (devices // fsdp, fsdp))):
                 mesh = abstract_mesh(dict(zip(("data", "fsdp"), axes)), devices)
                 sent = traffic(training.state.params, training.frozen, mesh)

@@ -1,5 +1,6 @@
 """`dalle-jax train --explain`: what a training takes of its devices, told without them."""
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
@@ -20,6 +21,7 @@ from dalle_jax.train.footprint import (
 from dalle_jax.train.sharding import RULES, abstract_mesh, make_mesh, path_name, rule_of
 
 MiB = 2**20
+MOST_COMPILED = 64  # virtual devices
 
 
 def parse_mesh(text: str) -> dict[str, int]:
@@ -34,6 +36,22 @@ def parse_mesh(text: str) -> dict[str, int]:
         ) from None
 
 
+def use_virtual_devices(mesh: str | None) -> None:
+    """Compute on as many CPU devices as a mesh has; to be called before anything is computed.
+
+    Raises:
+        ValueError: there are too many, or fewer than one.
+    """
+    count = math.prod(parse_mesh(mesh).values()) if mesh else 1
+    if not 0 < count <= MOST_COMPILED:
+        raise ValueError(
+            f"--explain=compiled takes a --mesh of 1 to {MOST_COMPILED} devices, not {count}; "
+            "without `=compiled` any number"
+        )
+    jax.config.update("jax_platforms", "cpu")
+    jax.config.update("jax_num_cpu_devices", count)
+
+
 def explain(name: str, config: Mapping[str, Any], mesh: str | None, compiles: bool) -> None:
     """Print what training the stage `name` takes of each device of a mesh.
 
@@ -46,13 +64,9 @@ def explain(name: str, config: Mapping[str, Any], mesh: str | None, compiles: bo
     """
     settings = config[name]["train"]
     axes = parse_mesh(mesh) if mesh else settings["mesh"]
-    sizes = axes.values()
-    if mesh and -1 in sizes:
+    if mesh and -1 in axes.values():
         raise ValueError(f"--mesh={mesh} leaves a size open; give the number of devices")
-    num_devices = 1
-    for size in sizes:
-        num_devices *= size
-    num_devices = num_devices if mesh or -1 not in sizes else jax.device_count()
+    num_devices = math.prod(axes.values()) if mesh else jax.device_count()
     where = abstract_mesh(axes, num_devices)
     shards = where.shape["data"] * where.shape["fsdp"]
     if settings["batch_size"] % (shards * settings["accumulate"]):

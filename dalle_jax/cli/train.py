@@ -66,8 +66,10 @@ def run(argv: list[str]) -> int:
             f"{args.config} has no stage {unknown[0]!r}; it has {', '.join(config.stages)}"
         )
     if args.explain:
-        from dalle_jax.cli.explain import explain
+        from dalle_jax.cli.explain import explain, use_virtual_devices
 
+        if args.explain == "compiled":
+            use_virtual_devices(args.mesh)
         for stage in stages:
             explain(stage, config.to_dict(), args.mesh, args.explain == "compiled")
         return 0

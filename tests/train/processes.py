@@ -1,4 +1,7 @@
-"""`fit` on a tiny stage as one of several processes: PORT COUNT OWN RUN_DIR [DIE_AT]."""
+"""`fit` on a tiny stage as one of several processes: PORT COUNT OWN RUN_DIR [DIE_AT].
+
+With DIE_AT the last process is no more when it should read that batch.
+"""
 
 import os
 import sys
@@ -12,12 +15,8 @@ from dalle_jax.train.loop import fit
 from dalle_jax.train.optim import make_optimizer
 from tests.train.tiny import Batches, TinyStage
 
-STEPS = 6
-
 
 class Dying(Batches):
-    """At the batch `die_at` the last process is no more."""
-
     def __init__(self, die_at: int):
         super().__init__()
         self.die_at = die_at
@@ -28,15 +27,15 @@ class Dying(Batches):
         return super().__next__()
 
 
-def train(run_dir, batches, *, mesh):
-    """Six steps with logs and checkpoints."""
+def train(run_dir, batches, *, mesh, steps=6):
+    """Training with logs and checkpoints."""
     return fit(
         TinyStage(),
         batches,
         run_dir=run_dir,
-        steps=STEPS,
+        steps=steps,
         seed=3,
-        optimizer=make_optimizer(learning_rate=1e-2, steps=STEPS, clip_norm=1.0),
+        optimizer=make_optimizer(learning_rate=1e-2, steps=steps, clip_norm=1.0),
         mesh=mesh,
         ema_decay=0.9,
         log_every=1,
@@ -46,13 +45,15 @@ def train(run_dir, batches, *, mesh):
 
 def main() -> None:
     port, count, own, run_dir = *map(int, sys.argv[1:4]), sys.argv[4]
-    batches = Dying(int(sys.argv[5])) if len(sys.argv) > 5 else Batches()
+    batches, steps = Batches(), 6
+    if len(sys.argv) > 5:
+        batches, steps = Dying(int(sys.argv[5])), 1000
     place = distributed.find_place(f"127.0.0.1:{port}", count, own, {})
     distributed.join(place)
     with distributed.in_turn("say who is there"), open(f"{run_dir}/turns", "a") as file:
         file.write(f"{own}\n")
     with distributed.naming_the_dead():
-        state = train(run_dir, batches, mesh={"data": 1, "fsdp": -1})
+        state = train(run_dir, batches, mesh={"data": 1, "fsdp": -1}, steps=steps)
     params = multihost_utils.process_allgather(state.params, tiled=True)
     leaves = {str(i): np.asarray(x) for i, x in enumerate(jax.tree.leaves(params))}
     np.savez(f"{run_dir}/params_{own}.npz", **leaves)

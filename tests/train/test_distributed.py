@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -125,12 +126,21 @@ def test_the_verb_in_two_processes_is_the_verb_in_one(tmp_path, shapes_dir):
 
 @pytest.mark.long
 def test_one_of_four_dies_and_the_others_end(tmp_path):
-    processes = start(tmp_path / "many", 4, "4")
+    processes = start(tmp_path / "many", 4, "8")
     began = time.monotonic()
     told = [process.communicate(timeout=600)[1] for process in processes]
     assert processes[3].returncode == 9
     assert all(process.returncode not in (0, None) for process in processes[:3])
-    assert all("process 3" in text for text in told[:3]), told
-    assert time.monotonic() - began < 300
-    # What was saved before is whole, and goes on with fewer.
-    assert os.listdir(tmp_path / "many/checkpoints") == ["3"]
+    for text in told[:3]:  # jax names it by its number
+        assert re.search(r"stopped sending heartbeats\):\s+3\b", text), text
+    assert time.monotonic() - began < 400  # compilation on a busy machine, and a minute
+    # What was saved before is whole, and fewer go on with it.
+    assert "3" in os.listdir(tmp_path / "many/checkpoints")
+    state = train(tmp_path / "many", Batches(), mesh={"data": -1}, steps=9)
+    assert int(state.step) == 9
+    expected = train(tmp_path / "one", Batches(), mesh={"data": -1}, steps=9)
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=2e-5),
+        state.params,
+        expected.params,
+    )
