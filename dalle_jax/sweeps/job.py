@@ -19,6 +19,7 @@ class Job:
         directory: of its lock, its attempts and their logs.
         is_done: whether what it makes is there.
         step: how far it has come; an attempt that came further does not count as failed.
+        saves: whether it saves and ends at a SIGTERM, and ends unsaved at a second one.
     """
 
     key: str
@@ -28,6 +29,7 @@ class Job:
     directory: Path
     is_done: Callable[[], bool]
     step: Callable[[], int]
+    saves: bool = False
 
     @property
     def lock(self) -> Path:

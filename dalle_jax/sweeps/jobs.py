@@ -56,6 +56,7 @@ def _training(
         directory=place.job(run.key),
         is_done=lambda: place.is_trained(run),
         step=lambda: place.step(run),
+        saves=True,
     )
 
 

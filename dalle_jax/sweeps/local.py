@@ -5,6 +5,7 @@ what is done is looked for anew before each start.
 """
 
 import os
+import signal
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -112,6 +113,19 @@ class _Running:
     log: Path
     step: int
     began: float = field(default_factory=time.time)
+    times_told: int = 0  # to stop
+
+    def tell(self, times: int) -> None:
+        """Let it have been told `times` times to stop.
+
+        Where Slurm tracks processes by cgroups, it signals every one of a task by itself. So a job
+        that saves is signalled in it only as long as it expects that, and only once.
+        """
+        if self.job.saves and "SLURM_JOB_ID" in os.environ:
+            times = min(times, 1) if catches(self.process.pid, signal.SIGTERM) else 0
+        while self.times_told < times:
+            self.times_told += 1
+            self.process.terminate()
 
 
 class Launcher:
@@ -151,14 +165,11 @@ class Launcher:
 
     def run(self, tick: Callable[[], None] = lambda: None) -> bool:
         """Work; `tick` is called at each round. Returns whether every job is done."""
-        told = 0
         try:
             while True:
                 self._collect()
-                while told < self._stops:
-                    told += 1
-                    for running in self._running:
-                        running.process.terminate()
+                for running in self._running:
+                    running.tell(self._stops)
                 if self._stops or time.monotonic() > self._end:
                     self._leave_rest()
                 else:
@@ -285,6 +296,16 @@ def _on_cores(cores: frozenset[int]) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
+
+
+def catches(pid: int, number: int) -> bool:
+    """Whether a process has a handler for a signal now."""
+    try:
+        status = Path(f"/proc/{pid}/status").read_text()
+    except OSError:  # it has ended
+        return False
+    caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
+    return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
 
 
 def last_line(log: Path) -> str:

@@ -8,6 +8,7 @@ goes on from the newest. FOLDER/crash names runs, by the start of their keys, th
 
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -25,6 +26,7 @@ def train(folder: Path, workdir: Path, stage: str) -> None:
     crash = folder / "crash"
     breaks = crash.exists() and any(run.name.startswith(k) for k in crash.read_text().split())
     checkpoints = run / "checkpoints"
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as a training, which saves first
     before = max((int(path.name) for path in checkpoints.glob("*")), default=0)
     call(folder, "train", run.name, f"from={before}")
     for step in range(before + 1, STEPS + 1):

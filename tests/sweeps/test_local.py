@@ -1,13 +1,17 @@
 """How a machine's cores and GPUs are divided among workers."""
 
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 
 import pytest
 
 from dalle_jax.sweeps import local
+from dalle_jax.sweeps.job import Job
+from dalle_jax.sweeps.local import NOT_STARTED, Launcher, Worker, catches
 from dalle_jax.sweeps.locks import Lock, holder
 
 
@@ -84,6 +88,48 @@ def test_a_job_that_outlives_its_launcher_keeps_the_lock(tmp_path):
     job.kill()
     job.wait()
     assert Lock.take(path) is not None
+
+
+SAVES = """
+import signal, sys, time
+from pathlib import Path
+
+def save(*_):
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # a second one would end it unsaved
+    time.sleep(1)
+    Path(sys.argv[1], "saved").touch()
+    sys.exit(143)
+
+signal.signal(signal.SIGTERM, save)
+Path(sys.argv[1], "ready").touch()
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize("slurm_tells", [True, False])
+def test_under_slurm_a_job_is_told_to_stop_once_whoever_tells_it(
+    slurm_tells, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("SLURM_JOB_ID", "1")
+    monkeypatch.setattr(local, "POLL_SECONDS", 0.05)
+    command = (sys.executable, "-S", "-c", SAVES, str(tmp_path))
+    never = {"is_done": lambda: False, "step": lambda: 0}
+    job = Job("job", "train", command, (), tmp_path / "job", **never, saves=True)
+    launcher = Launcher([job], [Worker(frozenset(os.sched_getaffinity(0)), {})])
+
+    def tick():
+        if (tmp_path / "ready").exists():
+            (tmp_path / "ready").unlink()
+            if slurm_tells:
+                (running,) = launcher._running
+                running.process.terminate()
+                while catches(running.process.pid, signal.SIGTERM):
+                    time.sleep(0.01)
+            launcher.stop()
+
+    assert not launcher.run(tick)
+    assert (tmp_path / "saved").exists()
+    assert launcher.status["job"].state == NOT_STARTED
 
 
 def test_the_last_line_of_a_log_is_the_last_that_says_something(tmp_path):
