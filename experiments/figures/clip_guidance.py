@@ -11,11 +11,11 @@ import functools
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
 
+from dalle_jax.cli.figure_guidance import SEED, clip_guided, draw_guided, open_clip
 from dalle_jax.diffusion.guidance import classifier_free
 from dalle_jax.stages.decoder import empty_captions
 from dalle_jax.sweeps.figure import Claim, Figure, Measured
 from dalle_jax.sweeps.figure_decoder import open_decoder
-from dalle_jax.sweeps.figure_guidance import SEED, clip_guided, draw_guided, open_clip
 from dalle_jax.sweeps.figure_measures import caption_row, score_row
 from dalle_jax.sweeps.figure_rows import difference, find, num_images, series
 from dalle_jax.sweeps.grid import Sweep

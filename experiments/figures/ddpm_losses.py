@@ -9,10 +9,10 @@ Improved DDPM's hybrid loss, since the bound alone, as in the paper, is no loss 
 import matplotlib.pyplot as plt
 import numpy as np
 
+from dalle_jax.cli.figure_unclip import SEED, open_chain
 from dalle_jax.sweeps.figure import Claim, Figure, Measured
 from dalle_jax.sweeps.figure_measures import caption_row, distance_row, factored
 from dalle_jax.sweeps.figure_rows import difference, find, num_images
-from dalle_jax.sweeps.figure_unclip import SEED, open_chain
 from dalle_jax.sweeps.grid import Sweep, product, zip_
 
 # Config, steps of training, images drawn.

@@ -9,11 +9,11 @@ features, from the real images of the same captions.
 import matplotlib.pyplot as plt
 import numpy as np
 
+from dalle_jax.cli.figure_unclip import SEED, open_chain
 from dalle_jax.sweeps.figure import Claim, Figure, Measured
 from dalle_jax.sweeps.figure_axes import plot_series, strip
 from dalle_jax.sweeps.figure_measures import caption_row, distance_row, factored
 from dalle_jax.sweeps.figure_rows import difference, find, num_images
-from dalle_jax.sweeps.figure_unclip import SEED, open_chain
 from dalle_jax.sweeps.grid import Sweep
 
 SCALES = {"tiny": ("unclip_shapes", 512), "small": ("unclip_shapes", 2048)}  # config, captions

@@ -10,13 +10,13 @@ import functools
 import matplotlib.pyplot as plt
 import numpy as np
 
+from dalle_jax.cli.figure_unclip import SEED, open_chain
 from dalle_jax.metrics import oracle
 from dalle_jax.metrics.kernel import normalized
 from dalle_jax.models import embedding_codec
 from dalle_jax.sweeps.figure import Claim, Estimate, Figure, Measured
 from dalle_jax.sweeps.figure_axes import mark, show_strip, strip
 from dalle_jax.sweeps.figure_rows import mean, select
-from dalle_jax.sweeps.figure_unclip import SEED, open_chain
 from dalle_jax.sweeps.grid import Sweep
 
 # Config, images reconstructed, images that the dimensions are fitted on.

@@ -10,12 +10,12 @@ import functools
 
 import matplotlib.pyplot as plt
 
+from dalle_jax.cli.figure_unclip import SEED, open_chain
 from dalle_jax.metrics.embeddings import prior_cosines
 from dalle_jax.sweeps.figure import Claim, Figure, Measured
 from dalle_jax.sweeps.figure_axes import mark, plot_series
 from dalle_jax.sweeps.figure_measures import caption_row, distance_row, factored
 from dalle_jax.sweeps.figure_rows import difference, find, num_images, select, series
-from dalle_jax.sweeps.figure_unclip import SEED, open_chain
 from dalle_jax.sweeps.grid import Sweep, product
 
 # Configs of the two priors, captions measured on, numbers of candidates.

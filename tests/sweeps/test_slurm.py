@@ -16,8 +16,9 @@ from tests.conftest import ROOT
 from tests.sweeps.stand_in import STEPS
 from tests.sweeps.twelve import SWEEP, calls, graph_of, prepared
 
-PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scontrol")
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scancel", "scontrol")
 TASKS = 2
+pytestmark = pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
 
 CONFIGURATION = """
 ClusterName=test
@@ -94,6 +95,9 @@ def slurm(tmp_path, monkeypatch):
             time.sleep(1)
         wait_for(lambda: "idle" in output("sinfo", "-h", "-o", "%T"), 60)
         yield
+        # What runs while the daemons end would stay behind.
+        subprocess.run(["scancel", "--full", "--signal=KILL", "--user=root"], check=True)
+        wait_for(lambda: not output("squeue", "-h"), 60)
     finally:
         for daemon in reversed(running):
             daemon.terminate()

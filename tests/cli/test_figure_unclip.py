@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from dalle_jax.cli.figure_unclip import open_chain, way
 from dalle_jax.pipelines.text_to_image import DallePipeline
-from dalle_jax.sweeps.figure_unclip import open_chain, way
 
 
 @pytest.fixture(scope="module")
