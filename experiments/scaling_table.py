@@ -72,9 +72,16 @@ def kept_by(training, policy: str) -> Kept:
 
 
 def state_bytes(training, mesh) -> int:
-    """Of one device: parameters, average, optimizer, gradient, frozen weights."""
-    trained = device_bytes(training.state, mesh) + device_bytes(training.state.params, mesh)
-    return trained + device_bytes(training.frozen, mesh)
+    """Of one device: parameters, average, optimizer, frozen weights; for each gradient of a step
+    its own, and for the second the parameters that it is taken at."""
+    params, gradients = device_bytes(training.state.params, mesh), num_gradients(training.stage)
+    kept = device_bytes(training.state, mesh) + device_bytes(training.frozen, mesh)
+    return kept + (2 * gradients - 1) * params
+
+
+def num_gradients(stage) -> int:
+    """Gradients of a step: two with sharpness-aware minimisation."""
+    return 2 if getattr(stage, "sam_radius", 0.0) else 1
 
 
 def working_bytes(training, mesh, kept: Kept, parts: int) -> float:
@@ -140,7 +147,8 @@ def main() -> None:
             fsdp = min(devices, FSDP)
             for axes in dict.fromkeys(((1, devices), (devices // fsdp, fsdp))):
                 mesh = abstract_mesh(dict(zip(("data", "fsdp"), axes)), devices)
-                sent = traffic(training.state.params, training.frozen, mesh)
+                gradients = num_gradients(training.stage)
+                sent = traffic(training.state.params, training.frozen, mesh, gradients)
                 activations = (kept["blocks"].activations + kept["blocks"].block) / rows
                 growth.append(
                     f"| {Path(path).stem} | {devices:,} | {axes[0]} × {axes[1]} | "

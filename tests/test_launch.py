@@ -2,11 +2,30 @@
 
 import os
 import subprocess
+import sys
 
 import pytest
 
 from dalle_jax.train.distributed import Place, find_place
-from tests.conftest import ROOT
+from tests.conftest import ONE_DEVICE, ROOT
+from tests.sweeps.test_slurm import missing, slurm, wait_for  # noqa: F401
+
+# In the place of `dalle-jax`: the processes meet, say whom they met, and the first time are told to
+# be preempted.
+MEETING = """
+import os, sys
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+from dalle_jax.train import distributed
+
+distributed.join(distributed.find_place())
+met = multihost_utils.process_allgather(np.int32(jax.process_index()))
+again = os.environ.get("SLURM_RESTART_COUNT", "0")
+with open(f"met_{again}_{jax.process_index()}", "w") as file:
+    print(*met, *sys.argv[1:], file=file)
+sys.exit(143 if again == "0" else 0)
+"""
 
 
 def script(path, text):
@@ -61,3 +80,22 @@ def test_the_pods_of_the_jobset_know_their_places():
     for index in range(pods):
         place = find_place(environ={**environ, "JOB_COMPLETION_INDEX": str(index)})
         assert place == Place(f"{first}:{container['ports'][0]['containerPort']}", pods, index)
+
+
+@pytest.mark.long
+@pytest.mark.skipif(bool(missing()), reason=missing() or "there is one")
+def test_under_a_real_slurm_the_tasks_meet_and_a_preempted_job_goes_on(slurm, tmp_path):  # noqa: F811
+    (tmp_path / "meeting.py").write_text(MEETING)
+    (tmp_path / ".venv/bin").mkdir(parents=True)
+    run = f'PYTHONPATH={ROOT} exec {sys.executable} {tmp_path}/meeting.py "$@"'
+    script(tmp_path / ".venv/bin/dalle-jax", run)
+    job = ["sbatch", "--ntasks=2", "--ntasks-per-node=2", "--cpus-per-task=1"]
+    command = [*job, ROOT / "launch/slurm.sbatch", "--config=a b.py"]
+    environ = {**ONE_DEVICE, "SLURM_CONF": os.environ["SLURM_CONF"]}
+    subprocess.run(command, cwd=tmp_path, env=environ, check=True)
+    for again in range(2):
+        for own in range(2):
+            wait_for((tmp_path / f"met_{again}_{own}").exists, 400)
+    wait_for(lambda: (tmp_path / "met_1_1").read_text(), 10)
+    met = [(tmp_path / f"met_{again}_{own}").read_text() for again in (0, 1) for own in (0, 1)]
+    assert met == ["0 1 train --config=a b.py\n"] * 4

@@ -163,6 +163,9 @@ def footprint_of(training: AbstractTraining, mesh: Any) -> Footprint:
         "optimizer state": (num_bytes(state.opt_state), device_bytes(state.opt_state, mesh)),
         "gradient": (params, cut),
     }
+    sam = bool(getattr(training.stage, "sam_radius", 0.0))
+    if sam:
+        parts["second gradient, and where it is taken (SAM)"] = (2 * params, 2 * cut)
     for other, weights in frozen.items():
         parts[f"weights of {other}, frozen"] = (num_bytes(weights), device_bytes(weights, mesh))
     batch = num_bytes(training.batch)
@@ -179,8 +182,8 @@ def footprint_of(training: AbstractTraining, mesh: Any) -> Footprint:
         arrays = gathered_arrays(state.params, mesh)
         gathered = sum(arrays) if remat == "none" else max(arrays, default=0)
         parts["weights gathered for use"] = (gathered, gathered)
-    sam = 2 if getattr(training.stage, "sam_radius", 0.0) else 1
-    return Footprint(parts, traffic(state.params, frozen, mesh, gradients=accumulate * sam))
+    gradients = accumulate * (2 if sam else 1)
+    return Footprint(parts, traffic(state.params, frozen, mesh, gradients))
 
 
 def _rows(array: Any, count: int) -> jax.ShapeDtypeStruct:
