@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,7 +10,7 @@ import numpy as np
 
 from dalle_jax.cli.extractors import open_features
 from dalle_jax.cli.held_out import HeldOut, Images, source_arguments
-from dalle_jax.data.checked import write_atomically
+from dalle_jax.data.checked import UNREADABLE_NPZ, write_atomically
 from dalle_jax.data.loader import Source
 from dalle_jax.metrics.features import FeatureExtractor, extract
 from dalle_jax.metrics.images import pixel_digest
@@ -120,7 +119,7 @@ def _kept(
     if path.exists():
         try:
             return load(path)
-        except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile):
+        except UNREADABLE_NPZ:
             path.unlink()
     print(what, flush=True)
     made = make()

@@ -9,6 +9,8 @@ import json
 import os
 import secrets
 import warnings
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -19,6 +21,12 @@ import numpy as np
 from dalle_jax.data.images import decode
 
 NAMED_IN_TEXT = 3
+
+# What numpy raises at a `.npz` that is torn, empty, or something else.
+UNREADABLE_NPZ = (
+    *(ValueError, OSError, KeyError, TypeError, EOFError),
+    *(zipfile.BadZipFile, zlib.error, NotImplementedError),
+)
 
 
 @dataclass

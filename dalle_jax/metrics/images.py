@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from dalle_jax.data.checked import UNREADABLE_NPZ
 from dalle_jax.data.folder import IMAGE_SUFFIXES
 from dalle_jax.data.images import decode
 
@@ -88,7 +89,7 @@ def open_images(path: str | Path) -> Sequence[np.ndarray]:
                     "arr_0" if "arr_0" in archive.files or not archive.files else archive.files[0]
                 )
                 array = archive[name]
-    except (ValueError, OSError, KeyError, EOFError) as error:
+    except UNREADABLE_NPZ as error:
         raise ValueError(f"{path} can't be read as an array of images: {error}") from error
     if array.dtype != np.uint8 or array.ndim != 4 or array.shape[-1] != 3:
         raise ValueError(

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from dalle_jax.data.checked import UNREADABLE_NPZ
 from dalle_jax.metrics.statistics import Gaussian
 
 # Arrays of a file by tap of Inception: pytorch-fid has the first pair, guided-diffusion both. Of
@@ -50,7 +51,7 @@ def is_statistics(path: str | Path) -> bool:
     try:
         with np.load(path, allow_pickle=False) as archive:
             return {"mu", "sigma"} <= set(archive.files)
-    except (ValueError, OSError):
+    except UNREADABLE_NPZ:
         return False
 
 
@@ -79,6 +80,8 @@ def load_reference(path: str | Path) -> Reference:
     try:
         with np.load(path, allow_pickle=False) as archive:
             made_with = json.loads(str(archive["made_with"])) if "made_with" in archive else {}
+            if not isinstance(made_with, dict):
+                raise ValueError(f"made_with is {made_with!r:.80}")
             gaussians = {}
             of_inception = made_with.get("features", "inception") == "inception"
             named = ARRAYS if of_inception else POOLED_ARRAYS
@@ -90,7 +93,7 @@ def load_reference(path: str | Path) -> Reference:
                     if mu.ndim != 1 or sigma.shape != (len(mu), len(mu)):
                         raise ValueError(f"{mean} {mu.shape} and {covariance} {sigma.shape}")
                     gaussians[tap] = Gaussian(mu, sigma, made_with.get("num_images"))
-    except (ValueError, OSError, KeyError) as error:
+    except UNREADABLE_NPZ as error:
         raise ValueError(f"{path} holds no readable statistics: {error}") from error
     if not gaussians.keys() & {"2048", "features"}:
         raise ValueError(f"{path} holds no statistics: a mean `mu` and a covariance `sigma`")

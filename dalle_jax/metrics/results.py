@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from dalle_jax.data.checked import write_atomically
+from dalle_jax.data.checked import UNREADABLE_NPZ, write_atomically
 from dalle_jax.metrics.shards import alone
 
 Row = Mapping[str, Any]
@@ -70,11 +70,17 @@ def read_scores(path: str | Path, row: Row) -> dict[str, np.ndarray]:
 
     Raises:
         FileNotFoundError: the file of scores is gone.
+        ValueError: it can't be read.
     """
     if "scores" not in row:
         return {}
     file = Path(path).parent / row["scores"]
     if not file.is_file():
         raise FileNotFoundError(f"{file}, the scores of a row of {path}, is gone")
-    with np.load(file, allow_pickle=False) as archive:
-        return {name: archive[name] for name in archive.files}
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except UNREADABLE_NPZ as error:
+        raise ValueError(
+            f"{file}, the scores of a row of {path}, can't be read: {error}"
+        ) from error

@@ -11,8 +11,6 @@ import functools
 import hashlib
 import json
 import warnings
-import zipfile
-import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from dalle_jax.data.checked import write_atomically
+from dalle_jax.data.checked import UNREADABLE_NPZ, write_atomically
 
 SHARD_SIZE = 64
 
@@ -121,7 +119,7 @@ class Shards:
             images = self._read(start)
             if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
                 raise ValueError(f"it holds {images.dtype} {list(images.shape)}")
-        except (ValueError, OSError, KeyError, EOFError, zipfile.BadZipFile, zlib.error) as error:
+        except UNREADABLE_NPZ as error:
             warnings.warn(f"{path} can't be read and is made again: {error}", stacklevel=2)
             path.unlink(missing_ok=True)
             return False

@@ -55,6 +55,17 @@ def test_what_is_no_file_of_statistics(tmp_path):
     np.savez(tmp_path / "pickle.npz", mu=np.array([{}], object), sigma=np.eye(1))
     with pytest.raises(ValueError, match="no readable statistics"):
         load_reference(tmp_path / "pickle.npz")
+    whole = (tmp_path / "images.npz").read_bytes()
+    np.save(tmp_path / "lone.npy", np.zeros(3))
+    alone = (tmp_path / "lone.npy").read_bytes()
+    for content in (b"", whole[:100], whole[: len(whole) // 2], alone, b"no archive"):
+        (tmp_path / "torn.npz").write_bytes(content)
+        assert not is_statistics(tmp_path / "torn.npz")
+        with pytest.raises(ValueError, match=r"torn\.npz holds no readable statistics"):
+            load_reference(tmp_path / "torn.npz")
+    np.savez(tmp_path / "made.npz", mu=np.zeros(2), sigma=np.eye(2), made_with=np.array("[1]"))
+    with pytest.raises(ValueError, match="no readable statistics"):
+        load_reference(tmp_path / "made.npz")
     np.savez(tmp_path / "shapes.npz", mu=np.zeros(3), sigma=np.eye(2))
     with pytest.raises(ValueError, match="no readable statistics"):
         load_reference(tmp_path / "shapes.npz")

@@ -21,7 +21,12 @@ def test_rows_and_scores_come_back(tmp_path):
     assert rows[0] == written and rows[1]["interval"] == [1, 2]
     np.testing.assert_array_equal(read_scores(path, rows[0])["oracle/caption"], [[1], [np.nan]])
     assert read_scores(path, rows[1]) == {}
-    (tmp_path / rows[0]["scores"]).unlink()
+    kept = tmp_path / rows[0]["scores"]
+    for content in (b"", kept.read_bytes()[:60]):
+        kept.write_bytes(content)
+        with pytest.raises(ValueError, match="can't be read"):
+            read_scores(path, rows[0])
+    kept.unlink()
     with pytest.raises(FileNotFoundError, match="is gone"):
         read_scores(path, rows[0])
 

@@ -304,6 +304,10 @@ def test_bad_sets_are_a_sentence_that_names_them(tmp_path):
     np.savez(tmp_path / "pickle.npz", arr_0=np.array([{}], object))
     with pytest.raises(ValueError, match="can't be read as an array"):
         open_images(tmp_path / "pickle.npz")
+    for content in (b"", (tmp_path / "pickle.npz").read_bytes()[:100]):
+        (tmp_path / "torn.npz").write_bytes(content)
+        with pytest.raises(ValueError, match=r"torn\.npz can't be read as an array"):
+            open_images(tmp_path / "torn.npz")
     np.save(tmp_path / "float.npy", np.zeros((2, 8, 8, 3)))
     with pytest.raises(ValueError, match=r"images are uint8 \[N, H, W, 3\]"):
         open_images(tmp_path / "float.npy")
