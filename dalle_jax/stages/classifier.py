@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from dalle_jax.models import classifier
+from dalle_jax.stages.dtypes import dtype_named
 
 NUM_SPECIAL = 2  # padding and end of text, the tokens 0 and 1, say nothing of the image
 
@@ -28,7 +29,7 @@ class Classifier:
     def __init__(
         self, *, model: Mapping[str, Any], image_size: int, vocab_size: int, max_length: int
     ):
-        settings = {**model, "dtype": jnp.dtype(model["dtype"])}
+        settings = {**model, "dtype": dtype_named(model["dtype"])}
         self.network = classifier.Classifier(vocab_size=vocab_size, **settings)
         self.image_shape = (image_size, image_size, 3)
 

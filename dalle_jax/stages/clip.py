@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from dalle_jax.models import clip
+from dalle_jax.stages.dtypes import dtype_named
 from dalle_jax.stages.images import shrink, to_model_range
 
 
@@ -49,7 +50,7 @@ class Clip:
             embedding_width=model["embedding_width"],
             temperature=loss["temperature"],
             max_logit_scale=loss["max_logit_scale"],
-            dtype=jnp.dtype(model["dtype"]),
+            dtype=dtype_named(model["dtype"]),
         )
         self.sam_radius = loss["sam_radius"]
         self.embedding_width = model["embedding_width"]

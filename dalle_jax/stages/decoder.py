@@ -18,6 +18,7 @@ from jax import Array
 from dalle_jax.diffusion import guidance
 from dalle_jax.models.conditioned_unet import Condition, ConditionedUNet
 from dalle_jax.stages.denoising import Denoising, schedule_named
+from dalle_jax.stages.dtypes import dtype_named
 from dalle_jax.stages.images import shrink, to_model_range
 
 END_OF_TEXT = 1
@@ -78,7 +79,7 @@ class Decoder:
             embedding_width=self.clip.embedding_width if embedding else 0,
             num_image_tokens=embedding["num_tokens"] if embedding else 0,
             layout={**layout, **of_tokens} if layout.get("size") else None,
-            dtype=jnp.dtype(model["dtype"]),
+            dtype=dtype_named(model["dtype"]),
         )
         self.caption_dropout = loss["caption_dropout"]
         self.embedding_dropout = loss["embedding_dropout"] if embedding else 0.0

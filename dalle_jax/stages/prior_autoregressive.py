@@ -12,6 +12,7 @@ from dalle_jax.models import embedding_codec
 from dalle_jax.models.clip import normalize
 from dalle_jax.models.embedding_codec import Codec
 from dalle_jax.models.prior import AutoregressivePrior, Text
+from dalle_jax.stages.dtypes import dtype_named
 
 
 class ByAutoregression:
@@ -37,7 +38,7 @@ class ByAutoregression:
             num_dimensions=num_dimensions,
             num_buckets=num_buckets,
             embedding_scale=embedding_scale,
-            dtype=jnp.dtype(model["dtype"]),
+            dtype=dtype_named(model["dtype"]),
         )
         # Until `fit` has seen embeddings there is no codec, and a loss of NaN says so.
         shapes = embedding_codec.shapes(embedding_width, num_dimensions)

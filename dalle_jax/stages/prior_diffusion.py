@@ -12,6 +12,7 @@ from dalle_jax.diffusion import guidance
 from dalle_jax.models.clip import normalize
 from dalle_jax.models.prior import DiffusionPrior, Text
 from dalle_jax.stages.denoising import Denoising, schedule_named
+from dalle_jax.stages.dtypes import dtype_named
 
 
 class ByDiffusion:
@@ -29,7 +30,7 @@ class ByDiffusion:
         embedding_scale: float,
     ):
         self.network = DiffusionPrior(
-            **model["text"], embedding_scale=embedding_scale, dtype=jnp.dtype(model["dtype"])
+            **model["text"], embedding_scale=embedding_scale, dtype=dtype_named(model["dtype"])
         )
         schedule = schedule_named(diffusion["schedule"], diffusion["num_timesteps"])
         self.denoising = Denoising(schedule, target="x0", weighting="simple")

@@ -15,6 +15,7 @@ from jax import Array
 from dalle_jax.models.unet import UNet
 from dalle_jax.stages.degradation import degradation
 from dalle_jax.stages.denoising import Denoising, schedule_named
+from dalle_jax.stages.dtypes import dtype_named
 from dalle_jax.stages.images import enlarge, random_crops, shrink, to_model_range
 
 
@@ -74,7 +75,7 @@ class Upsampler:
             attention_resolutions=(),
             middle_attention=False,
             out_channels=self.denoising.out_channels,
-            dtype=jnp.dtype(model["dtype"]),
+            dtype=dtype_named(model["dtype"]),
         )
 
     @staticmethod
