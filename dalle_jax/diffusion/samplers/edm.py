@@ -72,12 +72,15 @@ def _euler_row(grid: Grid, i: int, t, alpha, sigma, churn) -> Row:
 
 
 def _raise_noise(grid: Grid, churn, churn_min, churn_max, churn_noise) -> list[tuple]:
-    """(t, alpha, sigma, churn) of each step, its noise raised by x <- churn[0] x + churn[1] z."""
+    """(t, alpha, sigma, churn) of each step, its noise raised by x <- churn[0] x + churn[1] z.
+
+    Where alpha is 0, x is noise alone and nothing can be raised.
+    """
     steps = len(grid.t) - 1
     raised = []
     for t, alpha, sigma in zip(grid.t[:-1], grid.alpha[:-1], grid.sigma[:-1]):
         gamma = min(churn / steps, np.sqrt(2) - 1)
-        if gamma == 0 or not churn_min <= sigma / alpha <= churn_max:
+        if gamma == 0 or alpha == 0 or not churn_min <= sigma / alpha <= churn_max:
             raised.append((t, alpha, sigma, None))
             continue
         r, r_hat = sigma / alpha, sigma / alpha * (1 + gamma)
