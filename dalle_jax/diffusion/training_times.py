@@ -74,7 +74,8 @@ def by_importance(key: Array, n: int, history: LossHistory) -> tuple[Array, Arra
     key_bin, key_place = jax.random.split(key)
     drawn = jax.random.choice(key_bin, bins, (n,), p=p)
     t = (drawn + jax.random.uniform(key_place, (n,))) / bins
-    return t, 1 / (bins * p[drawn])
+    # In float32 bins − 1 + u can be bins.
+    return jnp.minimum(t, jnp.nextafter(jnp.ones_like(t), 0)), 1 / (bins * p[drawn])
 
 
 def update_history(history: LossHistory, t: Array, losses: Array) -> LossHistory:

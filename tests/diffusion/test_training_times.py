@@ -63,3 +63,12 @@ def test_importance_weights_keep_the_mean():
     assert float(jnp.mean(w * t)) == pytest.approx(0.5, abs=0.02)
     share = np.mean(np.asarray(t) < 0.25)
     assert share == pytest.approx(8 / 15 * 0.999 + 0.00025, abs=0.02)
+
+
+def test_the_last_time_drawn_by_importance_is_a_step_of_the_chain(monkeypatch):
+    last, largest = 999, np.float32(1 - 2**-23)
+    assert np.float32(last) + largest == 1000  # what float32 makes of it
+    monkeypatch.setattr(jax.random, "choice", lambda key, n, shape, p: jnp.full(shape, last))
+    monkeypatch.setattr(jax.random, "uniform", lambda key, shape: jnp.full(shape, largest))
+    t, _ = times.by_importance(KEY, 1, times.loss_history(1000))
+    assert t[0] < 1 and times.on_steps(t, diffusion.discrete("linear"))[0] == 1
