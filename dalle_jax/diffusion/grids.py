@@ -7,6 +7,7 @@ of "trailing", "leading", "linspace" and "sections" are whole steps n / T, which
 """
 
 import inspect
+from numbers import Integral
 from typing import NamedTuple
 
 import numpy as np
@@ -46,7 +47,7 @@ def leading(schedule: Schedule, steps: int, steps_offset: int = 0) -> np.ndarray
 def linspace(schedule: Schedule, steps: int) -> np.ndarray:
     """From 1 to the first step (or t_min), both asked, evenly spaced (Improved DDPM's strides)."""
     T = schedule.num_timesteps
-    if T is None:
+    if T is None or steps == 1:
         return np.linspace(1, schedule.t_min, steps)
     return (np.round(np.linspace(0, T - 1, steps))[::-1] + 1) / T
 
@@ -116,8 +117,8 @@ def time_grid(
     if isinstance(spacing, str):
         if spacing not in SPACINGS:
             raise ValueError(f'no spacing "{spacing}"; known are {", ".join(SPACINGS)}')
-        if steps < 1:
-            raise ValueError(f"a sampler takes at least one step; got steps={steps}")
+        if not isinstance(steps, Integral) or steps < 1:
+            raise ValueError(f"a sampler takes a whole number of steps, 1 or more; got {steps!r}")
         asked = np.asarray(SPACINGS[spacing](schedule, steps, **options), np.float64)
         t = np.append(asked, 0.0)
     else:

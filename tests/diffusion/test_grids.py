@@ -23,6 +23,12 @@ def test_whole_steps_as_the_papers_have_them():
     assert index(LINEAR, 10, "linspace") == [999, 888, 777, 666, 555, 444, 333, 222, 111, 0]
 
 
+@pytest.mark.parametrize("spacing", ["trailing", "linspace", "logsnr", "karras", "beta"])
+@pytest.mark.parametrize("schedule", [LINEAR, COSINE])
+def test_one_step_starts_at_the_noise_that_it_is_given(schedule, spacing):
+    np.testing.assert_allclose(time_grid(schedule, 1, spacing).t, [1, 0], atol=1e-9)
+
+
 def test_sections_are_glide_s():
     steps = index(LINEAR, 27, "sections", counts=(10, 10, 3, 2, 2))
     assert len(steps) == 27 and steps[0] == 999 and steps[-1] == 0
@@ -75,7 +81,8 @@ def test_times_given_by_hand():
 def test_errors_say_what_is_known():
     with pytest.raises(ValueError, match="known are trailing, leading"):
         time_grid(COSINE, 3, "trainling")
-    with pytest.raises(ValueError, match="at least one step"):
-        time_grid(COSINE, 0, "trailing")
+    for steps in (0, 2.5, "ten"):
+        with pytest.raises(ValueError, match="whole number of steps, 1 or more"):
+            time_grid(COSINE, steps, "trailing")
     with pytest.raises(ValueError, match="give sigma_max"):
         time_grid(diffusion.CONTINUOUS["rectified_flow"](), 5, "karras")
