@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 
 from dalle_jax.diffusion.arrays import Array, Denoiser, at_least_float32
-from dalle_jax.diffusion.grids import grid_options, time_grid
+from dalle_jax.diffusion.grids import SPACINGS, grid_options, time_grid
 from dalle_jax.diffusion.samplers.ancestral import ddpm
 from dalle_jax.diffusion.samplers.ddim import ddim
 from dalle_jax.diffusion.samplers.dpm_solver import dpmpp_1s, dpmpp_2m, dpmpp_3m, dpmpp_sde_2m
@@ -84,12 +84,16 @@ def sampler_rows(
         raise ValueError(f'no sampler "{sampler}"; known are {", ".join(SAMPLERS)}')
     of_grid = grid_options(spacing)
     of_sampler = tuple(inspect.signature(SAMPLERS[sampler]).parameters)[1:]
-    for name in options:
+    for name, value in options.items():
         if name not in (*of_grid, *of_sampler):
             raise ValueError(
                 f'sampler "{sampler}" has no option "{name}"; it takes '
                 f"{', '.join(of_sampler) or 'none'}, its time grid {', '.join(of_grid) or 'none'}"
             )
+        function = SAMPLERS[sampler] if name in of_sampler else SPACINGS[spacing]
+        default = inspect.signature(function).parameters[name].default
+        if isinstance(value, str) and not isinstance(default, str):
+            raise ValueError(f'option "{name}" of a sampler is no text; got "{value}"')
     grid = time_grid(schedule, steps, spacing, **{k: v for k, v in options.items() if k in of_grid})
     rows = SAMPLERS[sampler](grid, **{k: v for k, v in options.items() if k in of_sampler})
     return correct(rows, grid, unic_order) if unic_order else rows

@@ -107,6 +107,13 @@ def test_churn_raises_the_noise_as_edm_says():
         assert row.churn == pytest.approx((1.0, 1.01 * np.sqrt(raised**2 - s**2)))
 
 
+def test_churn_leaves_pure_noise_as_it_is():
+    schedule = diffusion.zero_terminal_snr(LINEAR)
+    rows = sampler_rows(schedule, sampler="euler", steps=4, churn=1.0)
+    assert rows[0] == sampler_rows(schedule, sampler="euler", steps=4)[0]
+    assert all(row.churn and np.isfinite(row.churn).all() for row in rows[1:])
+
+
 def test_network_evaluations():
     for sampler in SAMPLERS:
         expected = 19 if sampler == "heun" else 10
@@ -156,6 +163,10 @@ def test_bad_options_name_the_known_ones():
         sampling(sampler="unipc", eta=0.5)
     with pytest.raises(ValueError, match="time grid rho, sigma_min"):
         sampling(sampler="ddim", spacing="karras", roh=5.0)
+    with pytest.raises(ValueError, match='"eta" of a sampler is no text; got "none"'):
+        sampling(sampler="ddim", eta="none")
+    with pytest.raises(ValueError, match='"rho" of a sampler is no text'):
+        sampling(sampler="ddim", spacing="karras", rho="seven")
     with pytest.raises(ValueError, match="known are bh1, bh2"):
         sampling(sampler="unipc", variant="bh3")
     with pytest.raises(ValueError, match="1, 2 or 3"):
