@@ -12,6 +12,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from dalle_jax.diffusion.arrays import Array, Denoiser, per_sample, with_x0, x0_of
 from dalle_jax.diffusion.schedules import Schedule
@@ -78,6 +79,8 @@ def on_interval(
     Samplers ask all of a batch at one t; a batch of unlike t raises nothing but is judged by its
     first.
     """
+    if np.shape(interval) != (2,):
+        raise ValueError(f"a guidance interval is two noise levels (low, high]; got {interval!r}")
     low, high = interval
 
     def denoiser(x_t, t):

@@ -111,6 +111,12 @@ def test_interval_changes_nothing_when_it_is_the_whole_line():
     np.testing.assert_allclose(always(X, T), guided(X, T), rtol=1e-5)
 
 
+def test_an_interval_has_two_ends():
+    for interval in (3.0, (1.0, 2.0, 3.0), "all"):
+        with pytest.raises(ValueError, match="two noise levels"):
+            guidance.on_interval(COSINE, interval, inside=denoise, outside=denoise)
+
+
 def test_gradient_of_a_gaussian_score_leads_to_its_posterior():
     """Guidance by log p(y | x_t), all Gaussian: the exact denoiser of x_0 given y comes out."""
     s2, noise2, y = 0.5, 0.2, jnp.array([0.7])
