@@ -4,6 +4,7 @@ import ast
 import difflib
 import runpy
 import sys
+import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,8 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> ConfigDict:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it has no get_config, or an override is unknown, mistyped or not understood.
+        ValueError: it is no program or fails, has no get_config, or an override is unknown,
+            mistyped or not understood.
     """
     path = Path(path)
     if not path.is_file():
@@ -32,13 +34,26 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> ConfigDict:
     for parent in path.resolve().parents:
         if parent.name == "configs":
             sys.path.insert(0, str(parent.parent))
-    get_config = runpy.run_path(str(path)).get("get_config")
-    if get_config is None:
-        raise ValueError(f"{path} is not a config file: it defines no get_config()")
-    config = get_config()
+    try:
+        get_config = runpy.run_path(str(path)).get("get_config")
+        config = get_config and get_config()
+    except Exception as error:  # of any kind, as the file is a program
+        raise ValueError(f"{path} can't be run, {_where(error)}") from error
+    if not isinstance(config, ConfigDict):
+        raise ValueError(f"{path} is not a config file: it has no get_config() of a ConfigDict")
     for override in overrides:
         apply_override(config, override)
     return config.lock()
+
+
+def _where(error: Exception) -> str:
+    """What a program failed by, and in which line."""
+    if isinstance(error, SyntaxError):
+        file, line, what = error.filename, error.lineno, error.msg
+    else:
+        last = traceback.extract_tb(error.__traceback__)[-1]
+        file, line, what = last.filename, last.lineno, error
+    return f"line {line} of {file}: {type(error).__name__}: {what}"
 
 
 def apply_override(config: ConfigDict, override: str) -> None:

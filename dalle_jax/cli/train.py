@@ -11,6 +11,11 @@ from typing import Any
 from dalle_jax.cli.config import load_config
 
 NUM_PREVIEWS = 12
+# Knobs of a stage's training that are counts, of which there is one at least.
+COUNTS = (
+    *("steps", "batch_size", "accumulate", "keep_checkpoints"),
+    *("log_every", "validate_every", "preview_every", "checkpoint_every"),
+)
 
 EXAMPLE = """examples:
   dalle-jax train --config=configs/shapes.py --workdir=runs/shapes \\
@@ -101,14 +106,22 @@ def train_stage(
 
     from dalle_jax.data.loader import keep_in_memory, make_loader
     from dalle_jax.nn.remat import rematerialized
-    from dalle_jax.runs import create_run
+    from dalle_jax.runs import Run, create_run
     from dalle_jax.train.distributed import in_turn
     from dalle_jax.train.loop import fit
     from dalle_jax.train.optim import make_optimizer
     from dalle_jax.train.sharding import make_mesh, put_tree
 
+    check_counts(name, config)
+    directory = workdir / name
     with in_turn(f"make the run of {name}"):
-        run = create_run(workdir / name, name, config)
+        if not (directory / "config.json").exists():
+            # First: a mistake leaves no run behind that would refuse the mended config.
+            planned = Run(directory, name, config)
+            planned.build_stage()
+            for split in ("train", "validation"):
+                planned.open_source(split)
+        run = create_run(directory, name, config)
     data, settings = run.data, dict(config[name]["train"])
     steps, batch_size = settings.pop("steps"), settings.pop("batch_size")
     if run.step == steps:
@@ -204,6 +217,17 @@ def train_stage(
         )
 
 
+def check_counts(stage: str, config: Mapping[str, Any]) -> None:
+    """Refuse those of `COUNTS` that are less than one.
+
+    Raises:
+        ValueError: one is; the message names the knob.
+    """
+    for knob in COUNTS:
+        if (value := config[stage]["train"][knob]) < 1:
+            raise ValueError(f"config.{stage}.train.{knob} is {value}; it must be at least 1")
+
+
 def make_preview(
     stage, frozen, tokenizer, source, image_size: int, settings: Mapping[str, Any], mesh
 ):
@@ -229,6 +253,9 @@ def make_preview(
     # Whole on each device, so that each process has the images.
     whole = NamedSharding(mesh, PartitionSpec())
     draw = jax.jit(functools.partial(stage.preview, **settings), out_shardings=whole)
+    # Traced, not compiled: settings by which nothing can be drawn are told before the first step.
+    params = jax.eval_shape(stage.init, jax.random.key(0))
+    jax.eval_shape(draw, params, frozen, batch, jax.random.key(0))
 
     def preview(params, step: int):
         images = to_uint8(draw(params, frozen, batch, jax.random.key(0)))

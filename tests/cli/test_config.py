@@ -59,3 +59,19 @@ def test_a_missing_file_and_one_without_get_config(tmp_path):
     (tmp_path / "empty.py").write_text("x = 1\n")
     with pytest.raises(ValueError, match=r"empty\.py is not a config file"):
         load_config(tmp_path / "empty.py")
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("x = (\n", r"line 1 of .*wrong\.py: SyntaxError: '\(' was never closed"),
+        ("def get_config():\n    return nothing\n", r"line 2 of .*wrong\.py: NameError: name"),
+        ("import no_such_module\n", "line 1 of .*ModuleNotFoundError"),
+        ("def get_config():\n    return {}\n", r"has no get_config\(\) of a ConfigDict"),
+    ],
+)
+def test_a_config_file_that_fails_is_told_by_its_line(tmp_path, text, message):
+    (tmp_path / "wrong.py").write_text(text)
+    with pytest.raises(ValueError, match=message) as error:
+        load_config(tmp_path / "wrong.py")
+    assert "\n" not in str(error.value)
