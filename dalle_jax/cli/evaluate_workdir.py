@@ -135,6 +135,8 @@ def open_measurements(
     what: Evaluation, held_out: HeldOut, sampling: dict[str, Any], run: Run
 ) -> list[Measurement]:
     """The measurements that the metrics ask for."""
+    if not what.metrics:
+        raise ValueError(f"--metrics names none; known are {', '.join(METRICS)}")
     if unknown := [name for name in what.metrics if name not in METRICS]:
         raise ValueError(f"there is no metric {unknown[0]!r}; known are {', '.join(METRICS)}")
     found = []

@@ -46,10 +46,12 @@ def open_extractor(
 
     Raises:
         FileNotFoundError: there is no such file or run.
-        ValueError: neither or both are given, a metric is unknown, or the run's stage has no
-            features.
+        ValueError: neither or both are given, no metric is named or one is unknown, or the run's
+            stage has no features.
     """
     known = INCEPTION_TAPS | POOLED_TAPS
+    if not metrics:
+        raise ValueError(f"--metrics names none; known of two sets are {', '.join(known)}")
     if unknown := [name for name in metrics if name not in known]:
         raise ValueError(
             f"there is no metric {unknown[0]!r} of two sets; known are {', '.join(known)}"

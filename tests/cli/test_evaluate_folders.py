@@ -39,6 +39,8 @@ def test_an_empty_folder_and_an_unknown_metric(folders):
         evaluate.run(["--fake", f"{folders}/empty", "--real", f"{folders}/real"])
     with pytest.raises(ValueError, match="no metric 'fvd'"):
         evaluate.run(arguments(folders, "--metrics=fid,fvd"))
+    with pytest.raises(ValueError, match="names none; known of two sets are fid"):
+        evaluate.run(arguments(folders, "--metrics="))
 
 
 @pytest.mark.slow
