@@ -151,6 +151,12 @@ class Run:
                 f"{self.stage_name} needs {name} trained to its end, and {run.directory} is at "
                 f"step {run.step} of {steps}; go on with `dalle-jax train --stage={name}`"
             )
+        both = [r.tokenizer_path for r in (self, run) if r.tokenizer_path.exists()]
+        if len({path.read_text() for path in both}) > 1:
+            raise ValueError(
+                f"{self.stage_name} in {self.directory} was trained with another tokenizer.json "
+                f"than {name} in {run.directory}; train one of them anew in another --workdir"
+            )
         return run
 
     def open_source(self, split: str) -> Source:

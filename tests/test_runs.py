@@ -137,6 +137,20 @@ def test_fingerprints_outlast_the_knobs_that_came_later():
     assert "decoder" in differing and "clip" not in differing
 
 
+def test_a_run_with_another_tokenizer_does_not_fit(tmp_path):
+    knobs = unclip_tiny.get_config().to_dict()
+    knobs["clip"]["train"]["steps"] = 0  # trained to its end
+    for name in ("clip", "prior"):
+        create_run(tmp_path / name, name, knobs)
+        (tmp_path / name / "tokenizer.json").write_text("{}")
+    prior = open_run(tmp_path / "prior")
+    assert set(prior.upstream()) == {"clip"}
+    (tmp_path / "clip" / "tokenizer.json").write_text('{"version": "1.0"}')
+    told = r"prior in .*prior was trained with another tokenizer.json than clip in .*clip;"
+    with pytest.raises(ValueError, match=told):
+        prior.upstream()
+
+
 def test_weights_come_back_as_they_were_averaged(tmp_path):
     run = create_run(tmp_path, "decoder", config())
     with pytest.raises(FileNotFoundError, match="no checkpoint yet"):
