@@ -19,11 +19,16 @@ def run(argv: list[str]) -> int:
     from dalle_jax.pipelines.images import captioned_grid
     from dalle_jax.pipelines.text_to_image import DallePipeline
 
-    pipe = DallePipeline.from_pretrained(args.workdir)
+    if args.image:
+        if args.source not in (None, "image-embedding"):
+            raise ValueError(
+                f"--image is not read with --from={args.source}; leave one of the two out"
+            )
+        args.source = "image-embedding"
+        settings["images"] = [read_image(args.image)] * len(args.prompt)
     if args.source:
         settings["embedding"] = args.source
-    if args.image:
-        settings["images"] = [read_image(args.image)] * len(args.prompt)
+    pipe = DallePipeline.from_pretrained(args.workdir)
     if args.until:
         settings["until"] = args.until
     images = pipe(

@@ -1,0 +1,40 @@
+"""`dalle-jax sample`: what the command line says reaches the pipeline."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dalle_jax.cli import sample
+from dalle_jax.pipelines.text_to_image import DallePipeline, PipelineOutput
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """The settings that a pipeline in place of the trained one is called with."""
+    calls = []
+
+    def pipe(prompts, **settings):
+        calls.append(settings)
+        return PipelineOutput([Image.new("RGB", (4, 4))])
+
+    monkeypatch.setattr(DallePipeline, "from_pretrained", lambda workdir: pipe)
+    return calls
+
+
+def test_a_picture_is_what_is_varied(asked, tmp_path):
+    picture, out = tmp_path / "picture.png", tmp_path / "out.png"
+    Image.new("RGB", (5, 3), "red").save(picture)
+    command = ["a circle", "--workdir=x", f"--image={picture}", f"--out={out}"]
+    for source in ([], ["--from=image-embedding"]):
+        sample.run([*command, *source])
+        assert asked[-1]["embedding"] == "image-embedding"
+        np.testing.assert_array_equal(asked[-1]["images"][0], np.full((3, 5, 3), (255, 0, 0)))
+    with pytest.raises(ValueError, match="--image is not read with --from=prior"):
+        sample.run([*command, "--from=prior"])
+
+
+def test_settings_go_to_their_stages(asked, tmp_path):
+    options = ["--prior.guidance_scale=2", "--sampler=ddim", "--eta=0.5", "--spacing=karras"]
+    sample.run(["a circle", "--workdir=x", f"--out={tmp_path / 'out.png'}", *options])
+    expected = {"prior": {"guidance_scale": 2}, "sampler": "ddim", "eta": 0.5, "spacing": "karras"}
+    assert {name: asked[0][name] for name in expected} == expected
