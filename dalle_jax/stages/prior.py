@@ -183,6 +183,10 @@ class Prior:
         `sampler`, `num_inference_steps` and `options` (the sampler's) are the diffusion prior's,
         `dot_percentile` is the autoregressive prior's.
         """
+        if num_candidates < 1:
+            raise ValueError(
+                f"a prior draws one candidate or more; num_candidates={num_candidates}"
+            )
         text = Text(inputs["text_embedding"], inputs["text_features"], inputs["tokens"] != 0)
         if self.kind == "diffusion":
             own = {"sampler": sampler, "num_inference_steps": num_inference_steps}

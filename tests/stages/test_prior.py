@@ -327,6 +327,11 @@ def test_steps_of_a_table_are_taken_too():
     assert jnp.isfinite(draw(stage, params_of(stage), CLASSES, CLASSES)).all()
 
 
+def test_no_candidates_are_none_to_choose_from():
+    with pytest.raises(ValueError, match="num_candidates=0"):
+        draw(stage_of("diffusion"), {}, CLASSES, CLASSES, num_candidates=0)
+
+
 def test_an_unknown_kind_is_named():
     with pytest.raises(ValueError, match="no prior is of kind 'flow'; known are diffusion, auto"):
         prior("flow")
