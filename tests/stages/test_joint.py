@@ -1,0 +1,108 @@
+"""Joint fine-tuning, with a prior and a decoder of one number each: all is worked out by hand."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dalle_jax.stages.joint import Joint
+
+N, D = 2000, 3
+TRUE, WANTED, FROZEN = 1.0, 5.0, {"clip": None}
+PARAMS = {"prior": {"p": jnp.float32(3.0)}, "decoder": {"d": jnp.float32(2.0)}}
+BATCH = {"image": jnp.full((N, D), TRUE), "tokens": jnp.zeros((N, 4), int)}
+KEY = jax.random.key(0)
+
+
+class Numbers:
+    """CLIP, prior and decoder in one: the prior draws its number p, the decoder says d · z.
+
+    The prior's own loss is p², the decoder's the mean of (d · z − WANTED)².
+    """
+
+    def __init__(self, kind="diffusion", reads_embeddings=True):
+        self.kind, self.clip = kind, self if reads_embeddings else None
+
+    def encode_text(self, params, tokens):
+        return jnp.zeros((len(tokens), D)), None
+
+    def embed(self, frozen, batch):
+        return batch["image"], None
+
+    def sample(self, params, inputs, key, *, num_candidates):
+        assert num_candidates == 1
+        return jnp.full((len(inputs["sample_index"]), D), params["p"])
+
+    def loss(self, params, frozen, batch, key, *, train):
+        if "p" in params:
+            return params["p"] ** 2, {"cosine": jnp.float32(0.5)}
+        return jnp.mean((params["d"] * batch["image_embedding"] - WANTED) ** 2), {}
+
+
+def joint(stop_gradient, share=0.25, prior_weight=0.0, stage=None):
+    stage = stage or Numbers()
+    return Joint(
+        loss={
+            "sample_share": share,
+            "prior_weight": prior_weight,
+            "stop_gradient": stop_gradient,
+        },
+        prior_sampling={"num_candidates": 1},
+        image_size=8,
+        vocab_size=16,
+        max_length=4,
+        upstream={"clip": stage, "prior": stage, "decoder": stage},
+    )
+
+
+def loss_and_slope(stage, train=True):
+    of_params = jax.value_and_grad(
+        lambda params: stage.loss(params, FROZEN, BATCH, KEY, train=train), has_aux=True
+    )
+    return of_params(PARAMS)
+
+
+def test_a_share_of_the_decoder_s_embeddings_is_drawn_and_the_rest_are_true():
+    (loss, _), _ = loss_and_slope(joint(stop_gradient=True))
+    of_drawn, of_true = (2 * 3 - WANTED) ** 2, (2 * TRUE - WANTED) ** 2
+    drawn = (loss - of_true) / (of_drawn - of_true)
+    assert abs(drawn - 0.25) < 4 * np.sqrt(0.25 * 0.75 / N)
+    for share, expected in ((0.0, of_true), (1.0, of_drawn)):
+        (loss, _), _ = loss_and_slope(joint(stop_gradient=True, share=share))
+        np.testing.assert_allclose(loss, expected, rtol=1e-5)
+
+
+def test_the_decoder_s_loss_reaches_the_prior_unless_it_is_stopped():
+    (_, stopped), (_, through) = (loss_and_slope(joint(stop, share=1.0)) for stop in (True, False))
+    assert stopped["prior"]["p"] == 0
+    np.testing.assert_allclose(through["prior"]["p"], 2 * (2 * 3 - WANTED) * 2, rtol=1e-5)
+    # The decoder learns the same either way.
+    np.testing.assert_allclose(stopped["decoder"]["d"], 2 * (2 * 3 - WANTED) * 3, rtol=1e-5)
+    np.testing.assert_allclose(through["decoder"]["d"], stopped["decoder"]["d"], rtol=1e-6)
+
+
+def test_the_prior_s_own_loss_stands_beside_with_its_weight():
+    (loss, metrics), slope = loss_and_slope(joint(stop_gradient=True, share=1.0, prior_weight=0.5))
+    np.testing.assert_allclose(loss, (2 * 3 - WANTED) ** 2 + 0.5 * 3**2, rtol=1e-5)
+    np.testing.assert_allclose(slope["prior"]["p"], 0.5 * 2 * 3, rtol=1e-5)
+    assert metrics["prior"] == 9 and metrics["prior_cosine"] == 0.5
+
+
+def test_validation_tells_the_gap_between_true_and_drawn_embeddings():
+    (loss, metrics), _ = loss_and_slope(joint(stop_gradient=True, share=0.0), train=False)
+    np.testing.assert_allclose(metrics["decoder_true"], (2 * TRUE - WANTED) ** 2, rtol=1e-5)
+    np.testing.assert_allclose(metrics["decoder_drawn"], (2 * 3 - WANTED) ** 2, rtol=1e-5)
+    assert loss == metrics["decoder_drawn"]
+
+
+def test_it_starts_from_both_trained_runs_and_clip_stays():
+    frozen = {"clip": 1, "prior": 2, "decoder": 3}
+    assert joint(True).start_from(frozen) == ({"prior": 2, "decoder": 3}, {"clip": 1})
+
+
+def test_what_can_not_be_joined_is_named():
+    with pytest.raises(ValueError, match="reads captions alone"):
+        joint(True, stage=Numbers(reads_embeddings=False))
+    with pytest.raises(ValueError, match=r"set joint\.loss\.stop_gradient to True"):
+        joint(False, stage=Numbers(kind="autoregressive"))
+    joint(True, stage=Numbers(kind="autoregressive"))
