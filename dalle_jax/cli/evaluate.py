@@ -3,6 +3,8 @@
 import argparse
 from pathlib import Path
 
+from dalle_jax.cli.counts import count
+
 EXAMPLE = """examples:
   dalle-jax evaluate --workdir=runs/quickstart --split=test --n=512
   dalle-jax evaluate --workdir=runs/quickstart --manifest=test.jsonl --seeds=0,1,2 \\
@@ -15,6 +17,8 @@ The images are kept in WORKDIR/generated: several processes may run the same com
 one that was stopped goes on. A row for each kind of metric is added to WORKDIR/results.jsonl, what
 is there already is printed as it stands, and WORKDIR/report.html shows it all. Any option of a
 sampler can be given as --name=value; what is not given is taken from the run's own config."""
+# What evaluation itself gives to the pipeline, and so no option of a sampler may be called.
+OWN = ("seed", "batch_size", "prompts", "sample_index", "negative_prompts", "callback")
 
 
 def run(argv: list[str]) -> int:
@@ -34,7 +38,7 @@ def run(argv: list[str]) -> int:
     parser.add_argument("--manifest", help="captions; made by `dalle-jax prepare --manifest`")
     parser.add_argument("--images", help="where a manifest's images lie, as folder:PATH")
     parser.add_argument("--split", default="test", help="captions, where no manifest is given")
-    parser.add_argument("--n", type=int, help="how many captions; 512 of a split, else all")
+    parser.add_argument("--n", type=count, help="how many captions; 512 of a split, else all")
     parser.add_argument(
         "--metrics",
         default="oracle",
@@ -50,7 +54,7 @@ def run(argv: list[str]) -> int:
     parser.add_argument("--round_trip", default="none", help="none, png, or jpeg:QUALITY")
     parser.add_argument("--reference", metavar="PATH", help="reals; the manifest's own, if none")
     parser.add_argument("--seeds", default="0", help="of sampling, as 0,1,2")
-    parser.add_argument("--kid_subset_size", type=int, help="1,000, or half of n if that is less")
+    parser.add_argument("--kid_subset_size", type=count, help="1,000, or half of n if that is less")
     parser.add_argument(
         "--leakage",
         action="store_true",
@@ -62,6 +66,12 @@ def run(argv: list[str]) -> int:
     from dalle_jax.cli.sample import parse_settings
 
     args, settings = parse_settings(parser, argv)
+    for name in OWN:
+        if name in settings:
+            hint = "; several seeds are --seeds=0,1,2" if name == "seed" else ""
+            parser.error(f"--{name} is no option of a sampler{hint}")
+    if args.images and not args.manifest:
+        parser.error("--images says where a manifest's images lie: give --manifest=FILE.jsonl too")
     from dalle_jax.cli.evaluate_workdir import Evaluation, evaluate
     from dalle_jax.metrics.preprocess import Preprocessing
 

@@ -5,6 +5,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from dalle_jax.cli.counts import count
+
 EXAMPLE = """examples:
   dalle-jax evaluate --fake=samples/ --real=photos/ --metrics=fid,kid,prdc,is \\
       --inception=inception.safetensors --out=results.jsonl
@@ -72,11 +74,11 @@ def parse(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--fit", default="squeeze", help="squeeze or crop what is not square")
     parser.add_argument("--round_trip", default="none", help="none, png or jpeg:QUALITY")
-    parser.add_argument("--n", type=int, help="how many fakes there must be; fewer is an error")
-    parser.add_argument("--batch_size", type=int, default=64)
-    parser.add_argument("--kid_subsets", type=int, default=100)
-    parser.add_argument("--kid_subset_size", type=int, default=1000)
-    parser.add_argument("--is_splits", type=int, default=10)
+    parser.add_argument("--n", type=count, help="how many fakes there must be; fewer is an error")
+    parser.add_argument("--batch_size", type=count, default=64)
+    parser.add_argument("--kid_subsets", type=count, default=100)
+    parser.add_argument("--kid_subset_size", type=count, default=1000)
+    parser.add_argument("--is_splits", type=count, default=10)
     parser.add_argument(
         "--intervals",
         choices=("on", "off"),

@@ -4,6 +4,8 @@ import argparse
 import sys
 from typing import Any
 
+from dalle_jax.cli.counts import count
+
 EXAMPLE = """examples:
   dalle-jax prepare captioned_shapes/easy --resolution=32
   dalle-jax prepare emoji --resolution=32 --font=NotoColorEmoji.ttf
@@ -62,7 +64,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("source", nargs="?")
     parser.add_argument("--data_dir", default="data", help="where prepared data sets are")
-    parser.add_argument("--resolution", type=int, default=32, help="side of the images in pixels")
+    parser.add_argument("--resolution", type=count, default=32, help="side of the images in pixels")
     parser.add_argument("--font", help="emoji: a colour-emoji font, if it is not found by itself")
     parser.add_argument(
         "--max_bad_share",
@@ -78,7 +80,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         help="one: the first caption of each image; all: every caption (default: one)",
     )
     manifest.add_argument(
-        "--n", type=int, help="draw as many captions (default: all; of COCO 30,000)"
+        "--n", type=count, help="draw as many captions (default: all; of COCO 30,000)"
     )
     manifest.add_argument("--seed", type=int, help="of the drawing (default: 0)")
     manifest.add_argument(
@@ -112,7 +114,7 @@ def prepare(args: argparse.Namespace) -> None:
         from dalle_jax.data.shapes import builder
 
         print(builder.prepare(args.data_dir, variant or "easy", args.resolution))
-    elif name == "emoji":
+    elif args.source == "emoji":
         from dalle_jax.data.emoji import builder
 
         print(builder.prepare(args.data_dir, args.resolution, font=args.font))

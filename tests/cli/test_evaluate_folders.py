@@ -43,6 +43,31 @@ def test_an_empty_folder_and_an_unknown_metric(folders):
         evaluate.run(arguments(folders, "--metrics="))
 
 
+@pytest.mark.parametrize(
+    "option",
+    ["--n=0", "--batch_size=0", "--kid_subset_size=0", "--kid_subsets=-1", "--is_splits=0"],
+)
+def test_what_is_counted_is_one_at_least(folders, option, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        evaluate.run(arguments(folders, option))
+    assert f"argument {option.partition('=')[0]}: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--seed=2"], "--seed is no option of a sampler; several seeds are --seeds=0,1,2"),
+        (["--batch_size=2"], "--batch_size is no option of a sampler"),
+        (["--images=folder:x"], "--images says where a manifest's images lie"),
+        (["--n=0"], "argument --n: 0 is less than 1"),
+    ],
+)
+def test_options_that_a_workdir_has_not(options, message, tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        evaluate.run([f"--workdir={tmp_path}", *options])
+    assert message in capsys.readouterr().err
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(900)
 def test_a_row_of_two_folders(folders, capsys):

@@ -59,7 +59,9 @@ def test_a_manifest_of_coco(tmp_path, capsys):
         (["emoji", "--coco_captions=x.json", "--manifest=m"], "give either a source"),
         (["--coco_captions=x.json"], "give --manifest"),
         (["--coco_captions=x.json", "--manifest=m", "--split=test"], "leave out --split"),
-        (["emoji", "--n=0"], "--n is of a manifest"),
+        (["emoji", "--n=3"], "--n is of a manifest"),
+        (["emoji", "--n=0", "--manifest=m"], "argument --n: 0 is less than 1"),
+        (["emoji", "--resolution=0"], "argument --resolution: 0 is less than 1"),
         (["emoji", "--languages=zh"], "--languages is of a manifest"),
     ],
 )
@@ -67,3 +69,9 @@ def test_what_does_not_fit_together_gets_a_sentence(arguments, message, capsys):
     with pytest.raises(SystemExit, match="2"):
         prepare.run(arguments)
     assert message in capsys.readouterr().err
+
+
+def test_a_data_set_without_configs_has_none(tmp_path):
+    with pytest.raises(ValueError, match="There is no data set 'emoji/64px'; give one of"):
+        prepare.run(["emoji/64px", f"--data_dir={tmp_path}"])
+    assert not list(tmp_path.iterdir())
