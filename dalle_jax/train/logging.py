@@ -1,4 +1,4 @@
-"""Where a run's numbers and pictures go: metrics.jsonl, TensorBoard, and, if asked, wandb."""
+"""Where a run's numbers and pictures go: metrics.jsonl and TensorBoard."""
 
 import json
 import math
