@@ -1,7 +1,8 @@
 """Captions in, images out: a trained workdir as one callable."""
 
 import functools
-from collections.abc import Callable, Sequence
+import inspect
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,11 @@ class DallePipeline:
             )
         rows = [(i, j) for i in range(len(prompts)) for j in range(num_images_per_prompt)]
         if settings.get("images") is not None:
+            if len(settings["images"]) != len(prompts):
+                raise ValueError(
+                    f"{len(settings['images'])} images do not fit {len(prompts)} prompts; give one "
+                    "for each"
+                )
             settings["images"] = [settings["images"][i] for i, _ in rows]
         arrays = self.generate_all(
             [prompts[i] for i, _ in rows],
@@ -151,10 +157,16 @@ class DallePipeline:
         check_source(self.system, embedding, images)
         stages = self._stages(until)
         by_stage = {name: settings.pop(name) for name in self.system.stages if name in settings}
+        for name, given in by_stage.items():
+            if not isinstance(given, Mapping):
+                raise ValueError(
+                    f"settings of {name} are given by their names, as --{name}.guidance_scale=2 or "
+                    f'{name}={{"guidance_scale": 2.0}}; got {given!r}'
+                )
         by_stage["decoder"] = {**settings, **by_stage.get("decoder", {})}
         made = {
-            name: tuple(sorted({**self.defaults[name], **by_stage.get(name, {})}.items()))
-            for name in self.system.stages
+            name: _checked(name, stage, {**self.defaults[name], **by_stage.get(name, {})})
+            for name, stage in self.system.stages.items()
         }
         inputs = {
             "tokens": self.tokenizer.encode(prompts),
@@ -238,6 +250,17 @@ class DallePipeline:
             "Copyright": self.run.config["licence"],
         }
         return {key: str(value) for key, value in record.items()}
+
+
+def _checked(name: str, stage: Any, settings: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """A stage's settings as `system.sampler` takes them: what JSON made a list is a tuple again."""
+    parameters = inspect.signature(stage.sample).parameters
+    for key, value in settings.items():
+        number = key in parameters and parameters[key].annotation in (int, float)
+        if number and isinstance(value, str):
+            raise ValueError(f"{key} of {name} is a number; got {value!r}")
+    made = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+    return tuple(sorted(made.items()))
 
 
 @functools.lru_cache(maxsize=16)  # so that one callback means one compiled program

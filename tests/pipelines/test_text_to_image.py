@@ -73,6 +73,18 @@ def test_an_unknown_setting_is_named(pipe):
         pipe("a red apple", sampler="dimm")
 
 
+def test_a_setting_of_the_wrong_kind_is_named(pipe):
+    for settings, message in (
+        ({"decoder": 2}, "settings of decoder are given by their names"),
+        ({"guidance_rescale": "much"}, "guidance_rescale of decoder is a number; got 'much'"),
+        # A list, which JSON makes of a config's tuple, gets as far as the guidance itself.
+        ({"guidance_interval": [0.1, 2.0, 5.0]}, r"two noise levels \(low, high\]"),
+        ({"images": []}, "0 images do not fit 1 prompts"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            pipe("a red apple", **settings)
+
+
 def test_to_uint8_is_the_inverse_of_the_models_range():
     image = np.arange(256, dtype=np.uint8)
     np.testing.assert_array_equal(to_uint8(image.astype(np.float32) / 127.5 - 1), image)
