@@ -135,10 +135,20 @@ def find_sweep(workdir: Path) -> Path:
 
 
 def render(directory: Path) -> str:
-    """The page of the sweep in a directory."""
-    sweep = json.loads((directory / "sweep.json").read_text())
-    points = sweep["points"]
-    systems = {p["name"]: directory.parent / "systems" / p["system"] for p in points}
+    """The page of the sweep in a directory.
+
+    Raises:
+        ValueError: its sweep.json is torn, or something else.
+    """
+    try:
+        sweep = json.loads((directory / "sweep.json").read_text())
+        points = sweep["points"]
+        systems = {p["name"]: directory.parent / "systems" / p["system"] for p in points}
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(
+            f"{directory / 'sweep.json'} is not what `dalle-jax sweep` writes ({error!r:.80}); the "
+            "same `dalle-jax sweep` writes it anew"
+        ) from error
     rows = {name: read_rows(system / "results.jsonl") for name, system in systems.items()}
     title = f"{sweep['sweep']}: {len(points)} points"
     parts = [f"<h1>{_text(title)}</h1>", _table(points, rows, systems), NOTES]

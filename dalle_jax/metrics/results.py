@@ -26,7 +26,9 @@ def read_rows(path: str | Path) -> list[dict[str, Any]]:
     """
     path = Path(path)
     rows = []
-    for number, line in enumerate(path.read_text().splitlines() if path.exists() else (), 1):
+    # What is no UTF-8 is no JSON either, and is told with its line.
+    text = path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+    for number, line in enumerate(text.splitlines(), 1):
         try:
             row = json.loads(line)
             if not {"protocol", "protocol_hash", "metrics"} <= row.keys():

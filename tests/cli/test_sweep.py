@@ -189,6 +189,13 @@ def test_the_report_names_the_sweeps_where_there_is_not_one(swept, tmp_path):
         sweep_report.run([str(tmp_path)])
 
 
+@pytest.mark.parametrize("content", ["{", "{}", "[]", '{"points": [{}]}', '{"points": 3}'])
+def test_a_torn_definition_is_named(tmp_path, content):
+    (tmp_path / "sweep.json").write_text(content)
+    with pytest.raises(ValueError, match=r"sweep\.json is not what `dalle-jax sweep` writes"):
+        sweep_report.run([str(tmp_path)])
+
+
 @needs_browser
 def test_the_report_sorts_and_shows_pictures_in_a_browser(swept, tmp_path):
     sweep_report.run([str(swept)])

@@ -54,6 +54,9 @@ def test_a_line_that_is_no_row_is_named(tmp_path):
         file.write('{"protocol": {}\n')
     with pytest.raises(ValueError, match=r"results\.jsonl, line 2, is no row of results"):
         read_rows(path)
+    path.write_bytes(b'{"a": "\xff\xfe"}\n')
+    with pytest.raises(ValueError, match="line 1"):
+        read_rows(path)
     path.write_text("[1, 2]\n")
     with pytest.raises(ValueError, match="line 1"):
         read_rows(path)
