@@ -9,9 +9,10 @@ from typing import Any
 
 import jax
 import numpy as np
+from PIL import Image
 
 from dalle_jax import __version__
-from dalle_jax.data.images import center_crop_resize
+from dalle_jax.data.images import center_crop_resize, to_rgb
 from dalle_jax.data.tokenizer import Tokenizer
 from dalle_jax.pipelines.images import GeneratedImage, to_uint8
 from dalle_jax.pipelines.system import System, check_source, embed, load_system, sampler
@@ -177,7 +178,7 @@ class DallePipeline:
         if embedding == "image-embedding":
             side = self.run.data["image_size"]
             inputs["image"] = np.stack(
-                [center_crop_resize(np.asarray(image), side) for image in images]
+                [center_crop_resize(rgb_array(image), side) for image in images]
             )
         shown = callback and _shown(callback)
         batch_size = min(batch_size, len(prompts))
@@ -250,6 +251,22 @@ class DallePipeline:
             "Copyright": self.run.config["licence"],
         }
         return {key: str(value) for key, value in record.items()}
+
+
+def rgb_array(image: Image.Image | np.ndarray) -> np.ndarray:
+    """uint8 [H, W, 3] of a PIL image of any mode, or of such an array.
+
+    Raises:
+        ValueError: the array is another one.
+    """
+    if isinstance(image, Image.Image):
+        return to_rgb(image)
+    image = np.asarray(image)
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
+        raise ValueError(
+            f"images are PIL images or uint8 [H, W, 3]; got {image.dtype} {list(image.shape)}"
+        )
+    return image
 
 
 def _checked(name: str, stage: Any, settings: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:

@@ -6,6 +6,7 @@ from PIL import Image
 
 from dalle_jax import DallePipeline
 from dalle_jax.pipelines.images import captioned_grid, tile, to_uint8
+from dalle_jax.pipelines.text_to_image import rgb_array
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +84,15 @@ def test_a_setting_of_the_wrong_kind_is_named(pipe):
     ):
         with pytest.raises(ValueError, match=message):
             pipe("a red apple", **settings)
+
+
+def test_a_picture_of_any_mode_is_taken_and_other_arrays_are_named():
+    for mode in ("RGB", "RGBA", "L", "P"):
+        array = rgb_array(Image.new(mode, (5, 3)))
+        assert array.shape == (3, 5, 3) and array.dtype == np.uint8
+    for wrong in (np.zeros((3, 5, 3)), np.zeros((3, 5), np.uint8)):
+        with pytest.raises(ValueError, match=r"PIL images or uint8 \[H, W, 3\]; got"):
+            rgb_array(wrong)
 
 
 def test_to_uint8_is_the_inverse_of_the_models_range():
