@@ -5,20 +5,29 @@ import ast
 from pathlib import Path
 from typing import Any
 
+from dalle_jax.cli.counts import count
+
 EXAMPLE = """example:
   dalle-jax sample --workdir=runs/quickstart "a large red circle" \\
       --num_inference_steps=50 --guidance_scale=3 --seed=0 --n=8 --out=circle.png
 """
+
+# What the pipeline takes besides a sampler's options, and the command line does not say.
+NO_SETTINGS = ("callback", "output", "images", "batch_size", "sample_index", "negative_prompts")
 
 
 def run(argv: list[str]) -> int:
     """Draw, save, and say where."""
     args, settings = parse(argv)
     import numpy as np
+    from PIL import Image
 
     from dalle_jax.pipelines.images import captioned_grid
     from dalle_jax.pipelines.text_to_image import DallePipeline
 
+    out = Path(args.out)
+    if out.suffix.lower() not in Image.registered_extensions():
+        raise ValueError(f"--out={out} does not end as an image file does; give FILE.png")
     if args.image:
         if args.source not in (None, "image-embedding"):
             raise ValueError(
@@ -38,7 +47,6 @@ def run(argv: list[str]) -> int:
         seed=args.seed,
         **settings,
     ).images
-    out = Path(args.out)
     out.parent.mkdir(parents=True, exist_ok=True)
     if len(images) == 1:
         images[0].save(out)
@@ -69,7 +77,7 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
     parser.add_argument("--workdir", required=True, help="where `dalle-jax train` trained")
     parser.add_argument("--negative_prompt", help="what the images shall not show")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--n", type=int, default=1, help="images of each caption")
+    parser.add_argument("--n", type=count, default=1, help="images of each caption")
     parser.add_argument(
         "--from",
         dest="source",
@@ -79,7 +87,10 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
     parser.add_argument("--image", help="unCLIP: a picture to draw variations of")
     parser.add_argument("--until", help="unCLIP: the last stage to run, decoder or upsampler")
     parser.add_argument("--out", default="sample.png", help="a PNG; several get _0, _1, … as well")
-    return parse_settings(parser, argv)
+    args, settings = parse_settings(parser, argv)
+    if taken := [name for name in NO_SETTINGS if name in settings]:
+        parser.error(f"--{taken[0]} is no option of a sampler")
+    return args, settings
 
 
 def parse_settings(

@@ -38,3 +38,24 @@ def test_settings_go_to_their_stages(asked, tmp_path):
     sample.run(["a circle", "--workdir=x", f"--out={tmp_path / 'out.png'}", *options])
     expected = {"prior": {"guidance_scale": 2}, "sampler": "ddim", "eta": 0.5, "spacing": "karras"}
     assert {name: asked[0][name] for name in expected} == expected
+
+
+@pytest.mark.parametrize("out", ["circle", "circle.xyz", "."])
+def test_what_is_no_image_file_is_told_before_anything_is_drawn(asked, out):
+    with pytest.raises(ValueError, match="does not end as an image file does"):
+        sample.run(["a circle", "--workdir=x", f"--out={out}"])
+    assert not asked
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--callback=3", "--callback is no option of a sampler"),
+        ("--batch_size=0", "--batch_size is no option of a sampler"),
+        ("--n=0", "argument --n: 0 is less than 1"),
+    ],
+)
+def test_options_that_there_are_not(asked, option, message, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        sample.run(["a circle", "--workdir=x", option])
+    assert message in capsys.readouterr().err and not asked
