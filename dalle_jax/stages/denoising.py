@@ -57,6 +57,11 @@ class Denoising:
                 'target "edm" needs a scaled input, which the stages do not give; '
                 'use "v", "x0", "eps" or "flow"'
             )
+        if self.schedule.name == "edm":
+            raise ValueError(
+                'in schedule "edm" x_t grows to 80 times the image, and the stages scale neither '
+                "their input nor the noise that they start from; use another schedule"
+            )
 
     @property
     def out_channels(self) -> int:

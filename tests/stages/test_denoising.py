@@ -129,6 +129,8 @@ def test_a_learned_variance_needs_steps():
 def test_a_target_that_needs_a_scaled_input_is_refused():
     with pytest.raises(ValueError, match='target "edm" needs a scaled input'):
         Denoising(schedule_named("cosine"), "edm", "simple")
+    with pytest.raises(ValueError, match='in schedule "edm" x_t grows'):
+        Denoising(schedule_named("edm"), "v", "simple")
 
 
 def test_time_bins_average_to_the_whole():
