@@ -164,6 +164,11 @@ class DallePipeline:
                     f"settings of {name} are given by their names, as --{name}.guidance_scale=2 or "
                     f'{name}={{"guidance_scale": 2.0}}; got {given!r}'
                 )
+        if absent := [name for name, value in settings.items() if isinstance(value, Mapping)]:
+            raise ValueError(
+                f"there is no stage {absent[0]!r} here to give settings to; there are "
+                f"{', '.join(self.system.stages)}"
+            )
         by_stage["decoder"] = {**settings, **by_stage.get("decoder", {})}
         made = {
             name: _checked(name, stage, {**self.defaults[name], **by_stage.get(name, {})})

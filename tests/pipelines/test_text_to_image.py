@@ -77,6 +77,7 @@ def test_an_unknown_setting_is_named(pipe):
 def test_a_setting_of_the_wrong_kind_is_named(pipe):
     for settings, message in (
         ({"decoder": 2}, "settings of decoder are given by their names"),
+        ({"prior": {"guidance_scale": 2.0}}, "no stage 'prior' here .* there are decoder"),
         ({"guidance_rescale": "much"}, "guidance_rescale of decoder is a number; got 'much'"),
         # A list, which JSON makes of a config's tuple, gets as far as the guidance itself.
         ({"guidance_interval": [0.1, 2.0, 5.0]}, r"two noise levels \(low, high\]"),
