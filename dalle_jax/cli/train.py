@@ -162,9 +162,9 @@ def train_stage(
             features,
             mesh,
         )
-    # Whole batches alone: a padded row would count as an image.
-    num_validation = min(settings.pop("validation_images"), len(held_out))
-    num_validation -= num_validation % batch_size
+    num_validation = validation_size(
+        name, settings.pop("validation_images"), len(held_out), batch_size
+    )
 
     def eval_batches():
         loader = make_loader(
@@ -226,6 +226,20 @@ def check_counts(stage: str, config: Mapping[str, Any]) -> None:
     for knob in COUNTS:
         if (value := config[stage]["train"][knob]) < 1:
             raise ValueError(f"config.{stage}.train.{knob} is {value}; it must be at least 1")
+
+
+def validation_size(name: str, asked: int, held_out: int, batch_size: int) -> int:
+    """How many images a held-out loss is of; if it is none though asked for, that is said.
+
+    Whole batches alone: a padded row would count as an image.
+    """
+    wanted = min(asked, held_out)
+    if 0 < wanted < batch_size:
+        print(
+            f"{name}: no held-out loss is told, since its {wanted} images do not fill a batch of "
+            f"{batch_size}; lower config.{name}.train.batch_size to have it"
+        )
+    return wanted - wanted % batch_size
 
 
 def make_preview(

@@ -1,4 +1,4 @@
-"""What `dalle-jax train` refuses before it writes anything."""
+"""What `dalle-jax train` refuses before it writes anything, and what it says it leaves out."""
 
 import pytest
 
@@ -31,3 +31,11 @@ def test_settings_of_sampling_are_tried_before_the_first_step(shapes_dir, tmp_pa
     with pytest.raises(ValueError, match='no sampler "ddmi"'):
         train.run([*config, f"--workdir={tmp_path}", "--config.decoder.sample.sampler=ddmi"])
     assert not (tmp_path / "decoder/metrics.jsonl").exists()
+
+
+def test_a_held_out_loss_that_can_not_be_told_is_said(capsys):
+    assert train.validation_size("clip", 512, 300, 128) == 256
+    assert train.validation_size("clip", 0, 300, 128) == 0
+    assert capsys.readouterr().out == ""
+    assert train.validation_size("clip", 512, 40, 128) == 0
+    assert "clip: no held-out loss is told, since its 40 images" in capsys.readouterr().out
