@@ -31,6 +31,7 @@ from dalle_jax.metrics.protocol import protocol_hash
 from dalle_jax.metrics.results import append_row, find_row, read_rows, read_scores
 from dalle_jax.metrics.shards import SHARD_SIZE, Shards, alone
 from dalle_jax.pipelines.images import captioned_grid
+from dalle_jax.pipelines.system import by_stage
 from dalle_jax.pipelines.text_to_image import DallePipeline
 from dalle_jax.runs import Run
 
@@ -123,12 +124,13 @@ def evaluate(what: Evaluation) -> list[dict[str, Any]]:
 
 def sampling_of(pipe: DallePipeline, settings: Mapping[str, Any]) -> dict[str, Any]:
     """All that drawing depends on but for the seed: the decoder's settings, others' by stage."""
+    given = by_stage(pipe.system.stages, settings)
     others = {
-        name: {**defaults, **settings.get(name, {})}
+        name: {**defaults, **given.get(name, {})}
         for name, defaults in pipe.defaults.items()
-        if name != "decoder" and defaults
+        if name != "decoder" and (defaults or name in given)
     }
-    return {**pipe.defaults["decoder"], **settings, **others}
+    return {**pipe.defaults["decoder"], **given["decoder"], **others}
 
 
 def open_measurements(
@@ -251,13 +253,14 @@ def show(
         print(f"pictures: {path}")
     path = workdir / f"report{suffix}.html"
     nearest = workdir / f"memorisation{suffix}.png"
+    measured = any("memorisation" in row for row in rows)  # else the picture is of other images
     page = render(
         f"{workdir}: {held_out.name}",
         rows,
         held_out.captions,
         images,
         scores,
-        nearest if nearest.exists() else None,
+        nearest if measured and nearest.exists() else None,
     )
     path.write_text(page, encoding="utf-8")
     print(f"report: {path}")

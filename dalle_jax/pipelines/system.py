@@ -4,7 +4,7 @@ caption → tokens → (CLIP's text embedding → prior → image embedding) →
 """
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,6 +123,28 @@ def check_source(system: System, source: str, image: Any) -> None:
         )
     if source == "image-embedding" and image is None:
         raise ValueError("image-embedding needs the images whose embeddings are to be drawn from")
+
+
+def by_stage(stages: Iterable[str], settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Settings by the stage that they are of; the decoder's may be given without its name.
+
+    Raises:
+        ValueError: those of a stage are no mapping, or there is no such stage.
+    """
+    given = {name: settings[name] for name in stages if name in settings}
+    for name, value in given.items():
+        if not isinstance(value, Mapping):
+            raise ValueError(
+                f"settings of {name} are given by their names, as --{name}.guidance_scale=2 or "
+                f'{name}={{"guidance_scale": 2.0}}; got {value!r}'
+            )
+    rest = {name: value for name, value in settings.items() if name not in given}
+    if absent := [name for name, value in rest.items() if isinstance(value, Mapping)]:
+        raise ValueError(
+            f"there is no stage {absent[0]!r} here to give settings to; there are "
+            f"{', '.join(stages)}"
+        )
+    return {**given, "decoder": {**rest, **given.get("decoder", {})}}
 
 
 @functools.lru_cache(maxsize=32)

@@ -15,7 +15,7 @@ from dalle_jax import __version__
 from dalle_jax.data.images import center_crop_resize, to_rgb
 from dalle_jax.data.tokenizer import Tokenizer
 from dalle_jax.pipelines.images import GeneratedImage, to_uint8
-from dalle_jax.pipelines.system import System, check_source, embed, load_system, sampler
+from dalle_jax.pipelines.system import System, by_stage, check_source, embed, load_system, sampler
 
 
 @dataclass
@@ -157,21 +157,9 @@ class DallePipeline:
         """
         check_source(self.system, embedding, images)
         stages = self._stages(until)
-        by_stage = {name: settings.pop(name) for name in self.system.stages if name in settings}
-        for name, given in by_stage.items():
-            if not isinstance(given, Mapping):
-                raise ValueError(
-                    f"settings of {name} are given by their names, as --{name}.guidance_scale=2 or "
-                    f'{name}={{"guidance_scale": 2.0}}; got {given!r}'
-                )
-        if absent := [name for name, value in settings.items() if isinstance(value, Mapping)]:
-            raise ValueError(
-                f"there is no stage {absent[0]!r} here to give settings to; there are "
-                f"{', '.join(self.system.stages)}"
-            )
-        by_stage["decoder"] = {**settings, **by_stage.get("decoder", {})}
+        given = by_stage(self.system.stages, settings)
         made = {
-            name: _checked(name, stage, {**self.defaults[name], **by_stage.get(name, {})})
+            name: _checked(name, stage, {**self.defaults[name], **given.get(name, {})})
             for name, stage in self.system.stages.items()
         }
         inputs = {
@@ -234,10 +222,11 @@ class DallePipeline:
         self, prompt: str, negative_prompt: str | None, seed: int, index: int, settings: dict
     ) -> dict[str, str]:
         """All that makes an image again, as text."""
+        given = by_stage(self.system.stages, settings)
         others = {
-            name: {**self.defaults[name], **settings.get(name, {})}
+            name: {**self.defaults[name], **given.get(name, {})}
             for name in self.system.stages
-            if name != "decoder" and self.defaults[name]
+            if name != "decoder" and (self.defaults[name] or name in given)
         }
         checkpoints = [run.checkpoint_name for run in self.system.runs.values()]
         if len(checkpoints) > 1:
@@ -249,7 +238,7 @@ class DallePipeline:
             "seed": seed,
             "sample_index": index,
             **self.defaults["decoder"],
-            **settings,
+            **given["decoder"],
             **others,
             "checkpoint": ", ".join(checkpoints),
             "Software": f"dalle_jax {__version__}",

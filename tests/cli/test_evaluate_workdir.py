@@ -110,11 +110,14 @@ def test_one_evaluation_of_everything(workdir, features, capsys):
     page = (workdir / "report.html").read_text()
     assert "<img" in page and "Worst captions" in page and 'src="http' not in page
     assert f"FD[{name}]" in page and oracle["protocol_hash"] in page
+    assert "Nearest training images" in page
     assert (workdir / "samples.png").exists()
 
     # The same again: nothing is drawn and no row added. One seed of the two: drawn already.
     assert len(run(workdir, *options)) == 3
     assert len(run(workdir)) == 4
+    # The picture of neighbours was of other images than these.
+    assert "Nearest training images" not in (workdir / "report.html").read_text()
     # Another metric of the same protocol: its row has those that were measured before as well.
     *_, more = run(workdir, "--metrics=cmmd", f"--features={features}", "--seeds=0,1")
     assert more["protocol_hash"] == sets["protocol_hash"]

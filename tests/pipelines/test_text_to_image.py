@@ -87,6 +87,12 @@ def test_a_setting_of_the_wrong_kind_is_named(pipe):
             pipe("a red apple", **settings)
 
 
+def test_the_decoders_settings_are_recorded_alike_with_and_without_its_name(pipe):
+    plain = pipe.record("a", None, 0, 0, {"guidance_scale": 2.0, "until": "decoder"})
+    named = pipe.record("a", None, 0, 0, {"decoder": {"guidance_scale": 2.0}, "until": "decoder"})
+    assert plain == named and named["guidance_scale"] == "2.0" and named["until"] == "decoder"
+
+
 def test_a_picture_of_any_mode_is_taken_and_other_arrays_are_named():
     for mode in ("RGB", "RGBA", "L", "P"):
         array = rgb_array(Image.new(mode, (5, 3)))
