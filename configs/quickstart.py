@@ -1,4 +1,4 @@
-"""The quickstart: one-object captions at 32 px, on two CPU cores in about ten minutes."""
+"""The quickstart: one-object captions at 32 px, on two CPU cores in about a quarter of an hour."""
 
 from ml_collections import ConfigDict
 
