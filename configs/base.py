@@ -42,6 +42,7 @@ def decoder() -> ConfigDict:
     config = ConfigDict()
     config.model = ConfigDict()
     config.model.dtype = "float32"  # of the computation; parameters are float32
+    config.model.scan_blocks = False  # a transformer's blocks as a loop over stacked weights
     config.model.text = ConfigDict({"width": 96, "depth": 2, "num_heads": 3})
     # A coarse image, foretold from the caption: its side in pixels, 0 is none; its transformer.
     config.model.layout = ConfigDict({"size": 0, "width": 128, "depth": 3, "num_heads": 4})
@@ -66,6 +67,7 @@ def decoder() -> ConfigDict:
     config.sample = ConfigDict()  # defaults of previews, pipelines and evaluation
     config.sample.sampler = "unipc"
     config.sample.num_inference_steps = 10
+    config.sample.spacing = "trailing"  # of the steps' times, see diffusion/grids.py
     config.sample.guidance_scale = 3.0
     return config
 

@@ -13,6 +13,7 @@ def clip() -> ConfigDict:
     config = ConfigDict()
     config.model = ConfigDict()
     config.model.dtype = "float32"  # of the computation; parameters are float32
+    config.model.scan_blocks = False  # a transformer's blocks as a loop over stacked weights
     config.model.image_size = 32  # pixels; larger data are shrunk to it
     config.model.embedding_width = 128
     config.model.image = ConfigDict({"patch_size": 4, "width": 128, "depth": 4, "num_heads": 4})
@@ -39,6 +40,7 @@ def prior() -> ConfigDict:
     config.kind = "diffusion"  # or autoregressive
     config.model = ConfigDict()
     config.model.dtype = "float32"
+    config.model.scan_blocks = False
     config.model.embedding_rms = 0.5375  # root mean square of embeddings inside: 17.2 at D = 1024
     config.model.text = ConfigDict({"width": 192, "depth": 4, "num_heads": 6})
     # The second transformer, of kind autoregressive alone.

@@ -46,6 +46,9 @@ FREE_DATA_KNOBS = ("dir", "num_threads", "max_bad_share")
 # and a fingerprint leaves the knob out at it, so that an older run's stays what it was.
 LATER_KNOBS = (
     ("decoder", "model", "layout", {"size": 0, "width": 128, "depth": 3, "num_heads": 4}),
+    ("clip", "model", "scan_blocks", False),
+    ("prior", "model", "scan_blocks", False),
+    ("decoder", "model", "scan_blocks", False),
 )
 
 

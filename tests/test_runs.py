@@ -97,7 +97,8 @@ def test_missing_foreign_and_old_directories(tmp_path):
 def older(config):
     """The config of a run that was made before the knobs of `LATER_KNOBS` were."""
     for stage, section, knob, _ in LATER_KNOBS:
-        del config[stage][section][knob]
+        if stage in config:
+            del config[stage][section][knob]
     return config
 
 
@@ -113,6 +114,7 @@ def test_an_older_run_goes_on_with_the_knobs_that_came_later(tmp_path):
     name = make_older_run(tmp_path)
     assert open_run(tmp_path).fingerprint == name
     assert open_run(tmp_path).config["decoder"]["model"]["layout"]["size"] == 0
+    assert open_run(tmp_path).config["decoder"]["model"]["scan_blocks"] is False
     run = create_run(tmp_path, "decoder", config(**{"decoder.train.log_every": 3}))
     assert run.fingerprint == name
     jax.eval_shape(open_run(tmp_path).build_stage().init, jax.random.key(0))
@@ -127,14 +129,16 @@ def test_an_older_run_is_refused_where_a_later_knob_is_set(tmp_path):
 
 
 def test_fingerprints_outlast_the_knobs_that_came_later():
-    now, before = unclip_tiny.get_config().to_dict(), unclip_tiny.get_config().to_dict()
-    before["decoder"]["model"].pop("layout", None)
+    now, before = unclip_tiny.get_config().to_dict(), older(unclip_tiny.get_config().to_dict())
     now["decoder"]["model"]["layout"] = {"size": 0, "width": 128, "depth": 3, "num_heads": 4}
     for stage in now["stages"]:  # some stand on the decoder
         assert fingerprint(stage, now) == fingerprint(stage, before)
     now["decoder"]["model"]["layout"]["size"] = 8
     differing = [s for s in now["stages"] if fingerprint(s, now) != fingerprint(s, before)]
     assert "decoder" in differing and "clip" not in differing
+    now["clip"]["model"]["scan_blocks"] = True  # another tree of parameters; all stand on it
+    differing = [s for s in now["stages"] if fingerprint(s, now) != fingerprint(s, before)]
+    assert differing == ["clip", "prior", "decoder", "joint"]
 
 
 def test_a_run_with_another_tokenizer_does_not_fit(tmp_path):

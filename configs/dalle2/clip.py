@@ -24,6 +24,7 @@ def clip() -> ConfigDict:
     """
     config = unclip.clip()
     config.model.dtype = "bfloat16"
+    config.model.scan_blocks = True  # compiled as one block and not as 56
     config.model.image_size = 256
     config.model.embedding_width = 1024
     config.model.image = ConfigDict({"patch_size": 16, "width": 1280, "depth": 32, "num_heads": 16})

@@ -23,6 +23,7 @@ def decoder() -> ConfigDict:
     config = ConfigDict()
     config.model = ConfigDict()
     config.model.dtype = "bfloat16"
+    config.model.scan_blocks = True
     config.model.image_size = 64
     config.model.image_embedding = ConfigDict({"num_tokens": 4})
     config.model.text = ConfigDict({"width": 2048, "depth": 24, "num_heads": 32})

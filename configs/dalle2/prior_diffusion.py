@@ -25,6 +25,7 @@ def prior() -> ConfigDict:
     config = unclip.prior()
     config.kind = "diffusion"
     config.model.dtype = "bfloat16"
+    config.model.scan_blocks = True
     config.model.text = ConfigDict({"width": 2048, "depth": 24, "num_heads": 32})
     config.diffusion.num_timesteps = 1000
     config.loss.text_dropout = 0.1

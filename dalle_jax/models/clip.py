@@ -27,6 +27,7 @@ class ImageEncoder(nn.Module):
     depth: int
     num_heads: int
     dtype: jnp.dtype = jnp.float32
+    scan_blocks: bool = False
 
     @nn.compact
     def __call__(self, image: Array) -> Array:
@@ -47,7 +48,13 @@ class ImageEncoder(nn.Module):
         position = self.param("position", init, x.shape[1:])
         x = x + position[None].astype(self.dtype)
         x = nn.LayerNorm(dtype=self.dtype, name="first_norm")(x)
-        x = Transformer(self.depth, self.num_heads, dtype=self.dtype, name="transformer")(x)
+        x = Transformer(
+            self.depth,
+            self.num_heads,
+            dtype=self.dtype,
+            scan_blocks=self.scan_blocks,
+            name="transformer",
+        )(x)
         return x[:, 0]
 
 
@@ -63,6 +70,7 @@ class TextEncoder(nn.Module):
     depth: int
     num_heads: int
     dtype: jnp.dtype = jnp.float32
+    scan_blocks: bool = False
 
     @nn.compact
     def __call__(self, tokens: Array) -> tuple[Array, Array]:
@@ -71,7 +79,12 @@ class TextEncoder(nn.Module):
             self.vocab_size, self.max_length, self.width, self.dtype, name="embedding"
         )(tokens)
         x = Transformer(
-            self.depth, self.num_heads, causal=True, dtype=self.dtype, name="transformer"
+            self.depth,
+            self.num_heads,
+            causal=True,
+            dtype=self.dtype,
+            scan_blocks=self.scan_blocks,
+            name="transformer",
         )(x)
         end = jnp.argmax(tokens == END_OF_TEXT, axis=1)
         return jnp.take_along_axis(x, end[:, None, None], axis=1)[:, 0], x
@@ -86,6 +99,7 @@ class Clip(nn.Module):
         embedding_width: D, of the space where images and texts meet.
         temperature: τ at the start; 0.07 in CLIP (§2.5).
         max_logit_scale: 1 / τ goes no higher; 100 in CLIP (§2.5).
+        scan_blocks: of both encoders, see `nn.transformer.Transformer`.
     """
 
     image: Mapping[str, Any]
@@ -94,11 +108,13 @@ class Clip(nn.Module):
     temperature: float
     max_logit_scale: float
     dtype: jnp.dtype = jnp.float32
+    scan_blocks: bool = False
 
     def setup(self):
         """Build both encoders."""
-        self.image_encoder = ImageEncoder(**self.image, dtype=self.dtype)
-        self.text_encoder = TextEncoder(**self.text, dtype=self.dtype)
+        how = {"dtype": self.dtype, "scan_blocks": self.scan_blocks}
+        self.image_encoder = ImageEncoder(**self.image, **how)
+        self.text_encoder = TextEncoder(**self.text, **how)
         dense = {"use_bias": False, "dtype": self.dtype}
         self.image_projection = nn.Dense(self.embedding_width, **dense)
         self.text_projection = nn.Dense(self.embedding_width, **dense)

@@ -42,6 +42,7 @@ class ConditionedUNet(nn.Module):
         num_image_tokens: context tokens made of an image embedding.
         layout: `size`, side of the coarse image in pixels, and keyword arguments of the
             TextTransformer that makes it; None makes none, as in the papers.
+        scan_blocks: of the text transformers, see `nn.transformer.Transformer`.
     """
 
     unet: Mapping[str, Any]
@@ -50,13 +51,15 @@ class ConditionedUNet(nn.Module):
     num_image_tokens: int = 4
     layout: Mapping[str, Any] | None = None
     dtype: jnp.dtype = jnp.float32
+    scan_blocks: bool = False
 
     def setup(self):
         """Build the U-Net and what of the conditioning there is."""
         self.network = UNet(**self.unet, dtype=self.dtype)
+        how = {"dtype": self.dtype, "scan_blocks": self.scan_blocks}
         token_width = 4 * self.unet["channels"]  # that of the timestep embedding
         if self.text is not None:
-            self.text_transformer = TextTransformer(**self.text, dtype=self.dtype)
+            self.text_transformer = TextTransformer(**self.text, **how)
             token_width = self.text["width"]
         if self.embedding_width:
             self.null_image_embedding = self.param(
@@ -65,7 +68,7 @@ class ConditionedUNet(nn.Module):
             self.image_tokens = nn.Dense(self.num_image_tokens * token_width, dtype=self.dtype)
         if self.layout is not None:
             self.layout_transformer = TextTransformer(
-                **{k: v for k, v in self.layout.items() if k != "size"}, dtype=self.dtype
+                **{k: v for k, v in self.layout.items() if k != "size"}, **how
             )
             self.layout_out = nn.Dense(self.layout["size"] ** 2 * 3)
 

@@ -9,13 +9,13 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import flax.linen as nn
+import jax
 import jax.numpy as jnp
 from einops import repeat
 from jax import Array
 
-from dalle_jax.nn.attention import Cache
 from dalle_jax.nn.embeddings import TimestepEmbedding
-from dalle_jax.nn.transformer import Transformer, empty_caches
+from dalle_jax.nn.transformer import Caches, Transformer, empty_caches
 
 
 class Text(NamedTuple):
@@ -79,6 +79,7 @@ class DiffusionPrior(nn.Module):
     num_heads: int
     embedding_scale: float
     dtype: jnp.dtype = jnp.float32
+    scan_blocks: bool = False
 
     @nn.compact
     def __call__(self, x_t: Array, t: Array, text: Text) -> Array:
@@ -93,7 +94,12 @@ class DiffusionPrior(nn.Module):
         own = jnp.stack([time(1000.0 * t), noised, query], axis=1)
         x = jnp.concatenate([before, own], axis=1)
         x = Transformer(
-            self.depth, self.num_heads, causal=True, dtype=self.dtype, name="transformer"
+            self.depth,
+            self.num_heads,
+            causal=True,
+            dtype=self.dtype,
+            scan_blocks=self.scan_blocks,
+            name="transformer",
         )(x)
         zeros = nn.initializers.zeros
         out = nn.Dense(x_t.shape[-1], dtype=self.dtype, kernel_init=zeros, name="out")
@@ -111,6 +117,7 @@ class AutoregressivePrior(nn.Module):
         text, latent: width, depth and num_heads of the two transformers.
         num_dimensions: K.
         num_buckets: of each dimension, and of the dot product.
+        scan_blocks: of both transformers, see `nn.transformer.Transformer`.
     """
 
     text: Mapping[str, Any]
@@ -119,6 +126,7 @@ class AutoregressivePrior(nn.Module):
     num_buckets: int
     embedding_scale: float
     dtype: jnp.dtype = jnp.float32
+    scan_blocks: bool = False
 
     def setup(self):
         """Build both transformers and the latent one's embeddings."""
@@ -134,7 +142,13 @@ class AutoregressivePrior(nn.Module):
         self.out = nn.Dense(self.num_buckets, dtype=self.dtype)
 
     def _transformer(self, sizes: Mapping[str, Any]) -> Transformer:
-        return Transformer(sizes["depth"], sizes["num_heads"], causal=True, dtype=self.dtype)
+        return Transformer(
+            sizes["depth"],
+            sizes["num_heads"],
+            causal=True,
+            dtype=self.dtype,
+            scan_blocks=self.scan_blocks,
+        )
 
     def __call__(self, text: Text, dot: Array, buckets: Array) -> Array:
         """Logits float32 [B, K, num_buckets] of each of buckets [B, K], given those before it.
@@ -146,20 +160,21 @@ class AutoregressivePrior(nn.Module):
         x = (x + self.position[None]).astype(self.dtype)
         return self._logits(self.latent_transformer(x, self._read(text)))
 
-    def start(self, text: Text, dot: Array) -> tuple[Array, tuple[Cache, ...]]:
+    def start(self, text: Text, dot: Array) -> tuple[Array, Caches]:
         """Logits [B, num_buckets] of dimension 1, and what `next` goes on from."""
         slots = text.mask.shape[1] + 1 + self.num_dimensions
-        caches = empty_caches(dot.shape[0], slots, **self.latent, dtype=self.dtype)
+        caches = empty_caches(
+            dot.shape[0], slots, **self.latent, dtype=self.dtype, scan_blocks=self.scan_blocks
+        )
         x = (self._first(text, dot) + self.position[:1]).astype(self.dtype)
         x, caches = self.latent_transformer(x[:, None], self._read(text), caches)
         return self._logits(x[:, 0]), caches
 
-    def next(
-        self, bucket: Array, k: Array, caches: tuple[Cache, ...]
-    ) -> tuple[Array, tuple[Cache, ...]]:
+    def next(self, bucket: Array, k: Array, caches: Caches) -> tuple[Array, Caches]:
         """Logits [B, num_buckets] of dimension k + 1, given the bucket [B] of dimension k ≥ 1."""
         x = jnp.take(self.bucket, bucket, axis=0) + self.position[k][None]
-        slot = caches[0].keys.shape[1] - self.num_dimensions + k
+        slots = jax.tree.leaves(caches)[0].shape[-3]
+        slot = slots - self.num_dimensions + k
         x, caches = self.latent_transformer(x[:, None].astype(self.dtype), None, caches, slot)
         return self._logits(x[:, 0]), caches
 

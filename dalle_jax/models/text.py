@@ -21,6 +21,7 @@ class TextTransformer(nn.Module):
     depth: int
     num_heads: int
     dtype: jnp.dtype = jnp.float32
+    scan_blocks: bool = False
 
     @nn.compact
     def __call__(self, tokens: Array) -> tuple[Array, Array]:
@@ -28,5 +29,11 @@ class TextTransformer(nn.Module):
         x = TextEmbedding(
             self.vocab_size, self.max_length, self.width, self.dtype, name="embedding"
         )(tokens)
-        x = Transformer(self.depth, self.num_heads, dtype=self.dtype, name="transformer")(x)
+        x = Transformer(
+            self.depth,
+            self.num_heads,
+            dtype=self.dtype,
+            scan_blocks=self.scan_blocks,
+            name="transformer",
+        )(x)
         return x[:, -1], x

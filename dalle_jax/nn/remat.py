@@ -49,13 +49,18 @@ def rematerialized(policy: str) -> Iterator[None]:
         _policy.reset(token)
 
 
-def run_block(block: nn.Module, *arrays: Any, **static: Any) -> Any:
+def run_block(block: nn.Module, *arrays: Any, in_loop: bool = False, **static: Any) -> Any:
     """`block(*arrays, **static)`, its activations kept or computed again as `rematerialized` says.
 
-    Parameters have the same names either way.
+    Parameters have the same names either way. `in_loop` says that this is the body of a scan.
     """
     policy = _policy.get()
     if policy == "none":
         return block(*arrays, **static)
-    call = nn.remat(lambda module, *args: module(*args, **static), policy=POLICIES[policy])
+    call = nn.remat(
+        lambda module, *args: module(*args, **static),
+        policy=POLICIES[policy],
+        # Two loops can't be found equal and merged: no barrier has to keep them apart.
+        prevent_cse=not in_loop,
+    )
     return call(block, *arrays)

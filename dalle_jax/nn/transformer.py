@@ -2,10 +2,14 @@
 
 import flax.linen as nn
 import jax.numpy as jnp
+from einops import repeat
 from jax import Array
 
 from dalle_jax.nn.attention import Attention, Cache
 from dalle_jax.nn.remat import run_block
+
+# What a transformer has read, block by block; with `scan_blocks` [depth, B, S, H, D / H] each.
+Caches = tuple[Cache, ...] | Cache
 
 
 class TransformerBlock(nn.Module):
@@ -38,41 +42,86 @@ class TransformerBlock(nn.Module):
 
 
 class Transformer(nn.Module):
-    """`depth` blocks and a final layer norm; every block attends to the same context."""
+    """`depth` blocks and a final layer norm; every block attends to the same context.
+
+    With `scan_blocks` they are one loop over parameters that are stacked along a first axis, under
+    `blocks` in place of `block_0`, `block_1`, …: the program is that of one block, and is traced
+    and compiled in its time, whatever the depth.
+    """
 
     depth: int
     num_heads: int
     causal: bool = False
     dtype: jnp.dtype = jnp.float32
+    scan_blocks: bool = False
 
     @nn.compact
     def __call__(
         self,
         x: Array,
         context: Array | None = None,
-        caches: tuple[Cache, ...] | None = None,
+        caches: Caches | None = None,
         start: Array | int = 0,
-    ) -> Array | tuple[Array, tuple[Cache, ...]]:
+    ) -> Array | tuple[Array, Caches]:
         """x [B, L, D], context [B, M, C] or None → [B, L, D].
 
-        With caches, one a block, whose first `start` slots are read already (context first), the
-        result is ([B, L, D], the caches then), see `Attention`.
+        With caches, those of `empty_caches` at first, whose first `start` slots are read already
+        (context first), the result is ([B, L, D], the caches then), see `Attention`.
         """
-        after = []
-        for i in range(self.depth):
-            block = TransformerBlock(self.num_heads, self.causal, self.dtype, name=f"block_{i}")
-            if caches is None:
-                x, _ = run_block(block, x, context)
-            else:
-                x, cache = block(x, context, caches[i], start)
-                after.append(cache)
+        if self.scan_blocks:
+            block = TransformerBlock(self.num_heads, self.causal, self.dtype, name="blocks")
+            x, after = _scanned(block, self.depth, x, context, caches, start)
+        else:
+            after = ()
+            for i in range(self.depth):
+                block = TransformerBlock(self.num_heads, self.causal, self.dtype, name=f"block_{i}")
+                if caches is None:
+                    x, _ = run_block(block, x, context)
+                else:
+                    x, cache = block(x, context, caches[i], start)
+                    after += (cache,)
         x = nn.LayerNorm(dtype=self.dtype, name="final_norm")(x)
-        return x if caches is None else (x, tuple(after))
+        return x if caches is None else (x, after)
+
+
+def _scanned(
+    block: TransformerBlock,
+    depth: int,
+    x: Array,
+    context: Array | None,
+    caches: Cache | None,
+    start: Array | int,
+) -> tuple[Array, Cache | None]:
+    """`depth` blocks like `block` one after the other, each with parameters of its own."""
+
+    def turn(block, x, context, cache, start):
+        if cache is None:
+            return run_block(block, x, context, in_loop=True)
+        return block(x, context, cache, start)
+
+    scan = nn.scan(
+        turn,
+        variable_axes={"params": 0},
+        split_rngs={"params": True},
+        in_axes=(nn.broadcast, 0, nn.broadcast),
+        length=depth,
+    )
+    return scan(block, x, context, caches, start)
 
 
 def empty_caches(
-    batch: int, slots: int, *, width: int, depth: int, num_heads: int, dtype: jnp.dtype
-) -> tuple[Cache, ...]:
+    batch: int,
+    slots: int,
+    *,
+    width: int,
+    depth: int,
+    num_heads: int,
+    dtype: jnp.dtype,
+    scan_blocks: bool = False,
+) -> Caches:
     """What a `Transformer` of these sizes starts from to read up to `slots` positions."""
     zeros = jnp.zeros((batch, slots, num_heads, width // num_heads), dtype)
+    if scan_blocks:
+        zeros = repeat(zeros, "b s h d -> depth b s h d", depth=depth)
+        return Cache(zeros, zeros)
     return (Cache(zeros, zeros),) * depth

@@ -22,7 +22,8 @@ class Clip:
     Args:
         model: `image` and `text`, keyword arguments of `models.clip.ImageEncoder` and TextEncoder;
             `embedding_width`, D; `image_size`, side in pixels of what the encoder sees (larger
-            images are shrunk to it); `dtype`, in which both compute (parameters are float32).
+            images are shrunk to it); `dtype`, in which both compute (parameters are float32);
+            `scan_blocks`, see `nn.transformer.Transformer`.
         loss: `temperature` and `max_logit_scale`, see `models.clip.Clip`; `sam_radius`, see below.
         image_size: side of the images in the data.
         vocab_size, max_length: of the tokenizer.
@@ -51,6 +52,7 @@ class Clip:
             temperature=loss["temperature"],
             max_logit_scale=loss["max_logit_scale"],
             dtype=dtype_named(model["dtype"]),
+            scan_blocks=model["scan_blocks"],
         )
         self.sam_radius = loss["sam_radius"]
         self.embedding_width = model["embedding_width"]

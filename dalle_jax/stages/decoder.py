@@ -33,7 +33,8 @@ class Decoder:
             TextTransformer, `image_embedding`, with `num_tokens` of context made of a CLIP image
             embedding, `image_size`, the side of the images it makes if not that of the data, and
             `layout`, with the `size` of a coarse image that is foretold from the caption (absent or
-            0 for none) and keyword arguments of the TextTransformer that does it.
+            0 for none) and keyword arguments of the TextTransformer that does it; `scan_blocks`
+            of these transformers, absent for False.
         diffusion: `schedule`, by name; `num_timesteps` of its table, absent or 0 for continuous
             time; `learned_variance`, absent for none.
         loss: `target`, `weighting`, `log_normal_times` (see `Denoising`), `caption_dropout` (share
@@ -80,6 +81,7 @@ class Decoder:
             num_image_tokens=embedding["num_tokens"] if embedding else 0,
             layout={**layout, **of_tokens} if layout.get("size") else None,
             dtype=dtype_named(model["dtype"]),
+            scan_blocks=model.get("scan_blocks", False),
         )
         self.caption_dropout = loss["caption_dropout"]
         self.embedding_dropout = loss["embedding_dropout"] if embedding else 0.0

@@ -37,7 +37,7 @@ class Prior:
         model: `text`, width, depth and num_heads of the transformer that reads the caption and, in
             the diffusion prior, all else; `latent`, the same of the autoregressive prior's second
             transformer; `embedding_rms`, see below; `dtype`, in which they compute (parameters are
-            float32).
+            float32); `scan_blocks`, see `nn.transformer.Transformer`.
         diffusion: `schedule` and `num_timesteps`, see `denoising.schedule_named`.
         autoregressive: `num_dimensions` of the PCA that are kept, `num_buckets` that each is cut
             into, `num_fitted`, pairs of embeddings that `prepare` measures both on.

@@ -39,6 +39,7 @@ class ByAutoregression:
             num_buckets=num_buckets,
             embedding_scale=embedding_scale,
             dtype=dtype_named(model["dtype"]),
+            scan_blocks=model["scan_blocks"],
         )
         # Until `fit` has seen embeddings there is no codec, and a loss of NaN says so.
         shapes = embedding_codec.shapes(embedding_width, num_dimensions)

@@ -30,7 +30,10 @@ class ByDiffusion:
         embedding_scale: float,
     ):
         self.network = DiffusionPrior(
-            **model["text"], embedding_scale=embedding_scale, dtype=dtype_named(model["dtype"])
+            **model["text"],
+            embedding_scale=embedding_scale,
+            dtype=dtype_named(model["dtype"]),
+            scan_blocks=model["scan_blocks"],
         )
         schedule = schedule_named(diffusion["schedule"], diffusion["num_timesteps"])
         self.denoising = Denoising(schedule, target="x0", weighting="simple")

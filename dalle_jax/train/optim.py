@@ -2,7 +2,8 @@
 
 Which parameter is treated how is decided by its name, by one convention: a leaf called `kernel` is
 the matrix of a linear or convolutional layer, its output axis the last. Only kernels decay, and
-only kernels go to Muon; biases, norm scales and embeddings have other names.
+only kernels go to Muon; biases, norm scales and embeddings have other names. A kernel of stacked
+blocks (`sharding.is_stacked`) is as many matrices as there are blocks.
 """
 
 from collections.abc import Callable
@@ -12,6 +13,8 @@ import jax
 import jax.numpy as jnp
 import optax
 from einops import rearrange
+
+from dalle_jax.train.sharding import is_stacked, path_name
 
 Schedule = Callable[[Any], Any]
 
@@ -125,7 +128,12 @@ def _orthogonalized_momentum(beta: float) -> optax.GradientTransformation:
 
     def update(gradients, momentum, params=None):
         momentum = jax.tree.map(lambda m, g: beta * m + g, momentum, gradients)
-        return jax.tree.map(step, gradients, momentum), momentum
+        updates = jax.tree_util.tree_map_with_path(
+            lambda path, g, m: (jax.vmap(step) if is_stacked(path_name(path)) else step)(g, m),
+            gradients,
+            momentum,
+        )
+        return updates, momentum
 
     return optax.GradientTransformation(optax.tree.zeros_like, update)
 

@@ -49,16 +49,20 @@ def _replicated(shape, mesh):
     return P()
 
 
-def _cut(tensor_axis):
-    """Cut `tensor_axis` over "tensor", then the largest axis left over "fsdp"."""
+def _cut(tensor_axis, first_axis=0):
+    """Cut `tensor_axis` over "tensor", then the largest axis left over "fsdp".
+
+    Axes before `first_axis` stay whole: a loop over them uses one slice after the other.
+    """
 
     def spec(shape, mesh):
         names: list[str | None] = [None] * len(shape)
-        if np.prod(shape) < MIN_SHARDED_SIZE:
+        own = shape[first_axis:]
+        if np.prod(own) < MIN_SHARDED_SIZE:
             return P()
-        if len(shape) > 1 and shape[tensor_axis] % mesh.shape["tensor"] == 0:
+        if len(own) > 1 and shape[tensor_axis] % mesh.shape["tensor"] == 0:
             names[tensor_axis] = "tensor"
-        free = [i for i, name in enumerate(names) if name is None]
+        free = [i for i, name in enumerate(names) if name is None and i >= first_axis]
         free = [i for i in free if shape[i] % mesh.shape["fsdp"] == 0]
         if free:
             names[max(free, key=lambda i: shape[i])] = "fsdp"
@@ -75,11 +79,24 @@ class Rule(NamedTuple):
     spec: Callable[[tuple[int, ...], Any], P]  # (shape, mesh) -> PartitionSpec
 
 
+# What stands under `blocks` belongs to equal blocks that run in a loop, stacked along a first axis.
+_STACKED = r"(^|/)blocks/"
+
 # The first match wins. The layer that closes a block is cut by its inputs, all others by their
 # outputs, so that the activations between them stay cut and one sum closes the block (Shoeybi et
-# al. 2019).
+# al. 2019). Stacked blocks are cut as each alone would be.
 RULES = (
     Rule("biases and scales: whole on each device", r"(^|/)(bias|scale)$", _replicated),
+    Rule(
+        "stacked, layers that close a block: inputs over tensor, largest left over fsdp",
+        _STACKED + r"(.*[/_])?(out|down)(_proj)?/kernel$",
+        _cut(-2, first_axis=1),
+    ),
+    Rule(
+        "stacked, all others: last axis over tensor, the largest left over fsdp",
+        _STACKED,
+        _cut(-1, first_axis=1),
+    ),
     Rule(
         "layers that close a block: inputs over tensor, the largest axis left over fsdp",
         r"(^|[/_])(out|down)(_proj)?/kernel$",
@@ -92,6 +109,11 @@ RULES = (
 def rule_of(path: str) -> Rule:
     """The rule that an array falls under; the last takes all."""
     return next(rule for rule in RULES if re.search(rule.pattern, path))
+
+
+def is_stacked(path: str) -> bool:
+    """Whether an array holds equal blocks, one after the other along its first axis."""
+    return re.search(_STACKED, path) is not None
 
 
 def path_name(path) -> str:

@@ -11,6 +11,7 @@ from tests.random_params import random_params
 
 MODEL = {
     "dtype": "float32",
+    "scan_blocks": False,
     "image_size": 8,
     "embedding_width": 6,
     "image": {"patch_size": 4, "width": 8, "depth": 1, "num_heads": 2},

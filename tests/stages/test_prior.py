@@ -56,7 +56,13 @@ def unit(x):
 def prior(kind, upstream=None, dtype="float32", dropout=0.1, num_timesteps=0):
     return Prior(
         kind=kind,
-        model={"dtype": dtype, "embedding_rms": 0.5375, "text": SIZES, "latent": SIZES},
+        model={
+            "dtype": dtype,
+            "scan_blocks": False,
+            "embedding_rms": 0.5375,
+            "text": SIZES,
+            "latent": SIZES,
+        },
         diffusion={"schedule": "cosine", "num_timesteps": num_timesteps},
         autoregressive={"num_dimensions": K, "num_buckets": 16, "num_fitted": 12},
         loss={"text_dropout": dropout},
@@ -294,9 +300,9 @@ def test_captions_are_dropped_at_the_stated_rate_and_in_training_alone():
 @pytest.mark.parametrize("kind", KINDS)
 def test_on_a_clip_of_networks_every_parameter_has_a_gradient_in_either_dtype(kind):
     sizes = {"width": 8, "depth": 1, "num_heads": 2}
-    model = {"dtype": "float32", "image_size": 8, "embedding_width": D, "text": sizes}
+    model = {"dtype": "float32", "scan_blocks": False, "image_size": 8, "embedding_width": D}
     clip = Clip(
-        model={**model, "image": {**sizes, "patch_size": 4}},
+        model={**model, "text": sizes, "image": {**sizes, "patch_size": 4}},
         loss={"temperature": 0.07, "max_logit_scale": 100.0, "sam_radius": 0.0},
         image_size=8,
         vocab_size=16,
