@@ -197,7 +197,7 @@ def show(ranked: Sequence[Candidate], metric: str, vary: Sequence[str]) -> None:
             ]
         table.add_row(*cells)
     # Brackets are part of names, as in FD[clip:…].
-    Console(markup=False).print(table)
+    Console(markup=False, width=None if sys.stdout.isatty() else 200).print(table)
     if tested:
         kinds = ", ".join(dict.fromkeys(test.test for test in tested))
         print(
