@@ -5,11 +5,12 @@
 Printed as Markdown, with 95 % intervals: CLIP's retrieval among held-out images; the prior's cosine
 to the true image embedding against the caption's own (two priors, if `--other_prior` names a
 workdir with another); the oracle's accuracy on what the decoder draws from true image embeddings,
-from the prior's and from text embeddings, before and after joint training; and what the upsampler
-makes of true small images, against bicubic enlargement.
+from the prior's and from text embeddings, before and after joint training, and the decoder's loss
+on either embedding; and what the upsampler makes of true small images, against bicubic enlargement.
 """
 
 import argparse
+import itertools
 from pathlib import Path
 
 from dalle_jax import cpu
@@ -20,6 +21,7 @@ import jax  # noqa: E402
 import jax.numpy as jnp  # noqa: E402
 import numpy as np  # noqa: E402
 
+from dalle_jax.data.loader import make_loader  # noqa: E402
 from dalle_jax.metrics import oracle  # noqa: E402
 from dalle_jax.metrics.embeddings import prior_cosines  # noqa: E402
 from dalle_jax.metrics.frechet import factor_of, jackknife  # noqa: E402
@@ -27,10 +29,12 @@ from dalle_jax.metrics.intervals import bootstrap, percent  # noqa: E402
 from dalle_jax.metrics.retrieval import retrieval  # noqa: E402
 from dalle_jax.pipelines.images import to_uint8  # noqa: E402
 from dalle_jax.pipelines.text_to_image import DallePipeline  # noqa: E402
-from dalle_jax.runs import open_run  # noqa: E402
+from dalle_jax.runs import Run, open_run  # noqa: E402
 from dalle_jax.stages.images import enlarge, shrink, to_model_range  # noqa: E402
+from dalle_jax.train.evaluate import evaluate  # noqa: E402
 
 RETRIEVED = 256  # images that a caption is searched among
+EDGE = 16  # of 255, from one pixel to the next
 SOURCES = ("image-embedding", "prior", "text-embedding")
 
 
@@ -89,8 +93,49 @@ def accuracy_table(pipes: dict[str, DallePipeline], captions, images) -> None:
             print(f"| {source} | {weights} | {' | '.join(cells)} |", flush=True)
 
 
+def gap_table(run: Run) -> None:
+    """The decoder's held-out loss on true and on drawn embeddings, at the noise of validation."""
+    stage, settings = run.build_stage(), run.config["joint"]["train"]
+    size, num_images = settings["batch_size"], settings["validation_images"]
+    start, frozen = stage.start_from(run.load_frozen())
+    source = run.with_embeddings(run.open_source("validation"), "validation")
+    loss = jax.jit(lambda params, frozen, *rest: stage.loss(params, frozen, *rest, train=False))
+
+    def eval_step(*args):
+        value, metrics = loss(*args)
+        return {"loss": value, **metrics}
+
+    def batches():
+        loader = make_loader(
+            source,
+            run.tokenizer(source),
+            batch_size=size,
+            image_size=run.data["image_size"],
+            shuffle=False,
+            repeat=False,
+        )
+        for batch in itertools.islice(loader, num_images // size):
+            del batch["mask"]
+            yield batch
+
+    print("\n| decoder's loss | true embeddings | drawn ones | gap |\n|---|---|---|---|")
+    for name, params in {"before": start, "after": run.load_params()}.items():
+        means = evaluate(eval_step, params, frozen, batches())
+        true, drawn = means["decoder_true"], means["decoder_drawn"]
+        print(f"| {name} joint training | {true:.4f} | {drawn:.4f} | {drawn - true:.4f} |")
+
+
+def steps(images: np.ndarray) -> np.ndarray:
+    """How far pixels are from the next to the right, channels' mean, of 255: [N, H, W - 1]."""
+    return np.abs(np.diff(images.astype(float), axis=2)).mean(-1)
+
+
 def upsampler_table(pipe: DallePipeline, images, features) -> None:
-    """Upsampled against bicubic, of the same true small images."""
+    """Upsampled against bicubic, of the same true small images.
+
+    Edges are steps between neighbouring pixels where the true image has one, as a share of its own;
+    flat parts are such steps, of 255, where it has none.
+    """
     stage, params = pipe.system.stages["upsampler"], pipe.system.params["upsampler"]
     small = np.asarray(shrink(jnp.asarray(images), stage.low_res_size))
     settings = pipe.defaults["upsampler"]
@@ -107,7 +152,9 @@ def upsampler_table(pipe: DallePipeline, images, features) -> None:
     }
     half = len(images) // 2  # the other half of the true images is the reference
     reference = factor_of(features(images[half:]))
-    print("\n| 64 px from true 32 px | PSNR, dB | Fréchet distance |\n|---|---|---|")
+    print("\n| 64 px from true 32 px | PSNR, dB | edges | flat parts | Fréchet distance |")
+    print("|---|---|---|---|---|")
+    true_steps = steps(images[:half])
     for name, array in [*made.items(), ("true images", images)]:
         error = ((array[:half].astype(float) - images[:half]) ** 2).mean((1, 2, 3))
         psnr = 10 * np.log10(255**2 / np.maximum(error, 1e-9))
@@ -115,7 +162,12 @@ def upsampler_table(pipe: DallePipeline, images, features) -> None:
         told = f"{psnr.mean():.2f} [{low:.2f}, {high:.2f}]" if error.any() else "–"
         distance = jackknife(features(array[:half]), reference)
         ends = distance.interval
-        print(f"| {name} | {told} | {distance.value:.2f} [{ends[0]:.2f}, {ends[1]:.2f}] |")
+        edges, flat = (
+            steps(array[:half])[at].mean() for at in (true_steps > EDGE, true_steps == 0)
+        )
+        sharp = f"{edges / true_steps[true_steps > EDGE].mean():.1%} | {flat:.2f}"
+        ends = f"[{ends[0]:.2f}, {ends[1]:.2f}]"
+        print(f"| {name} | {told} | {sharp} | {distance.value:.2f} {ends} |")
 
 
 def main() -> None:
@@ -144,6 +196,8 @@ def main() -> None:
     priors |= {name: pipe for name, pipe in pipes.items() if pipe is not before}
     prior_table(priors, captions, images)
     accuracy_table(pipes, captions, images)
+    if len(pipes) > 1:
+        gap_table(open_run(args.workdir / "joint"))
     if args.features and "upsampler" in before.system.stages:
         run = open_run(args.features / "classifier")
         stage, params = run.build_stage(), run.load_params()
