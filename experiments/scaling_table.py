@@ -24,6 +24,7 @@ from dalle_jax.sweeps.abstract import abstract_training
 from dalle_jax.train.footprint import (
     Kept,
     device_bytes,
+    gathered_arrays,
     kept_for_gradient,
     num_bytes,
     traffic,
@@ -93,16 +94,16 @@ def working_bytes(training, mesh, kept: Kept, parts: int) -> float:
     return (num_bytes(training.batch) + activations) / shards + weights
 
 
-def largest_leaf(training) -> int:
+def largest_array(training, mesh) -> int:
     """Bytes of the largest array that is gathered before it is used."""
-    return max(x.size * x.dtype.itemsize for x in jax.tree.leaves(training.state.params))
+    return max(gathered_arrays(training.state.params, mesh))
 
 
 def fits(training, pod: Pod, kept: Kept) -> str:
     """A row of the table of pods, after the pod's name."""
     mesh = abstract_mesh({"data": -1, "fsdp": FSDP}, pod.chips)
     batch = training.settings["batch_size"]
-    held = state_bytes(training, mesh) + largest_leaf(training)
+    held = state_bytes(training, mesh) + largest_array(training, mesh)
     # A contrastive loss needs its whole batch at once.
     most = 1 if hasattr(training.stage, "sam_radius") else batch // pod.chips
     for parts in (2**i for i in range(most.bit_length()) if batch % (2**i * pod.chips) == 0):

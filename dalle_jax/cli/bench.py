@@ -17,7 +17,7 @@ EXAMPLE = """examples:
 """
 
 # What a sweep varies, one at a time, the rest being the config's.
-SWEEPS = ("batch", "mesh", "dtype", "remat", "accumulate")
+SWEEPS = ("batch", "mesh", "dtype", "remat", "scan", "accumulate")
 
 
 def run(argv: list[str]) -> int:
@@ -88,7 +88,7 @@ def points(
 
     train = config[stage]["train"]
     values: dict[str, list[Any]] = {
-        "batch": [train["batch_size"] // 2, 2 * train["batch_size"]],
+        "batch": [max(train["batch_size"] // 2, 1), 2 * train["batch_size"]],
         "mesh": [
             {"data": num_devices // fsdp, "fsdp": fsdp, "tensor": 1}
             for fsdp in (1, 2, num_devices)
@@ -96,9 +96,14 @@ def points(
         ],
         "dtype": ["float32", "bfloat16"],
         "remat": ["none", "products", "blocks"],
+        "scan": [True, False],
         "accumulate": [1, 2, 4],
     }
-    knobs = {"batch": ("train", "batch_size"), "dtype": ("model", "dtype")}
+    knobs = {
+        "batch": ("train", "batch_size"),
+        "dtype": ("model", "dtype"),
+        "scan": ("model", "scan_blocks"),
+    }
     yield "as configured", dict(config)
     for sweep in sweeps:
         section, knob = knobs.get(sweep, ("train", sweep))
@@ -109,7 +114,7 @@ def points(
             own = dict(zip(AXES, mesh_sizes(own, num_devices)))
         seen = [own]
         for value in values[sweep]:
-            if value in seen or not value:
+            if value in seen:
                 continue
             seen.append(value)
             changed = copy.deepcopy(dict(config))

@@ -1,6 +1,7 @@
 """`dalle-jax compare`: rank rows of results that may be ranked, and test what differs."""
 
 import argparse
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple

@@ -9,6 +9,7 @@ import jax
 
 from dalle_jax.nn.remat import rematerialized
 from dalle_jax.sweeps.abstract import AbstractTraining, abstract_key, abstract_training, lower_step
+from dalle_jax.sweeps.cost import step_flops
 from dalle_jax.train import compiled
 from dalle_jax.train.footprint import (
     Traffic,
@@ -18,7 +19,14 @@ from dalle_jax.train.footprint import (
     num_bytes,
     traffic,
 )
-from dalle_jax.train.sharding import RULES, abstract_mesh, make_mesh, path_name, rule_of
+from dalle_jax.train.sharding import (
+    RULES,
+    abstract_mesh,
+    is_stacked,
+    make_mesh,
+    path_name,
+    rule_of,
+)
 
 MiB = 2**20
 MOST_COMPILED = 64  # virtual devices
@@ -85,14 +93,15 @@ def explain(name: str, config: Mapping[str, Any], mesh: str | None, compiles: bo
         print(*rule_lines(training.state.params, where), sep="\n")
         print(*uncut_lines(training.state.params, where), sep="\n")
         footprint = footprint_of(training, where)
-        lowered = lower_step(training, make_mesh({}, jax.devices()[:1]), accumulate=1)
         print("", *memory_lines(footprint), sep="\n")
-        print("", *arithmetic_lines(compiled.flops(lowered), settings, num_devices), sep="\n")
+        print("", *arithmetic_lines(step_flops(name, config), settings, num_devices), sep="\n")
         print("", *traffic_lines(footprint.traffic, where), sep="\n")
         if compiles:
             devices = make_mesh(axes, jax.devices()[:num_devices])
             program = lower_step(training, devices, settings["accumulate"]).compile()
             print("", *compiled_lines(program), sep="\n")
+            if loops(training):
+                print("of what runs in a loop, operations and collectives are those of one turn")
 
 
 def rule_lines(params: Any, mesh: Any) -> Iterator[str]:
@@ -111,6 +120,8 @@ def rule_lines(params: Any, mesh: Any) -> Iterator[str]:
 
     yield f"{'parameters, by rule (axis:cut over)':76}{'arrays':>8}{'elements':>16}"
     for what, group in groups.items():
+        if not group:
+            continue
         yield line(what, [leaf for like in group.values() for leaf in like])
         for (path, how), like in sorted(group.items()):
             if path:
@@ -131,6 +142,13 @@ def uncut_lines(params: Any, mesh: Any) -> Iterator[str]:
             f"\nonly {100 * cut / whole:.0f} % of the weights can be cut over fsdp={fsdp}: the "
             "rest has no axis that is a multiple of it. Give fsdp fewer devices, data the others"
         )
+
+
+def loops(training: AbstractTraining) -> bool:
+    """Whether a step has a loop, over stacked blocks or over parts of the batch."""
+    weights = jax.tree_util.tree_leaves_with_path((training.state.params, training.frozen))
+    stacked = any(is_stacked(path_name(path)) for path, _ in weights)
+    return stacked or training.settings["accumulate"] > 1
 
 
 class Footprint(NamedTuple):
@@ -178,9 +196,14 @@ def footprint_of(training: AbstractTraining, mesh: Any) -> Footprint:
     if kept.weights:
         parts["weights in the dtype of computation"] = (kept.weights, kept.weights * cut // params)
     if mesh.shape["fsdp"] > 1:
-        # Without rematerialisation the compiler keeps them all for the backward pass.
-        arrays = gathered_arrays(state.params, mesh)
-        gathered = sum(arrays) if remat == "none" else max(arrays, default=0)
+        # Without rematerialisation the compiler keeps them for the backward pass, all but those of
+        # a loop's blocks.
+        once = gathered_arrays(state.params, mesh, stacked=False)
+        in_turn = gathered_arrays(state.params, mesh, stacked=True)
+        if remat == "none":
+            gathered = sum(once) + max(in_turn, default=0)
+        else:
+            gathered = max(once + in_turn, default=0)
         parts["weights gathered for use"] = (gathered, gathered)
     gradients = accumulate * (2 if sam else 1)
     return Footprint(parts, traffic(state.params, frozen, mesh, gradients))

@@ -5,6 +5,7 @@ it. Hours are operations over the rate at which this machine trained before: tha
 from their logs, of the same stage where there are any.
 """
 
+import copy
 import functools
 import json
 import statistics
@@ -16,6 +17,7 @@ import jax
 
 from dalle_jax.data.checked import write_atomically
 from dalle_jax.runs import fingerprint, open_run
+from dalle_jax.stages import STAGES
 from dalle_jax.sweeps.abstract import (
     Config,
     abstract_batch,
@@ -35,14 +37,26 @@ NUM_CAPTIONS = 512  # that `dalle-jax evaluate` draws where it is not told how m
 def step_flops(stage_name: str, config: Config) -> float:
     """Of one step of training, as XLA counts them; nothing is computed or compiled.
 
-    The batch is taken at once: of a loop over microbatches XLA would count one turn.
+    The batch is taken at once and blocks are not scanned: of a loop XLA would count one turn.
     """
     mesh = make_mesh({"data": 1, "fsdp": 1, "tensor": 1}, jax.devices()[:1])
-    return flops(lower_step(abstract_training(stage_name, config), mesh, accumulate=1))
+    training = abstract_training(stage_name, unrolled(config))
+    return flops(lower_step(training, mesh, accumulate=1))
+
+
+def unrolled(config: Config) -> Config:
+    """`config` with the blocks of all its transformers one by one."""
+    config = copy.deepcopy(dict(config))
+    for stage in STAGES.keys() & config.keys():
+        model = config[stage].get("model", {})
+        if "scan_blocks" in model:
+            model["scan_blocks"] = False
+    return config
 
 
 def forward_flops(stage_name: str, config: Config) -> float:
     """Of the loss of one item, without its gradient."""
+    config = unrolled(config)
     stage, params, frozen = abstract_stage(stage_name, config)
     loss = jax.jit(functools.partial(stage.loss, train=True))
     batch = abstract_batch(stage_name, config, 2)

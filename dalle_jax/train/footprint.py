@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Literal, jaxpr_as_fun
 from jax.sharding import AbstractMesh, Mesh
 
-from dalle_jax.train.sharding import path_name, rule_of
+from dalle_jax.train.sharding import is_stacked, path_name, rule_of
 
 
 def num_bytes(tree: Any) -> int:
@@ -44,9 +44,22 @@ def _with_specs(tree: Any, mesh: Mesh | AbstractMesh) -> list[tuple[Any, Any]]:
     ]
 
 
-def gathered_arrays(tree: Any, mesh: Mesh | AbstractMesh) -> list[int]:
-    """Bytes on one device of each array that is cut over fsdp, once it is gathered for use."""
-    return [_gathered(leaf, spec, mesh) for leaf, spec in _with_specs(tree, mesh) if "fsdp" in spec]
+def gathered_arrays(
+    tree: Any, mesh: Mesh | AbstractMesh, *, stacked: bool | None = None
+) -> list[int]:
+    """Bytes on one device of each array that is cut over fsdp, once it is gathered for use.
+
+    Stacked blocks are gathered one after the other, each counted for itself. `stacked` asks for
+    their arrays alone, or for all others.
+    """
+    sizes = []
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        path = path_name(path)
+        spec, loop = rule_of(path).spec(leaf.shape, mesh), is_stacked(path)
+        if "fsdp" in spec and stacked in (None, loop):
+            turns = leaf.shape[0] if loop else 1
+            sizes += turns * [_gathered(leaf, spec, mesh) // turns]
+    return sizes
 
 
 def _gathered(leaf: Any, spec: Sequence[str | None], mesh: Mesh | AbstractMesh) -> int:
@@ -144,17 +157,23 @@ def _varying(jaxpr: Any, varies: Sequence[bool]) -> set:
 
 
 def _largest_block(closed: ClosedJaxpr, varies: Sequence[bool]) -> int:
-    """Activations inside the largest part of a loss that is under `jax.checkpoint`."""
+    """Activations inside the largest part of a loss that is under `jax.checkpoint`.
+
+    Of blocks in a loop one is at work at a time.
+    """
     varying, sizes = _varying(closed.jaxpr, varies), {}
     rematerialized = jax.make_jaxpr(jax.checkpoint(jnp.sin))(1.0).eqns[0].primitive
     for equation in closed.jaxpr.eqns:
+        moves = [not isinstance(var, Literal) and var in varying for var in equation.invars]
+        if equation.primitive.name == "scan":
+            turn = equation.params["jaxpr"]
+            sizes[id(turn)] = _largest_block(turn, moves)
         if equation.primitive is not rematerialized:
             continue
         inner = equation.params["jaxpr"]
         shapes = tuple(str(var.aval) for var in inner.invars)
         if (shapes, len(inner.eqns)) in sizes:
             continue  # an equal block
-        moves = [not isinstance(var, Literal) and var in varying for var in equation.invars]
         values = [jax.ShapeDtypeStruct(var.aval.shape, var.aval.dtype) for var in inner.invars]
         floats = [jnp.issubdtype(value.dtype, jnp.floating) for value in values]
         block = jaxpr_as_fun(ClosedJaxpr(inner, ()))

@@ -30,6 +30,9 @@ def test_a_sweep_changes_one_knob_at_a_time():
         "mesh": {"data": 4, "fsdp": 2, "tensor": 1},
     }
     assert config["clip"]["train"]["batch_size"] == 8
+    assert {
+        label: c["clip"]["model"]["scan_blocks"] for label, c in points("clip", config, ["scan"], 1)
+    } == {"as configured": False, "scan True": True}
     with pytest.raises(ValueError, match=r"joint has no model\.dtype of its own"):
         list(points("joint", config, ["dtype"], 1))
 

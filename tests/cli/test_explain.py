@@ -6,9 +6,10 @@ import jax
 import pytest
 
 from dalle_jax.cli.config import load_config
-from dalle_jax.cli.explain import explain
+from dalle_jax.cli.explain import explain, rule_lines
 from dalle_jax.stages import build_stage
 from dalle_jax.sweeps.cost import step_flops
+from dalle_jax.train.sharding import abstract_mesh
 from tests.conftest import ROOT
 
 OVERRIDES = ["--config.clip.model.text.width=64", "--config.clip.train.remat=blocks"]
@@ -44,6 +45,18 @@ def test_what_is_printed_adds_up(capsys):
     printed = float(re.search(r"optimizes\): ([\d.]+) GFLOP", text)[1])
     # Blocks are computed again: more than a step without, and less than half as much again.
     assert 1.05 < printed * 1e9 / step_flops("clip", config) < 1.5
+
+
+def test_stacked_blocks_have_lines_of_their_own():
+    overrides = [*OVERRIDES, "--config.clip.model.scan_blocks=True"]
+    config = load_config(ROOT / "configs/unclip_tiny.py", overrides).to_dict()
+    params = jax.eval_shape(build_stage("clip", config).init, jax.random.key(0))
+    lines = list(rule_lines(params, abstract_mesh({"fsdp": 4}, 4)))
+    own = [line for line in lines if line.startswith("stacked")]
+    assert len(own) == 2 and not any(line.startswith("layers that close") for line in lines)
+    assert any(re.search(r"blocks/mlp_in/kernel +1:fsdp +1 +16,384", line) for line in lines)
+    rules = [line for line in lines[1:-1] if not line.startswith("  ")]
+    assert sum(numbers(line)[-1] for line in rules) == numbers(lines[-1])[-1]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import pytest
 
 from dalle_jax.models.prior import AutoregressivePrior, DiffusionPrior, Text
 from tests.random_params import random_params
+from tests.stacked_params import stacked
 
 L, D, W = 5, 6, 7
 SIZES = {"width": 8, "depth": 2, "num_heads": 2}
@@ -37,8 +38,8 @@ def diffusion(dtype=jnp.float32):
 
 
 @functools.cache
-def autoregressive(dtype=jnp.float32):
-    """(text, dot, buckets) → logits, and its parameters."""
+def autoregressive(dtype=jnp.float32, scan_blocks=False):
+    """(text, dot, buckets) → logits, and its parameters, the same ones always."""
     module = AutoregressivePrior(
         text=SIZES,
         latent={**SIZES, "width": 12},
@@ -46,8 +47,12 @@ def autoregressive(dtype=jnp.float32):
         num_buckets=10,
         embedding_scale=1.3,
         dtype=dtype,
+        scan_blocks=scan_blocks,
     )
-    params = random_params(module.init, jax.random.key(2), text(), DOT, BUCKETS)
+    if scan_blocks:
+        params = stacked(autoregressive(dtype)[1])
+    else:
+        params = random_params(module.init, jax.random.key(2), text(), DOT, BUCKETS)
     return module, params, jax.jit(functools.partial(module.apply, params))
 
 
@@ -111,10 +116,12 @@ def test_the_autoregressive_prior_never_looks_ahead():
         assert change.max(axis=(0, 2)).min() > 1e-4
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
-def test_logits_from_the_cache_are_those_of_the_whole_sequence(dtype):
-    module, params, apply = autoregressive(dtype)
-    whole = apply(text(), DOT, BUCKETS)
+@pytest.mark.parametrize(
+    "dtype, scan_blocks", [(jnp.float32, False), (jnp.bfloat16, False), (jnp.float32, True)]
+)
+def test_logits_from_the_cache_are_those_of_the_whole_sequence(dtype, scan_blocks):
+    whole = autoregressive(dtype)[2](text(), DOT, BUCKETS)
+    module, params, _ = autoregressive(dtype, scan_blocks)
     start = jax.jit(functools.partial(module.apply, params, method="start"))
     following = jax.jit(functools.partial(module.apply, params, method="next"))
     logits, caches = start(text(), DOT)

@@ -1,11 +1,19 @@
 """What a sweep costs: operations as XLA counts them, and the rate of earlier runs."""
 
+import copy
 import json
 
 import pytest
 
 from dalle_jax.runs import create_run
-from dalle_jax.sweeps.cost import Counts, drawing_flops, forward_flops, measured_rates, step_flops
+from dalle_jax.sweeps.cost import (
+    Counts,
+    drawing_flops,
+    forward_flops,
+    measured_rates,
+    step_flops,
+    unrolled,
+)
 from dalle_jax.sweeps.grid import Sweep, product
 from tests.sweeps.twelve import graph_of
 
@@ -33,6 +41,15 @@ def test_a_step_is_about_three_forward_passes_of_its_batch(graph):
     forward, step = forward_flops("decoder", small), step_flops("decoder", small)
     assert 2.5 < step / (8 * forward) < 3.5
     assert step_flops("decoder", large) == pytest.approx(2 * step, rel=0.1)
+
+
+def test_operations_are_counted_of_blocks_one_by_one(graph):
+    run = next(run for run in graph.runs.values() if run.stage == "decoder")
+    config = copy.deepcopy(run.config)
+    for stage in ("clip", "decoder"):
+        config[stage]["model"]["scan_blocks"] = True
+    assert unrolled(config) == run.config
+    assert config["clip"]["model"]["scan_blocks"]  # the caller's own is left as it is
 
 
 def test_drawing_is_a_pass_an_evaluation_and_two_where_guided(graph, tmp_path):

@@ -9,7 +9,13 @@ import pytest
 from jax.sharding import NamedSharding
 
 from dalle_jax.train.compiled import collectives, memory
-from dalle_jax.train.footprint import device_bytes, kept_for_gradient, num_bytes, traffic
+from dalle_jax.train.footprint import (
+    device_bytes,
+    gathered_arrays,
+    kept_for_gradient,
+    num_bytes,
+    traffic,
+)
 from dalle_jax.train.optim import make_optimizer
 from dalle_jax.train.sharding import (
     BATCH,
@@ -74,6 +80,26 @@ def test_what_is_kept_is_told_apart_and_counted():
     again = kept_for_gradient(functools.partial(loss, wrap=jax.checkpoint), *given)
     # The inputs of both alone, and at work in one of them the cosine.
     assert again == (2 * batch * width * 2, width * width * 2, batch * width * 2)
+
+
+def test_of_blocks_in_a_loop_one_is_at_work_and_gathered_at_a_time():
+    depth, width, batch = 6, 8, 5
+
+    def loss(params, frozen, batch, key):
+        turn = jax.checkpoint(lambda x, w: (jnp.sin(x @ w), None))
+        return jnp.sum(jax.lax.scan(turn, batch["x"], params["w"])[0])
+
+    given = ({"w": shape(depth, width, width)}, {}, {"x": shape(batch, width)})
+    kept = kept_for_gradient(loss, *given, jax.eval_shape(lambda: jax.random.key(0)))
+    # Each turn's input, and at work in one of them the cosine.
+    assert kept == (4 * depth * batch * width, 0, 4 * batch * width)
+
+    params = {"blocks": {"kernel": shape(depth, 256, 512)}, "in": {"kernel": shape(128, 128)}}
+    mesh = abstract_mesh({"fsdp": 4}, 4)
+    of_blocks, of_others = depth * [4 * 256 * 512], [4 * 128 * 128]
+    assert gathered_arrays(params, mesh) == of_blocks + of_others
+    assert gathered_arrays(params, mesh, stacked=True) == of_blocks
+    assert gathered_arrays(params, mesh, stacked=False) == of_others
 
 
 HLO = """

@@ -102,6 +102,33 @@ def test_muon_makes_kernels_orthogonal_and_leaves_the_rest_to_adam():
     )
 
 
+@pytest.mark.parametrize("name", ["adamw", "muon"])
+def test_stacked_kernels_are_updated_matrix_by_matrix(name):
+    rng = np.random.default_rng(0)
+    draw = lambda *sizes: jnp.asarray(rng.normal(size=sizes), jnp.float32)
+    blocks = [{"wide": {"kernel": draw(4, 12), "bias": draw(12)}} for _ in range(3)]
+    slopes = [jax.tree.map(lambda x, i=i: 10.0**i * draw(*x.shape), blocks[i]) for i in range(3)]
+    stack = lambda trees: jax.tree.map(lambda *leaves: jnp.stack(leaves), *trees)
+    optimizer = make_optimizer(name, learning_rate=0.1, steps=9, weight_decay=0.5, clip_norm=1.0)
+
+    @jax.jit
+    def two_updates(params, gradients):
+        state = optimizer.init(params)
+        for _ in range(2):
+            updates, state = optimizer.update(gradients, state, params)
+            params = jax.tree.map(jnp.add, params, updates)
+        return params
+
+    names = [f"block_{i}" for i in range(3)]
+    one_by_one = two_updates(dict(zip(names, blocks)), dict(zip(names, slopes)))
+    at_once = two_updates({"blocks": stack(blocks)}, {"blocks": stack(slopes)})
+    jax.tree.map(
+        lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5),
+        at_once["blocks"],
+        stack([one_by_one[name] for name in names]),
+    )
+
+
 def test_orthogonalize_is_newton_schulz_step_by_step():
     """Against optax's own, for tall, wide, near-square and nearly singular matrices."""
     for seed, shape in enumerate([(72, 8), (8, 72), (16, 12), (16, 16), (432, 48)]):

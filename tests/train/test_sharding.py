@@ -66,6 +66,28 @@ def test_rule():
     }
 
 
+@pytest.mark.parametrize("axes", [{"fsdp": 8}, {"data": 2, "fsdp": 2, "tensor": 2}])
+def test_stacked_blocks_are_cut_as_each_alone_would_be(axes):
+    block = {
+        "mlp_in": {"kernel": shape(64, 256), "bias": shape(256)},
+        "mlp_out": {"kernel": shape(256, 64)},
+        "attention": {"out": {"kernel": shape(128, 128)}, "qkv": {"kernel": shape(128, 129)}},
+        "odd": {"kernel": shape(129, 131)},
+        "small": {"kernel": shape(8, 8)},
+        "norm": {"scale": shape(65536)},
+    }
+    depth = 1024  # more than any other axis, and a multiple of all sizes
+    stack = jax.tree.map(lambda leaf: shape(depth, *leaf.shape), block)
+    mesh = make_mesh(axes)
+    alone = tree_shardings({"transformer": {"block_0": block}}, mesh)["transformer"]["block_0"]
+    found = tree_shardings({"transformer": {"blocks": stack}}, mesh)["transformer"]["blocks"]
+    specs = [[s.spec for s in jax.tree.leaves(tree)] for tree in (alone, found)]
+    for leaf, own, of_stack in zip(jax.tree.leaves(block), *specs, strict=True):
+        whole = all(name is None or mesh.shape[name] == 1 for name in own)
+        assert of_stack == (P() if own == P() else P(None, *own))
+        assert whole == (leaf.ndim == 1 or leaf.size < 2**14 or leaf.shape == (129, 131))
+
+
 @pytest.mark.parametrize("name", ["adamw", "muon"])
 def test_every_array_of_the_state_is_covered_and_moments_lie_with_their_parameter(name):
     mesh = make_mesh({"data": 2, "fsdp": 2, "tensor": 2})
