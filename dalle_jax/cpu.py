@@ -1,9 +1,10 @@
 """The settings that make XLA fast on a CPU, in one place; they must stand before jax is imported.
 
-Two of them: convolutions go to the Eigen kernels instead of jaxlib's newer default, which is slower
-at the widths of small networks, and the C library hands out huge pages, since XLA gives its large
-temporaries back to the system at each step and takes the page faults again. Figures are in
-docs/performance.md. `DALLE_JAX_CPU_SETTINGS=off` leaves everything as it is.
+Convolutions go to the Eigen kernels instead of jaxlib's newer default, which is slower at the widths
+of small networks. The C library hands out huge pages, since XLA gives its large temporaries back to
+the system at each step and takes the page faults again; and it keeps one heap a core instead of
+eight, which the hundred threads of jax and Orbax would fill with holes. Figures are in
+docs/performance.md and docs/faults.md. `DALLE_JAX_CPU_SETTINGS=off` leaves everything as it is.
 """
 
 import os
@@ -15,7 +16,7 @@ from pathlib import Path
 
 SWITCH = "DALLE_JAX_CPU_SETTINGS"
 CONVOLUTION_FLAG = "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution"
-HUGE_PAGES = "glibc.malloc.hugetlb=1"
+HEAP = f"glibc.malloc.hugetlb=1:glibc.malloc.arena_max={os.cpu_count()}"
 # XLA aborts the process at a flag it does not know, so the flag is set for known versions alone.
 FLAG_VERSIONS = ("0.10.",)
 
@@ -35,8 +36,8 @@ def configure(environ: MutableMapping[str, str] = os.environ) -> bool:
     return True
 
 
-def restart_with_huge_pages(environ: MutableMapping[str, str] = os.environ) -> None:
-    """Start this program anew with huge pages, which the C library reads when a process starts.
+def restart_with_heap(environ: MutableMapping[str, str] = os.environ) -> None:
+    """Start this program anew with `HEAP`, which the C library reads when a process starts.
 
     For the command line alone: a library must not restart the program that imports it.
     """
@@ -44,7 +45,7 @@ def restart_with_huge_pages(environ: MutableMapping[str, str] = os.environ) -> N
     unwanted = environ.get(SWITCH) == "off" or not on_cpu(environ) or "hugetlb" in tunables
     if unwanted or platform.libc_ver()[0] != "glibc":
         return
-    environ["GLIBC_TUNABLES"] = f"{tunables}:{HUGE_PAGES}".strip(":")
+    environ["GLIBC_TUNABLES"] = f"{tunables}:{HEAP}".strip(":")
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], dict(environ))
 
 

@@ -18,7 +18,7 @@ import time
 from dalle_jax import cpu
 
 if __name__ == "__main__":
-    cpu.restart_with_huge_pages()
+    cpu.restart_with_heap()
 
 import jax
 import jax.numpy as jnp

@@ -42,7 +42,7 @@ def main(argv: list[str] | None = None) -> None:
             f"dalle-jax: there is no verb {verb!r}; known are {', '.join(VERBS)}", file=sys.stderr
         )
         sys.exit(2)
-    cpu.restart_with_huge_pages()
+    cpu.restart_with_heap()
     # What TFDS and Orbax tell through absl is for their developers.
     logging.getLogger("absl").setLevel(logging.ERROR)
     warnings.showwarning = _show_warning

@@ -223,7 +223,7 @@ def test_what_is_mistyped_is_told_in_a_sentence(project, capsys, monkeypatch):
     refused(match="name a figure; `dalle-jax figure --list`")
     (project / "experiments/figures/none.py").write_text("")
     refused("none", match="defines no get_figure")
-    monkeypatch.setattr(cpu, "restart_with_huge_pages", lambda: None)
+    monkeypatch.setattr(cpu, "restart_with_heap", lambda: None)
     with pytest.raises(SystemExit) as ended:
         main(["figure", "nothing"])
     assert ended.value.code == 1
