@@ -1,9 +1,9 @@
 """The settings that make XLA fast on a CPU, in one place; they must stand before jax is imported.
 
-Convolutions go to the Eigen kernels instead of jaxlib's newer default, which is slower at the widths
-of small networks. The C library hands out huge pages, since XLA gives its large temporaries back to
-the system at each step and takes the page faults again; and it keeps one heap a core instead of
-eight, which the hundred threads of jax and Orbax would fill with holes. Figures are in
+Convolutions go to the Eigen kernels instead of jaxlib's newer default, which is slower at the
+widths of small networks. The C library hands out huge pages, since XLA gives its large temporaries
+back to the system at each step and takes the page faults again; and it keeps one heap a core
+instead of eight, which the hundred threads of jax and Orbax would fill with holes. Figures are in
 docs/performance.md and docs/faults.md. `DALLE_JAX_CPU_SETTINGS=off` leaves everything as it is.
 """
 

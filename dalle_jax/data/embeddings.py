@@ -75,18 +75,22 @@ def write_embeddings(
     temporary = path.with_name(path.name + ".tmp")
     header = {"format": FORMAT, "made_by": made_by, "count": count, "width": width}
     writer = ArrayRecordWriter(str(temporary), "group_size:1")
-    writer.write(json.dumps(header, sort_keys=True).encode())
-    written = 0
-    for embedding in embeddings:
-        if embedding.shape != (width,) or not np.isfinite(embedding).all():
-            raise ValueError(f"embedding {written} is no {width} finite numbers")
-        writer.write(np.asarray(embedding, "<f4").tobytes())
-        written += 1
-    writer.close()
-    if written != count:
-        temporary.unlink()
-        raise ValueError(f"{written} embeddings came where {count} were announced")
-    temporary.replace(path)
+    try:
+        writer.write(json.dumps(header, sort_keys=True).encode())
+        written = 0
+        for embedding in embeddings:
+            if embedding.shape != (width,) or not np.isfinite(embedding).all():
+                raise ValueError(f"embedding {written} is no {width} finite numbers")
+            writer.write(np.asarray(embedding, "<f4").tobytes())
+            written += 1
+        if written != count:
+            raise ValueError(f"{written} embeddings came where {count} were announced")
+        writer.close()
+        temporary.replace(path)
+    finally:
+        if writer.is_open():
+            writer.close()
+        temporary.unlink(missing_ok=True)
 
 
 def _open(path: str | Path) -> tuple[ArrayRecordReader, dict[str, Any]]:
