@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ from dalle_jax.stages.decoder import Decoder, drop_captions, empty_captions, lay
 from dalle_jax.stages.images import to_model_range
 from dalle_jax.train.sharding import path_name
 from tests.conftest import ROOT
+from tests.random_params import random_params
 
 MODEL = {
     "dtype": "float32",
@@ -39,12 +42,24 @@ def decoder(target="v", weighting="simple", dtype="float32", **model):
     )
 
 
-def moved(params):
-    leaves, tree = jax.tree.flatten(params)
-    keys = jax.random.split(jax.random.key(9), len(leaves))
-    return jax.tree.unflatten(
-        tree, [x + 0.1 * jax.random.normal(k, x.shape) for k, x in zip(keys, leaves)]
-    )
+@functools.cache
+def shared(target="v", weighting="simple", dtype="float32"):
+    """A decoder that several tests share, and with it what is compiled for it."""
+    return decoder(target, weighting, dtype)
+
+
+def some_params(stage):
+    return jax.tree.map(lambda x: 0.5 * x, random_params(stage.init, jax.random.key(0)))
+
+
+@functools.cache
+def compiled(of, **settings):
+    """In one program: op by op takes many times as long."""
+    return jax.jit(functools.partial(of, **settings))
+
+
+def loss_of(stage, params, batch, key, *, train):
+    return compiled(stage.loss, train=train)(params, None, batch, key)
 
 
 def batch_of(n):
@@ -55,8 +70,9 @@ def batch_of(n):
 
 def test_a_new_v_network_has_the_loss_of_predicting_zero():
     # E[v²] = alpha² + sigma² E[x_0²]; the new network says 0, and t is spread evenly.
-    stage, batch = decoder("v"), batch_of(400)
-    loss, _ = stage.loss(stage.init(jax.random.key(0)), None, batch, jax.random.key(3), train=False)
+    stage, batch = shared("v"), batch_of(400)
+    params = jax.jit(stage.init)(jax.random.key(0))
+    loss, _ = loss_of(stage, params, batch, jax.random.key(3), train=False)
     t = (np.arange(4000) + 0.5) / 4000
     alpha, sigma = stage.schedule.alpha(t), stage.schedule.sigma(t)
     power = np.mean((np.asarray(batch["image"], np.float64) / 127.5 - 1) ** 2)
@@ -66,9 +82,9 @@ def test_a_new_v_network_has_the_loss_of_predicting_zero():
 @pytest.mark.parametrize("target", ["v", "x0", "eps"])
 def test_training_and_sampling_read_the_network_alike(target):
     # A loss on x0 computed through the sampler's denoiser equals the training loss, carried over.
-    stage, batch, key = decoder(target, "snr"), batch_of(6), jax.random.key(3)
-    params = moved(stage.init(jax.random.key(0)))
-    loss, _ = stage.loss(params, None, batch, key, train=False)
+    stage, batch, key = shared(target, "snr"), batch_of(6), jax.random.key(3)
+    params = some_params(stage)
+    loss, _ = loss_of(stage, params, batch, key, train=False)
 
     from dalle_jax.diffusion import losses, training_times
 
@@ -76,17 +92,18 @@ def test_training_and_sampling_read_the_network_alike(target):
     t = training_times.on_steps(training_times.stratified(t_key, 6), stage.schedule)
     x_0 = batch["image"].astype(jnp.float32) / 127.5 - 1
     x_t = losses.add_noise(x_0, jax.random.normal(eps_key, x_0.shape), stage.schedule, t)
-    x0_hat = stage.denoise(params, x_t, t, stage.encode(params, batch["tokens"]))
+    denoise = jax.jit(lambda p, x, t: stage.denoise(p, x, t, stage.encode(p, batch["tokens"])))
+    x0_hat = denoise(params, x_t, t)
     snr = (stage.schedule.alpha(t) / stage.schedule.sigma(t)) ** 2
     expected = jnp.mean(snr * jnp.mean((x0_hat - x_0) ** 2, axis=(1, 2, 3)))
     np.testing.assert_allclose(loss, expected, rtol=1e-3)
 
 
 def test_the_loss_has_a_gradient_for_every_parameter():
-    stage = decoder()
-    params = moved(stage.init(jax.random.key(0)))
+    stage = shared()
+    params = some_params(stage)
     loss = lambda p: stage.loss(p, None, batch_of(8), jax.random.key(1), train=True)[0]
-    for path, g in jax.tree_util.tree_leaves_with_path(jax.grad(loss)(params)):
+    for path, g in jax.tree_util.tree_leaves_with_path(jax.jit(jax.grad(loss))(params)):
         assert jnp.any(g != 0), jax.tree_util.keystr(path)
 
 
@@ -102,12 +119,12 @@ def test_captions_are_dropped_at_the_stated_rate_and_in_training_alone():
 def draw(stage, params, tokens, index, **settings):
     inputs = {"tokens": tokens, "sample_index": jnp.asarray(index)}
     settings = {"num_inference_steps": 4, "guidance_scale": 2.0, "sampler": "ddpm", **settings}
-    return stage.sample(params, inputs, jax.random.key(5), **settings)
+    return compiled(stage.sample, **settings)(params, inputs, jax.random.key(5))
 
 
 def test_a_sample_depends_on_its_caption_and_index_alone():
-    stage = decoder()
-    params = moved(stage.init(jax.random.key(0)))
+    stage = shared()
+    params = some_params(stage)
     tokens = batch_of(5)["tokens"]
     together = draw(stage, params, tokens, [7, 3, 0, 9, 4])
     alone = draw(stage, params, tokens[3:4], [9])
@@ -117,21 +134,23 @@ def test_a_sample_depends_on_its_caption_and_index_alone():
 
 
 def test_guidance_moves_away_from_the_negative_caption():
-    stage = decoder()
-    params = moved(stage.init(jax.random.key(0)))
+    stage = shared()
+    params = some_params(stage)
     tokens = batch_of(2)["tokens"]
     inputs = {"tokens": tokens, "sample_index": jnp.arange(2), "negative_tokens": tokens}
     settings = {"num_inference_steps": 3, "sampler": "ddim"}
     key = jax.random.key(0)
     # Guidance away from the caption itself is no guidance at all.
-    same = stage.sample(params, inputs, key, guidance_scale=4.0, **settings)
-    plain = stage.sample(params, inputs, key, guidance_scale=1, **settings)
+    sample = lambda scale: jax.jit(
+        functools.partial(stage.sample, guidance_scale=scale, **settings)
+    )(params, inputs, key)
+    same, plain = sample(4.0), sample(1)
     np.testing.assert_allclose(same, plain, atol=1e-4)
 
 
 def test_guidance_acts_inside_its_interval_alone():
-    stage = decoder()
-    params = moved(stage.init(jax.random.key(0)))
+    stage = shared()
+    params = some_params(stage)
     tokens = batch_of(2)["tokens"]
     guided = draw(stage, params, tokens, [0, 1], guidance_scale=4.0)
     plain = draw(stage, params, tokens, [0, 1], guidance_scale=1)
@@ -145,8 +164,8 @@ def test_guidance_acts_inside_its_interval_alone():
 
 
 def test_thresholds_keep_images_in_range():
-    stage = decoder()
-    params = jax.tree.map(lambda x: 3 * x, moved(stage.init(jax.random.key(0))))
+    stage = shared()
+    params = jax.tree.map(lambda x: 3 * x, some_params(stage))
     tokens = batch_of(2)["tokens"]
     largest = {
         name: float(jnp.abs(draw(stage, params, tokens, [0, 1], threshold=name)).max())
@@ -159,13 +178,12 @@ def test_thresholds_keep_images_in_range():
 
 def test_bfloat16_compute_keeps_float32_parameters_and_a_close_loss():
     batch, key = batch_of(64), jax.random.key(3)
-    full, half = decoder(), decoder(dtype="bfloat16")
-    params = moved(full.init(jax.random.key(0)))
-    assert {p.dtype for p in jax.tree.leaves(half.init(jax.random.key(0)))} == {
-        jnp.dtype("float32")
-    }
-    expected, _ = full.loss(params, None, batch, key, train=False)
-    loss, _ = half.loss(params, None, batch, key, train=False)
+    full, half = shared(), shared(dtype="bfloat16")
+    params = some_params(full)
+    shapes = jax.eval_shape(half.init, jax.random.key(0))
+    assert {leaf.dtype for leaf in jax.tree.leaves(shapes)} == {jnp.dtype("float32")}
+    expected, _ = loss_of(full, params, batch, key, train=False)
+    loss, _ = loss_of(half, params, batch, key, train=False)
     assert loss.dtype == jnp.float32
     np.testing.assert_allclose(loss, expected, rtol=0.02)
 
@@ -236,19 +254,18 @@ def test_decoders_of_captions_alone_stay_what_they_were():
     tokens = (np.arange(48) * 11 % 318 + 2).astype(np.int32).reshape(4, 12)
     batch = {"image": jnp.asarray(image), "tokens": jnp.asarray(tokens)}
     for train, loss in ((True, 0.6585633158683777), (False, 0.7448611259460449)):
-        found, _ = stage.loss(params, None, batch, jax.random.key(3), train=train)
+        found, _ = loss_of(stage, params, batch, jax.random.key(3), train=train)
         np.testing.assert_allclose(found, loss, rtol=1e-6)
     inputs = {"tokens": batch["tokens"], "sample_index": jnp.arange(4)}
-    images = stage.sample(
-        params,
-        inputs,
-        jax.random.key(5),
-        num_inference_steps=2,
-        guidance_scale=3.0,
-        guidance_interval=(0.1, 100.0),
-        guidance_rescale=0.3,
-        sampler="unipc",
-    )
+    settings = {
+        "num_inference_steps": 2,
+        "guidance_scale": 3.0,
+        "guidance_interval": (0.1, 100.0),
+        "guidance_rescale": 0.3,
+        "sampler": "unipc",
+    }
+    sample = jax.jit(functools.partial(stage.sample, **settings))
+    images = sample(params, inputs, jax.random.key(5))
     np.testing.assert_allclose(jnp.abs(images).mean(), 0.4115443825721741, rtol=1e-5)
 
 
@@ -271,8 +288,8 @@ def test_the_layout_learns_what_a_caption_says_of_places():
     image[::2, :, :4] = image[1::2, :, 4:] = 200
     tokens = np.tile([[3, 1, 0, 0], [4, 1, 0, 0]], (4, 1)).astype(np.int32)
     batch = {"image": jnp.asarray(image), "tokens": jnp.asarray(tokens)}
-    params = stage.init(jax.random.key(0))
-    own = {k: v for k, v in moved(params).items() if k.startswith("layout")}
+    params = jax.jit(stage.init)(jax.random.key(0))
+    own = {k: v for k, v in some_params(stage).items() if k.startswith("layout")}
 
     @jax.jit
     def step(own, key):
@@ -289,12 +306,13 @@ def test_the_layout_learns_what_a_caption_says_of_places():
         errors.append(float(error))
     assert errors[-1] < 0.05 * errors[0]
     # All of its gradient is its own error's: none comes through the U-Net, which is shown it.
-    alone = jax.grad(
+    of_layout = jax.grad(
         lambda own: layout_error(
             stage.encode({**params, **own}, batch["tokens"]).layout,
             to_model_range(batch["image"]),
         )
-    )(own)
+    )
+    alone = jax.jit(of_layout)(own)
     after = step(own, jax.random.key(0))[2]
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, atol=1e-5), after, alone)
 
