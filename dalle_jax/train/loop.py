@@ -15,6 +15,7 @@ from jax.sharding import Mesh
 from dalle_jax.train.checkpoint import Checkpoints, steps_in
 from dalle_jax.train.evaluate import evaluate
 from dalle_jax.train.logging import RunLog
+from dalle_jax.train.memory import give_back
 from dalle_jax.train.meter import Meter
 from dalle_jax.train.optim import Optimizer
 from dalle_jax.train.progress import ProgressBar
@@ -178,6 +179,7 @@ def fit(
                         log.scalars(step, {f"evaluation/{name}": v for name, v in values.items()})
                     if save_due:
                         checkpoints.save(step, state, train_iterator.get_state(), loss)
+                    give_back()
                 if stop is not None and not last:
                     checkpoints.wait()
                     raise Interrupted(step, stop)
