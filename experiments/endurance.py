@@ -32,7 +32,7 @@ TRAIN = {
     "preview_every": RAREST // 2,
     "evaluate_every": RAREST,
     "evaluation_images": 32,
-    "checkpoint_every": RAREST // 4,
+    "checkpoint_every": RAREST,
 }
 
 

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -5,6 +7,7 @@ import pytest
 
 from dalle_jax.models.text import TextTransformer
 from dalle_jax.models.unet import UNet
+from tests.random_params import random_params
 
 SMALL = {
     "channels": 16,
@@ -20,8 +23,9 @@ def random(seed, *shape):
     return jax.random.normal(jax.random.key(seed), shape)
 
 
-def built(seed=0, **changes):
-    """A U-Net whose zero-initialised layers were moved off zero, and inputs for it."""
+@functools.cache
+def built(**changes):
+    """(params, x_t, t, pooled, context) → output in one program, parameters and inputs."""
     net = UNet(**{**SMALL, **changes})
     inputs = (
         random(1, 3, 8, 8, 3),
@@ -29,49 +33,48 @@ def built(seed=0, **changes):
         random(2, 3, 6),
         random(3, 3, 5, 7),
     )
-    params = net.init(jax.random.key(seed), *inputs)
-    leaves, tree = jax.tree.flatten(params)
-    leaves = [x + 0.05 * random(100 + i, *x.shape) for i, x in enumerate(leaves)]
-    return net, jax.tree.unflatten(tree, leaves), inputs
+    apply = jax.jit(net.apply, static_argnames="train")
+    return apply, random_params(net.init, jax.random.key(0), *inputs), inputs
 
 
 @pytest.mark.parametrize("patch_size", [1, 2])
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 def test_shape_dtype_and_float32_parameters(patch_size, dtype):
-    net, params, inputs = built(patch_size=patch_size, dtype=dtype, out_channels=6)
-    y = net.apply(params, *inputs)
+    apply, params, inputs = built(patch_size=patch_size, dtype=dtype, out_channels=6)
+    y = apply(params, *inputs)
     assert y.shape == (3, 8, 8, 6) and y.dtype == jnp.float32
     assert {p.dtype for p in jax.tree.leaves(params)} == {jnp.dtype("float32")}
     assert np.isfinite(y).all()
 
 
 def test_bfloat16_agrees_with_float32():
-    net, params, inputs = built()
-    y = net.apply(params, *inputs)
-    half = net.clone(dtype=jnp.bfloat16).apply(params, *inputs)
+    apply, params, inputs = built()
+    y = apply(params, *inputs)
+    half = built(dtype=jnp.bfloat16)[0](params, *inputs)
     assert jnp.std(half - y) < 0.05 * jnp.std(y)
 
 
 def test_a_new_network_predicts_zero():
     net = UNet(**SMALL)
-    y, _ = net.init_with_output(jax.random.key(0), random(1, 2, 8, 8, 3), jnp.array([0.1, 0.9]))
+    inputs = random(1, 2, 8, 8, 3), jnp.array([0.1, 0.9])
+    y, _ = jax.jit(net.init_with_output)(jax.random.key(0), *inputs)
     np.testing.assert_array_equal(y, 0)
 
 
 @pytest.mark.parametrize("which", [0, 1, 2, 3])
 def test_each_input_matters_to_its_own_sample_alone(which):
-    net, params, inputs = built()
+    apply, params, inputs = built()
     changed = list(inputs)
     changed[which] = inputs[which].at[1].add(0.3)
-    difference = np.abs(net.apply(params, *changed) - net.apply(params, *inputs))
+    difference = np.abs(apply(params, *changed) - apply(params, *inputs))
     difference = difference.max(axis=(1, 2, 3))
     assert difference[1] > 1e-3
     np.testing.assert_allclose(difference[[0, 2]], 0, atol=1e-5)
 
 
 def test_dropout_acts_in_training_alone():
-    net, params, inputs = built(dropout=0.5)
-    draw = lambda seed, train: net.apply(
+    apply, params, inputs = built(dropout=0.5)
+    draw = lambda seed, train: apply(
         params, *inputs, train=train, rngs={"dropout": jax.random.key(seed)}
     )
     np.testing.assert_array_equal(draw(0, False), draw(1, False))
@@ -87,11 +90,11 @@ def test_a_side_that_does_not_halve_is_named():
 def test_text_transformer_pools_its_last_position():
     net = TextTransformer(vocab_size=20, max_length=5, width=8, depth=1, num_heads=2)
     tokens = jnp.array([[4, 5, 1, 0, 0], [6, 1, 0, 0, 0]])
-    (pooled, context), params = net.init_with_output(jax.random.key(0), tokens)
+    (pooled, context), params = jax.jit(net.init_with_output)(jax.random.key(0), tokens)
     assert context.shape == (2, 5, 8)
     np.testing.assert_array_equal(pooled, context[:, -1])
     # The last position has seen the first word, though it is padding itself.
-    other, _ = net.apply(params, tokens.at[0, 0].set(7))
+    other, _ = jax.jit(net.apply)(params, tokens.at[0, 0].set(7))
     assert jnp.abs(other[0] - pooled[0]).max() > 1e-4
     np.testing.assert_allclose(other[1], pooled[1], atol=1e-6)
 
@@ -102,5 +105,5 @@ def test_without_attention_it_is_convolutional():
     assert not any("attention" in name for name in params["params"])
     # One network for every size, with more channels in than out.
     x, t = jnp.zeros((1, 8, 8, 6)), jnp.zeros(1)
-    _, params = net.init_with_output(jax.random.key(0), x, t)
-    assert net.apply(params, jnp.zeros((1, 6, 10, 6)), t).shape == (1, 6, 10, 3)
+    params = random_params(net.init, jax.random.key(0), x, t)
+    assert jax.jit(net.apply)(params, jnp.zeros((1, 6, 10, 6)), t).shape == (1, 6, 10, 3)

@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,7 +25,7 @@ def stage():
 
 @pytest.fixture(scope="module")
 def params(stage):
-    return stage.init(jax.random.key(0))
+    return jax.jit(stage.init)(jax.random.key(0))
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +37,7 @@ def batch():
     return {"image": jnp.asarray(image), "tokens": jnp.asarray(tokens, jnp.int32)}
 
 
+@functools.partial(jax.jit, static_argnames=("stage", "train"))
 def loss_of(stage, params, batch, train=False):
     return stage.loss(params, None, batch, jax.random.key(0), train=train)
 
@@ -80,13 +83,13 @@ def test_it_learns_which_tokens_an_image_has(stage, params, batch):
 
 
 def test_every_parameter_is_learned(stage, params, batch):
-    gradients = jax.grad(lambda p: loss_of(stage, p, batch)[0])(params)
+    gradients = jax.jit(jax.grad(lambda p: loss_of(stage, p, batch)[0]))(params)
     for path, g in jax.tree_util.tree_leaves_with_path(gradients):
         assert jnp.any(g != 0), jax.tree_util.keystr(path)
 
 
 def test_what_it_gives_are_features(stage, params, batch):
-    features = stage.sample(params, {"image": batch["image"]}, jax.random.key(0))
+    features = jax.jit(stage.sample)(params, {"image": batch["image"]}, jax.random.key(0))
     assert features.shape == (4, 16) and features.dtype == jnp.float32
     assert jnp.all(features >= 0) and jnp.any(features > 0)
     with pytest.raises(ValueError, match="no setting 'guidance_scale'"):

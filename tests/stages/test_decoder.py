@@ -171,7 +171,9 @@ def test_thresholds_keep_images_in_range():
         name: float(jnp.abs(draw(stage, params, tokens, [0, 1], threshold=name)).max())
         for name in ("static", "dynamic", "none")
     }
-    assert largest["static"] <= 1 and largest["dynamic"] <= 1 < largest["none"]
+    # The sampler's last step is a sum, which rounds.
+    rounded = 1 + np.finfo(np.float32).eps
+    assert largest["static"] <= 1 and largest["dynamic"] <= rounded < largest["none"]
     with pytest.raises(ValueError, match='no threshold "hard"; known are static'):
         draw(stage, params, tokens, [0, 1], threshold="hard")
 
