@@ -1,5 +1,6 @@
 """Multi-head attention, over a sequence or over the pixels of a feature map."""
 
+import functools
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -62,11 +63,35 @@ class Attention(nn.Module):
             cache = Cache(write(cache.keys, k, start, 1), write(cache.values, v, start, 1))
             k, v = cache
         mask = causal_mask(q.shape[1], k.shape[1], first) if self.causal else None
-        y = jax.nn.dot_product_attention(q, k, v, mask=mask)
-        y = rearrange(y, "b l h d -> b l (h d)")
+        y = rearrange(attend(q, k, v, mask), "b l h d -> b l (h d)")
         init = nn.initializers.zeros if self.zero_init else nn.linear.default_kernel_init
         y = nn.Dense(width, dtype=self.dtype, kernel_init=init, name="out")(y)
         return y if cache is None else (y, cache)
+
+
+def attend(q: Array, k: Array, v: Array, mask: Array | None = None) -> Array:
+    """softmax(q kᵀ / √d) v of each head: q [B, L, H, d], k and v [B, S, H, d] → [B, L, H, d].
+
+    `mask` [1, 1, L, S] is True where a query sees a key. By jax.nn.dot_product_attention, but on a
+    CPU, where that copies much more than it computes (docs/performance.md).
+    """
+    return jax.lax.platform_dependent(
+        *(q, k, v),
+        cpu=functools.partial(_attend_on_cpu, mask=mask),
+        default=functools.partial(jax.nn.dot_product_attention, mask=mask),
+    )
+
+
+def _attend_on_cpu(q: Array, k: Array, v: Array, mask: Array | None) -> Array:
+    """In float32, heads before positions; the softmax's sum divides last, the smaller array."""
+    dtype, scale = v.dtype, q.shape[-1] ** -0.5
+    q, k, v = (rearrange(x.astype(jnp.float32), "b l h d -> b h l d") for x in (q, k, v))
+    logits = jnp.einsum("bhld,bhsd->bhls", scale * q, k)
+    if mask is not None:
+        logits = jnp.where(mask, logits, -jnp.inf)
+    weights = jnp.exp(logits - jax.lax.stop_gradient(logits.max(axis=-1, keepdims=True)))
+    y = jnp.einsum("bhls,bhsd->bhld", weights, v) / weights.sum(axis=-1, keepdims=True)
+    return rearrange(y, "b h l d -> b l h d").astype(dtype)
 
 
 def causal_mask(queries: int, slots: int, first: Array | int) -> Array:
