@@ -186,6 +186,7 @@ def train_stage(
 
     if hasattr(stage, "prepare"):
         stage.prepare(local, training_batches())
+    del local  # what is on one device; `frozen` is cut over the mesh
     train = fit
     if replayed:
         from dalle_jax.cli.replay import replay

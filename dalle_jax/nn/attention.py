@@ -1,6 +1,5 @@
 """Multi-head attention, over a sequence or over the pixels of a feature map."""
 
-import functools
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -72,26 +71,19 @@ class Attention(nn.Module):
 def attend(q: Array, k: Array, v: Array, mask: Array | None = None) -> Array:
     """softmax(q kᵀ / √d) v of each head: q [B, L, H, d], k and v [B, S, H, d] → [B, L, H, d].
 
-    `mask` [1, 1, L, S] is True where a query sees a key. By jax.nn.dot_product_attention, but on a
-    CPU, where that copies much more than it computes (docs/performance.md).
+    `mask` [1, 1, L, S] is True where a query sees a key. By jax.nn.dot_product_attention, but for
+    float32 on a CPU, where that copies more than it computes (docs/performance.md).
     """
-    return jax.lax.platform_dependent(
-        *(q, k, v),
-        cpu=functools.partial(_attend_on_cpu, mask=mask),
-        default=functools.partial(jax.nn.dot_product_attention, mask=mask),
-    )
-
-
-def _attend_on_cpu(q: Array, k: Array, v: Array, mask: Array | None) -> Array:
-    """In float32, heads before positions; the softmax's sum divides last, the smaller array."""
-    dtype, scale = v.dtype, q.shape[-1] ** -0.5
-    q, k, v = (rearrange(x.astype(jnp.float32), "b l h d -> b h l d") for x in (q, k, v))
-    logits = jnp.einsum("bhld,bhsd->bhls", scale * q, k)
+    if q.dtype != jnp.float32 or jax.default_backend() != "cpu":
+        return jax.nn.dot_product_attention(q, k, v, mask=mask)
+    # Heads before positions; the softmax's sum divides last, the smaller array.
+    q, k, v = (rearrange(x, "b l h d -> b h l d") for x in (q * q.shape[-1] ** -0.5, k, v))
+    logits = jnp.einsum("bhld,bhsd->bhls", q, k)
     if mask is not None:
         logits = jnp.where(mask, logits, -jnp.inf)
     weights = jnp.exp(logits - jax.lax.stop_gradient(logits.max(axis=-1, keepdims=True)))
     y = jnp.einsum("bhls,bhsd->bhld", weights, v) / weights.sum(axis=-1, keepdims=True)
-    return rearrange(y, "b h l d -> b l h d").astype(dtype)
+    return rearrange(y, "b h l d -> b l h d")
 
 
 def causal_mask(queries: int, slots: int, first: Array | int) -> Array:

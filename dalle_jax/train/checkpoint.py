@@ -13,13 +13,15 @@ import base64
 import json
 import logging
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 from jax.sharding import SingleDeviceSharding
 from orbax.checkpoint import checkpoint_managers as policies
 
@@ -122,7 +124,7 @@ class Checkpoints:
         steps = steps_in(self.directory)
         for step in reversed(steps):
             path = self.directory / str(step)
-            reason = damage(path)
+            reason = _told_by_first(damage, path)
             if reason is None:
                 try:
                     restored = self._restore(step, abstract_state)
@@ -133,6 +135,8 @@ class Checkpoints:
                         raise  # its bytes are as they were written: the fault is not on the disk
                     reason = f"it can't be read ({type(error).__name__})"
                 else:
+                    if not (path / CHECKSUMS).exists():
+                        self._unsealed.append(step)
                     return restored
             log.warning("checkpoint %s is damaged: %s; using the one before it", path, reason)
             self._set_aside(step)
@@ -154,17 +158,23 @@ class Checkpoints:
     def _set_aside(self, step: int) -> None:
         if jax.process_index() == 0:
             (self.directory / str(step)).rename(_unused(self.directory / f"damaged_{step}"))
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices(f"checkpoint {step} set aside")
         self._manager.reload()
 
     def wait(self) -> None:
         """Return when all that was saved is on disk."""
         with self._saving():
             self._manager.wait_until_finished()
-        if jax.process_index() == 0:
-            for step in self._unsealed:
-                if (path := self.directory / str(step)).is_dir():
-                    _write_checksums(path)
-        self._unsealed.clear()
+        self.seal()
+        self._unsealed.clear()  # what is not there by now was not saved, or is the first process's
+
+    def seal(self) -> None:
+        """Write the checksums of saves that have ended meanwhile; to be called often."""
+        for step in list(self._unsealed) if jax.process_index() == 0 else ():
+            if (path := self.directory / str(step)).is_dir():
+                _write_checksums(path)
+                self._unsealed.remove(step)
 
     def close(self) -> None:
         """Finish saving and let the threads go."""
@@ -207,6 +217,19 @@ def damage(path: Path) -> str | None:
         if found[name] != entry:
             return f"{name} is not as it was written (size and CRC-32 {found[name]}, were {entry})"
     return None
+
+
+def _told_by_first(look: Callable[[Path], str | None], path: Path) -> str | None:
+    """`look(path)`, which of several processes the first alone does: all have to go the same way.
+
+    The others know what it found by yes or no.
+    """
+    if jax.process_count() == 1:
+        return look(path)
+    found = look(path) if jax.process_index() == 0 else None
+    if not multihost_utils.broadcast_one_to_all(np.int32(found is not None)):
+        return None
+    return found or "process 0 says so"
 
 
 def _checksums(path: Path) -> dict[str, list[int]]:

@@ -156,6 +156,7 @@ def fit(
                     meter.stalled(time.perf_counter() - asked)
                 state, metrics = training.step(state, frozen, on_device, root_key)
                 step += 1
+                checkpoints.seal()
                 # The device works on this step while the host reads the numbers of the one before.
                 if pending is not None:
                     settle(pending)
@@ -180,7 +181,11 @@ def fit(
                     if save_due:
                         checkpoints.save(step, state, train_iterator.get_state(), loss)
                     give_back()
-                if stop is not None and not last:
+                if last:
+                    stop = (
+                        stop or signals.received
+                    )  # one that came meanwhile: no stage is to follow
+                if stop is not None:
                     checkpoints.wait()
                     raise Interrupted(step, stop)
     return state

@@ -40,26 +40,17 @@ def test_one_softmax_over_sequence_and_context():
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
 @pytest.mark.parametrize("masked", [False, True])
-def test_on_a_cpu_and_elsewhere_the_same_attention_is_computed(dtype, masked):
+def test_on_a_cpu_the_librarys_attention_is_computed(dtype, masked):
     q, k, v = (3 * random(i, 2, n, 3, 8).astype(dtype) for i, n in enumerate((5, 7, 7)))
     mask = causal_mask(5, 7, 2) if masked else None
 
     def slopes(function):
         mean = lambda *qkv: jnp.mean(function(*qkv, mask=mask).astype(jnp.float32) ** 2)
-        return jax.jit(jax.value_and_grad(mean, (0, 1, 2)))(q, k, v)
+        return jax.tree.leaves(jax.jit(jax.value_and_grad(mean, (0, 1, 2)))(q, k, v))
 
-    tolerance = 1e-5 if dtype == jnp.float32 else 0.02
-    for here, there in zip(
-        *map(jax.tree.leaves, map(slopes, (attend, jax.nn.dot_product_attention)))
-    ):
-        here, there = (np.asarray(x, np.float32) for x in (here, there))
-        np.testing.assert_allclose(here, there, atol=tolerance * np.abs(there).max())
-    # Elsewhere it is the library's: positions stay before heads.
-    lower = lambda platform: jax.jit(attend).trace(q, k, v).lower(lowering_platforms=(platform,))
-    texts = {platform: lower(platform).as_text() for platform in ("cpu", "cuda", "tpu")}
-    assert "2x3x5x8" in texts["cpu"] and "2x3x8x5" not in texts["cpu"]
-    for platform in ("cuda", "tpu"):
-        assert "2x3x5x8" not in texts[platform]
+    for here, there in zip(slopes(attend), slopes(jax.nn.dot_product_attention)):
+        there = np.asarray(there, np.float32)
+        np.testing.assert_allclose(here, there, atol=1e-5 * np.abs(there).max())
 
 
 def test_self_attention_commutes_with_permutations():

@@ -5,6 +5,7 @@ import resource
 import shutil
 import subprocess
 import threading
+import time
 from contextlib import contextmanager
 
 import jax
@@ -12,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from dalle_jax.train.checkpoint import Checkpoints, load_params, steps_in
+from dalle_jax.train.checkpoint import Checkpoints, damage, load_params, steps_in
 from dalle_jax.train.optim import make_optimizer
 from dalle_jax.train.sharding import make_mesh, tree_shardings, with_shardings
 from dalle_jax.train.state import create_state
@@ -93,6 +94,26 @@ def test_comes_back_bit_for_bit(tmp_path, name):
     restored, data_state = checkpoints.restore(abstract(state))
     assert_equal(restored, state)
     assert data_state == {"k": 5, "nested": [1, 2]}
+    checkpoints.close()
+
+
+def test_checksums_are_there_as_soon_as_the_save_is(tmp_path):
+    checkpoints, state = Checkpoints(tmp_path), make_state(1)
+    checkpoints.save(5, state, {}, None)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "5/checksums.json").exists():
+        assert time.monotonic() < deadline
+        checkpoints.seal()
+    flip_bit(tmp_path / "5")
+    assert "is not as it was written" in damage(tmp_path / "5")
+    flip_bit(tmp_path / "5")
+    checkpoints.wait()  # nothing of it is written any more
+    assert damage(tmp_path / "5") is None
+    # A process that was killed before it could: the next one does, once it has read it.
+    (tmp_path / "5/checksums.json").unlink()
+    assert checkpoints.restore(abstract(state)) is not None
+    checkpoints.seal()
+    assert (tmp_path / "5/checksums.json").exists()
     checkpoints.close()
 
 

@@ -16,6 +16,7 @@ from dalle_jax.train.checkpoint import load_params
 from dalle_jax.train.distributed import Place, find_place
 from tests.conftest import ONE_DEVICE, ROOT
 from tests.train.processes import train
+from tests.train.test_checkpoint import flip_bit
 from tests.train.tiny import Batches
 
 
@@ -46,25 +47,35 @@ def losses(run_dir) -> list[float]:
     return [line["loss"] for line in lines if "loss" in line]
 
 
-def check(tmp_path, count: int) -> None:
-    processes = start(tmp_path / "many", count)
-    state = train(tmp_path / "one", Batches(), mesh={"data": -1})
+def end_as(state, processes, run_dir) -> None:
     for process in processes:
         _, told = process.communicate(timeout=250)
         assert process.returncode == 0, told
+    for own in range(len(processes)):
+        there = np.load(run_dir / f"params_{own}.npz")
+        for i, leaf in enumerate(jax.tree.leaves(state.params)):
+            np.testing.assert_allclose(there[str(i)], leaf, rtol=2e-5, atol=2e-6)
+
+
+def check(tmp_path, count: int):
+    processes = start(tmp_path / "many", count)
+    state = train(tmp_path / "one", Batches(), mesh={"data": -1})
+    end_as(state, processes, tmp_path / "many")
     turns = (tmp_path / "many/turns").read_text().split()
     assert turns[0] == "0" and sorted(map(int, turns)) == list(range(count))
     # Written by one of them: each step once.
     np.testing.assert_allclose(losses(tmp_path / "many"), losses(tmp_path / "one"), rtol=2e-5)
-    for own in range(count):
-        there = np.load(tmp_path / f"many/params_{own}.npz")
-        for i, leaf in enumerate(jax.tree.leaves(state.params)):
-            np.testing.assert_allclose(there[str(i)], leaf, rtol=2e-5, atol=2e-6)
     assert sorted(os.listdir(tmp_path / "many/checkpoints")) == ["3", "6"]
+    return state
 
 
-def test_two_processes_train_as_one(tmp_path):
-    check(tmp_path, 2)
+def test_two_processes_train_as_one_and_set_a_damaged_checkpoint_aside_together(tmp_path):
+    state, run_dir = check(tmp_path, 2), tmp_path / "many"
+    for own in range(2):
+        (run_dir / f"params_{own}.npz").unlink()
+    flip_bit(run_dir / "checkpoints/6")
+    end_as(state, start(run_dir, 2), run_dir)
+    assert sorted(os.listdir(run_dir / "checkpoints")) == ["3", "6", "damaged_6"]
 
 
 @pytest.mark.long

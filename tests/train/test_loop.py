@@ -1,6 +1,7 @@
 """The loop from outside: what it leaves on disk, how it stops and how it goes on."""
 
 import functools
+import itertools
 import json
 import os
 import resource
@@ -144,7 +145,12 @@ def hang_and_be_terminated():
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_one_run_meets_a_full_disk_torn_data_and_a_hanging_disk(uninterrupted, tmp_path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    fill = functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE, (20_000, limits[1]))
+
+    def fill():
+        while not (tmp_path / "checkpoints/5").exists():  # it is written in the background
+            time.sleep(0.01)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, limits[1]))
+
     try:
         with pytest.raises(OSError, match=r"could not be saved in .* whole ones there: 5"):
             fit_tiny(tmp_path, batches=Troubled(8, fill))
@@ -166,6 +172,25 @@ def test_one_run_meets_a_full_disk_torn_data_and_a_hanging_disk(uninterrupted, t
 
     assert_equal(fit_tiny(tmp_path), uninterrupted[1])
     assert [x["step"] for x in lines(tmp_path) if "loss" in x] == [4, 8, 12, 16, 20, 24]
+
+
+def test_a_signal_at_the_end_is_not_lost_on_what_would_follow(tmp_path):
+    calls = itertools.count(1)
+
+    def last_batches():
+        if next(calls) == 3:  # of step 24, after those of 8 and 16
+            os.kill(os.getpid(), signal.SIGTERM)
+        return itertools.islice(Batches(seed=99), 2)
+
+    with pytest.raises(Interrupted, match="stopped by SIGTERM at step 24") as stop:
+        fit_tiny(tmp_path, train=functools.partial(fit_with, last_batches))
+    assert stop.value.exit_code == 143
+    assert steps_in(tmp_path / "checkpoints")[-1] == 24
+    assert int(fit_tiny(tmp_path).step) == 24
+
+
+def fit_with(other_batches, *arguments, **settings):
+    return fit(*arguments, **{**settings, "eval_batches": other_batches})
 
 
 def test_goes_on_with_four_devices(uninterrupted, tmp_path, monkeypatch):
