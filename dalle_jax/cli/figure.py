@@ -41,6 +41,9 @@ def run(argv: list[str]) -> int:
     if args.name is None:
         raise ValueError("name a figure; `dalle-jax figure --list` shows them")
     path = find_file(args.name)
+    if args.scale == "paper" and (configs := full_scale(path)):
+        _tell_full_scale(path, configs)
+        return 0
     figure = load_figure(path, args.scale)
     began = time.time()
     if figure.sweep is None:
@@ -90,6 +93,23 @@ def find_file(name: str) -> Path:
             f"there is no figure {name!r}{nearest(name, known)}; known are {', '.join(known)}"
         )
     return known[name]
+
+
+def full_scale(path: Path) -> list[str]:
+    """The full-scale configs that a figure's file names in PAPER; none if it has no network."""
+    return [f"configs/dalle2/{name}.py" for name in runpy.run_path(str(path)).get("PAPER", ())]
+
+
+def _tell_full_scale(path: Path, configs: list[str]) -> None:
+    print(
+        f"{path.stem} at the paper's scale is of {', '.join(configs)}: for a pod, not from here.\n"
+    )
+    print("What a step of them takes of each device, and their training:")
+    for config in configs:
+        print(f"  dalle-jax train --config={config} --explain --mesh=fsdp=8,data=8")
+        print(f"  dalle-jax train --config={config} --workdir=WORKDIR --config.data.source=SOURCE")
+    small = f"dalle-jax figure {path.stem} --scale=small --dry-run"
+    print(f"\n`{small}` tells what is varied, as overrides of a config.")
 
 
 def load_figure(path: Path, scale: str) -> Figure:

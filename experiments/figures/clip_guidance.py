@@ -20,11 +20,11 @@ from dalle_jax.sweeps.figure_measures import caption_row, score_row
 from dalle_jax.sweeps.figure_rows import difference, find, num_images, series
 from dalle_jax.sweeps.grid import Sweep
 
-# Captions drawn, scales of either guidance.
-SCALES = {
+SCALES = {  # captions drawn, scales of either guidance
     "tiny": (128, {"classifier-free": (1.0, 2.0, 3.0, 5.0), "CLIP": (0.5, 2.0, 8.0)}),
     "small": (1024, {"classifier-free": (1.0, 1.5, 2.0, 3.0, 5.0), "CLIP": (0.5, 1, 2, 4, 8)}),
 }
+PAPER = ("clip", "decoder")  # of configs/dalle2
 CLIP = {"config": "unclip_shapes", "stages": ("clip",)}
 POINTS = ({"config": "quickstart"}, CLIP, {**CLIP, "seed": 1})
 STEPS, BELOW = 25, 5.0  # of DDIM; sigma / alpha up to which CLIP guides

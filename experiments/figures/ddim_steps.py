@@ -17,6 +17,7 @@ SCALES = {
     "tiny": ("quickstart", 512, (5, 10, 20)),
     "small": ("shapes", 2048, (5, 10, 20, 50, 100)),
 }
+PAPER = ("clip", "decoder")  # of configs/dalle2
 NOISES = {  # label: knobs of sampling
     "η = 0": {"sampler": "ddim", "eta": 0.0},
     "η = 1": {"sampler": "ddim", "eta": 1.0},

@@ -17,6 +17,7 @@ from dalle_jax.sweeps.grid import Sweep, product, zip_
 
 # Config, steps of training, images drawn.
 SCALES = {"tiny": ("unclip_shapes", 800, 256), "small": ("unclip_shapes", 10_000, 2048)}
+PAPER = ("clip", "decoder")  # of configs/dalle2
 LOSSES = {"ε": ("eps", "simple"), "x₀": ("x0", "simple"), "x₀, weighed as ε": ("x0", "snr")}
 VARIANCES = {"fixed": False, "learned": True}
 SAMPLER = {"sampler": "ddpm", "num_inference_steps": 50, "guidance_scale": 1.0}

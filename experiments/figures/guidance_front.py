@@ -18,6 +18,7 @@ SCALES = {
     "tiny": ("quickstart", 512, (1.0, 2.0, 3.0, 5.0, 8.0)),
     "small": ("shapes", 2048, (1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)),
 }
+PAPER = ("clip", "decoder")  # of configs/dalle2
 NONE, SOME = 1.0, 3.0
 STEPS = 10
 SCORE_LABEL = "captions borne out in full / %"

@@ -18,6 +18,7 @@ SCALES = {
     "tiny": ("quickstart", 1500, 512, 250),
     "small": ("shapes", 10_000, 2048, 1000),
 }
+PAPER = ("clip", "decoder")  # of configs/dalle2
 TARGETS = ("eps", "x0", "v")
 WEIGHTINGS = {"simple": "--", "min_snr": "-"}
 ON_THE_WAY = "evaluation/oracle/caption"

@@ -19,6 +19,7 @@ from dalle_jax.sweeps.figure_rows import mean, select
 from dalle_jax.sweeps.grid import Sweep
 
 SCALES = {"tiny": ("quickstart", 128), "small": ("quickstart", 1024)}  # config, captions
+PAPER = ("clip", "decoder")  # of configs/dalle2
 STEPS, SHOWN, JUDGED_AT = 20, (1, 2, 4, 6, 8, 12, 16, 20), 8
 KINDS = ("color", "size", "shape")  # that captions state of an object
 ROWS, SEED = 4, 0

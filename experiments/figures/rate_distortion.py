@@ -18,6 +18,7 @@ from dalle_jax.sweeps.figure_rows import mean, select
 from dalle_jax.sweeps.grid import Sweep
 
 SCALES = {"tiny": ("quickstart", 32), "small": ("shapes", 512)}  # config, images
+PAPER = ("clip", "decoder")  # of configs/dalle2
 NUM_TIMESTEPS = 160
 KEPT, BATCH, SEED = 50, 32, 0
 EARLY = 0.1  # of the rate

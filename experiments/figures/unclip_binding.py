@@ -17,6 +17,7 @@ from dalle_jax.sweeps.figure_rows import difference, find, num_images
 from dalle_jax.sweeps.grid import Sweep
 
 SCALES = {"tiny": 256, "small": 1024}  # captions of two objects
+PAPER = ("clip", "prior_diffusion", "decoder")  # of configs/dalle2
 PAIRS = {"data.source": "captioned_shapes/pairs", "data.image_size": 32}
 POINTS = ({"config": "unclip_shapes", **PAIRS}, {"config": "shapes"})
 SYSTEMS = ("unCLIP", "GLIDE")

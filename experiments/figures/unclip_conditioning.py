@@ -17,6 +17,7 @@ from dalle_jax.sweeps.figure_rows import difference, find, num_images
 from dalle_jax.sweeps.grid import Sweep
 
 SCALES = {"tiny": ("unclip_shapes", 512), "small": ("unclip_shapes", 2048)}  # config, captions
+PAPER = ("clip", "prior_diffusion", "decoder")  # of configs/dalle2
 SOURCES = {  # label: how a chain makes the embeddings of its captions
     "none": lambda chain: None,
     "caption's": lambda chain: chain.of_captions(chain.captions),

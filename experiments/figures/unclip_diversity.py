@@ -25,6 +25,7 @@ SCALES = {
     "tiny": (("unclip_shapes", "quickstart"), 512, (1.0, 2.0, 4.0, 8.0)),
     "small": (("unclip_shapes", "quickstart"), 2048, (1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)),
 }
+PAPER = ("clip", "prior_diffusion", "decoder")  # of configs/dalle2
 METRICS = {  # metric: unit, label
     "diversity": (1, "entropy of background and place / bits"),
     "FD": (1, "Fréchet distance, classifier's features"),
@@ -43,8 +44,7 @@ def measure(workdir, num_captions, extractor, scales) -> Measured:
     captions = [item["caption"] for item in items]
     side = pipe.system.stages["decoder"].image_shape[0]
     reals = factored([center_crop_resize(i["image"], side, "box") for i in items], extractor)
-    rows = []
-    index = np.arange(num_captions)
+    rows, index = [], np.arange(num_captions)
     for scale in scales:
         how = {"system": "unCLIP" if pipe.system.reads_embeddings else "GLIDE", "scale": scale}
         images = pipe.generate(captions, sample_index=index, guidance_scale=scale, **SAMPLING)

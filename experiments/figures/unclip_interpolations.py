@@ -14,6 +14,7 @@ from dalle_jax.sweeps.figure_rows import mean, select
 from dalle_jax.sweeps.grid import Sweep
 
 SCALES = {"tiny": ("unclip_shapes", 64), "small": ("unclip_shapes", 512)}  # config, pairs
+PAPER = ("clip", "prior_diffusion", "decoder")  # of configs/dalle2
 SHARES = np.linspace(0, 1, 7)
 
 

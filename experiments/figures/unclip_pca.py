@@ -21,6 +21,7 @@ from dalle_jax.sweeps.grid import Sweep
 
 # Config, images reconstructed, images that the dimensions are fitted on.
 SCALES = {"tiny": ("unclip_shapes", 256, 2048), "small": ("unclip_shapes", 1024, 8192)}
+PAPER = ("clip", "prior_diffusion", "decoder")  # of configs/dalle2
 DIMENSIONS = (1, 2, 4, 8, 16, 40, 128)
 FEW, KEPT = 4, 40  # of 128; the paper keeps 319 of 1024
 KINDS = ("color", "size", "shape")

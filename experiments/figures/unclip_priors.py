@@ -23,6 +23,7 @@ SCALES = {
     "tiny": (("unclip_shapes", "unclip_shapes_ar"), 512, (1, 2, 8)),
     "small": (("unclip_shapes", "unclip_shapes_ar"), 2048, (1, 2, 4, 8, 16, 32)),
 }
+PAPER = ("clip", "prior_diffusion", "prior_ar", "decoder")  # of configs/dalle2
 KINDS = DIFFUSION, AUTOREGRESSIVE = "diffusion", "autoregressive"
 PANELS = {  # metric: unit, label
     "oracle/caption": (100, "captions borne out in full / %"),

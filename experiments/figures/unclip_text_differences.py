@@ -16,6 +16,7 @@ from dalle_jax.sweeps.figure_readings import draw_along, read_along, share
 from dalle_jax.sweeps.grid import Sweep
 
 SCALES = {"tiny": ("unclip_shapes", 64), "small": ("unclip_shapes", 512)}  # config, images
+PAPER = ("clip", "prior_diffusion", "decoder")  # of configs/dalle2
 TURNS = np.linspace(0, 0.5, 7)  # shares of the way; the paper's end at 0.25 to 0.5
 STEPS = 30
 UNGUIDED = {"sampler": "ddim", "num_inference_steps": STEPS, "guidance_scale": 1.0}

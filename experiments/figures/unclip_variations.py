@@ -13,6 +13,7 @@ from dalle_jax.sweeps.figure_readings import draw_along, read_along, share
 from dalle_jax.sweeps.grid import Sweep
 
 SCALES = {"tiny": ("unclip_shapes", 64), "small": ("unclip_shapes", 512)}  # config, images
+PAPER = ("clip", "prior_diffusion", "decoder")  # of configs/dalle2
 VARIATIONS = range(1, 7)
 
 

@@ -18,6 +18,7 @@ SCALES = {
     "tiny": ("quickstart", 512, (5, 10)),
     "small": ("shapes", 2048, (5, 6, 8, 10, 15, 20)),
 }
+PAPER = ("clip", "decoder")  # of configs/dalle2
 SAMPLERS = {"ddim": "DDIM", "dpmpp_2m": "DPM-Solver++ 2M", "unipc": "UniPC-2"}
 GUIDANCE = {1.0: "unguided", 3.0: "guidance 3"}
 PUBLISHED_AT = (5, 6, 8, 10, 15, 20)

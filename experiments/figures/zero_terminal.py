@@ -16,6 +16,7 @@ from dalle_jax.sweeps.grid import Sweep, product
 
 # Config, steps of training, captions drawn.
 SCALES = {"tiny": ("quickstart", 1500, 512), "small": ("quickstart", 5500, 2048)}
+PAPER = ("clip", "decoder")  # of configs/dalle2
 LEFT = {"scaled_linear": "√ᾱ_T = 0.07", "cosine": "√ᾱ_T = 0.00005"}
 SOME, NONE = LEFT
 SEED, TENTH = 0, 0.1

@@ -218,6 +218,12 @@ def test_what_is_mistyped_is_told_in_a_sentence(project, capsys, monkeypatch):
 
     refused("guide", match="no figure 'guide'; did you mean guided.; known are guided, squares")
     refused("squares", "--scale=paper", match="squares has no scale 'paper'; it has tiny")
+    squares = project / "experiments/figures/squares.py"
+    squares.write_text(WITHOUT_NETWORK + 'PAPER = ("clip", "decoder")\n')
+    assert figure.run(["squares", "--scale=paper"]) == 0
+    assert (
+        "of configs/dalle2/clip.py, configs/dalle2/decoder.py: for a pod" in capsys.readouterr().out
+    )
     refused("squares", "--workdir=runs/x", match="squares needs no trained network")
     refused("guided", "--feature=x", match="did you mean --features")
     refused(match="name a figure; `dalle-jax figure --list`")
@@ -261,6 +267,9 @@ def test_every_figure_of_the_project_is_one_at_its_scales_and_listed_as_it_was_m
             config = figure_sweep.project_file(path, found.sweep.config)
             assert build_graph(found.sweep, partial(figure_sweep.load, config)).points
         assert len(path.read_text().splitlines()) <= 110
+        configs = figure.full_scale(path)
+        assert configs or callable(figure.load_figure(path, "paper").draw)
+        assert all((ROOT / config).is_file() for config in configs)
     shutil.copy(ROOT / "experiments/README.md", tmp_path)
     write_readme(known, ROOT / "experiments/results", tmp_path / "README.md")
     text = (tmp_path / "README.md").read_text()
