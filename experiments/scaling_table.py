@@ -1,6 +1,6 @@
 """Do the paper's sizes fit, and what grows with the machine? The tables of docs/scale.md.
 
-    python experiments/scaling_table.py                # all of configs/dalle2, some ten minutes
+    python experiments/scaling_table.py                # all of configs/dalle2, some minutes
     python experiments/scaling_table.py --config=configs/dalle2/decoder.py
 
 For each config of `configs/dalle2` and each pod of PODS: bytes a device with weights cut over 64

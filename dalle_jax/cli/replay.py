@@ -15,7 +15,7 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from dalle_jax.train.checkpoint import Checkpoints
-from dalle_jax.train.loop import Training, set_up
+from dalle_jax.train.loop import Training, is_lost, set_up
 from dalle_jax.train.optim import Optimizer
 from dalle_jax.train.sharding import path_name, put_batch, tree_shardings
 from dalle_jax.train.state import TrainState
@@ -47,7 +47,7 @@ def replay(
     start: Any = None,
     **watching: Any,
 ) -> None:
-    """Make the step of a batch that `fit` wrote again, and print what in it is not finite.
+    """Make the step of a batch that `fit` wrote again, and print what in it is lost.
 
     First with the weights of the newest checkpoint before it. If all is finite then, the batch
     alone did not do it: the steps from the checkpoint on are made again, with the data as it was,
@@ -162,7 +162,7 @@ def check_fits(batch: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray]
 
 
 def make_look(stage, training: Training, accumulate: int):
-    """(state, step, batch) -> a line for each quantity of that step that is not finite.
+    """(state, step, batch) -> a line for each quantity of that step that is lost.
 
     The step is that of training, with an optimizer that makes no update and keeps the gradients.
     """
@@ -185,7 +185,7 @@ def make_look(stage, training: Training, accumulate: int):
         on_device = put_batch(batch, training.mesh)
         after, metrics = compute(before, training.frozen, on_device, training.root_key)
         for name in ("loss", "grad_norm"):
-            if not np.isfinite(metrics[name]):
+            if is_lost(float(metrics[name])):
                 lines.append(f"{name} is {metrics[name]}")
         return lines + _not_finite("gradient", after.opt_state)
 

@@ -22,7 +22,7 @@ def run(argv: list[str]) -> int:
     import numpy as np
     from PIL import Image
 
-    from dalle_jax.pipelines.images import captioned_grid
+    from dalle_jax.pipelines.images import GeneratedImage, captioned_grid, shared_record
     from dalle_jax.pipelines.text_to_image import DallePipeline
 
     out = Path(args.out)
@@ -58,7 +58,8 @@ def run(argv: list[str]) -> int:
         print(path)
     captions = [prompt for prompt in args.prompt for _ in range(args.n)]
     grid = captioned_grid(np.stack([np.asarray(image) for image in images]), captions)
-    grid.save(out)
+    record = shared_record([image.record for image in images])
+    GeneratedImage.from_array(np.asarray(grid), record).save(out)
     print(f"{out} (all of them)")
     return 0
 

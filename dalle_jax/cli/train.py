@@ -20,7 +20,7 @@ COUNTS = (
 EXAMPLE = """examples:
   dalle-jax train --config=configs/shapes.py --workdir=runs/shapes \\
       --config.decoder.train.steps=20000
-  dalle-jax train --config=configs/dalle2/decoder.py --stage=decoder --explain --mesh=fsdp=256
+  dalle-jax train --config=configs/dalle2/decoder.py --stage=decoder --explain --mesh=data=4,fsdp=64
 
 Under Slurm, in a Kubernetes JobSet and on a TPU pod the processes find each other (launch/).
 """

@@ -29,6 +29,12 @@ class GeneratedImage(Image.Image):
         super().save(fp, format, **params)
 
 
+def shared_record(records: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    """Of several images in one picture: what differs is told one after the other, " | " between."""
+    values = {name: dict.fromkeys(record[name] for record in records) for name in records[0]}
+    return {name: " | ".join(different) for name, different in values.items()}
+
+
 def png_text(record: Mapping[str, str]) -> PngImagePlugin.PngInfo:
     """A record as a PNG's text chunks (iTXt: any Unicode)."""
     info = PngImagePlugin.PngInfo()

@@ -1,6 +1,5 @@
 """The one training loop. It knows no model: a stage and an iterator of batches are handed to it."""
 
-import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
@@ -26,7 +25,15 @@ from dalle_jax.train.step import make_eval_step, make_train_step
 
 
 class Diverged(ValueError):
-    """A loss or gradient that is not finite ended training."""
+    """A loss or gradient that is not finite, or has exploded, ended training."""
+
+
+EXPLODED = 1e6  # losses are means of the order of 1; well before float32 ends, weights are lost
+
+
+def is_lost(value: float) -> bool:
+    """Whether a loss or gradient norm is that of a training that has diverged."""
+    return not abs(value) < EXPLODED
 
 
 def fit(
@@ -69,7 +76,8 @@ def fit(
       evaluation: (EMA parameters, step) -> metrics of what is drawn; called on all processes.
 
     Raises:
-      Diverged: a loss or gradient norm was not finite; the batch is in `run_dir`.
+      Diverged: a loss or gradient norm was not finite or above `EXPLODED`; the batch is in
+        `run_dir`.
       Interrupted: SIGTERM or SIGINT came; a checkpoint of that step is saved.
       Exception: what `train_iterator` raised; a checkpoint of the step before is saved.
     """
@@ -111,7 +119,7 @@ def fit(
             """Wait for a step's metrics, check them, and write the line of a log point."""
             values = {name: float(value) for name, value in jax.device_get(pending.metrics).items()}
             for name in ("loss", "grad_norm"):
-                if not math.isfinite(values[name]):
+                if is_lost(values[name]):
                     checkpoints.wait()
                     raise _diverged(run_dir, pending, name, values[name], checkpoints.directory)
             meter.add(values)

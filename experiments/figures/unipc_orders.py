@@ -61,12 +61,12 @@ def measure() -> Measured:
 def draw(rows, images):
     """Errors by steps, both logarithmic."""
     figure, axes = plt.subplots(figsize=(7, 4.6), layout="constrained")
-    for slope in select(rows, "slope"):
+    for i, slope in enumerate(select(rows, "slope")):
         errors = select(rows, "error", solver=slope["solver"])
         style = "-" if "C" in slope["solver"] else "--"  # with a corrector
         label = f"{slope['solver']}: {slope['value']:.2f} (theory {slope['order']})"
         x, y = ([row[name] for row in errors] for name in ("steps", "value"))
-        axes.loglog(x, y, style, marker="o", markersize=3, color=f"C{slope['order']}", label=label)
+        axes.loglog(x, y, style, marker="o", markersize=3, color=f"C{i}", label=label)
     axes.set(xlabel="steps", ylabel="root mean squared error (data of deviation about 1)")
     axes.set_xticks(STEPS, map(str, STEPS), minor=False)
     axes.minorticks_off()

@@ -225,22 +225,25 @@ def test_goes_on_with_another_mesh(uninterrupted, tmp_path):
     )
 
 
-@pytest.mark.parametrize("name", ["loss", "grad_norm"])
-def test_what_is_not_finite_stops_the_run(tmp_path, name):
+@pytest.mark.parametrize(
+    "name, value, told",
+    [("loss", np.nan, "nan"), ("grad_norm", np.nan, "nan"), ("grad_norm", 1e9, "17")],
+)
+def test_what_is_not_finite_or_explodes_stops_the_run(tmp_path, name, value, told):
     class Breaks(TinyStage):
         def loss(self, params, frozen, batch, key, *, train):
-            value, metrics = super().loss(params, frozen, batch, key, train=train)
-            # A batch of one colour: its loss, or its gradient only, is NaN.
+            usual, metrics = super().loss(params, frozen, batch, key, train=train)
+            # A batch of one colour: its loss, or its gradient only, is that value.
             flat = batch["image"].max() == batch["image"].min()
-            bad = jax.numpy.where(flat, jax.numpy.nan, 0.0)
+            bad = jax.numpy.where(flat, value, 0.0)
             if name == "loss":
-                return value + bad, metrics
+                return usual + bad, metrics
             weight = params["out"]["bias"].sum()
-            return value + bad_gradient(weight, bad), metrics
+            return usual + bad_gradient(weight, bad), metrics
 
     batches = Batches(bad_at=13)
     with pytest.raises(
-        Diverged, match=rf"{name} is nan at step 14; .*checkpoint of step 10 is kept"
+        Diverged, match=rf"{name} is {told}.* at step 14; .*checkpoint of step 10 is kept"
     ):
         fit_tiny(tmp_path, stage=Breaks(), batches=batches)
     assert steps_in(tmp_path / "checkpoints")[-1] == 10
