@@ -75,7 +75,16 @@ def run(argv: list[str]) -> int:
 
 
 def figure_files() -> dict[str, Path]:
-    """The files of experiments/figures by name."""
+    """The files of experiments/figures by name.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+    """
+    if not EXPERIMENTS.is_dir():
+        raise FileNotFoundError(
+            f"there is no {EXPERIMENTS}: figures belong to a checkout of the project and are "
+            "not in its package; run `pip install -e .` there, or give a figure's file"
+        )
     return {path.stem: path for path in sorted((EXPERIMENTS / "figures").glob("*.py"))}
 
 

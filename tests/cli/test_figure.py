@@ -229,6 +229,10 @@ def test_what_is_mistyped_is_told_in_a_sentence(project, capsys, monkeypatch):
     refused(match="name a figure; `dalle-jax figure --list`")
     (project / "experiments/figures/none.py").write_text("")
     refused("none", match="defines no get_figure")
+    monkeypatch.setattr(figure, "EXPERIMENTS", project / "none")
+    with pytest.raises(FileNotFoundError, match="belong to a checkout of the project"):
+        figure.run(["--list"])
+    monkeypatch.setattr(figure, "EXPERIMENTS", project / "experiments")
     monkeypatch.setattr(cpu, "restart_with_heap", lambda: None)
     with pytest.raises(SystemExit) as ended:
         main(["figure", "nothing"])
