@@ -81,6 +81,17 @@ def test_a_point_may_have_a_base_of_its_own():
         build_graph(Sweep("configs/unclip_tiny.py", [{"config": "none"}]), partial(load, CONFIG))
 
 
+def test_averaged_and_raw_weights_of_one_training_are_two_points():
+    points = product(
+        ("decoder.sample.weights", ["ema", "raw"]), ("decoder.sample.guidance_scale", [1.0, 3.0])
+    )
+    tiny = CONFIG.with_name("tiny.py")
+    graph = build_graph(Sweep("configs/tiny.py", points, evaluation={"n": 8}), partial(load, tiny))
+    assert len(graph.runs) == 1 and len({point.key for point in graph.points}) == 4
+    told = [[o for o in point.evaluation if "weights" in o] for point in graph.points]
+    assert told == [["--weights=ema"]] * 2 + [["--weights=raw"]] * 2
+
+
 VALUES = st.one_of(st.text(), st.integers(), st.floats(allow_nan=False), st.tuples(st.integers()))
 
 
