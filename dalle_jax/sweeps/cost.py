@@ -109,7 +109,10 @@ def drawing_flops(point: PlannedPoint, counts: Counts) -> float:
 def passes(sampling: Mapping[str, Any]) -> int:
     """Forward passes of the network that an image takes, two an evaluation if it is guided."""
     guided = sampling.get("guidance_scale", 1.0) != 1.0
-    return sampling["num_inference_steps"] * (2 if guided else 1)
+    steps = sampling["num_inference_steps"]
+    # Heun evaluates at both ends of a step, of the last at its beginning alone.
+    evaluations = 2 * steps - 1 if sampling.get("sampler") == "heun" else steps
+    return evaluations * (2 if guided else 1)
 
 
 def measured_rates(workdirs: Iterable[Path], counts: Counts) -> dict[str, float]:

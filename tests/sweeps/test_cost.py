@@ -5,12 +5,14 @@ import json
 
 import pytest
 
+from dalle_jax import diffusion
 from dalle_jax.runs import create_run
 from dalle_jax.sweeps.cost import (
     Counts,
     drawing_flops,
     forward_flops,
     measured_rates,
+    passes,
     step_flops,
     unrolled,
 )
@@ -33,6 +35,14 @@ def graph():
             evaluation={"n": 100, "seeds": "0,1"},
         )
     )
+
+
+def test_an_image_takes_the_samplers_evaluations():
+    schedule = diffusion.CONTINUOUS["cosine"]()
+    for sampler, scale, times in (("ddim", 1.0, 1), ("unipc", 3.0, 2), ("heun", 3.0, 2)):
+        evaluations = diffusion.network_evaluations(schedule, sampler=sampler, steps=7)
+        settings = {"sampler": sampler, "num_inference_steps": 7, "guidance_scale": scale}
+        assert passes(settings) == times * evaluations
 
 
 def test_a_step_is_about_three_forward_passes_of_its_batch(graph):
