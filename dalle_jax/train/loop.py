@@ -189,10 +189,8 @@ def fit(
                     if save_due:
                         checkpoints.save(step, state, train_iterator.get_state(), loss)
                     give_back()
-                if last:
-                    stop = (
-                        stop or signals.received
-                    )  # one that came meanwhile: no stage is to follow
+                if last:  # no stage is to follow after one that came meanwhile
+                    stop = stop or signals.received
                 if stop is not None:
                     checkpoints.wait()
                     raise Interrupted(step, stop)
