@@ -1,10 +1,12 @@
 """The settings that make XLA fast on a CPU, in one place; they must stand before jax is imported.
 
 Convolutions go to the Eigen kernels instead of jaxlib's newer default, which is slower at the
-widths of small networks. The C library hands out huge pages, since XLA gives its large temporaries
-back to the system at each step and takes the page faults again; and it keeps one heap a core
-instead of eight, which the hundred threads of jax and Orbax would fill with holes. Figures are in
-docs/performance.md and docs/faults.md. `DALLE_JAX_CPU_SETTINGS=off` leaves everything as it is.
+widths of small networks. The C library hands out huge pages and keeps what is freed, since XLA
+frees its large temporaries at each step: they would go back to the system, and from a virtual
+machine to its host, only to be faulted in again. It keeps one heap a core instead of eight, which
+the hundred threads of jax and Orbax would fill with holes; `train/memory.py` gives memory back.
+Figures are in docs/performance.md and docs/faults.md. `DALLE_JAX_CPU_SETTINGS=off` leaves
+everything as it is.
 """
 
 import os
@@ -16,7 +18,16 @@ from pathlib import Path
 
 SWITCH = "DALLE_JAX_CPU_SETTINGS"
 CONVOLUTION_FLAG = "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution"
-HEAP = f"glibc.malloc.hugetlb=1:glibc.malloc.arena_max={os.cpu_count()}"
+HEAP = ":".join(
+    f"glibc.malloc.{name}={value}"
+    for name, value in {
+        "hugetlb": 1,
+        "arena_max": os.cpu_count(),
+        "mmap_max": 0,  # a block outside the heap goes back to the system as soon as it is freed
+        "trim_threshold": 2**40,  # bytes free at the heap's end before that goes back
+        "top_pad": 2**26,  # bytes by which the heap grows at least
+    }.items()
+)
 # XLA aborts the process at a flag it does not know, so the flag is set for known versions alone.
 FLAG_VERSIONS = ("0.10.",)
 

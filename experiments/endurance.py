@@ -3,7 +3,8 @@
     python experiments/endurance.py --minutes=60
 
 Trains a config as the command line does, in a process of its own, with everything that a training
-does now and then done often: validation, previews, evaluation, checkpoints. Looks into /proc at the
+does now and then: an evaluation and a checkpoint each `--pause` steps, validation and previews
+twice as often. Looks into /proc at the
 process's resident size, open files, threads and memory maps; ends it with SIGTERM. The warm-up ends
 when all that is done now and then was done twice; of the time after it the first tenth is compared
 with the last, by medians. The exit code is 0 if the resident size grew by at most 5 % and the
@@ -24,16 +25,6 @@ from pathlib import Path
 GROWTH_ALLOWED = 1.05
 WINDOW = 0.1  # share of the time after the warm-up
 FIELDS = ("seconds", "step", "resident_mib", "files", "threads", "maps")
-RAREST = 200  # steps between two evaluations
-TRAIN = {
-    "steps": 10**9,
-    "log_every": 10,
-    "validate_every": RAREST // 2,
-    "preview_every": RAREST // 2,
-    "evaluate_every": RAREST,
-    "evaluation_images": 32,
-    "checkpoint_every": RAREST,
-}
 
 
 def main() -> None:
@@ -41,11 +32,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--minutes", type=float, default=60.0)
     parser.add_argument("--every", type=float, default=5.0, help="seconds between two looks")
-    parser.add_argument("--config", default="configs/tiny.py", help="with a decoder")
+    parser.add_argument("--config", default="configs/quickstart.py", help="with a decoder")
+    parser.add_argument("--pause", type=int, default=1000, help="steps between two checkpoints")
     parser.add_argument("--out", default="endurance.csv", help="the looks, as a table")
     args, overrides = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as folder:
-        process = start(args.config, Path(folder), overrides)
+        process = start(args.config, args.pause, Path(folder), overrides)
         try:
             samples = watch(process, Path(folder), 60 * args.minutes, args.every)
         finally:
@@ -55,10 +47,10 @@ def main() -> None:
             sys.exit(f"the training ended by itself, with exit code {code}; nothing is said")
     with open(args.out, "w", newline="") as file:
         csv.writer(file).writerows([FIELDS, *samples])
-    sys.exit(0 if report(samples) else 1)
+    sys.exit(0 if report(samples, args.pause) else 1)
 
 
-def start(config: str, folder: Path, overrides: list[str]) -> subprocess.Popen:
+def start(config: str, pause: int, folder: Path, overrides: list[str]) -> subprocess.Popen:
     """A training without an end, on data that is drawn for it."""
     from dalle_jax.cli.config import load_config
     from dalle_jax.data.shapes import builder
@@ -66,13 +58,22 @@ def start(config: str, folder: Path, overrides: list[str]) -> subprocess.Popen:
     size = load_config(config).data.image_size
     splits = {"train": 2000, "validation": 64, "test": 16, "test_novel": 16}
     builder.prepare(folder / "data", "easy", size, split_sizes=splits)
+    train = {
+        "steps": 10**9,
+        "log_every": 10,
+        "validate_every": pause // 2,
+        "preview_every": pause // 2,
+        "evaluate_every": pause,
+        "evaluation_images": 32,
+        "checkpoint_every": pause,
+    }
     return subprocess.Popen(
         [
             *(sys.executable, "-m", "dalle_jax", "train", "--stage=decoder"),
             f"--config={config}",
             f"--workdir={folder / 'run'}",
             f"--config.data.dir={folder / 'data'}",
-            *(f"--config.decoder.train.{knob}={value}" for knob, value in TRAIN.items()),
+            *(f"--config.decoder.train.{knob}={value}" for knob, value in train.items()),
             *overrides,
         ]
     )
@@ -108,9 +109,9 @@ def look(pid: int) -> tuple[float, int, int, int]:
     )
 
 
-def report(samples: list[tuple]) -> bool:
+def report(samples: list[tuple], pause: int) -> bool:
     """Print each quantity after the warm-up and at the end; whether they held."""
-    warm = [sample for sample in samples if sample[1] >= 2 * RAREST]
+    warm = [sample for sample in samples if sample[1] >= 2 * pause]
     size = int(WINDOW * len(warm))
     if not size:
         sys.exit(f"step {samples[-1][1]} was reached, too few; give more --minutes")
