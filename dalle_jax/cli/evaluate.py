@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from dalle_jax.cli.counts import count
+from dalle_jax.cli.opened import Opened
 
 EXAMPLE = """examples:
   dalle-jax evaluate --workdir=runs/quickstart --split=test --n=512
@@ -21,8 +22,8 @@ sampler can be given as --name=value; what is not given is taken from the run's 
 OWN = ("seed", "batch_size", "prompts", "sample_index", "negative_prompts", "callback")
 
 
-def run(argv: list[str]) -> int:
-    """Measure, write, print."""
+def run(argv: list[str], opened: Opened | None = None) -> int:
+    """Measure, write, print; with what earlier calls in this process have `opened`."""
     if any(option.partition("=")[0] == "--fake" for option in argv):
         from dalle_jax.cli import evaluate_folders
 
@@ -93,7 +94,7 @@ def run(argv: list[str]) -> int:
         weights=args.weights,
         sampling=settings,
     )
-    evaluate(evaluation)
+    evaluate(evaluation, opened or Opened())
     return 0
 
 

@@ -20,9 +20,10 @@ from dalle_jax.cli.measurements import (
     by_memorisation,
     by_oracle,
 )
+from dalle_jax.cli.opened import Opened
 from dalle_jax.cli.report import SHOWN, render
 from dalle_jax.cli.tables import print_row
-from dalle_jax.cli.weights import choose_weights, weights_of
+from dalle_jax.cli.weights import weights_of
 from dalle_jax.metrics.features import INCEPTION_TAPS, POOLED_TAPS
 from dalle_jax.metrics.images import Chosen
 from dalle_jax.metrics.leakage import FEATURE_KIND, IMAGE_KINDS, leaked_rows
@@ -67,15 +68,14 @@ class Evaluation:
     sampling: Mapping[str, Any] = field(default_factory=dict)
 
 
-def evaluate(what: Evaluation) -> list[dict[str, Any]]:
+def evaluate(what: Evaluation, opened: Opened) -> list[dict[str, Any]]:
     """The rows of results.jsonl of these settings, made where they are not there, and shown.
 
     Raises:
         FileNotFoundError: there is no trained run, manifest or data.
         ValueError: a metric is unknown or can't be had of these captions, or there are too few.
     """
-    system = DallePipeline.from_pretrained(what.workdir).system
-    pipe = DallePipeline(choose_weights(system, what.weights))
+    pipe = opened.pipeline(what.workdir, what.weights)
     held_out = open_held_out(pipe.run, what.manifest, what.images, what.split, what.n)
     sampling = sampling_of(pipe, what.sampling)
     measurements = open_measurements(what, held_out, {**sampling, "seeds": what.seeds}, pipe.run)

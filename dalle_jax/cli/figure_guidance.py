@@ -1,5 +1,7 @@
 """A trained decoder of captions drawn with one guidance or another, and the CLIPs that judge it."""
 
+import dataclasses
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +14,15 @@ import numpy as np
 from dalle_jax import diffusion
 from dalle_jax.data.tokenizer import Tokenizer
 from dalle_jax.diffusion.arrays import Denoiser, x0_of
-from dalle_jax.diffusion.guidance import gradient, on_interval, static_threshold
+from dalle_jax.diffusion.guidance import (
+    classifier_free,
+    gradient,
+    on_interval,
+    static_threshold,
+)
 from dalle_jax.pipelines.images import to_uint8
 from dalle_jax.runs import open_run
+from dalle_jax.stages.decoder import empty_captions
 from dalle_jax.sweeps.figure_decoder import Decoder
 
 SEED, BATCH = 0, 32
@@ -80,6 +88,25 @@ def clip_guided(
 
     guided = gradient(denoiser, score, schedule, scale)
     return on_interval(schedule, (0.0, below), inside=guided, outside=denoiser)
+
+
+def guides(decoder: Decoder, clip: TrainedClip, below: float) -> dict[str, Callable]:
+    """Both guidances of a decoder, as `draw_guided` takes them but for their `scale`.
+
+    Their weights are the decoder's and the CLIP's; for `below` see `clip_guided`.
+    """
+    stage, text = decoder.stage, clip.of_captions(decoder.captions)
+
+    def by_itself(weights: Any, tokens: jax.Array, index: jax.Array, scale: float) -> Denoiser:
+        cond, uncond = (stage.encode(weights[0], t) for t in (tokens, empty_captions(tokens)))
+        return classifier_free(functools.partial(stage.denoise, weights[0]), cond, uncond, scale)
+
+    def by_clip(weights: Any, tokens: jax.Array, index: jax.Array, scale: float) -> Denoiser:
+        plain, own = by_itself(weights, tokens, index, 1.0), jnp.asarray(text)[index]
+        guiding = dataclasses.replace(clip, params=weights[1])
+        return clip_guided(plain, guiding, own, stage.schedule, scale, below)
+
+    return {"classifier-free": by_itself, "CLIP": by_clip}
 
 
 def draw_guided(

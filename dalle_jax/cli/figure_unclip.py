@@ -55,7 +55,7 @@ class Chain:
         settings = {**self.pipe.defaults["prior"], **settings}
 
         def drawn(tokens: np.ndarray, index: np.ndarray) -> jax.Array:
-            how = {"source": "prior", "image": None, "settings": settings}
+            how = {"source": "prior", "image": None, "settings": settings, "memo": self.pipe.memo}
             return embed(self.pipe.system, tokens, index, key, **how)
 
         tokens = self.pipe.tokenizer.encode(list(self.captions))

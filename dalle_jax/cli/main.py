@@ -3,6 +3,7 @@
 import logging
 import sys
 import warnings
+from collections.abc import Callable
 from importlib import import_module
 
 from dalle_jax import cpu
@@ -43,16 +44,26 @@ def main(argv: list[str] | None = None) -> None:
         )
         sys.exit(2)
     cpu.restart_with_heap()
-    # What TFDS and Orbax tell through absl is for their developers.
-    logging.getLogger("absl").setLevel(logging.ERROR)
-    warnings.showwarning = _show_warning
+    quieten()
+    file = f"dalle_jax.cli.{FILES.get(verb, verb)}"
+    sys.exit(exit_code(verb, lambda: import_module(file).run(rest)))
+
+
+def exit_code(verb: str, run: Callable[[], int]) -> int:
+    """What a verb ends with; what goes wrong is told in a sentence."""
     try:
-        sys.exit(import_module(f"dalle_jax.cli.{FILES.get(verb, verb)}").run(rest))
+        return run()
     except (ValueError, OSError, ImportError, MemoryError) as error:
         print(f"dalle-jax {verb}: {error}", file=sys.stderr)
-        sys.exit(1)
+        return 1
     except KeyboardInterrupt:
-        sys.exit(130)
+        return 130
+
+
+def quieten() -> None:
+    """Leave out what TFDS and Orbax tell their developers through absl; warnings as sentences."""
+    logging.getLogger("absl").setLevel(logging.ERROR)
+    warnings.showwarning = _show_warning
 
 
 def _show_warning(message, category, filename, lineno, file=None, line=None) -> None:

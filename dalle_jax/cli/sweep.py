@@ -139,13 +139,17 @@ def walk(
     from dalle_jax.cli.sweep_tables import LiveTable
     from dalle_jax.sweeps.cost import Counts
     from dalle_jax.sweeps.jobs import jobs_of
-    from dalle_jax.sweeps.local import FAILED, NOT_STARTED, Launcher, divide
+    from dalle_jax.sweeps.local import FAILED, NOT_STARTED, Launcher
     from dalle_jax.sweeps.results import table, write_table
+    from dalle_jax.sweeps.workers import divide
 
     # Points that differ in a seed are the same programs; of other machines they might not run here.
     cache = place.workdir / "xla" / socket.gethostname()
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
-    jobs = jobs_of(graph, place, config, (sys.executable, "-m", "dalle_jax"))
+    python = (sys.executable, "-m")
+    jobs = jobs_of(
+        graph, place, config, (*python, "dalle_jax"), server=(*python, "dalle_jax.cli.kept")
+    )
     view = LiveTable(graph, place)
     launcher = Launcher(
         jobs,

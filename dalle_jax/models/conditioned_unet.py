@@ -72,34 +72,36 @@ class ConditionedUNet(nn.Module):
             )
             self.layout_out = nn.Dense(self.layout["size"] ** 2 * 3)
 
+    def encode_text(self, tokens: Array) -> Condition:
+        """Captions [B, L] → what is made of them alone, which is all without image embeddings."""
+        pooled, context = self.text_transformer(tokens)
+        if self.layout is None:
+            return Condition(pooled, context)
+        layout = self.layout_out(self.layout_transformer(tokens)[0])
+        size = self.layout["size"]
+        layout = rearrange(layout, "b (h w c) -> b h w c", h=size, w=size, c=3)
+        return Condition(pooled, context, layout)
+
     def encode(
         self,
-        tokens: Array | None = None,
+        text: Condition | None = None,
         image_embedding: Array | None = None,
         dropped: Array | None = None,
     ) -> Condition:
-        """Captions [B, L] and image embeddings [B, D], those `dropped` [B] left out → conditions.
+        """Encoded captions and image embeddings [B, D], those `dropped` [B] left out → conditions.
 
         What the network does not read may be None.
         """
-        pooled, context = [], []
-        if self.text is not None:
-            last, sequence = self.text_transformer(tokens)
-            pooled.append(last)
-            context.append(sequence)
-        if self.embedding_width:
-            z = math.sqrt(self.embedding_width) * image_embedding
-            z = jnp.where(dropped[:, None], self.null_image_embedding[None, :], z)
-            z = z.astype(self.dtype)
-            pooled.append(z)  # one Dense of both is the sum of a Dense of each
-            extra = self.image_tokens(z)
-            context.append(rearrange(extra, "b (m w) -> b m w", m=self.num_image_tokens))
-        layout = None
-        if self.layout is not None:
-            layout = self.layout_out(self.layout_transformer(tokens)[0])
-            layout = rearrange(layout, "b (h w c) -> b h w c", h=self.layout["size"], c=3)
-        pooled, context = jnp.concatenate(pooled, axis=-1), jnp.concatenate(context, axis=1)
-        return Condition(pooled, context, layout)
+        if not self.embedding_width:
+            return text
+        z = math.sqrt(self.embedding_width) * image_embedding
+        z = jnp.where(dropped[:, None], self.null_image_embedding[None, :], z)
+        z = z.astype(self.dtype)
+        context = rearrange(self.image_tokens(z), "b (m w) -> b m w", m=self.num_image_tokens)
+        if self.text is None:
+            return Condition(z, context)
+        pooled = jnp.concatenate([text.pooled, z], axis=-1)  # a Dense of both is the sum of two
+        return Condition(pooled, jnp.concatenate([text.context, context], axis=1), text.layout)
 
     def predict(self, x_t: Array, t: Array, condition: Condition, *, train: bool = False) -> Array:
         """x_t [B, H, W, 3], t [B] → the network's output [B, H, W, 3 or 6]."""
@@ -121,4 +123,5 @@ class ConditionedUNet(nn.Module):
         train: bool = False,
     ) -> Array:
         """As `predict`, from captions and embeddings; what training differentiates."""
-        return self.predict(x_t, t, self.encode(tokens, image_embedding, dropped), train=train)
+        text = self.encode_text(tokens) if self.text is not None else None
+        return self.predict(x_t, t, self.encode(text, image_embedding, dropped), train=train)

@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from jax import Array
 
+from dalle_jax.pipelines.memo import Memo
 from dalle_jax.runs import Run, open_run
+from dalle_jax.stages.decoder import empty_captions
 
 # Where the decoder's image embedding may come from: which stage loses what is seen by comparing.
 EMBEDDINGS = ("prior", "text-embedding", "image-embedding")
@@ -76,23 +79,26 @@ def is_trained(directory: Path) -> bool:
 
 def embed(
     system: System,
-    tokens: Array,
-    sample_index: Array,
+    tokens: np.ndarray,
+    sample_index: np.ndarray,
     key: Array,
     *,
     source: str,
     image: Array | None,
     settings: Mapping[str, Any],
+    memo: Memo,
 ) -> Array:
     """The image embeddings [B, D] that the decoder is given.
 
     source: "prior", drawn for the captions with `settings`; "text-embedding", CLIP's of the caption
     in the place of one of an image; "image-embedding", CLIP's of the images uint8 [B, H, W, 3].
+    What is made of captions is looked for in `memo`.
     """
     clip, weights = system.stages["clip"], system.params["clip"]
     if source == "image-embedding":
         return _jitted(clip.encode_image)(weights, image)
-    embedding, features = _jitted(clip.encode_text)(weights, tokens)
+    encode = lambda: _jitted(clip.encode_text)(weights, tokens)
+    embedding, features = memo("clip", [tokens], encode)
     if source == "text-embedding":
         return embedding
     inputs = {
@@ -101,8 +107,30 @@ def embed(
         "tokens": tokens,
         "sample_index": sample_index,
     }
-    draw = sampler(system.stages["prior"], tuple(sorted(settings.items())), None)
-    return draw(system.params["prior"], inputs, key)
+    of_prior = tuple(sorted(settings.items()))
+    draw = sampler(system.stages["prior"], of_prior, None)
+    seeds = np.asarray(jax.random.key_data(key))
+    return memo(
+        f"prior {of_prior}",
+        [tokens, sample_index, seeds],
+        lambda: draw(system.params["prior"], inputs, key),
+    )
+
+
+def read_captions(
+    system: System, tokens: np.ndarray, negative_tokens: np.ndarray | None, memo: Memo
+) -> dict[str, Any]:
+    """`text` and `negative_text` of the decoder's inputs; nothing where it reads no captions."""
+    decoder = system.stages["decoder"]
+    if not decoder.reads_captions:
+        return {}
+    if negative_tokens is None:
+        negative_tokens = np.asarray(empty_captions(tokens))
+    read = lambda of: _jitted(decoder.encode_text)(system.params["decoder"], of)
+    return {
+        name: memo("decoder", [of], functools.partial(read, of))
+        for name, of in {"text": tokens, "negative_text": negative_tokens}.items()
+    }
 
 
 def check_source(system: System, source: str, image: Any) -> None:

@@ -15,7 +15,16 @@ from dalle_jax import __version__
 from dalle_jax.data.images import center_crop_resize, to_rgb
 from dalle_jax.data.tokenizer import Tokenizer
 from dalle_jax.pipelines.images import GeneratedImage, to_uint8
-from dalle_jax.pipelines.system import System, by_stage, check_source, embed, load_system, sampler
+from dalle_jax.pipelines.memo import Memo
+from dalle_jax.pipelines.system import (
+    System,
+    by_stage,
+    check_source,
+    embed,
+    load_system,
+    read_captions,
+    sampler,
+)
 
 
 @dataclass
@@ -44,6 +53,7 @@ class DallePipeline:
         self.defaults = {
             name: dict(run.config[name].get("sample", {})) for name, run in system.runs.items()
         }
+        self.memo = Memo()
 
     @classmethod
     def from_pretrained(cls, workdir: str | Path, *, joint: bool = True) -> "DallePipeline":
@@ -188,16 +198,21 @@ class DallePipeline:
     def _draw(self, batch, key, source, stages, settings, callback) -> dict[str, np.ndarray]:
         """One batch through the stages."""
         outputs: dict[str, np.ndarray] = {}
-        inputs = {name: a for name, a in batch.items() if name != "image"}
+        tokens = batch["tokens"]
+        inputs = {
+            "sample_index": batch["sample_index"],
+            **read_captions(self.system, tokens, batch.get("negative_tokens"), self.memo),
+        }
         if self.system.reads_embeddings:
             inputs["image_embedding"] = embed(
                 self.system,
-                inputs["tokens"],
-                inputs["sample_index"],
+                tokens,
+                batch["sample_index"],
                 jax.random.fold_in(key, 1),
                 source=source,
                 image=batch.get("image"),
                 settings=dict(settings.get("prior", ())),
+                memo=self.memo,
             )
             outputs["image_embedding"] = np.asarray(inputs["image_embedding"])
         params = self.system.params

@@ -109,24 +109,38 @@ class Decoder:
 
         return self.denoising.denoiser(network)(x_t, t)
 
+    @property
+    def reads_captions(self) -> bool:
+        """Whether it is conditioned on captions; else on image embeddings alone."""
+        return self.network.text is not None
+
+    def encode_text(self, params: Any, tokens: Array) -> Condition:
+        """Captions [B, L] as the decoder's own text transformer reads them."""
+        return self.network.apply({"params": params}, tokens, method="encode_text")
+
     def encode(
         self,
         params: Any,
         tokens: Array | None = None,
         image_embedding: Array | None = None,
         dropped: Array | None = None,
+        *,
+        text: Condition | None = None,
     ) -> Condition:
         """Captions [B, L] and image embeddings [B, D] as the U-Net is given them.
 
         What the decoder does not read is not looked at; `dropped` [B] says which embeddings to
-        leave out, none if it is not given.
+        leave out, none if it is not given; `text` takes the place of the tokens where they are
+        encoded already.
         """
         if self.clip is not None:
             image_embedding = self._checked(image_embedding)
             if dropped is None:
                 dropped = jnp.zeros(image_embedding.shape[:1], bool)
+        if text is None and self.reads_captions:
+            text = self.encode_text(params, tokens)
         return self.network.apply(
-            {"params": params}, tokens, image_embedding, dropped, method="encode"
+            {"params": params}, text, image_embedding, dropped, method="encode"
         )
 
     def loss(
@@ -144,7 +158,7 @@ class Decoder:
         """
         t_key, eps_key, caption_key, dropout_key, embedding_key = jax.random.split(key, 5)
         x_0 = to_model_range(shrink(batch["image"], self.image_shape[0]))
-        tokens = batch["tokens"] if self.network.text else None
+        tokens = batch["tokens"] if self.reads_captions else None
         embedding = self._image_embedding(frozen, batch)
         dropped = jnp.zeros(x_0.shape[:1], bool)
         if train:
@@ -183,21 +197,23 @@ class Decoder:
         """Images: float32 [B, H, W, 3] in [−1, 1].
 
         inputs: sample_index [B] and what the decoder reads of tokens [B, L] and image_embedding
-        [B, D]; optionally negative_tokens [B, L], which take the place of the empty caption. A
+        [B, D]; optionally negative_tokens [B, L], which take the place of the empty caption; in
+        the place of either tokens `text` or `negative_text`, what `encode_text` makes of them. A
         sample depends on its condition, key and sample index alone. Guidance leads away from the
         empty caption and the null embedding together; it acts where sigma / alpha is in
         `guidance_interval` (low, high], everywhere if there is none. `settings` are those of
         `Denoising.sample`: num_inference_steps, sampler, ….
         """
         tokens, embedding = inputs.get("tokens"), inputs.get("image_embedding")
-        if self.network.text and tokens is None:
+        text, negative_text = inputs.get("text"), inputs.get("negative_text")
+        if self.reads_captions and tokens is None and (text is None or negative_text is None):
             raise ValueError("the decoder draws from captions; give `tokens` among its inputs")
         negative = inputs.get("negative_tokens")
         if negative is None and tokens is not None:
             negative = empty_captions(tokens)
         none_kept = jnp.ones(inputs["sample_index"].shape, bool)
-        cond = self.encode(params, tokens, embedding)
-        uncond = self.encode(params, negative, embedding, none_kept)
+        cond = self.encode(params, tokens, embedding, text=text)
+        uncond = self.encode(params, negative, embedding, none_kept, text=negative_text)
         denoise = functools.partial(self.denoise, params)
         denoiser = guidance.classifier_free(
             denoise, cond, uncond, guidance_scale, rescale=guidance_rescale

@@ -11,6 +11,12 @@ from dalle_jax.sweeps.figure import Row
 
 def plot_series(axes: Any, series: Mapping[float, Row], unit: float = 1.0, **style: Any) -> None:
     """Values by what they are a series over, in `unit`, with their 95 % intervals if they have."""
+    how = {"marker": "o", "capsize": 3, **style}
+    axes.errorbar(list(series), *points(series, unit), **how)
+
+
+def points(series: Mapping[float, Row], unit: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """Values [N] and how far their intervals reach below and above [2, N]; 0 without one."""
     values = np.array([row["value"] for row in series.values()])
     ends = [
         [
@@ -19,8 +25,7 @@ def plot_series(axes: Any, series: Mapping[float, Row], unit: float = 1.0, **sty
         ]
         for end in ("low", "high")
     ]
-    how = {"marker": "o", "capsize": 3, **style}
-    axes.errorbar(list(series), unit * values, unit * np.array(ends), **how)
+    return unit * values, unit * np.array(ends)
 
 
 def mark(axes: Any, ticks: Sequence[float], label: str) -> None:

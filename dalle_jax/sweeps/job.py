@@ -20,6 +20,8 @@ class Job:
         is_done: whether what it makes is there.
         step: how far it has come; an attempt that came further does not count as failed.
         saves: whether it saves and ends at a SIGTERM, and ends unsaved at a second one.
+        server: command of a process that does this job and the next of the same server; () if none.
+        request: what it is told in the place of the command.
     """
 
     key: str
@@ -30,6 +32,8 @@ class Job:
     is_done: Callable[[], bool]
     step: Callable[[], int]
     saves: bool = False
+    server: tuple[str, ...] = ()
+    request: tuple[str, ...] = ()
 
     @property
     def lock(self) -> Path:

@@ -9,7 +9,13 @@ from dalle_jax.sweeps.job import Job
 from dalle_jax.sweeps.place import Place
 
 
-def jobs_of(graph: Graph, place: Place, config: Path, program: Sequence[str]) -> list[Job]:
+def jobs_of(
+    graph: Graph,
+    place: Place,
+    config: Path,
+    program: Sequence[str],
+    server: Sequence[str] = (),
+) -> list[Job]:
     """The jobs of a sweep in walking order: a point's trainings, its evaluation, the next point's.
 
     Args:
@@ -17,6 +23,8 @@ def jobs_of(graph: Graph, place: Place, config: Path, program: Sequence[str]) ->
         place: where it lies.
         config: the file of the base config.
         program: what `train …` and `evaluate …` are given to, as ("dalle-jax",).
+        server: command of a process that evaluates points of the same runs one after the other, see
+            `sweeps/kept.py`; without it each has a process of its own.
     """
     jobs: dict[str, Job] = {}
     for point in graph.points:
@@ -24,7 +32,7 @@ def jobs_of(graph: Graph, place: Place, config: Path, program: Sequence[str]) ->
             if key not in jobs:
                 jobs[key] = _training(graph.runs[key], point, place, config, program)
         if point.evaluation is not None:
-            job = _evaluation(point, place, program)
+            job = _evaluation(point, place, program, server)
             jobs.setdefault(job.key, job)
     return list(jobs.values())
 
@@ -60,13 +68,18 @@ def _training(
     )
 
 
-def _evaluation(point: PlannedPoint, place: Place, program: Sequence[str]) -> Job:
+def _evaluation(
+    point: PlannedPoint, place: Place, program: Sequence[str], server: Sequence[str]
+) -> Job:
+    request = ("evaluate", f"--workdir={place.system(point)}", *point.evaluation)
     return Job(
         key=evaluation_key(point),
         title=f"evaluate {point.name}",
-        command=(*program, "evaluate", f"--workdir={place.system(point)}", *point.evaluation),
+        command=(*program, *request),
         needs=tuple(point.runs.values()),
         directory=place.job(evaluation_key(point)),
         is_done=lambda: is_measured(point, place),
         step=lambda: 0,
+        server=(*server, ",".join(point.runs.values())) if server else (),
+        request=request,
     )

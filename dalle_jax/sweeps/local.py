@@ -8,14 +8,16 @@ import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from dalle_jax.sweeps.job import Job
+from dalle_jax.sweeps.kept import Ended, Kept, poll
 from dalle_jax.sweeps.locks import Lock, holder
 from dalle_jax.sweeps.record import record_attempt
+from dalle_jax.sweeps.workers import Worker
 
 POLL_SECONDS = 0.5
 INTERRUPTED = (130, 143)  # saved and stopped by SIGINT or SIGTERM
@@ -24,66 +26,6 @@ INTERRUPTED = (130, 143)  # saved and stopped by SIGINT or SIGTERM
 DONE, WAITING, READY, RUNNING, ELSEWHERE, FAILED, BLOCKED, NOT_STARTED = (
     *("done", "waiting", "ready", "running", "elsewhere", "failed", "blocked", "not started"),
 )
-
-
-@dataclass(frozen=True)
-class Worker:
-    """What one job may use.
-
-    Attributes:
-        cores: numbers of CPU cores.
-        environment: variables that its processes get besides the launcher's.
-    """
-
-    cores: frozenset[int]
-    environment: Mapping[str, str]
-
-
-def divide(count: int, *, share: bool = False) -> list[Worker]:
-    """`count` workers, among which this machine's cores and GPUs are divided.
-
-    With `share` several workers may have the same core or GPU, and each but its part of the GPU's
-    memory.
-
-    Raises:
-        ValueError: there are more workers than cores or GPUs, and they are not to be shared.
-    """
-    cores, gpus = sorted(os.sched_getaffinity(0)), visible_gpus()
-    if count < 1:
-        raise ValueError(f"{count} workers do no work; give at least 1")
-    for devices, name in ((gpus, "GPU"), (cores, "core")):
-        if devices and count > len(devices) and not share:
-            raise ValueError(
-                f"{count} workers and {len(devices)} {name}{'s' * (len(devices) > 1)}: give at "
-                f"most {len(devices)} workers, or --share if they shall run on the same devices"
-            )
-    workers = []
-    for i in range(count):
-        environment = {}
-        if gpus:
-            environment["CUDA_VISIBLE_DEVICES"] = ",".join(_part(gpus, i, count))
-            on_one = -(-count // len(gpus))
-            if on_one > 1:
-                environment["XLA_PYTHON_CLIENT_MEM_FRACTION"] = f"{0.9 / on_one:.3f}"
-        workers.append(Worker(frozenset(_part(cores, i, count)), environment))
-    return workers
-
-
-def visible_gpus() -> list[str]:
-    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
-    if os.environ.get("JAX_PLATFORMS", "").split(",")[0] == "cpu":
-        return []
-    if (named := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
-        return [name.strip() for name in named.split(",") if name.strip() not in ("", "-1")]
-    numbers = (path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*"))
-    return sorted((number for number in numbers if number.isdecimal()), key=int)
-
-
-def _part(devices: Sequence, i: int, count: int) -> list:
-    """The i-th of `count` parts; of fewer devices than parts, one that others have as well."""
-    if count > len(devices):
-        return [devices[i % len(devices)]]
-    return list(devices[i * len(devices) // count : (i + 1) * len(devices) // count])
 
 
 @dataclass
@@ -103,17 +45,35 @@ class Status:
 
 
 @dataclass
+class _Slot:
+    """A worker, and the process that it has kept from its last job."""
+
+    worker: Worker
+    kept: Kept | None = None
+
+    def close(self) -> None:
+        """Keep none."""
+        if self.kept is not None:
+            self.kept.close()
+        self.kept = None
+
+
+@dataclass
 class _Running:
-    """A job's process."""
+    """A job's process; `slot.kept`'s where the job has a server."""
 
     job: Job
-    worker: Worker
+    slot: _Slot
     process: subprocess.Popen
     lock: Lock
     log: Path
     step: int
     began: float = field(default_factory=time.time)
     times_told: int = 0  # to stop
+
+    def poll(self) -> Ended | None:
+        """How it has ended; None while it runs."""
+        return self.slot.kept.poll() if self.job.server else poll(self.process)
 
     def tell(self, times: int) -> None:
         """Let it have been told `times` times to stop.
@@ -150,7 +110,7 @@ class Launcher:
     ):
         self.jobs = {job.key: job for job in jobs}
         self.status = {job.key: Status() for job in jobs}
-        self._free = list(workers)
+        self._free = [_Slot(worker) for worker in workers]
         self._running: list[_Running] = []
         self._retries, self._on_change = retries, on_change
         self._end = time.monotonic() + max_seconds
@@ -182,6 +142,8 @@ class Launcher:
             # After an error of this process: the jobs save and end, as after a signal.
             for running in self._running:
                 running.process.terminate()
+            for slot in self._free:
+                slot.close()
 
     def _waiting(self) -> bool:
         return any(s.state in (WAITING, READY, ELSEWHERE) for s in self.status.values())
@@ -221,47 +183,60 @@ class Launcher:
             lock.release()
             self._set(job.key, DONE)
             return
-        worker = self._free.pop(0)
+        slot = self._slot_for(job)
         log = job.directory / f"attempt_{len(list(job.directory.glob('attempt_*.log'))) + 1}.log"
-        with open(log, "wb") as file, _on_cores(worker.cores):
-            process = subprocess.Popen(
-                job.command,
-                stdin=subprocess.DEVNULL,
-                stdout=file,
-                stderr=subprocess.STDOUT,
-                env={**os.environ, **worker.environment},
-                # The job holds the lock with its launcher, and alone if that dies.
-                pass_fds=(lock.fileno(),),
-                # Ctrl-C is the launcher's to hand on, once.
-                start_new_session=True,
-            )
-        self._running.append(_Running(job, worker, process, lock, log, job.step()))
+        options = {
+            "stdin": subprocess.DEVNULL,
+            "stderr": subprocess.STDOUT,
+            "env": {**os.environ, **slot.worker.environment},
+            # Ctrl-C is the launcher's to hand on, once.
+            "start_new_session": True,
+        }
+        # The job holds the lock with its launcher, and alone if that dies.
+        with open(log, "wb") as file, _on_cores(slot.worker.cores):
+            if job.server:
+                slot.kept = slot.kept or Kept(job.server, file, **options)
+                slot.kept.give(job.request, lock.fileno(), file.fileno())
+                process = slot.kept.process
+            else:
+                process = subprocess.Popen(
+                    job.command, stdout=file, pass_fds=(lock.fileno(),), **options
+                )
+        self._running.append(_Running(job, slot, process, lock, log, job.step()))
         self._set(job.key, RUNNING)
 
+    def _slot_for(self, job: Job) -> _Slot:
+        """A free worker, one that has kept the job's server if there is one."""
+        kept = [slot for slot in self._free if slot.kept and slot.kept.server == job.server]
+        slot = (kept or self._free)[0]
+        self._free.remove(slot)
+        if not kept:
+            slot.close()
+        return slot
+
     def _collect(self) -> None:
-        """Look which processes have ended."""
+        """Look which jobs have ended."""
         for running in list(self._running):
-            pid, wait_status, usage = os.wait4(running.process.pid, os.WNOHANG)
-            if pid == 0:
+            if (ended := running.poll()) is None:
                 continue
-            code = os.waitstatus_to_exitcode(wait_status)
-            running.process.returncode = code
             self._running.remove(running)
-            self._free.append(running.worker)
+            self._free.append(running.slot)
+            if running.process.returncode is not None:
+                running.slot.close()
             job = running.job
             record_attempt(
                 job.directory,
-                code=code,
+                code=ended.code,
                 seconds=time.time() - running.began,
-                core_seconds=usage.ru_utime + usage.ru_stime,
-                peak_bytes=1024 * usage.ru_maxrss,  # Linux counts in KiB
+                core_seconds=ended.core_seconds,
+                peak_bytes=ended.peak_bytes,
                 log=running.log.name,
             )
-            if code == 0:
+            if ended.code == 0:
                 (job.directory / "done").touch()
             done = job.is_done()
             running.lock.release()
-            self._judge(running, code, done)
+            self._judge(running, ended.code, done)
 
     def _judge(self, running: _Running, code: int, done: bool) -> None:
         """What becomes of a job whose process has ended."""

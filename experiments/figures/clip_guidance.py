@@ -5,18 +5,15 @@ of a CLIP's score; GLIDE's CLIP has learned to see through noise, this one is sh
 estimate. Both are scored by that CLIP, by one of another seed, and by the oracle.
 """
 
-import dataclasses
 import functools
 
-import jax.numpy as jnp
 import matplotlib.pyplot as plt
 
-from dalle_jax.cli.figure_guidance import SEED, clip_guided, draw_guided, open_clip
-from dalle_jax.diffusion.guidance import classifier_free
-from dalle_jax.stages.decoder import empty_captions
+from dalle_jax.cli.figure_guidance import SEED, draw_guided, guides, open_clip
 from dalle_jax.sweeps.figure import Claim, Figure, Measured
+from dalle_jax.sweeps.figure_axes import points
 from dalle_jax.sweeps.figure_decoder import open_decoder
-from dalle_jax.sweeps.figure_measures import caption_row, score_row
+from dalle_jax.sweeps.figure_measures import caption_row, distance_row, factored, score_row
 from dalle_jax.sweeps.figure_rows import difference, find, num_images, series
 from dalle_jax.sweeps.grid import Sweep
 
@@ -30,46 +27,41 @@ POINTS = ({"config": "quickstart"}, CLIP, {**CLIP, "seed": 1})
 STEPS, BELOW = 25, 5.0  # of DDIM; sigma / alpha up to which CLIP guides
 
 
-def measure(workdirs, num_captions, scales) -> Measured:
+def measure(workdirs, num_captions, extractor, scales) -> Measured:
     """Every judge's scores of every guidance at every scale."""
     decoder = open_decoder(workdirs[0], num_captions)
-    stage, clips = decoder.stage, dict(zip(("guiding", "other"), map(open_clip, workdirs[1:])))
-    text = clips["guiding"].of_captions(decoder.captions)
-
-    def by_itself(weights, tokens, index, scale):
-        cond, uncond = (stage.encode(weights[0], t) for t in (tokens, empty_captions(tokens)))
-        return classifier_free(functools.partial(stage.denoise, weights[0]), cond, uncond, scale)
-
-    def by_clip(weights, tokens, index, scale):
-        plain, own = by_itself(weights, tokens, index, 1), jnp.asarray(text)[index]
-        clip = dataclasses.replace(clips["guiding"], params=weights[1])
-        return clip_guided(plain, clip, own, stage.schedule, scale, BELOW)
-
+    clips = dict(zip(("guiding", "other"), map(open_clip, workdirs[1:])))
+    reals = factored(decoder.images, extractor)
     rows, weights = [], (decoder.params, clips["guiding"].params)
-    for name, guide in (("classifier-free", by_itself), ("CLIP", by_clip)):
+    for name, guide in guides(decoder, clips["guiding"], BELOW).items():
         for scale in scales[name]:
             images = draw_guided(decoder, functools.partial(guide, scale=scale), weights, STEPS)
             head = {"guidance": name, "scale": scale}
             rows.append(caption_row(decoder.captions, images, **head))
+            rows.append(distance_row(images, reals, extractor, **head))
             for judge, clip in clips.items():
                 rows.append(score_row(judge, clip.scores(images, decoder.captions), **head))
     return Measured(rows, seed=SEED)
 
 
 def draw(rows, images):
-    """What others find against what the CLIP that guides finds."""
-    figure, panels = plt.subplots(1, 2, figsize=(9.5, 4), layout="constrained")
-    count = f"% of {num_images(rows)} captions borne out in full"
-    judges = ("oracle/caption", 100, count), ("other", 1, "cosine by another CLIP")
-    for axes, (judge, unit, label) in zip(panels, judges):
+    """The front by a CLIP that did not guide; then both others against the one that did."""
+    figure, panels = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
+    labels = {
+        "guiding": (1, "cosine by the CLIP that guides"),
+        "other": (1, "cosine by another CLIP"),
+        "FD": (1, f"Fréchet distance of {num_images(rows)} images"),
+        "oracle/caption": (100, f"% of {num_images(rows)} captions borne out in full"),
+    }
+    pairs = ("other", "FD"), ("guiding", "other"), ("guiding", "oracle/caption")
+    for axes, pair in zip(panels, pairs):
         for name in ("classifier-free", "CLIP"):
-            found = series(rows, "guiding", "scale", guidance=name)
-            x = [row["value"] for row in found.values()]
-            y = [unit * find(rows, judge, guidance=name, scale=s)["value"] for s in found]
-            axes.plot(x, y, "o-", label=f"{name} guidance, by scale")
-            for scale, *place in zip(found, x, y):
-                axes.annotate(f" {scale:g}", place, fontsize=8)
-        axes.set(xlabel="cosine by the CLIP that guides", ylabel=label, xmargin=0.1, ymargin=0.1)
+            found = [series(rows, judge, "scale", guidance=name) for judge in pair]
+            (x, x_ends), (y, y_ends) = map(points, found, [labels[judge][0] for judge in pair])
+            axes.errorbar(x, y, y_ends, x_ends, "o-", lw=1, label=f"{name} guidance, by scale")
+            for scale, *place in zip(found[0], x, y):
+                axes.annotate(f" {scale:g}", place, (2, 3), textcoords="offset points", fontsize=8)
+        axes.set(xlabel=labels[pair[0]][1], ylabel=labels[pair[1]][1])
     panels[0].legend(frameon=False, fontsize=8)
     return figure
 
@@ -93,6 +85,13 @@ def claims(rows):
             unit="of cosine less",
         ),
         Claim(
+            "Its images are further from real ones.",
+            difference(free("FD"), by_clip("FD")),
+            above=0,
+            unit="of Fréchet distance more",
+            published="in curves: classifier-free guidance has the better FID at every score",
+        ),
+        Claim(
             "Classifier-free guidance bears out more captions.",
             difference(by_clip("oracle/caption"), free("oracle/caption")),
             above=0,
@@ -107,4 +106,5 @@ def get_figure(scale: str) -> Figure:
     num_captions, scales = SCALES[scale]
     sweep = Sweep("configs/quickstart.py", POINTS, ("clip", "decoder"), evaluation=None)
     how = functools.partial(measure, scales=scales)
-    return Figure(draw, claims, sweep, how, num_captions=num_captions, together=True)
+    options = {"features": "configs/features.py", "num_captions": num_captions}
+    return Figure(draw, claims, sweep, how, together=True, **options)

@@ -32,7 +32,7 @@ def draw(rows, images):
     for scale in scores:
         x, y = 100 * scores[scale]["value"], distances[scale]["value"]
         both.plot(x, y, "o", color="C2")
-        both.annotate(f"  {scale:g}", (x, y))
+        both.annotate(f"{scale:g}", (x, y), (0, 6), textcoords="offset points", ha="center")
     both.set(
         xlabel=SCORE_LABEL,
         ylabel=DISTANCE_LABEL,

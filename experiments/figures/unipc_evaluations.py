@@ -45,8 +45,9 @@ def draw(rows, images):
     figure, panels = plt.subplots(1, 3, figsize=(11, 3.8), layout="constrained")
     counts = sorted({row["num_inference_steps"] for row in rows})
     for axes, (guidance, label) in zip(panels, GUIDANCE.items()):
-        for sampler, name in SAMPLERS.items():
-            plot_series(axes, curve(rows, sampler, guidance), label=name)
+        for apart, (sampler, name) in zip((0.98, 1.0, 1.02), SAMPLERS.items()):
+            found = curve(rows, sampler, guidance)
+            plot_series(axes, {apart * count: row for count, row in found.items()}, label=name)
         axes.set(title=f"here, {label}, {num_images(rows)} captions")
         axes.set(ylabel="Fréchet distance, classifier's features")
         mark(axes, counts, "evaluations of the network")

@@ -36,7 +36,8 @@ def test_a_dropped_embedding_is_forgotten():
     x_t, t, tokens = random(0, 2, 8, 8, 3), jnp.array([0.2, 0.7]), jnp.array([[4, 5, 1, 0, 0]] * 2)
     dropped = jnp.array([True, False])
     params = random_params(net.init, jax.random.key(0), x_t, t, tokens, random(1, 2, 6), dropped)
-    encoded = jax.jit(lambda z: net.apply(params, tokens, z, dropped, method="encode"))
+    text = net.apply(params, tokens, method="encode_text")
+    encoded = jax.jit(lambda z: net.apply(params, text, z, dropped, method="encode"))
     encode = lambda seed: encoded(random(seed, 2, 6))
     one, other = encode(1), encode(2)
     for a, b in zip(one[:2], other[:2]):

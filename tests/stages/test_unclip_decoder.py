@@ -147,7 +147,10 @@ class Recorder:
     def apply(self, variables, *args, method, **_):
         if method == "predict":
             return jnp.zeros_like(args[0])
-        self.tokens, _, self.dropped = map(np.asarray, args)
+        if method == "encode_text":
+            (self.tokens,) = map(np.asarray, args)
+        else:
+            self.dropped = np.asarray(args[2])
         return Condition(pooled=None, context=None)
 
 

@@ -11,8 +11,9 @@ import pytest
 from pyarrow import parquet
 
 from dalle_jax.sweeps.job import read_attempts
-from dalle_jax.sweeps.local import BLOCKED, DONE, FAILED, NOT_STARTED, Launcher, Worker
+from dalle_jax.sweeps.local import BLOCKED, DONE, FAILED, NOT_STARTED, Launcher
 from dalle_jax.sweeps.results import COST_COLUMNS, table, write_table
+from dalle_jax.sweeps.workers import Worker
 from tests.sweeps.twelve import DISTINCT, SWEEP, calls, graph_of, launch, prepared
 
 # The launchers' processes: forked, so that nothing is imported anew; they compute nothing with jax.

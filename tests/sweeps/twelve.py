@@ -12,8 +12,9 @@ from dalle_jax.sweeps.graph import Graph, build_graph
 from dalle_jax.sweeps.grid import Sweep, override_text, product
 from dalle_jax.sweeps.job import Job
 from dalle_jax.sweeps.jobs import jobs_of
-from dalle_jax.sweeps.local import Launcher, Worker
+from dalle_jax.sweeps.local import Launcher
 from dalle_jax.sweeps.place import Place, lay_out
+from dalle_jax.sweeps.workers import Worker
 
 CONFIG = Path(__file__).parents[2] / "configs/unclip_tiny.py"
 STAND_IN = Path(__file__).with_name("stand_in.py")

@@ -1,0 +1,23 @@
+"""A process that measures one point of a sweep after the other: `python -m dalle_jax.cli.kept`.
+
+The launcher of a sweep starts it (`sweeps/kept.py`) for the points that have all their trainings in
+common. Weights are loaded once, the encoded captions and the prior's embeddings made once.
+"""
+
+import sys
+
+from dalle_jax import cpu
+from dalle_jax.cli.main import exit_code, quieten
+
+if __name__ == "__main__":
+    cpu.restart_with_heap()
+    quieten()
+    from dalle_jax.cli import evaluate
+    from dalle_jax.cli.opened import Opened
+    from dalle_jax.sweeps.kept import serve
+
+    opened = Opened()
+    serve(
+        int(sys.argv[-1]),
+        lambda request: exit_code("evaluate", lambda: evaluate.run(request[1:], opened)),
+    )
