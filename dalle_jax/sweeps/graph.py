@@ -9,9 +9,10 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from dalle_jax.runs import fingerprint
+from dalle_jax.runs import fingerprint, open_run
 from dalle_jax.stages import upstream_of
 from dalle_jax.sweeps.grid import OTHER_CONFIG, Sweep, is_sampling, override_text, point_name
 
@@ -19,6 +20,10 @@ Config = Mapping[str, Any]
 
 # Its sampling is for previews; what is drawn after joint training is drawn by prior and decoder.
 NOT_DRAWN_WITH = ("joint",)
+
+# Options of an evaluation that name a trained network, by its run or the workdir that holds it.
+JUDGES = ("features", "clip")
+STAGES_OF_JUDGES = ("classifier", "clip")
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,7 @@ class PlannedPoint:
         config: with all overrides.
         runs: keys by stage.
         evaluation: arguments of `dalle-jax evaluate` but for the workdir; None for no evaluation.
+        judges: checkpoints of the trained networks that these name by their paths.
     """
 
     name: str
@@ -65,11 +71,13 @@ class PlannedPoint:
     config: Config
     runs: Mapping[str, str]
     evaluation: tuple[str, ...] | None
+    judges: tuple[str, ...] = ()
 
     @property
     def key(self) -> str:
         """Hash of the runs and of how they are measured: points alike in both share the result."""
-        text = json.dumps([dict(self.runs), self.evaluation], sort_keys=True)
+        parts = [dict(self.runs), self.evaluation, *([self.judges] if self.judges else [])]
+        text = json.dumps(parts, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
@@ -97,6 +105,7 @@ def build_graph(sweep: Sweep, config_of: Callable[[Mapping[str, Any]], Config]) 
     """
     runs: dict[str, StageRun] = {}
     points = []
+    judges = _judges(sweep.evaluation or {})
     for overrides in sweep.points:
         every = {**sweep.overrides, **overrides}
         training = {knob: value for knob, value in every.items() if not is_sampling(knob)}
@@ -113,7 +122,8 @@ def build_graph(sweep: Sweep, config_of: Callable[[Mapping[str, Any]], Config]) 
                     "evaluation=None, or let it train a decoder"
                 )
             evaluation = (*_options(sweep.evaluation), *_sampling_options(config, keys))
-        points.append(PlannedPoint(point_name(overrides), overrides, config, keys, evaluation))
+        name = point_name(overrides)
+        points.append(PlannedPoint(name, overrides, config, keys, evaluation, judges))
     return Graph(runs, points)
 
 
@@ -160,6 +170,17 @@ def _sampling_options(config: Config, stages: Mapping[str, str]) -> list[str]:
         for name, value in config[stage].get("sample", {}).items():
             options.append(f"--{prefix}{name}={override_text(value)}")
     return options
+
+
+def _judges(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    """Checkpoints of the runs that an evaluation names as `features` and `clip`, where they are."""
+    found = []
+    for option in JUDGES:
+        path = Path(settings.get(option, ""))
+        directories = (path, *(path / stage for stage in STAGES_OF_JUDGES))
+        trained = (d for d in directories if option in settings and (d / "config.json").exists())
+        found += [open_run(directory).checkpoint_name for directory in trained]
+    return tuple(found)
 
 
 def _options(settings: Mapping[str, Any]) -> list[str]:

@@ -1,5 +1,6 @@
 """Points as dicts of overrides, and their names."""
 
+import json
 from functools import partial
 from pathlib import Path
 
@@ -90,6 +91,31 @@ def test_averaged_and_raw_weights_of_one_training_are_two_points():
     assert len(graph.runs) == 1 and len({point.key for point in graph.points}) == 4
     told = [[o for o in point.evaluation if "weights" in o] for point in graph.points]
     assert told == [["--weights=ema"]] * 2 + [["--weights=raw"]] * 2
+
+
+def test_a_point_is_measured_anew_by_a_network_that_was_trained_anew(tmp_path):
+    tiny, run = CONFIG.with_name("tiny.py"), tmp_path / "features/classifier"
+
+    def key(**evaluation):
+        sweep = Sweep("configs/tiny.py", [{}], evaluation={"n": 8, **evaluation})
+        return build_graph(sweep, partial(load, tiny)).points[0].key
+
+    def train(seed, step):
+        config = {**load(CONFIG.with_name("features.py"), {}), "seed": seed}
+        document = {"format": 1, "stage": "classifier", "config": config}
+        (run / f"checkpoints/{step}").mkdir(parents=True)
+        (run / "config.json").write_text(json.dumps(document))
+
+    own = key()
+    train(seed=0, step=1)
+    by_path = {"metrics": "fid", "features": str(run.parent)}
+    keys = [own, key(features=str(tmp_path / "none")), key(**by_path)]
+    assert key(**by_path) == keys[-1] and key() == own
+    train(seed=0, step=2)
+    keys.append(key(**by_path))
+    train(seed=1, step=3)
+    keys.append(key(**by_path))
+    assert len(set(keys)) == len(keys)
 
 
 VALUES = st.one_of(st.text(), st.integers(), st.floats(allow_nan=False), st.tuples(st.integers()))

@@ -124,6 +124,7 @@ def test_a_stopped_launcher_stops_the_job_and_goes_on_later(tmp_path, jobs_for):
     assert set(states(launch(jobs)).values()) == {DONE}
 
 
+@pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
 def test_a_job_outlives_its_launcher_and_holds_its_lock_and_then_its_process_ends(
     tmp_path, jobs_for
 ):
