@@ -59,10 +59,27 @@ def test_each_host_of_a_tpu_pod_is_told_the_same(tmp_path):
     subprocess.run(command, env=environ, check=True)
     told = (tmp_path / "told.txt").read_text().splitlines()
     assert told.count("--worker=all") == 2 and told.count("--zone=here") == 2
+    assert told[-2].strip() == "PYTHON=python3 bash launch/install.sh tpu"
     assert told[-1].strip() == r".venv/bin/dalle-jax train --config=a\ b.py"
+    subprocess.run(command, env={**environ, "PYTHON": "python3.12"}, check=True)
+    told = (tmp_path / "told.txt").read_text().splitlines()
+    assert told[-2].strip() == "PYTHON=python3.12 bash launch/install.sh tpu"
     del environ["ZONE"]
     failed = subprocess.run(command, env=environ, capture_output=True, text=True)
     assert failed.returncode == 1 and "its zone is missing" in failed.stderr
+
+
+def test_the_image_has_the_program_that_the_jobset_calls():
+    yaml = pytest.importorskip("yaml")
+    image = (ROOT / "launch/Dockerfile").read_text()
+    assert "RUN bash launch/install.sh cuda\nENV PATH=/dalle_jax/.venv/bin:" in image
+    text = (ROOT / "launch/jobset.yaml").read_text()
+    (replicated,) = yaml.safe_load(text)["spec"]["replicatedJobs"]
+    pod = replicated["template"]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    assert container["command"] == ["dalle-jax", "train"]
+    config = next(a for a in container["args"] if a.startswith("--config="))
+    assert (ROOT / config.removeprefix("--config=")).exists() and "WORKDIR /dalle_jax\n" in image
 
 
 def test_the_pods_of_the_jobset_know_their_places():
