@@ -3,7 +3,8 @@
 Ramesh et al. 2022 (2204.06125). Two systems trained on the same scenes, unCLIP and a decoder that
 reads captions alone as GLIDE's does, over scales of the decoder's guidance. Diversity is the
 entropy of what captions leave open, background and place, as the oracle reads them; distances are
-on a classifier's features, from the real images of the same captions.
+on a classifier's features, from the real images of the same captions. The sampler is one that
+draws as diversely as real images are without guidance.
 """
 
 import functools
@@ -31,6 +32,7 @@ METRICS = {  # metric: unit, label
     "FD": (1, "Fréchet distance, classifier's features"),
     "oracle/caption": (100, "captions borne out in full / %"),
 }
+SAMPLER = {"sampler": "ddpm", "num_inference_steps": 30, "spacing": "logsnr"}
 SEED = 0
 
 
@@ -45,7 +47,8 @@ def measure(workdir, num_captions, extractor, scales) -> Measured:
     rows, index = [], np.arange(num_captions)
     for scale in scales:
         how = {"system": "unCLIP" if pipe.system.reads_embeddings else "GLIDE", "scale": scale}
-        images = pipe.generate(captions, sample_index=index, seed=SEED, guidance_scale=scale)
+        drawn = {"sample_index": index, "seed": SEED, "guidance_scale": scale}
+        images = pipe.generate(captions, **drawn, **SAMPLER)
         rows.append(caption_row(captions, images, **how))
         rows.append(distance_row(images, reals, extractor, **how))
         rows.append(entropy_row([left_open(image) for image in images], "diversity", **how))
