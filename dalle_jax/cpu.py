@@ -1,12 +1,12 @@
 """The settings that make XLA fast on a CPU, in one place; they must stand before jax is imported.
 
 Convolutions go to the Eigen kernels instead of jaxlib's newer default, which is slower at the
-widths of small networks, and vectors are as wide as AVX-512 has them. The C library hands out huge pages and keeps what is freed, since XLA
-frees its large temporaries at each step: they would go back to the system, and from a virtual
-machine to its host, only to be faulted in again. It keeps one heap instead of eight a core, which the
-hundred threads of jax and Orbax would fill with holes; `train/memory.py` gives memory back.
-Figures are in docs/performance.md and docs/faults.md. `DALLE_JAX_CPU_SETTINGS=off` leaves
-everything as it is.
+widths of small networks, and vectors are as wide as AVX-512 has them. The C library hands out huge
+pages and keeps what is freed, since XLA frees its large temporaries at each step: they would go
+back to the system, and from a virtual machine to its host, only to be faulted in again. It keeps
+one heap instead of eight a core, which the hundred threads of jax and Orbax would fill with holes;
+`train/memory.py` gives memory back. Figures are in docs/performance.md and docs/faults.md.
+`DALLE_JAX_CPU_SETTINGS=off` leaves everything as it is.
 """
 
 import os
