@@ -16,10 +16,10 @@ from dalle_jax.sweeps.figure_measures import score_row
 from dalle_jax.sweeps.figure_rows import difference, find, num_images
 from dalle_jax.sweeps.grid import Sweep
 
-SCALES = {"tiny": 256, "small": 1024}  # captions of two objects
+# Captions of two objects; unCLIP's training in the config's place.
+SCALES = {"tiny": (256, {"decoder.train.steps": 4500}), "small": (1024, {})}
 PAPER = ("clip", "prior_diffusion", "decoder")  # of configs/dalle2
 PAIRS = {"data.source": "captioned_shapes/pairs", "data.image_size": 32}
-POINTS = ({"config": "unclip_shapes", **PAIRS}, {"config": "shapes"})
 SYSTEMS = ("unCLIP", "GLIDE")
 OUTCOMES = ("bound", "swapped")
 COLUMNS, SEED = 8, 0
@@ -95,6 +95,8 @@ def claims(rows):
 
 def get_figure(scale: str) -> Figure:
     """Two systems without upsamplers."""
+    num_captions, training = SCALES[scale]
+    points = ({"config": "unclip_shapes", **PAIRS, **training}, {"config": "shapes"})
     stages = ("clip", "prior", "decoder")
-    sweep = Sweep("configs/unclip_shapes.py", POINTS, stages, evaluation=None)
-    return Figure(draw, claims, sweep=sweep, measure=measure, num_captions=SCALES[scale])
+    sweep = Sweep("configs/unclip_shapes.py", points, stages, evaluation=None)
+    return Figure(draw, claims, sweep=sweep, measure=measure, num_captions=num_captions)
