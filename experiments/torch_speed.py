@@ -128,7 +128,8 @@ def main() -> None:
     for _ in range(args.rounds + 2):  # the first two compile and warm up
         for kind, functions in runs.items():
             for what, function in functions.items():
-                function()  # what ran before has left caches and pages in a state of its own
+                for _ in range(2):  # what ran before has left caches and pages in its own state
+                    function()
                 began = clock()
                 function()
                 seconds[kind][what].append(clock() - began)
