@@ -15,9 +15,14 @@ if __name__ == "__main__":
     from dalle_jax.cli import evaluate
     from dalle_jax.cli.opened import Opened
     from dalle_jax.sweeps.kept import serve
+    from dalle_jax.train.memory import give_back
 
     opened = Opened()
-    serve(
-        int(sys.argv[-1]),
-        lambda request: exit_code("evaluate", lambda: evaluate.run(request[1:], opened)),
-    )
+
+    def work(request: list[str]) -> int:
+        """Measure one point."""
+        code = exit_code("evaluate", lambda: evaluate.run(request[1:], opened))
+        give_back()
+        return code
+
+    serve(int(sys.argv[-1]), work)

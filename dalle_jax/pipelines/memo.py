@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 MAX_BYTES = 2**28
+LEAST = 2**14  # bytes that an entry counts as at least, since it is more than its arrays
 
 
 class Memo:
@@ -16,7 +17,7 @@ class Memo:
 
     def __init__(self, max_bytes: int = MAX_BYTES):
         self._kept: OrderedDict[str, tuple[Any, int]] = OrderedDict()
-        self._max_bytes = max_bytes
+        self._max_bytes, self._bytes = max_bytes, 0
 
     def __call__(self, what: str, of: Sequence[np.ndarray], make: Callable[[], Any]) -> Any:
         """`make()`, or what it gave when it was last asked for under this name and inputs.
@@ -31,9 +32,11 @@ class Memo:
         key = digest.hexdigest()
         if key not in self._kept:
             made = make()
-            self._kept[key] = made, sum(leaf.nbytes for leaf in jax.tree.leaves(made))
+            size = max(LEAST, sum(leaf.nbytes for leaf in jax.tree.leaves(made)))
+            self._kept[key] = made, size
+            self._bytes += size
         self._kept.move_to_end(key)
         made = self._kept[key][0]
-        while sum(size for _, size in self._kept.values()) > self._max_bytes:
-            self._kept.popitem(last=False)
+        while self._bytes > self._max_bytes:
+            self._bytes -= self._kept.popitem(last=False)[1][1]
         return made

@@ -6,6 +6,7 @@ is sampled and measured.
 """
 
 import hashlib
+import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -179,7 +180,8 @@ def _judges(settings: Mapping[str, Any]) -> tuple[str, ...]:
         path = Path(settings.get(option, ""))
         directories = (path, *(path / stage for stage in STAGES_OF_JUDGES))
         trained = (d for d in directories if option in settings and (d / "config.json").exists())
-        found += [open_run(directory).checkpoint_name for directory in trained]
+        # The first, which is the one that measures; see `cli.extractors.open_features`.
+        found += [open_run(directory).checkpoint_name for directory in itertools.islice(trained, 1)]
     return tuple(found)
 
 

@@ -55,14 +55,14 @@ class Kept:
 
     def give(self, request: Sequence[str], lock: int, log: int) -> None:
         """The next job; a process that has died says so by `poll`."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(ConnectionError):
             socket.send_fds(self._socket, [json.dumps(list(request)).encode()], [lock, log])
 
     def poll(self) -> Ended | None:
         """How the job has ended; None while it runs."""
         try:
             answer = self._socket.recv(MAX_REQUEST, socket.MSG_DONTWAIT)
-        except OSError:  # nothing yet
+        except (BlockingIOError, ConnectionError):  # nothing yet, or never
             answer = b""
         if answer:
             core_seconds, peak_bytes = json.loads(answer)
@@ -73,6 +73,10 @@ class Kept:
             code = ended.code or 1
             return ended._replace(code=code, core_seconds=ended.core_seconds - self._told)
         return None
+
+    def has_ended(self) -> bool:
+        """Whether it has ended between two jobs."""
+        return self.process.returncode is not None or poll(self.process) is not None
 
     def close(self) -> None:
         """Let it end."""
@@ -103,7 +107,10 @@ def serve(number: int, work: Callable[[list[str]], int]) -> None:
     """
     with socket.socket(fileno=number) as connection:
         while True:
-            message, files, _, _ = socket.recv_fds(connection, MAX_REQUEST, 2)
+            try:
+                message, files, _, _ = socket.recv_fds(connection, MAX_REQUEST, 2)
+            except ConnectionError:  # the launcher was killed before it had read an answer
+                return
             if not message:
                 return
             lock, log = files
@@ -114,7 +121,11 @@ def serve(number: int, work: Callable[[list[str]], int]) -> None:
                 sys.exit(code)
             sys.stdout.flush()
             sys.stderr.flush()
-            connection.send(json.dumps(_used(resource.getrusage(resource.RUSAGE_SELF))).encode())
+            used = _used(resource.getrusage(resource.RUSAGE_SELF))
+            try:
+                connection.send(json.dumps(used).encode())
+            except ConnectionError:  # the launcher is gone, and the job is done
+                return
             os.close(lock)
 
 

@@ -85,7 +85,7 @@ class _Running:
             times = min(times, 1) if catches(self.process.pid, signal.SIGTERM) else 0
         while self.times_told < times:
             self.times_told += 1
-            self.process.terminate()
+            terminate(self.process)
 
 
 class Launcher:
@@ -141,7 +141,7 @@ class Launcher:
         finally:
             # After an error of this process: the jobs save and end, as after a signal.
             for running in self._running:
-                running.process.terminate()
+                terminate(running.process)
             for slot in self._free:
                 slot.close()
 
@@ -207,8 +207,12 @@ class Launcher:
 
     def _slot_for(self, job: Job) -> _Slot:
         """A free worker, one that has kept the job's server if there is one."""
+        for slot in self._free:
+            if slot.kept is not None and slot.kept.has_ended():
+                slot.close()
         kept = [slot for slot in self._free if slot.kept and slot.kept.server == job.server]
-        slot = (kept or self._free)[0]
+        empty = [slot for slot in self._free if not slot.kept]
+        slot = (kept or empty or self._free)[0]
         self._free.remove(slot)
         if not kept:
             slot.close()
@@ -271,6 +275,12 @@ def _on_cores(cores: frozenset[int]) -> Iterator[None]:
         yield
     finally:
         os.sched_setaffinity(0, before)
+
+
+def terminate(process: subprocess.Popen) -> None:
+    """Send SIGTERM to a process that has not been waited for; Popen's own might wait for it."""
+    if process.returncode is None:
+        os.kill(process.pid, signal.SIGTERM)
 
 
 def catches(pid: int, number: int) -> bool:

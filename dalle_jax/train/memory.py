@@ -8,8 +8,9 @@ from collections.abc import Callable
 def give_back() -> None:
     """Return to the system what lies free between the C library's blocks; nothing without glibc.
 
-    The library returns a heap's free end by itself, and no hole. Each of a training's hundred
-    threads leaves holes in other places, so that in hours ever more of the heaps is resident.
+    The library returns no hole by itself, and the heap's free end only where it is not told to keep
+    it (`dalle_jax/cpu.py`). Each of a training's hundred threads leaves holes in other places, so
+    that in hours ever more of the heap is resident.
     """
     if (trim := _malloc_trim()) is not None:
         trim(0)

@@ -2,7 +2,8 @@
 
 Ramesh et al. 2022 (2204.06125). Two systems trained on scenes of one and two objects, unCLIP and a
 decoder that reads captions alone as GLIDE's does, draw held-out captions of two objects that differ
-in colour and in shape; the oracle says whether each has its own colour, or the other's.
+in colour and in shape; the oracle says whether each has its own colour, or the other's. GLIDE is
+the base run of `configs/shapes.py`; unCLIP is trained for this figure, at `tiny` far shorter.
 """
 
 import matplotlib.pyplot as plt

@@ -5,13 +5,13 @@ import pytest
 
 from dalle_jax import DallePipeline
 from dalle_jax.pipelines import text_to_image
-from dalle_jax.pipelines.memo import Memo
+from dalle_jax.pipelines.memo import LEAST, Memo
 
 PROMPTS = ["a large red circle", "a small blue star"]
 
 
 def test_a_memo_knows_its_inputs_and_forgets_what_was_longest_unused():
-    memo, made = Memo(max_bytes=2 * 80), []
+    memo, made = Memo(max_bytes=2 * LEAST), []
 
     def ask(what, *of):
         return memo(what, of, lambda: made.append(what) or np.full(10, float(len(made))))

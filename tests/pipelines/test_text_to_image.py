@@ -1,5 +1,7 @@
+import functools
 import io
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -55,6 +57,24 @@ def test_a_negative_prompt_takes_the_place_of_the_empty_one(pipe):
     assert (plain != other).any()
     with pytest.raises(ValueError, match="2 negative prompts do not fit 3 prompts"):
         pipe(["a", "b", "c"], negative_prompt=["x", "y"], **QUICK)
+
+
+def test_encoded_captions_draw_what_their_tokens_draw(pipe):
+    prompts, negatives = ["a large red circle", "a small blue star"], ["a pink ring", ""]
+    drawn = pipe.generate(prompts, sample_index=(0, 1), negative_prompts=negatives, **QUICK)
+    stage, params = pipe.system.stages["decoder"], pipe.system.params["decoder"]
+    inputs = {
+        "tokens": pipe.tokenizer.encode(prompts),
+        "negative_tokens": pipe.tokenizer.encode(negatives),
+        "sample_index": np.arange(2, dtype=np.uint32),
+    }
+    sample = jax.jit(functools.partial(stage.sample, **{**pipe.defaults["decoder"], **QUICK}))
+    by_tokens = to_uint8(sample(params, inputs, jax.random.key(0)))
+    assert np.abs(drawn.astype(int) - by_tokens).max() <= 1
+    swapped = {**inputs, "tokens": inputs["negative_tokens"], "negative_tokens": inputs["tokens"]}
+    assert (
+        np.abs(drawn.astype(int) - to_uint8(sample(params, swapped, jax.random.key(0)))).max() > 5
+    )
 
 
 def test_the_callback_sees_every_step_and_ends_on_the_image(pipe):
