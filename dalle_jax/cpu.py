@@ -1,12 +1,12 @@
 """The settings that make XLA fast on a CPU, in one place; they must stand before jax is imported.
 
 Convolutions go to the Eigen kernels instead of jaxlib's newer default, which is slower at the
-widths of small networks, and vectors are as wide as AVX-512 has them. The C library hands out huge
-pages and keeps what is freed, since XLA frees its large temporaries at each step: they would go
-back to the system, and from a virtual machine to its host, only to be faulted in again. It keeps
-one heap instead of eight a core, which the hundred threads of jax and Orbax would fill with holes;
-`train/memory.py` gives memory back. Figures are in docs/performance.md and docs/faults.md.
-`DALLE_JAX_CPU_SETTINGS=off` leaves everything as it is.
+widths of small networks. The C library hands out huge pages and keeps what is freed, since XLA
+frees its large temporaries at each step: they would go back to the system, and from a virtual
+machine to its host, only to be faulted in again. It keeps one heap instead of eight a core, which
+the hundred threads of jax and Orbax would fill with holes; `train/memory.py` gives memory back.
+Figures are in docs/performance.md and docs/faults.md. `DALLE_JAX_CPU_SETTINGS=off` leaves
+everything as it is.
 """
 
 import os
@@ -17,10 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 SWITCH = "DALLE_JAX_CPU_SETTINGS"
-XLA_FLAGS = {
-    "xla_cpu_experimental_ynn_fusion_type": "-individual_convolution",
-    "xla_cpu_prefer_vector_width": "512",  # bits; narrower where the CPU has no such vectors
-}
+CONVOLUTION_FLAG = "--xla_cpu_experimental_ynn_fusion_type=-individual_convolution"
 HEAP = ":".join(
     f"glibc.malloc.{name}={value}"
     for name, value in {
@@ -31,23 +28,22 @@ HEAP = ":".join(
         "top_pad": 2**26,  # bytes by which the heap grows at least
     }.items()
 )
-# XLA aborts the process at a flag it does not know, so they are set for known versions alone.
+# XLA aborts the process at a flag it does not know, so the flag is set for known versions alone.
 FLAG_VERSIONS = ("0.10.",)
 
 
 def configure(environ: MutableMapping[str, str] = os.environ) -> bool:
-    """Put what is missing of `XLA_FLAGS` into the environment's; whether anything was put there.
+    """Put the convolution flag into XLA_FLAGS; whether it was put there now.
 
-    Does nothing where an accelerator is at hand, where jax is imported already, or where the switch
-    is off; a flag that is set either way stays as it is.
+    Does nothing where an accelerator is at hand, where jax is imported already, where the switch is
+    off, or where the flag is set either way.
     """
     if environ.get(SWITCH) == "off" or "jax" in sys.modules or not on_cpu(environ):
         return False
     flags = environ.get("XLA_FLAGS", "")
-    missing = [f"--{name}={value}" for name, value in XLA_FLAGS.items() if name not in flags]
-    if not missing or not _flags_are_known():
+    if "xla_cpu_experimental_ynn_fusion_type" in flags or not _flag_is_known():
         return False
-    environ["XLA_FLAGS"] = " ".join([*flags.split(), *missing])
+    environ["XLA_FLAGS"] = f"{flags} {CONVOLUTION_FLAG}".strip()
     return True
 
 
@@ -73,7 +69,7 @@ def on_cpu(environ: MutableMapping[str, str] = os.environ) -> bool:
     return not any(Path(device).exists() for device in accelerators)
 
 
-def _flags_are_known() -> bool:
+def _flag_is_known() -> bool:
     try:
         return version("jaxlib").startswith(FLAG_VERSIONS) and platform.machine() == "x86_64"
     except PackageNotFoundError:

@@ -20,14 +20,12 @@ from pathlib import Path
 
 from dalle_jax import cpu
 
-CONVOLUTIONS, VECTORS = (f"--{name}={value}" for name, value in cpu.XLA_FLAGS.items())
 HUGE = cpu.HEAP.split(":")[0]
 SETTINGS = {  # by line: XLA's flags, the C library's tunables
     "none": ("", ""),
-    "convolutions on Eigen": (CONVOLUTIONS, ""),
-    "huge pages": (CONVOLUTIONS, HUGE),
-    "what is freed is kept": (CONVOLUTIONS, cpu.HEAP),
-    "vectors of 512 bits": (f"{CONVOLUTIONS} {VECTORS}", cpu.HEAP),
+    "convolutions on Eigen": (cpu.CONVOLUTION_FLAG, ""),
+    "huge pages": (cpu.CONVOLUTION_FLAG, HUGE),
+    "what is freed is kept": (cpu.CONVOLUTION_FLAG, cpu.HEAP),
 }
 
 

@@ -3,7 +3,7 @@
 Ramesh et al. 2022 (2204.06125). Two systems trained on scenes of one and two objects, unCLIP and a
 decoder that reads captions alone as GLIDE's does, draw held-out captions of two objects that differ
 in colour and in shape; the oracle says whether each has its own colour, or the other's. GLIDE is
-the base run of `configs/shapes.py`; unCLIP is trained for this figure, at `tiny` far shorter.
+the base run of `configs/shapes.py`; unCLIP is trained for this figure, for far fewer steps.
 """
 
 import matplotlib.pyplot as plt
@@ -17,10 +17,10 @@ from dalle_jax.sweeps.figure_measures import score_row
 from dalle_jax.sweeps.figure_rows import difference, find, num_images
 from dalle_jax.sweeps.grid import Sweep
 
-# Captions of two objects; unCLIP's training in the config's place.
-SCALES = {"tiny": (256, {"decoder.train.steps": 4500}), "small": (1024, {})}
+SCALES = {"tiny": 256, "small": 1024}  # captions of two objects
 PAPER = ("clip", "prior_diffusion", "decoder")  # of configs/dalle2
 PAIRS = {"data.source": "captioned_shapes/pairs", "data.image_size": 32}
+POINTS = ({"config": "unclip_shapes", **PAIRS}, {"config": "shapes"})
 SYSTEMS = ("unCLIP", "GLIDE")
 OUTCOMES = ("bound", "swapped")
 COLUMNS, SEED = 8, 0
@@ -96,8 +96,6 @@ def claims(rows):
 
 def get_figure(scale: str) -> Figure:
     """Two systems without upsamplers."""
-    num_captions, training = SCALES[scale]
-    points = ({"config": "unclip_shapes", **PAIRS, **training}, {"config": "shapes"})
     stages = ("clip", "prior", "decoder")
-    sweep = Sweep("configs/unclip_shapes.py", points, stages, evaluation=None)
-    return Figure(draw, claims, sweep=sweep, measure=measure, num_captions=num_captions)
+    sweep = Sweep("configs/unclip_shapes.py", POINTS, stages, evaluation=None)
+    return Figure(draw, claims, sweep=sweep, measure=measure, num_captions=SCALES[scale])
