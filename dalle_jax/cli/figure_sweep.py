@@ -19,6 +19,7 @@ from dalle_jax.sweeps.grid import Sweep, is_sampling
 from dalle_jax.sweeps.job import read_attempts
 from dalle_jax.sweeps.jobs import evaluation_key
 from dalle_jax.sweeps.place import Place, find_reusable, lay_out
+from dalle_jax.sweeps.record import time_covered
 
 DONE = 0
 
@@ -164,7 +165,10 @@ def measured_of(figure: Figure, made: Swept, num_captions: int | None = None) ->
 
 
 def spent_on(graph: Graph, place: Place) -> tuple[float, float]:
-    """Seconds by the clock and of CPU cores, of all that was trained and measured for it here."""
+    """Seconds by the clock and of CPU cores, of all that was trained and measured for it here.
+
+    What ran side by side counts once by the clock.
+    """
     keys = [*graph.runs, *map(evaluation_key, graph.points)]
     attempts = [a for key in dict.fromkeys(keys) for a in read_attempts(place.job(key))]
-    return tuple(sum(a.get(name, 0.0) for a in attempts) for name in ("seconds", "core_seconds"))
+    return time_covered(attempts), sum(attempt["core_seconds"] for attempt in attempts)

@@ -6,6 +6,8 @@ import platform
 import socket
 import subprocess
 import time
+from collections.abc import Iterable, Mapping
+from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,19 @@ def record_attempt(
     with path.open("a") as file:
         file.write("\n" * torn + json.dumps(line) + "\n")
     return line
+
+
+def time_covered(attempts: Iterable[Mapping[str, Any]]) -> float:
+    """Seconds by the clock in which at least one of the attempts, lines of this file, ran."""
+    spans = []
+    for attempt in attempts:
+        ended = datetime.strptime(attempt["ended"], "%Y-%m-%dT%H:%M:%S%z").timestamp()
+        spans.append((ended - attempt["seconds"], ended))
+    covered, until = 0.0, float("-inf")
+    for began, ended in sorted(spans):
+        covered += max(0.0, ended - max(began, until))
+        until = max(until, ended)
+    return covered
 
 
 @functools.cache
