@@ -1,5 +1,6 @@
 """Multi-head attention, over a sequence or over the pixels of a feature map."""
 
+import functools
 from typing import NamedTuple
 
 import flax.linen as nn
@@ -72,10 +73,13 @@ def attend(q: Array, k: Array, v: Array, mask: Array | None = None) -> Array:
     """softmax(q kᵀ / √d) v of each head: q [B, L, H, d], k and v [B, S, H, d] → [B, L, H, d].
 
     `mask` [1, 1, L, S] is True where a query sees a key. By jax.nn.dot_product_attention, but for
-    float32 on a CPU, where that copies more than it computes (docs/performance.md).
+    float32 on a CPU, where that copies more than it computes (docs/performance.md). In 16 bits and
+    without a mask an NVIDIA GPU takes cuDNN's, which never holds all of [L, S].
     """
     if q.dtype != jnp.float32 or jax.default_backend() != "cpu":
-        return jax.nn.dot_product_attention(q, k, v, mask=mask)
+        flash = mask is None and _takes_flash(q, k) and _has_cudnn_flash()
+        kind = "cudnn" if flash else None
+        return jax.nn.dot_product_attention(q, k, v, mask=mask, implementation=kind)
     # Heads before positions; the softmax's sum divides last, the smaller array.
     q, k, v = (rearrange(x, "b l h d -> b h l d") for x in (q * q.shape[-1] ** -0.5, k, v))
     logits = jnp.einsum("bhld,bhsd->bhls", q, k)
@@ -84,6 +88,23 @@ def attend(q: Array, k: Array, v: Array, mask: Array | None = None) -> Array:
     weights = jnp.exp(logits - jax.lax.stop_gradient(logits.max(axis=-1, keepdims=True)))
     y = jnp.einsum("bhls,bhsd->bhld", weights, v) / weights.sum(axis=-1, keepdims=True)
     return rearrange(y, "b h l d -> b l h d")
+
+
+def _takes_flash(q: Array, k: Array) -> bool:
+    """Whether cuDNN's kernels, their gradients among them, are made for what is of these sizes."""
+    return (
+        q.dtype.itemsize == 2
+        and q.shape[-1] % 8 == 0
+        and q.shape[-1] <= 128
+        and q.shape[1] % 2 == k.shape[1] % 2 == 0
+    )
+
+
+@functools.cache
+def _has_cudnn_flash() -> bool:
+    """Whether the default device is an NVIDIA GPU for which cuDNN has it: Ampere or later."""
+    device = jax.devices()[0]
+    return "cuda" in device.client.platform_version and float(device.compute_capability) >= 8
 
 
 def causal_mask(queries: int, slots: int, first: Array | int) -> Array:

@@ -2,7 +2,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax._src.cudnn import fused_attention_stablehlo
 
+from dalle_jax.nn import attention
 from dalle_jax.nn.attention import Attention, SpatialAttention, attend, causal_mask
 from dalle_jax.nn.transformer import Transformer, empty_caches
 
@@ -51,6 +53,29 @@ def test_on_a_cpu_the_librarys_attention_is_computed(dtype, masked):
     for here, there in zip(slopes(attend), slopes(jax.nn.dot_product_attention)):
         there = np.asarray(there, np.float32)
         np.testing.assert_allclose(here, there, atol=1e-5 * np.abs(there).max())
+
+
+@pytest.mark.parametrize(
+    ("dtype", "head", "slots", "masked", "flash"),
+    [
+        (jnp.bfloat16, 32, 8, False, True),
+        (jnp.float32, 32, 8, False, False),
+        (jnp.bfloat16, 32, 8, True, False),
+        (jnp.bfloat16, 12, 8, False, False),  # sizes for which cuDNN has no kernels
+        (jnp.bfloat16, 256, 8, False, False),
+        (jnp.bfloat16, 32, 7, False, False),
+    ],
+)
+def test_an_nvidia_gpu_is_given_cudnns_attention_where_that_serves(
+    monkeypatch, dtype, head, slots, masked, flash
+):
+    monkeypatch.setattr(attention, "_has_cudnn_flash", lambda: True)
+    monkeypatch.setattr(fused_attention_stablehlo, "check_cudnn_version", lambda: 91_000)
+    q, k, v = (jnp.zeros((2, n, 3, head), dtype) for n in (6, slots, slots))
+    mask = causal_mask(6, slots, 2) if masked else None
+    slope = jax.grad(lambda *qkv: attend(*qkv, mask=mask).astype(jnp.float32).sum(), (0, 1, 2))
+    program = jax.jit(slope).trace(q, k, v).lower(lowering_platforms=("cuda",)).as_text()
+    assert ("cudnn$fmha" in program) == flash
 
 
 def test_self_attention_commutes_with_permutations():
