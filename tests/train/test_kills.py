@@ -4,6 +4,8 @@ import os
 import random
 import signal
 import socket
+import subprocess
+import sys
 import time
 
 import jax
@@ -11,7 +13,7 @@ import numpy as np
 import pytest
 
 from dalle_jax.train.checkpoint import load_params, steps_in
-from tests.train.test_loop import assert_equal, lines, start
+from tests.train.test_loop import ROOT, assert_equal, lines, start
 from tests.train.tiny import SlowStage, fit_tiny
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(3600)]
@@ -89,6 +91,49 @@ def test_ten_kills_at_random_moments_change_no_bit(uninterrupted, tmp_path):
         )
         assert there == here
     assert not list(run_dir.glob("checkpoints/damaged*"))
+
+
+def test_a_decoder_killed_by_the_clock_ends_as_if_it_never_was(tmp_path):
+    """The verb as it is typed: U-Net, Muon, data set, previews."""
+    draw, environ = random.Random(1), {"JAX_COMPILATION_CACHE_DIR": str(tmp_path / "xla")}
+
+    def train(workdir):
+        command = f"{sys.executable} -m dalle_jax train --config=configs/tiny.py".split()
+        knobs = {"data.dir": tmp_path / "data", "decoder.train.steps": 1000}
+        knobs |= {"decoder.train.checkpoint_every": 20, "decoder.train.preview_every": 250}
+        command += [f"--workdir={tmp_path / workdir}"]
+        return subprocess.Popen(
+            command + [f"--config.{name}={value}" for name, value in knobs.items()],
+            cwd=ROOT,
+            env={**os.environ, **environ},
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def newest(checkpoints):
+        return max(steps_in(checkpoints), default=0) if checkpoints.exists() else 0
+
+    whole = train("whole")
+    assert whole.wait(PATIENCE) == 0, whole.stderr.read()
+    checkpoints, reached = tmp_path / "killed/decoder/checkpoints", []
+    for _ in range(10):
+        process, before = train("killed"), newest(checkpoints)
+        wait_until(lambda before=before: newest(checkpoints) > before, [process])
+        time.sleep(draw.uniform(0, 0.5))
+        process.kill()
+        process.communicate(timeout=60)
+        reached.append(newest(checkpoints))
+    print(reached)
+    assert reached[-1] < 1000
+    process = train("killed")
+    assert process.wait(PATIENCE) == 0, process.stderr.read()
+    for weights in ("ema", "raw"):
+        there, here = (
+            load_params(tmp_path / workdir / "decoder/checkpoints", weights=weights)
+            for workdir in ("whole", "killed")
+        )
+        assert_equal(here, there)
 
 
 def close(run_dir, state):
