@@ -19,7 +19,7 @@ from dalle_jax.sweeps.figure_rows import difference, find, num_images
 from dalle_jax.sweeps.grid import Sweep
 
 # Steps of each decoder's training, captions of two objects.
-SCALES = {"tiny": (3000, 256), "small": (20_000, 1024)}
+SCALES = {"tiny": (2500, 256), "small": (20_000, 1024)}
 PAPER = ("clip", "prior_diffusion", "decoder")  # of configs/dalle2
 POINTS = ({"config": "unclip_shapes", "data.image_size": 32}, {"config": "quickstart"})
 SYSTEMS = ("unCLIP", "GLIDE")
