@@ -17,6 +17,7 @@ import jax
 
 from dalle_jax.cli.config import PREFIX, load_config, nearest
 from dalle_jax.data.checked import write_atomically
+from dalle_jax.runs import Run
 from dalle_jax.sweeps.graph import Graph, build_graph
 from dalle_jax.sweeps.grid import Sweep, base_of, override_text
 from dalle_jax.sweeps.place import Place, lay_out
@@ -125,6 +126,22 @@ def write_definition(place: Place, graph: Graph, config: Path) -> None:
     write_atomically(place.directory / "sweep.json", lambda file: file.write(text.encode()))
 
 
+def check_data(graph: Graph, place: Place) -> None:
+    """Open what the trainings to come read, so that what is missing is told before any starts.
+
+    Raises:
+        FileNotFoundError: a data set is not there.
+        ValueError: it can't be read.
+    """
+    opened = set()
+    for run in graph.runs.values():
+        planned = Run(place.run(run.key), run.stage, run.config)
+        told = json.dumps(planned.data, sort_keys=True, default=str)
+        if not place.is_trained(run) and told not in opened:
+            planned.open_source("train")
+            opened.add(told)
+
+
 def walk(
     graph: Graph,
     place: Place,
@@ -136,6 +153,7 @@ def walk(
     max_hours: float = float("inf"),
 ) -> int:
     """Run the jobs here, and write the table of what is there afterwards; returns the exit code."""
+    check_data(graph, place)
     from dalle_jax.cli.sweep_tables import LiveTable
     from dalle_jax.sweeps.cost import Counts
     from dalle_jax.sweeps.jobs import jobs_of

@@ -77,6 +77,13 @@ def test_what_is_mistyped_is_told_in_a_sentence(experiment, tmp_path):
         sweep.run([f"{tmp_path}/experiments/script.py", f"--workdir={tmp_path}/w"])
 
 
+def test_data_that_is_not_there_is_told_before_any_job_starts(experiment, tmp_path):
+    workdir = tmp_path / "sweeps"
+    with pytest.raises(FileNotFoundError, match="dalle-jax prepare captioned_shapes/easy"):
+        sweep.run([str(experiment), f"--workdir={workdir}", f"--config.data.dir={tmp_path}/none"])
+    assert not (workdir / "jobs").exists()
+
+
 def test_the_live_table_has_every_points_state_step_loss_and_time_left(tmp_path, monkeypatch):
     monkeypatch.setenv("LINES", "40")
     graph = graph_of()
