@@ -1,5 +1,6 @@
 """`dalle-jax bench`: what it sweeps, and that its numbers mean what they say."""
 
+import csv
 import time
 
 import pytest
@@ -42,6 +43,29 @@ def test_what_can_not_be_swept_is_named():
         run([f"--config={CONFIG}", "--sweep=size"])
     with pytest.raises(ValueError, match="no stage 'vae'"):
         run([f"--config={CONFIG}", "--stage=vae"])
+
+
+def test_the_rows_that_are_printed_are_those_of_the_csv(monkeypatch, tmp_path, capsys):
+    def measured(stage, config, label, rounds, block):
+        width = config[stage]["train"]["batch_size"]
+        names = ("stage", "what", "point", "compile_seconds", "milliseconds", "steps_per_second")
+        names += ("images_per_second", "gflop", "share_of_peak", "peak_mib", "loop_ratio")
+        numbers = dict.fromkeys((*names, "data_stall"), 0.25)
+        return numbers | {"stage": stage, "what": "train", "point": label, "milliseconds": width}
+
+    monkeypatch.setattr(bench_measure, "measure_training", measured)
+    monkeypatch.setattr(bench_measure, "measure_drawing", lambda *_: None)
+    path = tmp_path / "bench.csv"
+    assert run([f"--config={CONFIG}", "--stage=clip", "--sweep=batch", f"--csv={path}"]) == 0
+    with path.open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["point"], row["milliseconds"]) for row in rows] == [
+        ("as configured", "8"),
+        ("batch 4", "4"),
+        ("batch 16", "16"),
+    ]
+    shown = capsys.readouterr().out.splitlines()[-3:]
+    assert [text.split()[-8] for text in shown] == ["8.0", "4.0", "16.0"]
 
 
 @pytest.mark.long  # it compiles
