@@ -91,8 +91,18 @@ class Run:
         return self.directory / "embeddings" / f"{split}.array_record"
 
     def build_stage(self) -> Stage:
-        """The stage, built anew from the config."""
-        return build_stage(self.stage_name, self.config)
+        """The stage, built anew from the config.
+
+        Raises:
+            ValueError: the config lacks a knob, as that of an older version's run does.
+        """
+        try:
+            return build_stage(self.stage_name, self.config)
+        except KeyError as error:
+            raise ValueError(
+                f"the config of {self.directory} has no {error} for {self.stage_name}, so it was "
+                "made by an earlier version of dalle_jax: use that one, or train it anew"
+            ) from error
 
     def load_params(self, weights: Literal["ema", "raw"] = "ema") -> Any:
         """The weights of the newest checkpoint: averaged over training, or raw.

@@ -1,6 +1,7 @@
 """A run directory: made, opened, refused, its weights read back."""
 
 import json
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -126,6 +127,16 @@ def test_an_older_run_is_refused_where_a_later_knob_is_set(tmp_path):
     with pytest.raises(ValueError, match=r"decoder\.model\.layout\.size is 0 there, 6 given"):
         create_run(tmp_path, "decoder", given)
     assert fingerprint("decoder", given) != name
+
+
+def test_a_run_of_the_first_version_is_refused_by_what_it_lacks(tmp_path):
+    # As it was written then: of the knobs that came since, loss.log_normal_times has no default.
+    first = json.loads((Path(__file__).parent / "first_config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(first))
+    with pytest.raises(ValueError, match="has no 'log_normal_times' for decoder, so it was made"):
+        open_run(tmp_path).build_stage()
+    with pytest.raises(ValueError, match=r"decoder\.loss\.log_normal_times is None there"):
+        create_run(tmp_path, "decoder", config())
 
 
 def test_fingerprints_outlast_the_knobs_that_came_later():

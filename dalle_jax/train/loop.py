@@ -170,23 +170,28 @@ def fit(
                     settle(pending)
                 pending = Pending(step, metrics, batch)
 
-                last, stop = step == steps, signals.stop_at(step)
+                last, stop = step == steps, signals.after_step()
                 validation_due = eval_batches is not None and (last or step % validate_every == 0)
                 preview_due = preview is not None and (last or step % preview_every == 0)
                 evaluation_due = evaluation is not None and (last or step % evaluate_every == 0)
-                save_due = last or step % checkpoint_every == 0 or stop is not None
-                if not (validation_due or preview_due or evaluation_due or save_due):
+                save_due = last or step % checkpoint_every == 0
+                if not (
+                    validation_due or preview_due or evaluation_due or save_due or stop is not None
+                ):
                     continue
                 settle(pending)
                 pending = None
                 with meter.paused():
                     loss = validate() if validation_due else None
+                    if stop is not None:  # first: drawing may take longer than there is time
+                        checkpoints.save(step, state, train_iterator.get_state(), loss)
+                        checkpoints.wait()
                     if preview_due and (grid := preview(state.ema_params, step)) is not None:
                         log.image(step, "preview", grid)
                     if evaluation_due:
                         values = evaluation(state.ema_params, step)
                         log.scalars(step, {f"evaluation/{name}": v for name, v in values.items()})
-                    if save_due:
+                    if save_due and stop is None:
                         checkpoints.save(step, state, train_iterator.get_state(), loss)
                     give_back()
                 if last:  # no stage is to follow after one that came meanwhile

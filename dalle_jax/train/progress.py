@@ -13,8 +13,8 @@ class ProgressBar:
     def __init__(self, total: int, *, start: int = 0, title: str = "train", show: bool = True):
         """`start` is the step that training goes on from; with `show` False nothing is seen."""
         self._console = Console(file=sys.stderr, quiet=not show)
-        self._start, self._total, self._title = start, total, title
-        self._began = time.monotonic()
+        self._total, self._title = total, title
+        self._first: tuple[int, float] | None = None  # step that is done, and when
         self._bar = None
         if show and self._console.is_terminal:
             self._bar = Progress(
@@ -30,7 +30,9 @@ class ProgressBar:
             self._bar.start()
 
     def advance(self, step: int) -> None:
-        """`step` updates are done."""
+        """`step` updates are done; the first ones' time, which is compilation, does not count."""
+        if self._first is None:
+            self._first = step, time.monotonic()
         if self._bar is not None:
             self._bar.update(self._task, completed=step)
 
@@ -43,10 +45,12 @@ class ProgressBar:
         if self._bar is not None:
             self._bar.update(self._task, completed=step, numbers=text)
             return
-        seconds = (time.monotonic() - self._began) / max(step - self._start, 1)
-        left = int(seconds * (self._total - step))
-        clock = f"{left // 3600}:{left // 60 % 60:02d}:{left % 60:02d}"
-        self.message(f"{self._title} {step}/{self._total} · {text} · {clock} left")
+        text = f"{self._title} {step}/{self._total} · {text}"
+        if self._first is not None and step > self._first[0]:
+            start, began = self._first
+            left = int((time.monotonic() - began) / (step - start) * (self._total - step))
+            text += f" · {left // 3600}:{left // 60 % 60:02d}:{left % 60:02d} left"
+        self.message(text)
 
     def message(self, text: str) -> None:
         """A line above the bar."""

@@ -1,5 +1,6 @@
 """Being told to stop: note it, finish the step, save, and say how to go on."""
 
+import itertools
 import signal
 import threading
 from collections.abc import Iterator
@@ -7,6 +8,10 @@ from contextlib import contextmanager
 
 import jax
 from jax.experimental import multihost_utils
+
+# Steps of this process, whatever stage they are of. The service counts from 0, and where nobody has
+# asked it yet it has all stop at 1, which no run that goes on from a checkpoint would come to.
+_asked = itertools.count(1)
 
 
 class Stop(BaseException):
@@ -48,9 +53,9 @@ class StopSignals:
             self._before = {s: signal.signal(s, self._note) for s in self.SIGNALS}
         return self
 
-    def stop_at(self, step: int) -> int | None:
-        """The signal that training is to stop for after `step`; to be asked at each step."""
-        if self._several and multihost_utils.reached_preemption_sync_point(step):
+    def after_step(self) -> int | None:
+        """The signal that training is to stop for now; to be asked after each step."""
+        if self._several and multihost_utils.reached_preemption_sync_point(next(_asked)):
             self.received = signal.SIGTERM
         return self.received
 

@@ -175,9 +175,7 @@ def test_killed_on_eight_devices_it_goes_on_elsewhere(uninterrupted, tmp_path, t
 
 
 def test_one_of_two_is_terminated_and_both_stop_at_one_step(uninterrupted, tmp_path):
-    processes = start_two(tmp_path, SLOW="0.2")
-    log = tmp_path / "metrics.jsonl"
-    wait_until(lambda: log.exists() and '"step": 8,' in log.read_text(), processes)
+    processes = run_two_to(8, tmp_path)
     os.kill(processes[1].pid, signal.SIGTERM)
     told = [process.communicate(timeout=PATIENCE)[1] for process in processes]
     assert [process.returncode for process in processes] == [143, 143], told
@@ -187,3 +185,22 @@ def test_one_of_two_is_terminated_and_both_stop_at_one_step(uninterrupted, tmp_p
     _, told = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, told
     close(tmp_path, uninterrupted[1])
+
+
+def test_terminated_before_its_first_step_a_run_that_goes_on_stops_after_it(tmp_path):
+    processes = run_two_to(8, tmp_path)
+    processes[0].send_signal(signal.SIGTERM)
+    assert [process.wait(PATIENCE) for process in processes] == [143, 143]
+    step = steps_in(tmp_path / "checkpoints")[-1]
+    said = tmp_path / "moment"
+    processes = start_two(tmp_path, SLOW="2", MOMENT=str(said))
+    wait_until(lambda: moment(said) == ("read", step), processes)
+    processes[1].send_signal(signal.SIGTERM)
+    assert [process.wait(PATIENCE) for process in processes] == [143, 143]
+    assert steps_in(tmp_path / "checkpoints")[-1] == step + 1
+
+
+def run_two_to(step, run_dir):
+    processes, log = start_two(run_dir, SLOW="0.2"), run_dir / "metrics.jsonl"
+    wait_until(lambda: log.exists() and f'"step": {step},' in log.read_text(), processes)
+    return processes

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dalle_jax.train import loop, sharding
 from dalle_jax.train.checkpoint import load_params, steps_in
 from dalle_jax.train.evaluate import evaluate
 from dalle_jax.train.loop import Diverged, fit
@@ -187,6 +188,26 @@ def test_a_signal_at_the_end_is_not_lost_on_what_would_follow(tmp_path):
     assert stop.value.exit_code == 143
     assert steps_in(tmp_path / "checkpoints")[-1] == 24
     assert int(fit_tiny(tmp_path).step) == 24
+
+
+def test_told_to_stop_it_saves_before_it_draws(tmp_path, monkeypatch):
+    calls, there = itertools.count(1), []
+
+    def put_batch(*arguments):  # what training calls between reading a batch and its step
+        if next(calls) == 12 + 2:  # and validation, which has had two batches at step 8
+            os.kill(os.getpid(), signal.SIGTERM)
+        return sharding.put_batch(*arguments)
+
+    def preview(params, step):
+        there.append((step, steps_in(tmp_path / "checkpoints")[-1]))
+
+    def train(*arguments, **settings):
+        return fit(*arguments, **settings | {"preview": preview})
+
+    monkeypatch.setattr(loop, "put_batch", put_batch)
+    with pytest.raises(Interrupted, match="stopped by SIGTERM at step 12"):
+        fit_tiny(tmp_path, train=train)
+    assert there == [(12, 12)]
 
 
 def fit_with(other_batches, *arguments, **settings):
