@@ -39,7 +39,8 @@ SOURCES = sorted(
 )
 # Modules that read pickles or other code, and functions that do what they are told.
 MODULES = {"pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
-FUNCTIONS = {"eval", "exec", "os.system", "os.popen", "yaml.load", "extractall", "read_pickle"}
+FUNCTIONS = {"eval", "exec", "os.system", "os.popen", "yaml.load", "yaml.unsafe_load"}
+METHODS = {"extract", "extractall", "read_pickle", "unsafe_load"}
 LIMITS = {"MAX_IMAGE_PIXELS", "LOAD_TRUNCATED_IMAGES"}  # Pillow's; to be left as they are
 # A config and an experiment are programs that the user names.
 RUNS_CODE = {
@@ -57,24 +58,39 @@ def dotted(node):
     return ""
 
 
+def imported(tree):
+    """What the names of a program stand for: np -> numpy, load -> torch.load."""
+    names = {}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.asname: alias.name for alias in node.names if alias.asname}
+        if isinstance(node, ast.ImportFrom):
+            names |= {a.asname or a.name: f"{node.module}.{a.name}" for a in node.names}
+    return names
+
+
 def dangers(tree):
     """What in a program reads pickles, runs text or lifts a limit."""
+    names = imported(tree)
     for node in ast.walk(tree):
         if isinstance(node, ast.Import | ast.ImportFrom):
             of = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            names = of or [alias.name for alias in node.names]
-            yield from (name for name in names if name.split(".")[0] in MODULES)
+            modules = of or [alias.name for alias in node.names]
+            yield from (name for name in modules if name.split(".")[0] in MODULES)
         if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
             yield from {node.attr} & LIMITS
         if not isinstance(node, ast.Call):
             continue
-        name = dotted(node.func)
+        first, dot, rest = dotted(node.func).partition(".")
+        name = names.get(first, first) + dot + rest
         said = {k.arg: getattr(k.value, "value", None) for k in node.keywords}
-        if name in FUNCTIONS or name.rpartition(".")[2] in FUNCTIONS - {"eval", "exec"}:
+        if name in FUNCTIONS or name.startswith("runpy."):
             yield name
-        if name.startswith("runpy.") or said.get("shell") is True:
+        if name.rpartition(".")[2] in METHODS and not name.startswith("dalle_jax."):
             yield name
-        if name in ("np.load", "numpy.load", "jnp.load") and said.get("allow_pickle") is not False:
+        if said.get("shell") is True or said.get("allow_pickle", False) is not False:
+            yield name
+        if name in ("numpy.load", "jax.numpy.load") and "allow_pickle" not in said:
             yield name
         if name == "torch.load" and said.get("weights_only") is not True:
             yield name
@@ -85,12 +101,19 @@ def dangers(tree):
     [
         "import pickle",
         "from dill import loads",
-        "np.load(p)",
-        "np.load(p, allow_pickle=True)",
-        "torch.load(p, weights_only=False)",
+        "import numpy as np; np.load(p)",
+        "import numpy as np; np.load(p, allow_pickle=True)",
+        "import jax.numpy as jnp; jnp.load(p)",
+        "from numpy import load as read; read(p)",
+        "read_array(file, allow_pickle=asked)",
+        "import torch; torch.load(p, weights_only=False)",
+        "from torch import load; load(p)",
         "eval(x)",
         "tar.extractall()",
-        "os.system(x)",
+        "tar.extract(member)",
+        "import os; os.system(x)",
+        "from os import system; system(x)",
+        "import yaml; yaml.unsafe_load(x)",
         "subprocess.run(x, shell=True)",
         "Image.MAX_IMAGE_PIXELS = None",
     ],

@@ -103,7 +103,7 @@ def test_links_lead_out_of_no_folder(folder, tmp_path):
 
 
 @settings(max_examples=150, deadline=None)
-@given(name=st.text("./\\\\abC:~ \\0\\ud800", min_size=1, max_size=12) | st.just("a" * 4000))
+@given(name=st.text("./\\\\abC:~ \0\ud800", min_size=1, max_size=12) | st.just("a" * 4000))
 def test_no_path_reads_outside_of_its_folder(tmp_path_factory, name):
     root = tmp_path_factory.getbasetemp() / "a" / "b"
     root.mkdir(parents=True, exist_ok=True)
