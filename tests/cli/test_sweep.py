@@ -15,6 +15,7 @@ from rich.console import Console
 
 from dalle_jax.cli import sweep, sweep_report
 from dalle_jax.cli.sweep_tables import LiveTable
+from dalle_jax.sweeps import slurm
 from dalle_jax.sweeps.jobs import evaluation_key
 from dalle_jax.sweeps.local import DONE, RUNNING, Launcher
 from tests.cli.browser import dom_after, greys_seen, needs_browser, width_on_a_phone
@@ -82,6 +83,32 @@ def test_data_that_is_not_there_is_told_before_any_job_starts(experiment, tmp_pa
     with pytest.raises(FileNotFoundError, match="dalle-jax prepare captioned_shapes/easy"):
         sweep.run([str(experiment), f"--workdir={workdir}", f"--config.data.dir={tmp_path}/none"])
     assert not (workdir / "jobs").exists()
+
+
+def test_the_slurm_backend_submits_this_sweep_for_each_task(
+    experiment, tmp_path, monkeypatch, capsys
+):
+    submitted = []
+    monkeypatch.setattr(slurm, "submit", lambda *given: submitted.append(given) or ["17_0", "17_1"])
+    workdir = tmp_path / "sweeps"
+    options = ["--backend=slurm", "--workers=2", "--retries=3", "--slurm.partition=gpu"]
+    options += ["--slurm.gpus_per_node=1", "--config.decoder.train.batch_size=8"]
+    assert sweep.run([str(experiment), f"--workdir={workdir}", *options]) == 0
+    assert "submitted: ['17_0', '17_1']" in capsys.readouterr().out
+    ((command, count, folder, resources),) = submitted
+    assert count == 2 and folder == workdir / "targets-tiny/slurm"
+    assert resources == {"partition": "gpu", "gpus_per_node": 1}
+    # What a task is given is a sweep of the local backend, over the same points.
+    assert command[1:4] == ["-m", "dalle_jax", "sweep"]
+    args, typed, rest = sweep._parse(command[4:])
+    assert (args.backend, args.experiment, args.workdir) == (
+        "local",
+        str(experiment),
+        str(workdir),
+    )
+    assert (args.scale, args.retries, rest) == ("tiny", 3, {})
+    assert typed == ["--config.decoder.train.batch_size=8"]
+    assert (workdir / "targets-tiny/sweep.json").exists()
 
 
 def test_the_live_table_has_every_points_state_step_loss_and_time_left(tmp_path, monkeypatch):

@@ -84,10 +84,15 @@ def test_killed_at_a_random_moment_it_ends_with_the_same_table(
     place, jobs = prepared(graph, tmp_path / "killed")
     process = PROCESSES.Process(target=launch, args=(jobs,))
     process.start()
-    seed = random.SystemRandom().randrange(1000)
-    time.sleep(random.Random(seed).uniform(0.1, 1.5))
+    seed, calls_made = random.SystemRandom().randrange(1000), tmp_path / "killed/calls"
+    moment = random.Random(seed)
+    many = moment.randint(1, 13)  # of the 17 calls that there are to be
+    while not calls_made.exists() or len(calls_made.read_text().splitlines()) < many:
+        time.sleep(0.001)
+    time.sleep(moment.uniform(0, 0.1))
     os.kill(process.pid, signal.SIGKILL)
     process.join()
+    assert process.exitcode == -signal.SIGKILL, f"it had ended before the kill, seed {seed}"
     if with_its_jobs:  # as a node that goes down; otherwise they live on, and hold their locks
         for job in jobs:
             for pid in processes_of(job):
