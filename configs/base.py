@@ -56,7 +56,9 @@ def decoder() -> ConfigDict:
     config.model.unet.norm_groups = 8
     config.model.unet.dropout = 0.0
 
-    config.diffusion = ConfigDict({"schedule": "cosine"})
+    config.diffusion = ConfigDict()
+    config.diffusion.schedule = "cosine"
+    config.diffusion.zero_terminal_snr = False  # rescaled to hold nothing of the image at the end
     config.loss = ConfigDict()
     config.loss.target = "v"  # what the network predicts: v, x0 or eps
     config.loss.weighting = "simple"  # of noise levels, see losses.weight

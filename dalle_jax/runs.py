@@ -49,6 +49,7 @@ LATER_KNOBS = (
     ("clip", "model", "scan_blocks", False),
     ("prior", "model", "scan_blocks", False),
     ("decoder", "model", "scan_blocks", False),
+    ("decoder", "diffusion", "zero_terminal_snr", False),
 )
 
 

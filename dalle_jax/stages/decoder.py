@@ -66,7 +66,11 @@ class Decoder:
         of_tokens = {"vocab_size": vocab_size, "max_length": max_length}
         layout = model.get("layout", {})
         self.denoising = Denoising(
-            schedule_named(diffusion["schedule"], diffusion.get("num_timesteps", 0)),
+            schedule_named(
+                diffusion["schedule"],
+                diffusion.get("num_timesteps", 0),
+                diffusion.get("zero_terminal_snr", False),
+            ),
             target=loss["target"],
             weighting=loss["weighting"],
             log_normal_times=tuple(loss["log_normal_times"]),

@@ -146,8 +146,21 @@ class Denoising:
         )
 
 
-def schedule_named(name: str, num_timesteps: int = 0) -> diffusion.Schedule:
-    """A noise schedule in continuous time, or its table of `num_timesteps` steps."""
+def schedule_named(
+    name: str, num_timesteps: int = 0, zero_terminal_snr: bool = False
+) -> diffusion.Schedule:
+    """A noise schedule in continuous time, or its table of `num_timesteps` steps.
+
+    With `zero_terminal_snr` it is rescaled to hold nothing of x_0 at the end (2305.08891).
+    """
+    if zero_terminal_snr:
+        schedule = schedule_named(name, num_timesteps)
+        if abs(schedule.alpha(0.5) ** 2 + schedule.sigma(0.5) ** 2 - 1) > 1e-6:
+            raise ValueError(
+                f"zero_terminal_snr rescales schedules that preserve variance, which {name} does "
+                "not; set it to False or take another schedule"
+            )
+        return diffusion.zero_terminal_snr(schedule)
     if num_timesteps:
         return diffusion.discrete(name, num_timesteps)
     if name not in diffusion.CONTINUOUS:

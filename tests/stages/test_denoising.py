@@ -139,3 +139,12 @@ def test_time_bins_average_to_the_whole():
     bins = by_time_bin(errors, t)
     assert len(bins) == 10
     np.testing.assert_allclose(np.mean(list(bins.values())), errors.mean(), rtol=1e-5)
+
+
+@pytest.mark.parametrize("num_timesteps", [0, 100])
+def test_a_schedule_is_rescaled_to_end_in_noise_alone(num_timesteps):
+    before = schedule_named("scaled_linear", num_timesteps)
+    after = schedule_named("scaled_linear", num_timesteps, zero_terminal_snr=True)
+    assert before.alpha(1.0) > 0.06 and after.alpha(1.0) == 0
+    with pytest.raises(ValueError, match="preserve variance, which edm does not"):
+        schedule_named("edm", zero_terminal_snr=True)
