@@ -14,6 +14,7 @@ import json
 import logging
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
@@ -84,6 +85,8 @@ class Checkpoints:
         """Open or make `directory`; the `keep` newest stay, and that of lowest validation loss."""
         self.directory = Path(directory).absolute()
         self._unsealed: list[int] = []
+        self._sealer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checksums")
+        self._sealing: Future | None = None
         newest = policies.LatestN(keep)
         best = policies.BestN(
             get_metric_fn=lambda metrics: -metrics["loss"],
@@ -166,21 +169,40 @@ class Checkpoints:
         """Return when all that was saved is on disk."""
         with self._saving():
             self._manager.wait_until_finished()
-        self.seal()
+        self._end_sealing()
+        while self._begin_sealing():
+            self._end_sealing()
         self._unsealed.clear()  # what is not there by now was not saved, or is the first process's
 
     def seal(self) -> None:
-        """Write the checksums of saves that have ended meanwhile; to be called often."""
-        for step in list(self._unsealed) if jax.process_index() == 0 else ():
+        """Have the checksums written of saves that have ended meanwhile; to be called often.
+
+        A thread does it, since it reads the whole checkpoint, while training goes on.
+        """
+        if self._sealing is None or self._sealing.done():
+            self._end_sealing()
+            self._begin_sealing()
+
+    def _begin_sealing(self) -> bool:
+        for step in self._unsealed if jax.process_index() == 0 else ():
             if (path := self.directory / str(step)).is_dir():
-                _write_checksums(path)
                 self._unsealed.remove(step)
+                self._sealing = self._sealer.submit(_write_checksums, path)
+                return True
+        return False
+
+    def _end_sealing(self) -> None:
+        if self._sealing is not None:
+            sealing, self._sealing = self._sealing, None
+            with self._saving():
+                sealing.result()
 
     def close(self) -> None:
         """Finish saving and let the threads go."""
         try:
             self.wait()
         finally:
+            self._sealer.shutdown()
             self._manager.close()
 
     @contextmanager

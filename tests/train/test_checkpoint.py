@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dalle_jax.train import checkpoint
 from dalle_jax.train.checkpoint import Checkpoints, damage, load_params, steps_in
 from dalle_jax.train.optim import make_optimizer
 from dalle_jax.train.sharding import make_mesh, tree_shardings, with_shardings
@@ -112,8 +113,23 @@ def test_checksums_are_there_as_soon_as_the_save_is(tmp_path):
     # A process that was killed before it could: the next one does, once it has read it.
     (tmp_path / "5/checksums.json").unlink()
     assert checkpoints.restore(abstract(state)) is not None
-    checkpoints.seal()
+    checkpoints.close()
     assert (tmp_path / "5/checksums.json").exists()
+
+
+def test_checksums_keep_nobody_waiting(tmp_path, monkeypatch):
+    write, held = checkpoint._write_checksums, threading.Event()
+    monkeypatch.setattr(checkpoint, "_write_checksums", lambda path: held.wait(60) and write(path))
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(5, make_state(1), {}, None)
+    while not steps_in(tmp_path):
+        time.sleep(0.01)
+    for _ in range(3):  # steps of training
+        checkpoints.seal()
+    assert not (tmp_path / "5/checksums.json").exists()
+    held.set()
+    checkpoints.wait()
+    assert damage(tmp_path / "5") is None and (tmp_path / "5/checksums.json").exists()
     checkpoints.close()
 
 
