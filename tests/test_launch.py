@@ -1,31 +1,16 @@
 """The scripts of launch/, with stand-ins for the programs of clusters that are not here."""
 
+import json
 import os
 import subprocess
 import sys
 
 import pytest
 
+from dalle_jax.train.checkpoint import steps_in
 from dalle_jax.train.distributed import Place, find_place
 from tests.conftest import ONE_DEVICE, ROOT
-from tests.sweeps.test_slurm import missing, slurm, wait_for  # noqa: F401
-
-# In the place of `dalle-jax`: the processes meet, say whom they met, and the first time are told to
-# be preempted.
-MEETING = """
-import os, sys
-import jax
-import numpy as np
-from jax.experimental import multihost_utils
-from dalle_jax.train import distributed
-
-distributed.join(distributed.find_place())
-met = multihost_utils.process_allgather(np.int32(jax.process_index()))
-again = os.environ.get("SLURM_RESTART_COUNT", "0")
-with open(f"met_{again}_{jax.process_index()}", "w") as file:
-    print(*met, *sys.argv[1:], file=file)
-sys.exit(143 if again == "0" else 0)
-"""
+from tests.sweeps.test_slurm import missing, output, slurm, wait_for  # noqa: F401
 
 
 def script(path, text):
@@ -100,19 +85,37 @@ def test_the_pods_of_the_jobset_know_their_places():
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1200)
 @pytest.mark.skipif(bool(missing()), reason=missing() or "there is one")
-def test_under_a_real_slurm_the_tasks_meet_and_a_preempted_job_goes_on(slurm, tmp_path):  # noqa: F811
-    (tmp_path / "meeting.py").write_text(MEETING)
+def test_under_a_real_slurm_a_training_told_to_end_is_queued_again_and_goes_on(
+    slurm,  # noqa: F811
+    tmp_path,
+    shapes_dir,
+):
     (tmp_path / ".venv/bin").mkdir(parents=True)
-    run = f'PYTHONPATH={ROOT} exec {sys.executable} {tmp_path}/meeting.py "$@"'
-    script(tmp_path / ".venv/bin/dalle-jax", run)
-    job = ["sbatch", "--ntasks=2", "--ntasks-per-node=2", "--cpus-per-task=1"]
-    command = [*job, ROOT / "launch/slurm.sbatch", "--config=a b.py"]
+    verb = f'PYTHONPATH={ROOT} exec {sys.executable} -m dalle_jax "$@"'
+    script(tmp_path / ".venv/bin/dalle-jax", verb)
+    command = ["sbatch", "--parsable", "--ntasks=2", "--ntasks-per-node=2", "--cpus-per-task=1"]
+    command += [ROOT / "launch/slurm.sbatch", f"--config={ROOT / 'configs/tiny.py'}"]
+    command += [f"--workdir={tmp_path / 'run'}", f"--config.data.dir={shapes_dir}"]
+    command += [f"--config.decoder.train.{knob}" for knob in ("steps=60", "log_every=1")]
     environ = {**ONE_DEVICE, "SLURM_CONF": os.environ["SLURM_CONF"]}
-    subprocess.run(command, cwd=tmp_path, env=environ, check=True)
-    for again in range(2):
-        for own in range(2):
-            wait_for((tmp_path / f"met_{again}_{own}").exists, 400)
-    wait_for(lambda: (tmp_path / "met_1_1").read_text(), 10)
-    met = [(tmp_path / f"met_{again}_{own}").read_text() for again in (0, 1) for own in (0, 1)]
-    assert met == ["0 1 train --config=a b.py\n"] * 4
+    environ["JAX_COMPILATION_CACHE_DIR"] = str(tmp_path / "xla")
+    job = subprocess.check_output(command, cwd=tmp_path, env=environ, text=True).strip()
+
+    def logged():
+        log = tmp_path / "run/decoder/metrics.jsonl"
+        return [json.loads(x)["step"] for x in log.read_text().splitlines()] if log.exists() else []
+
+    wait_for(lambda: max(logged(), default=0) >= 20, 400)
+    # As 120 seconds before its time is over: to the tasks, and not to the script that waits.
+    subprocess.run(["scancel", "--signal=TERM", job], check=True)
+    wait_for(lambda: "Restarts=1" in output("scontrol", "show", "job", job), 60)
+    (saved,) = steps_in(tmp_path / "run/decoder/checkpoints")[-1:]
+    assert 20 <= saved < 60
+    wait_for(lambda: not output("squeue", "-h"), 400)
+    assert steps_in(tmp_path / "run/decoder/checkpoints")[-1] == 60
+    told = (tmp_path / f"slurm-{job}.out").read_text()
+    assert told.count("mesh {'data': 2, ") == 2  # the tasks met, both times
+    assert f"stopped by SIGTERM at step {saved}, checkpoint saved" in told
+    assert f"decoder goes on from step {saved}" in told
