@@ -53,7 +53,7 @@ def draw(rows, images):
         mark(axes, counts, "evaluations of the network")
     for sampler, values in PUBLISHED.items():
         panels[2].plot(PUBLISHED_AT, values, marker="o", label=SAMPLERS[sampler])
-    panels[2].set(title="published, order 3: CIFAR-10, unguided", ylabel="FID", yscale="log")
+    panels[2].set(title="published: CIFAR-10, order 3", ylabel="FID", yscale="log")
     panels[2].set_yticks([3, 5, 10, 20, 50], ["3", "5", "10", "20", "50"])
     panels[2].yaxis.minorticks_off()
     mark(panels[2], PUBLISHED_AT, "evaluations of the network")
