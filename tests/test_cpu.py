@@ -91,3 +91,10 @@ def test_the_c_library_understands_the_heap():
     for setting in cpu.HEAP.split(":"):
         name, value = setting.split("=")
         assert int(values[name], 0) == int(value)
+
+
+def test_what_a_processor_computes_with_is_told():
+    assert cpu.vectors("flags\t\t: fpu sse2 avx2 avx512f avx512bw") == "with AVX-512"
+    assert cpu.vectors("flags\t\t: fpu sse2 avx avx2") == "without AVX-512"
+    assert cpu.vectors("") == ""
+    assert cpu.vectors() in ("with AVX-512", "without AVX-512", "")

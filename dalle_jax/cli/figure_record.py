@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dalle_jax import cpu
 from dalle_jax.data.checked import write_atomically
 from dalle_jax.sweeps.figure import Claim, Row, overall
 from dalle_jax.sweeps.record import git_revision, versions
@@ -188,7 +189,7 @@ def machine() -> str:
     devices = jax.devices()
     if devices[0].platform == "cpu":
         count = len(os.sched_getaffinity(0))
-        return f"{_number(count)} CPU core{'s' * (count > 1)}"
+        return f"{_number(count)} CPU core{'s' * (count > 1)} {cpu.vectors()}".strip()
     kind = devices[0].device_kind
     return f"{_number(len(devices))} × {kind}" if len(devices) > 1 else f"one {kind}"
 

@@ -119,7 +119,7 @@ def test_a_figure_is_drawn_and_its_claims_are_told(project, capsys):
     assert record["verdict"] == UNDECIDED
     assert [claim["estimate"] for claim in record["claims"]] == [4, 4]
     assert record["claims"][0]["above"] == 3 and record["claims"][0]["below"] is None
-    assert record["machine"].endswith(("CPU core", "CPU cores")) and record["core_seconds"] > 0
+    assert " CPU core" in record["machine"] and record["core_seconds"] > 0
 
 
 def test_what_is_missing_is_trained_and_measured_once(quick, capsys):
