@@ -5,7 +5,6 @@ import json
 import platform
 import socket
 import subprocess
-import time
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -31,7 +30,7 @@ def record_attempt(
         log: the name of its file.
     """
     line = {
-        "ended": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "ended": datetime.now().astimezone().isoformat(timespec="milliseconds"),
         "exit_code": code,
         "seconds": round(seconds, 2),
         "core_seconds": round(core_seconds, 2),
@@ -52,7 +51,7 @@ def time_covered(attempts: Iterable[Mapping[str, Any]]) -> float:
     """Seconds by the clock in which at least one of the attempts, lines of this file, ran."""
     spans = []
     for attempt in attempts:
-        ended = datetime.strptime(attempt["ended"], "%Y-%m-%dT%H:%M:%S%z").timestamp()
+        ended = datetime.fromisoformat(attempt["ended"]).timestamp()
         spans.append((ended - attempt["seconds"], ended))
     covered, until = 0.0, float("-inf")
     for began, ended in sorted(spans):
