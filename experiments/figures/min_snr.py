@@ -7,9 +7,11 @@ FID; all draw the same captions from the same noise.
 
 import matplotlib.pyplot as plt
 
+from dalle_jax.metrics.intervals import wilson
+from dalle_jax.runs import open_run
 from dalle_jax.sweeps.figure import Claim, Figure, Measured
 from dalle_jax.sweeps.figure_axes import plot_series
-from dalle_jax.sweeps.figure_rows import difference, find, series
+from dalle_jax.sweeps.figure_rows import difference, find, select, series
 from dalle_jax.sweeps.grid import Sweep, product
 from dalle_jax.sweeps.progress import read_curves
 
@@ -29,11 +31,13 @@ PUBLISHED = {  # FID of the U-Net after 200 thousand steps, without and with it
 
 
 def measure(workdir) -> Measured:
-    """What was logged on the way."""
-    steps, values = read_curves(workdir / "decoder").get(ON_THE_WAY, ((), ()))
-    return Measured(
-        [{"metric": ON_THE_WAY, "step": n, "value": value} for n, value in zip(steps, values)]
-    )
+    """What was logged on the way, with Wilson intervals."""
+    rows, images = [], open_run(workdir / "decoder").config["decoder"]["train"]["evaluation_images"]
+    for step, value in zip(*read_curves(workdir / "decoder").get(ON_THE_WAY, ((), ()))):
+        low, high = wilson(round(value * images), images)
+        head = {"metric": ON_THE_WAY, "step": step, "num_images": images}
+        rows.append({**head, "value": value, "low": low, "high": high})
+    return Measured(rows)
 
 
 def settings_of(rows):
@@ -50,7 +54,8 @@ def draw(rows, images):
         plot_series(axes, found, unit=100, linestyle=WEIGHTINGS[weighting], label=weighting)
     for axes, target in zip(panels, TARGETS):
         axes.set(title=f"predicts {target}", xlabel="steps of training")
-    panels[0].set_ylabel("captions borne out in full / %")
+    images = max((row["num_images"] for row in select(rows, ON_THE_WAY)), default=0)
+    panels[0].set_ylabel(f"% of {images} validation captions borne out")
     panels[0].legend(frameon=False)
     return figure
 
