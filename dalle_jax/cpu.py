@@ -70,7 +70,7 @@ def on_cpu(environ: MutableMapping[str, str] = os.environ) -> bool:
 
 
 def vectors(flags: str | None = None) -> str:
-    """ "with AVX-512" or "without AVX-512", which is a factor of three in speed; "" if unknown.
+    """Whether the processor has AVX-512, which triples its speed, in words; "" if unknown.
 
     `flags` are those of the processor as /proc/cpuinfo has them, by default this one's.
     """
