@@ -6,13 +6,44 @@ from typing import Any
 import numpy as np
 from einops import rearrange
 
-from dalle_jax.sweeps.figure import Row
+from dalle_jax.sweeps.figure import Estimate, Row
 
 
 def plot_series(axes: Any, series: Mapping[float, Row], unit: float = 1.0, **style: Any) -> None:
     """Values by what they are a series over, in `unit`, with their 95 % intervals if they have."""
     how = {"marker": "o", "capsize": 3, **style}
     axes.errorbar(list(series), *points(series, unit), **how)
+
+
+def plot_estimates(
+    axes: Any, series: Mapping[float, Estimate], unit: float = 1.0, **style: Any
+) -> None:
+    """As `plot_series`, of numbers made from several rows."""
+    rows = {}
+    for at, found in series.items():
+        low, high = found.interval or (None, None)
+        rows[at] = {"value": found.value, "low": low, "high": high}
+    plot_series(axes, rows, unit, **style)
+
+
+def plot_front(
+    axes: Any,
+    x: Mapping[float, Row],
+    y: Mapping[float, Row],
+    units: tuple[float, float] = (1.0, 1.0),
+    **style: Any,
+) -> None:
+    """Two series over the same numbers, one against the other, with those numbers as labels."""
+    (x_values, x_ends), (y_values, y_ends) = points(x, units[0]), points(y, units[1])
+    axes.errorbar(x_values, y_values, y_ends, x_ends, **{"fmt": "o-", "lw": 1, **style})
+    at = np.stack([x_values, y_values], axis=-1)
+    for number, place in zip(x, at):
+        # A label stands on the side away from the nearest other point.
+        apart = (place - at) / np.maximum(np.ptp(at, axis=0), 1e-12)
+        distances = np.linalg.norm(apart, axis=1)
+        right, above = apart[np.argsort(distances)[1]] >= 0 if len(at) > 1 else (True, True)
+        sides = {"ha": "left" if right else "right", "va": "bottom" if above else "top"}
+        axes.annotate(f" {number:g} ", place, **sides)
 
 
 def points(series: Mapping[float, Row], unit: float = 1.0) -> tuple[np.ndarray, np.ndarray]:

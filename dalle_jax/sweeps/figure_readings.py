@@ -6,11 +6,10 @@ from typing import Any
 import numpy as np
 from einops import rearrange
 
-from dalle_jax.metrics.intervals import wilson
 from dalle_jax.sweeps.figure import MISSING, Estimate, Measured, Row
-from dalle_jax.sweeps.figure_axes import show_strip, strip
+from dalle_jax.sweeps.figure_axes import plot_estimates, show_strip, strip
 from dalle_jax.sweeps.figure_measures import seen
-from dalle_jax.sweeps.figure_rows import mean, select
+from dalle_jax.sweeps.figure_rows import counted, mean, select
 
 COLOR_AND_SHAPE = ("color", "shape")
 
@@ -55,8 +54,7 @@ def share(rows: Sequence[Row], metric: str, *at: float) -> Estimate:
         return MISSING
     if len(values) > 1:
         return mean(np.mean(values, axis=0), "images")
-    interval, count = wilson(sum(values[0]), len(values[0])), len(values[0])
-    return Estimate(float(np.mean(values)), interval, f"{count} images, Wilson")
+    return counted(values[0], "images")
 
 
 def draw_along(rows: Sequence[Row], images: Mapping[str, np.ndarray], label: str) -> Any:
@@ -69,8 +67,8 @@ def draw_along(rows: Sequence[Row], images: Mapping[str, np.ndarray], label: str
     )
     show_strip(panel, images["along"], over)
     for metric, name in zip(COLOR_AND_SHAPE, ("colour", "shape")):
-        values = [100 * share(rows, metric, at).value for at in over]
-        axes.plot(over, values, marker="o", label=name)
+        found = {at: share(rows, metric, at) for at in over}
+        plot_estimates(axes, found, unit=100, label=name)
     number = len(select(rows, "color", at=over[0]))
     axes.set(xlabel=label, ylabel=f"seen as asked for / % of {number} images", ylim=(-3, 103))
     axes.set_xlim(over[0] - (over[1] - over[0]) / 2, over[-1] + (over[1] - over[0]) / 2)

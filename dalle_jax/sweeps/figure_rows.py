@@ -146,6 +146,15 @@ def mean(values: Sequence[float], of: str) -> Estimate:
     return Estimate(float(values.mean()), bootstrap(values), f"{basis}, bootstrap")
 
 
+def counted(values: Sequence[float], of: str) -> Estimate:
+    """How many of several `of` are 1 and not 0, as a share with its Wilson interval."""
+    count = len(values)
+    if not count:
+        return MISSING
+    interval = wilson(round(sum(values)), count)
+    return Estimate(sum(values) / count, interval, f"{count} {of}, Wilson")
+
+
 def _of_captions(differences: np.ndarray) -> Estimate:
     """Mean of [captions, seeds]; captions that have no score (NaN) are left out."""
     kept = differences[np.isfinite(differences).all(1)].mean(1)

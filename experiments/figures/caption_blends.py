@@ -14,7 +14,7 @@ from dalle_jax.sweeps.figure_rows import difference, find, num_images
 from dalle_jax.sweeps.grid import Sweep, product
 
 # Config, steps of training, captions measured on.
-SCALES = {"tiny": ("quickstart", 2000, 512), "small": ("shapes", 10_000, 2048)}
+SCALES = {"tiny": ("sketch", 1500, 512), "small": ("shapes", 10_000, 2048)}
 PAPER = ("clip", "decoder")  # of configs/dalle2
 MAX_LENGTH = 64  # tokens: enough for words that a tokenizer of web captions has never seen
 STATEMENTS = ("color", "size", "background", "shape", "place", "caption")

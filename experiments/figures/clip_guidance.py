@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 
 from dalle_jax.cli.figure_guidance import SEED, draw_guided, guides, open_clip
 from dalle_jax.sweeps.figure import Claim, Figure, Measured
-from dalle_jax.sweeps.figure_axes import points
+from dalle_jax.sweeps.figure_axes import plot_front
 from dalle_jax.sweeps.figure_decoder import open_decoder
 from dalle_jax.sweeps.figure_measures import caption_row, distance_row, factored, score_row
 from dalle_jax.sweeps.figure_rows import difference, find, num_images, series
@@ -45,24 +45,23 @@ def measure(workdirs, num_captions, extractor, scales) -> Measured:
 
 
 def draw(rows, images):
-    """The front by a CLIP that did not guide; then both others against the one that did."""
-    figure, panels = plt.subplots(1, 3, figsize=(13, 4), layout="constrained")
+    """Fronts by what did not guide, above; below it, against the CLIP that guided."""
+    figure, panels = plt.subplots(2, 2, figsize=(9.5, 8), layout="constrained")
     labels = {
         "guiding": (1, "cosine by the CLIP that guides"),
         "other": (1, "cosine by another CLIP"),
         "FD": (1, f"Fréchet distance of {num_images(rows)} images"),
         "oracle/caption": (100, f"% of {num_images(rows)} captions borne out in full"),
     }
-    pairs = ("other", "FD"), ("guiding", "other"), ("guiding", "oracle/caption")
-    for axes, pair in zip(panels, pairs):
+    above = ("other", "FD"), ("oracle/caption", "FD")
+    below = ("guiding", "other"), ("guiding", "oracle/caption")
+    for axes, pair in zip(panels.flat, above + below):
         for name in ("classifier-free", "CLIP"):
             found = [series(rows, judge, "scale", guidance=name) for judge in pair]
-            (x, x_ends), (y, y_ends) = map(points, found, [labels[judge][0] for judge in pair])
-            axes.errorbar(x, y, y_ends, x_ends, "o-", lw=1, label=f"{name} guidance, by scale")
-            for scale, *place in zip(found[0], x, y):
-                axes.annotate(f" {scale:g}", place, (2, 3), textcoords="offset points", fontsize=8)
+            units = [labels[judge][0] for judge in pair]
+            plot_front(axes, *found, units, label=f"{name} guidance, by scale")
         axes.set(xlabel=labels[pair[0]][1], ylabel=labels[pair[1]][1])
-    panels[0].legend(frameon=False, fontsize=8)
+    panels[0, 0].legend(frameon=False)
     return figure
 
 

@@ -9,7 +9,7 @@ the same captions. The other half, CLIP guidance, is not here.
 import matplotlib.pyplot as plt
 
 from dalle_jax.sweeps.figure import Claim, Figure
-from dalle_jax.sweeps.figure_axes import mark, plot_series
+from dalle_jax.sweeps.figure_axes import mark, plot_front, plot_series
 from dalle_jax.sweeps.figure_rows import difference, num_images, series
 from dalle_jax.sweeps.grid import Sweep, product
 
@@ -29,10 +29,7 @@ def draw(rows, images):
     """One against the other, and both by scale."""
     figure, (both, by_scale) = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
     scores, distances = (series(rows, m, "guidance_scale") for m in ("oracle/caption", "FD"))
-    for scale in scores:
-        x, y = 100 * scores[scale]["value"], distances[scale]["value"]
-        both.plot(x, y, "o", color="C2")
-        both.annotate(f"{scale:g}", (x, y), (0, 6), textcoords="offset points", ha="center")
+    plot_front(both, scores, distances, (100, 1), color="C2")
     both.set(
         xlabel=SCORE_LABEL,
         ylabel=DISTANCE_LABEL,

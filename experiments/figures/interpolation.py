@@ -13,13 +13,12 @@ from einops import rearrange
 
 from dalle_jax import diffusion
 from dalle_jax.metrics import oracle
-from dalle_jax.metrics.intervals import wilson
 from dalle_jax.pipelines.images import to_uint8
 from dalle_jax.stages.decoder import empty_captions
-from dalle_jax.sweeps.figure import Claim, Estimate, Figure, Measured
-from dalle_jax.sweeps.figure_axes import show_strip, strip
+from dalle_jax.sweeps.figure import Claim, Figure, Measured
+from dalle_jax.sweeps.figure_axes import plot_estimates, show_strip, strip
 from dalle_jax.sweeps.figure_decoder import open_decoder
-from dalle_jax.sweeps.figure_rows import select
+from dalle_jax.sweeps.figure_rows import counted, select
 from dalle_jax.sweeps.grid import Sweep
 
 SCALES = {"tiny": ("quickstart", 40), "small": ("quickstart", 256)}  # config, pairs of images
@@ -62,13 +61,17 @@ def one_object(image) -> bool:
     return len(seen) == 1 and seen[0].shape is not None
 
 
+def one_object_seen(rows, share):
+    """In how many mixtures."""
+    return counted([row["value"] for row in select(rows, "one_object", share=share)], "pairs")
+
+
 def draw(rows, images):
     """The share of mixtures that are images of the data, and the pictures."""
     figure, (axes, panel) = plt.subplots(
         1, 2, figsize=(11, 3.8), layout="constrained", width_ratios=(1, 1.7)
     )
-    found = [[row["value"] for row in select(rows, "one_object", share=s)] for s in SHARES]
-    axes.plot(SHARES, [100 * np.mean(values) for values in found], marker="o")
+    plot_estimates(axes, {s: one_object_seen(rows, s) for s in SHARES}, unit=100)
     axes.set(xlabel="share of the right image", ylim=(-3, 103))
     axes.set_ylabel("one object with a shape is seen / % of pairs")
     show_strip(panel, images["mixed"], SHARES)
@@ -78,12 +81,10 @@ def draw(rows, images):
 
 def claims(rows):
     """Equal mixtures; their average in pixels would be two faint objects."""
-    seen = [row["value"] for row in select(rows, "one_object", share=0.5)]
-    interval = wilson(sum(seen), len(seen))
     return [
         Claim(
             "Over half of equal mixtures show one object that has a shape.",
-            Estimate(sum(seen) / len(seen), interval, f"{len(seen)} pairs, Wilson"),
+            one_object_seen(rows, 0.5),
             above=0.5,
             unit="of the pairs",
             published="in pictures: mixtures look like faces",

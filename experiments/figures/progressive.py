@@ -13,9 +13,9 @@ import numpy as np
 from dalle_jax.metrics import oracle
 from dalle_jax.pipelines.images import to_uint8
 from dalle_jax.sweeps.figure import Claim, Figure, Measured
-from dalle_jax.sweeps.figure_axes import show_strip, strip
+from dalle_jax.sweeps.figure_axes import plot_estimates, show_strip, strip
 from dalle_jax.sweeps.figure_decoder import open_decoder
-from dalle_jax.sweeps.figure_rows import mean, select
+from dalle_jax.sweeps.figure_rows import counted, mean, select
 from dalle_jax.sweeps.grid import Sweep
 
 SCALES = {"tiny": ("quickstart", 128), "small": ("quickstart", 1024)}  # config, captions
@@ -60,7 +60,8 @@ def draw(rows, images):
         1, 2, figsize=(11, 3.8), layout="constrained", width_ratios=(1, 1.7)
     )
     for kind in KINDS:
-        axes.plot(SHOWN, 100 * share(rows, kind).mean(1), marker="o", label=kind)
+        found = {n: counted(right, "captions") for n, right in zip(SHOWN, share(rows, kind))}
+        plot_estimates(axes, found, unit=100, label=kind)
     axes.set(xlabel=f"step of {STEPS}", ylabel="right in x0_hat / % of captions", ylim=(-3, 103))
     axes.set_xticks(SHOWN)
     axes.legend(frameon=False)

@@ -62,7 +62,7 @@ def curve(rows, metric):
 
 
 def draw(rows, images):
-    """Both by steps, and one against the other."""
+    """Both by steps, with intervals of the mean over images, and one against the other."""
     figure, axes = plt.subplots(1, 3, figsize=(11, 3.6), layout="constrained")
     here = {name: curve(rows, name).mean(0) for name in PUBLISHED}
     ours = f"here, mean of {len(curve(rows, 'rate'))} images"
@@ -70,23 +70,24 @@ def draw(rows, images):
         sent = np.linspace(0, 1, len(of["rate"]))
         for panel, x, y in zip(axes, (sent, sent, of["rate"]), ("rmse", "rate", "rmse")):
             panel.plot(x, of[y], style, markersize=4, label=label)
-    rate, distortion = "rate / bits per dimension", "distortion / RMSE on 0 … 255"
-    axes[0].set(xlabel="share of the chain sent", ylabel=distortion)
-    axes[1].set(xlabel="share of the chain sent", ylabel=rate)
-    axes[2].set(xlabel=rate, ylabel=distortion)
+    labels = {"rmse": "distortion / RMSE on 0 … 255", "rate": "rate / bits per dimension"}
+    for panel, name in zip(axes, labels):
+        ends = [mean(values, "images").interval for values in curve(rows, name).T]
+        panel.fill_between(np.linspace(0, 1, KEPT), *np.transpose(ends), alpha=0.3)
+        panel.set(xlabel="share of the chain sent", ylabel=labels[name])
+    axes[2].set(xlabel=labels["rate"], ylabel=labels["rmse"])
     axes[0].legend(frameon=False)
     return figure
 
 
 def claims(rows):
     """How the bits are spent, image by image."""
-    last = [row["value"] for row in select(rows, "share_of_last_step")]
     pairs = zip(curve(rows, "rate"), curve(rows, "rmse"))
     left = [rmse[np.searchsorted(rate, EARLY * rate[-1])] / rmse[0] for rate, rmse in pairs]
     return [
         Claim(
             "More than half of the bits are spent on the last step, on what is not seen.",
-            mean(last, "images"),
+            mean([row["value"] for row in select(rows, "share_of_last_step")], "images"),
             above=0.5,
             unit="of all bits",
             published="1.97 of 3.75 bits per dimension, 0.53",

@@ -15,8 +15,8 @@ from dalle_jax.metrics import oracle
 from dalle_jax.metrics.kernel import normalized
 from dalle_jax.models import embedding_codec
 from dalle_jax.sweeps.figure import Claim, Estimate, Figure, Measured
-from dalle_jax.sweeps.figure_axes import mark, show_strip, strip
-from dalle_jax.sweeps.figure_rows import mean, select
+from dalle_jax.sweeps.figure_axes import mark, plot_estimates, show_strip, strip
+from dalle_jax.sweeps.figure_rows import counted, mean, select
 from dalle_jax.sweeps.grid import Sweep
 
 # Config, images reconstructed, images that the dimensions are fitted on.
@@ -64,9 +64,8 @@ def draw(rows, images):
         1, 2, figsize=(11, 3.8), layout="constrained", width_ratios=(1, 1.7)
     )
     for kind in KINDS:
-        axes.plot(
-            DIMENSIONS, [100 * seen(rows, kind, n).mean() for n in DIMENSIONS], "o-", label=kind
-        )
+        found = {n: counted(seen(rows, kind, n), "images") for n in DIMENSIONS}
+        plot_estimates(axes, found, unit=100, label=kind)
     lost = [100 * row["value"] for row in select(rows, "lost")]
     axes.plot(DIMENSIONS, lost, "k:", label="variance lost")
     mark(axes, DIMENSIONS, "principal dimensions kept of 128")

@@ -1,5 +1,6 @@
 import math
 
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -16,10 +17,12 @@ from dalle_jax.sweeps.figure import (
     Figure,
     overall,
 )
+from dalle_jax.sweeps.figure_axes import plot_front
 from dalle_jax.sweeps.figure_measures import entropy_row
 from dalle_jax.sweeps.figure_readings import draw_along, read_along, share
 from dalle_jax.sweeps.figure_rows import (
     cells,
+    counted,
     difference,
     difference_of_differences,
     find,
@@ -169,4 +172,26 @@ def test_what_is_seen_along_an_axis_is_held_against_what_is_asked_for():
     assert measured.images["along"].shape == (64, 64, 3)
     assert (measured.images["along"][:32, 32:] == blue).all()  # a row an image, a column a place
     axes = draw_along(measured.table, measured.images, "turn").axes
-    assert [line.get_ydata().tolist() for line in axes[1].lines] == [[50, 0], [100, 50]]
+    lines = [drawn.lines for drawn in axes[1].containers]
+    assert [values.get_ydata().tolist() for values, *_ in lines] == [[50, 0], [100, 50]]
+    ends = 100 * np.array([wilson(1, 2), wilson(0, 2)]).T  # of the colours
+    np.testing.assert_allclose([cap.get_ydata() for cap in lines[0][1]], ends, atol=1e-9)
+
+
+def test_zeros_and_ones_are_counted_with_wilsons_interval():
+    found = counted([1, 0, 0, 1], "pairs")
+    assert found == Estimate(0.5, wilson(2, 4), "4 pairs, Wilson")
+    assert counted([], "pairs") is MISSING
+
+
+def test_a_front_labels_each_point_on_the_side_away_from_its_neighbour():
+    axes = plt.figure().subplots()
+    row = lambda value: {"value": value, "low": value - 1, "high": value + 2}
+    plot_front(axes, {1: row(10), 2: row(11)}, {1: row(5), 2: row(4)}, (100, 1))
+    (drawn,) = axes.containers
+    assert drawn.lines[0].get_xydata().tolist() == [[1000, 5], [1100, 4]]
+    across, upright = (bars.get_segments() for bars in drawn.lines[2])
+    assert np.asarray(across)[0, :, 0].tolist() == [900, 1200]
+    assert np.asarray(upright)[1, :, 1].tolist() == [3, 6]
+    labels = [(text.get_text().strip(), text.get_ha(), text.get_va()) for text in axes.texts]
+    assert labels == [("1", "right", "bottom"), ("2", "left", "top")]
