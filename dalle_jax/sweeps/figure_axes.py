@@ -7,12 +7,46 @@ import numpy as np
 from einops import rearrange
 
 from dalle_jax.sweeps.figure import Estimate, Row
+from dalle_jax.sweeps.figure_rows import num_images, select, series
 
 
 def plot_series(axes: Any, series: Mapping[float, Row], unit: float = 1.0, **style: Any) -> None:
     """Values by what they are a series over, in `unit`, with their 95 % intervals if they have."""
     how = {"marker": "o", "capsize": 3, **style}
     axes.errorbar(list(series), *points(series, unit), **how)
+
+
+def plot_metrics(
+    rows: Sequence[Row],
+    metrics: Mapping[str, tuple[float, str]],
+    *,
+    over: str,
+    by: str,
+    label: str,
+) -> Any:
+    """A figure with a panel a metric: over one column, a series for each value of another.
+
+    Args:
+        rows: of the metrics.
+        metrics: the unit that each is shown in, and its axis' label.
+        over: a column of numbers, on a logarithmic axis.
+        by: a column; its series stand a little apart.
+        label: of the x axis.
+    """
+    import matplotlib.pyplot as plt
+
+    figure, panels = plt.subplots(
+        1, len(metrics), figsize=(11, 3.6), layout="constrained", squeeze=False
+    )
+    for axes, (metric, (unit, name)) in zip(panels.flat, metrics.items()):
+        known = select(rows, metric)
+        for i, value in enumerate(dict.fromkeys(row[by] for row in known)):
+            found = series(rows, metric, over, **{by: value})
+            plot_series(axes, {at * 1.03**i: row for at, row in found.items()}, unit, label=value)
+        mark(axes, sorted({row[over] for row in known}), label)
+        axes.set_ylabel(name)
+    panels[0, 0].legend(title=f"{num_images(rows)} captions", frameon=False)
+    return figure
 
 
 def plot_estimates(
@@ -71,9 +105,10 @@ def strip(images: np.ndarray) -> np.ndarray:
     return rearrange(images, "r c h w d -> (r h) (c w) d")
 
 
-def show_strip(axes: Any, picture: np.ndarray, ticks: Sequence[float]) -> None:
-    """A strip of square pictures with a number under each column."""
+def show_strip(axes: Any, picture: np.ndarray, ticks: Sequence[float | str]) -> None:
+    """A strip of square pictures with a number or a word under each column."""
     height = len(ticks) * picture.shape[0] / picture.shape[1]
     axes.imshow(picture, extent=(0, len(ticks), 0, height), interpolation="nearest")
     axes.set_yticks([])
-    axes.set_xticks(np.arange(len(ticks)) + 0.5, [f"{tick:.2g}" for tick in ticks])
+    words = [tick if isinstance(tick, str) else f"{tick:.2g}" for tick in ticks]
+    axes.set_xticks(np.arange(len(ticks)) + 0.5, words)

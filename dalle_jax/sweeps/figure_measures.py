@@ -54,6 +54,20 @@ def distance_row(
     }
 
 
+def judged_rows(
+    captions: Sequence[str],
+    images: Sequence[np.ndarray],
+    reals: Factored,
+    extractor: FeatureExtractor,
+    **where: Any,
+) -> list[dict[str, Any]]:
+    """Both: captions borne out, and the distance from real images."""
+    return [
+        caption_row(captions, images, **where),
+        distance_row(images, reals, extractor, **where),
+    ]
+
+
 def entropy_row(values: Sequence[Hashable], metric: str, **where: Any) -> dict[str, Any]:
     """−Σ p log₂ p of what is seen in images, one value each, in bits; with a tenth left out each.
 

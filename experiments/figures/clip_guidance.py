@@ -13,7 +13,7 @@ from dalle_jax.cli.figure_guidance import SEED, draw_guided, guides, open_clip
 from dalle_jax.sweeps.figure import Claim, Figure, Measured
 from dalle_jax.sweeps.figure_axes import plot_front
 from dalle_jax.sweeps.figure_decoder import open_decoder
-from dalle_jax.sweeps.figure_measures import caption_row, distance_row, factored, score_row
+from dalle_jax.sweeps.figure_measures import factored, judged_rows, score_row
 from dalle_jax.sweeps.figure_rows import difference, find, num_images, series
 from dalle_jax.sweeps.grid import Sweep
 
@@ -37,8 +37,7 @@ def measure(workdirs, num_captions, extractor, scales) -> Measured:
         for scale in scales[name]:
             images = draw_guided(decoder, functools.partial(guide, scale=scale), weights, STEPS)
             head = {"guidance": name, "scale": scale}
-            rows.append(caption_row(decoder.captions, images, **head))
-            rows.append(distance_row(images, reals, extractor, **head))
+            rows += judged_rows(decoder.captions, images, reals, extractor, **head)
             for judge, clip in clips.items():
                 rows.append(score_row(judge, clip.scores(images, decoder.captions), **head))
     return Measured(rows, seed=SEED)

@@ -7,11 +7,11 @@ Improved DDPM's hybrid loss, since the bound alone, as in the paper, is no loss 
 """
 
 import matplotlib.pyplot as plt
-import numpy as np
 
 from dalle_jax.cli.figure_unclip import SEED, open_chain
 from dalle_jax.sweeps.figure import Claim, Figure, Measured
-from dalle_jax.sweeps.figure_measures import caption_row, distance_row, factored
+from dalle_jax.sweeps.figure_axes import plot_series
+from dalle_jax.sweeps.figure_measures import factored, judged_rows
 from dalle_jax.sweeps.figure_rows import difference, find, num_images
 from dalle_jax.sweeps.grid import Sweep, product, zip_
 
@@ -36,11 +36,7 @@ def measure(workdir, num_captions, extractor) -> Measured:
     images = chain.draw(z, chain.captions, variance=drawn_with, **SAMPLER)
     where = {"loss": loss, "variance": variance}
     reals = factored(chain.images, extractor)
-    rows = [
-        caption_row(chain.captions, images, **where),
-        distance_row(images, reals, extractor, **where),
-    ]
-    return Measured(rows, seed=SEED)
+    return Measured(judged_rows(chain.captions, images, reals, extractor, **where), seed=SEED)
 
 
 def draw(rows, images):
@@ -52,16 +48,8 @@ def draw(rows, images):
         unit = 1 if metric == "FD" else 100
         for shift, variance in ((-0.1, "fixed"), (0.1, "learned")):
             found = [find(rows, metric, loss=loss, variance=variance) for loss in LOSSES]
-            known = [(i + shift, row) for i, row in enumerate(found) if row is not None]
-            ends = [[abs(row[end] - row["value"]) for _, row in known] for end in ("low", "high")]
-            axes.errorbar(
-                [x for x, _ in known],
-                [unit * row["value"] for _, row in known],
-                unit * np.array(ends),
-                fmt="o",
-                capsize=3,
-                label=f"{variance} variance",
-            )
+            known = {i + shift: row for i, row in enumerate(found) if row is not None}
+            plot_series(axes, known, unit, linestyle="none", label=f"{variance} variance")
         axes.set_xticks(range(len(LOSSES)), LOSSES)
         axes.set(xlabel="what is predicted", ylabel=label)
     panels[0].legend(frameon=False)

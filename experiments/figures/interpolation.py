@@ -96,5 +96,4 @@ def get_figure(scale: str) -> Figure:
     """One decoder."""
     config, num_pairs = SCALES[scale]
     sweep = Sweep(config=f"configs/{config}.py", points=[{}], evaluation=None)
-    how = functools.partial(measure, num_pairs=num_pairs)
-    return Figure(draw, claims, sweep=sweep, measure=how)
+    return Figure(draw, claims, sweep, functools.partial(measure, num_pairs=num_pairs))

@@ -12,7 +12,7 @@ import numpy as np
 from dalle_jax.cli.figure_unclip import SEED, open_chain
 from dalle_jax.sweeps.figure import Claim, Figure, Measured
 from dalle_jax.sweeps.figure_axes import plot_series, strip
-from dalle_jax.sweeps.figure_measures import caption_row, distance_row, factored
+from dalle_jax.sweeps.figure_measures import factored, judged_rows
 from dalle_jax.sweeps.figure_rows import difference, find, num_images
 from dalle_jax.sweeps.grid import Sweep
 
@@ -33,8 +33,7 @@ def measure(workdir, num_captions, extractor) -> Measured:
     reals, rows, shown = factored(chain.images, extractor), [], []
     for source, embeddings_of in SOURCES.items():
         images = chain.draw(embeddings_of(chain), chain.captions)
-        rows.append(caption_row(chain.captions, images, embedding=source))
-        rows.append(distance_row(images, reals, extractor, embedding=source))
+        rows += judged_rows(chain.captions, images, reals, extractor, embedding=source)
         shown.append(images[:COLUMNS])
     return Measured(rows, {"drawn": strip(np.stack(shown))}, SEED)
 

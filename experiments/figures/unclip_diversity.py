@@ -8,16 +8,15 @@ on a classifier's features. By this sampler GLIDE's backgrounds, unguided, are d
 
 import functools
 
-import matplotlib.pyplot as plt
 import numpy as np
 
 from dalle_jax.data.images import center_crop_resize
 from dalle_jax.metrics import oracle
 from dalle_jax.pipelines.text_to_image import DallePipeline
 from dalle_jax.sweeps.figure import Claim, Figure, Measured
-from dalle_jax.sweeps.figure_axes import mark, plot_series
-from dalle_jax.sweeps.figure_measures import caption_row, distance_row, entropy_row, factored
-from dalle_jax.sweeps.figure_rows import difference_of_differences, find, num_images, select, series
+from dalle_jax.sweeps.figure_axes import plot_metrics
+from dalle_jax.sweeps.figure_measures import entropy_row, factored, judged_rows
+from dalle_jax.sweeps.figure_rows import difference_of_differences, find, select
 from dalle_jax.sweeps.grid import Sweep, product
 
 # Configs of unCLIP and GLIDE, captions measured on, guidance scales.
@@ -48,8 +47,7 @@ def measure(workdir, num_captions, extractor, scales) -> Measured:
         how = {"system": "unCLIP" if pipe.system.reads_embeddings else "GLIDE", "scale": scale}
         drawn = {"sample_index": index, "seed": SEED, "guidance_scale": scale}
         images = pipe.generate(captions, **drawn, **SAMPLER)
-        rows.append(caption_row(captions, images, **how))
-        rows.append(distance_row(images, reals, extractor, **how))
+        rows += judged_rows(captions, images, reals, extractor, **how)
         rows.append(entropy_row([left_open(image) for image in images], "diversity", **how))
     return Measured(rows, seed=SEED)
 
@@ -62,16 +60,7 @@ def left_open(image):
 
 def draw(rows, images):
     """Each metric by guidance."""
-    figure, panels = plt.subplots(1, len(METRICS), figsize=(11, 3.6), layout="constrained")
-    for axes, (metric, (unit, label)) in zip(panels, METRICS.items()):
-        for system in ("unCLIP", "GLIDE"):
-            found = series(rows, metric, "scale", system=system)
-            plot_series(axes, found, unit, label=system)
-        mark(axes, list(found), "guidance scale")
-        axes.set_ylabel(label)
-    panels[0].set_title(f"{num_images(rows)} captions")
-    panels[0].legend(frameon=False)
-    return figure
+    return plot_metrics(rows, METRICS, over="scale", by="system", label="guidance scale")
 
 
 def claims(rows):

@@ -34,21 +34,20 @@ def measure(workdir, num_captions, num_fitted) -> Measured:
     source = chain.pipe.run.open_source("train")
     fitted = chain.of_images(np.stack([source[i]["image"] for i in range(num_fitted)]))
     true = chain.of_images(chain.images)
-    total = ((true - fitted.mean(0)) ** 2).sum(1)
+    variance = ((true - fitted.mean(0)) ** 2).mean()
     rows, columns = [], []
     for count in DIMENSIONS:
         codec = embedding_codec.fit(fitted, fitted, count)
         kept = (true - codec.mean) @ codec.components @ codec.components.T + codec.mean
-        lost = ((true - kept) ** 2).sum(1)
         head = {"dimensions": count}
-        rows.append({**head, "metric": "lost", "value": float(lost.mean() / total.mean())})
+        lost = float(((true - kept) ** 2).mean() / variance)
+        rows.append({**head, "metric": "lost", "value": lost})
         images = chain.draw(normalized(kept).astype(np.float32))
         columns.append(images[:ROWS])
         scores = oracle.score(chain.captions, images).by_caption
         for kind in KINDS:
-            head["metric"] = kind
-            right = scores[kind][:, 0].tolist()
-            rows += [{**head, "image": i, "value": value} for i, value in enumerate(right)]
+            right = enumerate(scores[kind][:, 0].tolist())
+            rows += [{**head, "metric": kind, "image": i, "value": value} for i, value in right]
     shown = np.stack([*columns, chain.images[:ROWS]], axis=1)
     return Measured(rows, {"drawn": strip(shown)}, SEED)
 
@@ -71,9 +70,7 @@ def draw(rows, images):
     mark(axes, DIMENSIONS, "principal dimensions kept of 128")
     axes.set(ylabel=f"% of {len(seen(rows, KINDS[0], 1))} images", ylim=(-3, 103))
     axes.legend(frameon=False, fontsize=8)
-    show_strip(panel, images["drawn"], [*DIMENSIONS, 0])
-    labels = [*map(str, DIMENSIONS), "real"]
-    panel.set_xticks(panel.get_xticks(), labels)
+    show_strip(panel, images["drawn"], [*map(str, DIMENSIONS), "real"])
     panel.set(xlabel="principal dimensions kept")
     return figure
 
@@ -102,8 +99,6 @@ def claims(rows):
 def get_figure(scale: str) -> Figure:
     """CLIP and decoder of one system."""
     config, num_captions, num_fitted = SCALES[scale]
-    sweep = Sweep(
-        config=f"configs/{config}.py", points=[{}], stages=("clip", "decoder"), evaluation=None
-    )
+    sweep = Sweep(f"configs/{config}.py", [{}], ("clip", "decoder"), evaluation=None)
     how = functools.partial(measure, num_fitted=num_fitted)
     return Figure(draw, claims, sweep=sweep, measure=how, num_captions=num_captions)

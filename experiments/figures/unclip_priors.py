@@ -8,14 +8,12 @@ Where people judge in the paper, the oracle does here.
 
 import functools
 
-import matplotlib.pyplot as plt
-
 from dalle_jax.cli.figure_unclip import SEED, open_chain
 from dalle_jax.metrics.embeddings import prior_cosines
 from dalle_jax.sweeps.figure import Claim, Figure, Measured
-from dalle_jax.sweeps.figure_axes import mark, plot_series
-from dalle_jax.sweeps.figure_measures import caption_row, distance_row, factored
-from dalle_jax.sweeps.figure_rows import difference, find, num_images, select, series
+from dalle_jax.sweeps.figure_axes import plot_metrics
+from dalle_jax.sweeps.figure_measures import factored, judged_rows
+from dalle_jax.sweeps.figure_rows import difference, find
 from dalle_jax.sweeps.grid import Sweep, product
 
 # Configs of the two priors, captions measured on, numbers of candidates.
@@ -24,8 +22,8 @@ SCALES = {
     "small": (("unclip_shapes", "unclip_shapes_ar"), 2048, (1, 2, 4, 8, 16, 32)),
 }
 PAPER = ("clip", "prior_diffusion", "prior_ar", "decoder")  # of configs/dalle2
-KINDS = DIFFUSION, AUTOREGRESSIVE = "diffusion", "autoregressive"
-PANELS = {  # metric: unit, label
+DIFFUSION, AUTOREGRESSIVE = "diffusion", "autoregressive"
+METRICS = {  # metric: unit, label
     "oracle/caption": (100, "captions borne out in full / %"),
     "FD": (1, "Fréchet distance, classifier's features"),
     "cosine_image": (1, "cosine with the true embedding"),
@@ -37,35 +35,22 @@ def measure(workdir, num_captions, extractor, counts) -> Measured:
     """What is drawn from the best of each number of candidates."""
     chain = open_chain(workdir, num_captions)
     true, text = chain.of_images(chain.images), chain.of_captions(chain.captions)
-    reals, kind, rows = (
-        factored(chain.images, extractor),
-        chain.pipe.system.stages["prior"].kind,
-        [],
-    )
+    reals, rows = factored(chain.images, extractor), []
+    kind = chain.pipe.system.stages["prior"].kind
     for count in counts:
         where = {"kind": kind, "num_candidates": count}
         drawn = chain.of_prior(num_candidates=count)
         cosine = prior_cosines(drawn, true, text)["cosine_image"]
         images = chain.draw(drawn, chain.captions)
         rows.append({"metric": "cosine_image", **where, **cosine._asdict()})
-        rows.append(caption_row(chain.captions, images, **where))
-        rows.append(distance_row(images, reals, extractor, **where))
+        rows += judged_rows(chain.captions, images, reals, extractor, **where)
     return Measured(rows, seed=SEED)
 
 
 def draw(rows, images):
     """Each metric by the number of candidates."""
-    figure, panels = plt.subplots(1, len(PANELS), figsize=(11, 3.6), layout="constrained")
-    for axes, (metric, (unit, label)) in zip(panels, PANELS.items()):
-        for i, kind in enumerate(KINDS):
-            found = series(rows, metric, "num_candidates", kind=kind)
-            beside = {count * (1 + 0.04 * i): row for count, row in found.items()}
-            plot_series(axes, beside, unit, label=f"{kind} prior")
-        counts = sorted({row["num_candidates"] for row in select(rows, metric)})
-        mark(axes, counts, "candidates, of which the best is drawn")
-        axes.set_ylabel(label)
-    panels[0].legend(title=f"{num_images(rows)} captions", frameon=False)
-    return figure
+    label = "candidates, of which the best is drawn"
+    return plot_metrics(rows, METRICS, over="num_candidates", by="kind", label=label)
 
 
 def claims(rows):

@@ -95,6 +95,4 @@ def claims(rows):
 
 def get_figure(scale: str) -> Figure:
     """The same at every scale: it takes seconds."""
-    return {name: Figure(draw, claims, measure=measure) for name in ("tiny", "small", "paper")}[
-        scale
-    ]
+    return dict.fromkeys(("tiny", "small", "paper"), Figure(draw, claims, measure=measure))[scale]
