@@ -2,7 +2,8 @@
 # Trains a config on all hosts of a TPU pod slice:
 #
 #   NAME=my-pod ZONE=us-central2-b bash launch/tpu_pod.sh \
-#       --config=configs/dalle2/decoder.py --workdir=/shared/runs/dalle2
+#       --config=configs/dalle2/decoder.py --workdir=/shared/runs/dalle2 \
+#       '--config.data.source=webdataset:/shared/pairs/*.tar'
 #
 # NAME and ZONE are those of a TPU VM that exists (`gcloud compute tpus tpu-vm create`). The project
 # is copied to each host and installed there; the hosts find each other by the pod's own metadata.

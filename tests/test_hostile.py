@@ -1,6 +1,7 @@
 """What others wrote is data and never code, stays in its folder, and is refused in a sentence."""
 
 import ast
+import csv
 import io
 import json
 import pickle
@@ -354,6 +355,7 @@ def test_an_image_bomb_is_skipped_and_named(tmp_path, side):
         assert len(WebDatasetSource(str(tmp_path / "0.tar"), "all", max_bad_share=0.5)) == 1
 
 
+NAMES = st.sampled_from(["a.png", "../a.png", "/a.png", "b.png", ""])
 CAPTIONS = {
     "megabyte": "a" * 2**20,
     "megabyte of words": "red " * 2**18,
@@ -365,12 +367,20 @@ CAPTIONS = {
 }
 
 
+@pytest.mark.parametrize("table", ["metadata.jsonl", "captions.csv"])
 @pytest.mark.parametrize("caption", CAPTIONS.values(), ids=CAPTIONS)
-def test_a_hostile_caption_goes_all_the_way_to_a_batch(tmp_path, caption):
+def test_a_hostile_caption_goes_all_the_way_to_a_batch(tmp_path, caption, table):
     for name in ("a", "b"):
         (tmp_path / f"{name}.png").write_bytes(png((8, 8)))
     lines = [{"file_name": "a.png", "text": caption}, {"file_name": "b.png", "text": "plain"}]
-    (tmp_path / "metadata.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    text = io.StringIO()
+    if table == "captions.csv":
+        rows = csv.DictWriter(text, ["file_name", "text"])
+        rows.writeheader()
+        rows.writerows(lines)
+    else:
+        text.write("\n".join(map(json.dumps, lines)))
+    (tmp_path / table).write_bytes(text.getvalue().encode("utf-8", "surrogatepass"))
     source = FolderSource(tmp_path, "all")
     tokenizer = Tokenizer(train_tokenizer((source[i]["caption"] for i in range(2)), 300), 8)
     with warnings.catch_warnings():
@@ -386,7 +396,7 @@ def test_a_hostile_caption_goes_all_the_way_to_a_batch(tmp_path, caption):
         st.binary(max_size=30)
         | st.builds(
             lambda name, text: json.dumps({"file_name": name, "caption": text}).encode(),
-            st.sampled_from(["a.png", "../a.png", "/a.png", "b.png", ""]),
+            NAMES,
             st.text(st.characters(exclude_categories=()), max_size=8) | st.integers(),
         ),
         max_size=4,
@@ -403,6 +413,31 @@ def test_any_lines_of_captions_are_read_or_refused_in_a_sentence(tmp_path_factor
             source = FolderSource(folder, "all", max_bad_share=0.9)
     except ValueError as error:
         assert "\n" not in str(error) and len(str(error)) < 1500
+    else:
+        assert [source[i]["id"] for i in range(len(source))] == ["a.png"]
+        assert all(caption.strip() for caption in source[0]["captions"])
+
+
+@settings(max_examples=60, deadline=10_000)
+@given(
+    st.sampled_from([b"file_name,caption", b"file_name,text,more", b"caption", b""]),
+    st.lists(
+        st.binary(max_size=30)
+        | st.builds(lambda name, text: name.encode() + b"," + text, NAMES, st.binary(max_size=30)),
+        max_size=4,
+    ),
+)
+def test_any_table_of_captions_is_read_or_refused_in_a_sentence(tmp_path_factory, columns, lines):
+    folder = tmp_path_factory.getbasetemp() / "table"
+    folder.mkdir(exist_ok=True)
+    (folder / "a.png").write_bytes(png())
+    (folder / "captions.csv").write_bytes(b"\n".join([columns, *lines]))
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            source = FolderSource(folder, "all", max_bad_share=0.9)
+    except ValueError as error:
+        assert len(str(error)) < 1500
     else:
         assert [source[i]["id"] for i in range(len(source))] == ["a.png"]
         assert all(caption.strip() for caption in source[0]["captions"])

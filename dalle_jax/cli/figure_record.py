@@ -6,6 +6,8 @@ import io
 import json
 import math
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +18,7 @@ from dalle_jax import cpu
 from dalle_jax.data.checked import write_atomically
 from dalle_jax.sweeps.figure import Claim, Row, overall
 from dalle_jax.sweeps.record import git_revision, versions
+from dalle_jax.sweeps.workers import visible_gpus
 
 BEGIN = "<!-- figures: written by `dalle-jax figure --readme` -->"
 END = "<!-- end of figures -->"
@@ -183,9 +186,15 @@ def _finite(value: float) -> float | None:
 
 
 def machine() -> str:
-    """What this process computes on, in words."""
+    """What jobs of this process compute on, in words."""
     import jax
 
+    if jax.config.jax_platforms == "cpu" and visible_gpus():
+        # This process leaves the GPUs to the jobs, so another is asked; it is to take no memory.
+        code = f"from {__name__} import machine; print(machine())"
+        frugal = {**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+        command = [sys.executable, "-c", code]
+        return subprocess.check_output(command, env=frugal, text=True).strip()
     devices = jax.devices()
     if devices[0].platform == "cpu":
         count = len(os.sched_getaffinity(0))

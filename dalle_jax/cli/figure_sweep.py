@@ -20,6 +20,7 @@ from dalle_jax.sweeps.job import read_attempts
 from dalle_jax.sweeps.jobs import evaluation_key
 from dalle_jax.sweeps.place import Place, find_reusable, lay_out
 from dalle_jax.sweeps.record import time_covered
+from dalle_jax.sweeps.results import LOSS
 
 DONE = 0
 
@@ -141,9 +142,12 @@ def _walk(
 
 
 def measured_of(figure: Figure, made: Swept, num_captions: int | None = None) -> Measured:
-    """The rows of the sweep's table, and what the figure itself measures of each point."""
+    """The rows of the sweep's table, and what the figure itself measures of each point.
+
+    None of them, where what the figure shows is measured of no point yet.
+    """
     graph, place = made.graph, made.place
-    rows, images, given = rows_of(graph, place), {}, {}
+    own, images, given = [], {}, {}
     if figure.measure is not None and made.features is not None:
         given["extractor"] = open_features(made.features).extractor
     if figure.num_captions is not None:
@@ -151,17 +155,22 @@ def measured_of(figure: Figure, made: Swept, num_captions: int | None = None) ->
     trained = [
         p for p in graph.points if all(place.is_trained(graph.runs[k]) for k in p.runs.values())
     ]
-    if figure.together and len(trained) == len(graph.points):
+    # Without the network of distances there is no graph, and no point.
+    if figure.together and trained and len(trained) == len(graph.points):
         found = figure.measure([place.system(point) for point in trained], **given)
-        return Measured([*rows, *found.table], found.images)
+        own, images = found.table, found.images
     for point in trained if figure.measure is not None and not figure.together else ():
         found = figure.measure(place.system(point), **given)
         head = {"point": point.name, "seed": point.config["seed"]}
         head["runs"] = " ".join(point.runs.values())
-        rows += [{**head, **row} for row in found.table]
+        own += [{**head, **row} for row in found.table]
         of_point = "" if len(graph.points) == 1 else f"{point.name}/"
         images |= {of_point + name: image for name, image in found.images.items()}
-    return Measured(rows, images)
+    rows = [*rows_of(graph, place), *own]
+    # Losses come with any training; of trainings alone they are what is shown.
+    of_losses = figure.measure is None and figure.sweep.evaluation is None
+    there = of_losses or any(not row["metric"].endswith(LOSS) for row in rows)
+    return Measured(rows if there else [], images)
 
 
 def spent_on(graph: Graph, place: Place) -> tuple[float, float]:

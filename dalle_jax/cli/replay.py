@@ -49,9 +49,10 @@ def replay(
 ) -> None:
     """Make the step of a batch that `fit` wrote again, and print what in it is lost.
 
-    First with the weights of the newest checkpoint before it. If all is finite then, the batch
-    alone did not do it: the steps from the checkpoint on are made again, with the data as it was,
-    and that step is looked into with the weights that it had. The run is not changed.
+    First with the weights of the newest checkpoint before it. If all is finite then, the update
+    too, the batch alone did not do it: the steps from the checkpoint on are made again, with the
+    data as it was, and that step is looked into with the weights that it had. The run is not
+    changed.
 
     Args:
         path: the batch's file, or that of one of the processes that shared it.
@@ -79,8 +80,8 @@ def replay(
         frozen=frozen,
         start=start,
     )
-    with closing(Checkpoints(Path(run_dir) / "checkpoints")) as checkpoints:
-        restored = checkpoints.restore(training.abstract_state)
+    with closing(Checkpoints(Path(run_dir) / "checkpoints", read_only=True)) as checkpoints:
+        restored = checkpoints.restore(training.abstract_state, before=step)
     if restored is None:
         state = training.init()
     else:
@@ -164,7 +165,8 @@ def check_fits(batch: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray]
 def make_look(stage, training: Training, accumulate: int):
     """(state, step, batch) -> a line for each quantity of that step that is lost.
 
-    The step is that of training, with an optimizer that makes no update and keeps the gradients.
+    The step is that of training, with an optimizer that makes no update and keeps the gradients;
+    if they are finite the update is made too, of a copy.
     """
     params_shardings = tree_shardings(training.abstract_state.params, training.mesh)
     compute = make_train_step(
@@ -187,7 +189,12 @@ def make_look(stage, training: Training, accumulate: int):
         for name in ("loss", "grad_norm"):
             if is_lost(float(metrics[name])):
                 lines.append(f"{name} is {metrics[name]}")
-        return lines + _not_finite("gradient", after.opt_state)
+        if lines := lines + _not_finite("gradient", after.opt_state):
+            return lines
+        again = jax.tree.map(jnp.copy, state).replace(step=jnp.int32(step - 1))
+        _, metrics = training.step(again, training.frozen, on_device, training.root_key)
+        lost = is_lost(float(metrics["param_norm"]))
+        return [f"param_norm is {metrics['param_norm']} after the update"] if lost else []
 
     return look
 

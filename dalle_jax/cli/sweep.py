@@ -156,9 +156,9 @@ def walk(
     check_data(graph, place)
     from dalle_jax.cli.sweep_tables import LiveTable
     from dalle_jax.sweeps.cost import Counts
-    from dalle_jax.sweeps.jobs import jobs_of
+    from dalle_jax.sweeps.jobs import evaluation_key, jobs_of
     from dalle_jax.sweeps.local import FAILED, NOT_STARTED, Launcher
-    from dalle_jax.sweeps.results import table, write_table
+    from dalle_jax.sweeps.results import is_reported, table, write_table
     from dalle_jax.sweeps.workers import divide
 
     # Points that differ in a seed are the same programs; of other machines they might not run here.
@@ -168,6 +168,7 @@ def walk(
     jobs = jobs_of(
         graph, place, config, (*python, "dalle_jax"), server=(*python, "dalle_jax.cli.kept")
     )
+    systems = {evaluation_key(point): place.system(point) for point in graph.points}
     view = LiveTable(graph, place)
     launcher = Launcher(
         jobs,
@@ -175,6 +176,9 @@ def walk(
         retries=retries,
         max_seconds=3600 * max_hours,
         on_change=view.changed,
+        has_ended_well=lambda job, began: (
+            job.key in systems and is_reported(systems[job.key], began)
+        ),
     )
     received: list[int] = []
 

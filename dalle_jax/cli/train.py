@@ -31,7 +31,8 @@ def run(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="dalle-jax train",
         description="Train the stages of a config. Any knob is set as --config.some.knob=value. "
-        "Ctrl-C or SIGTERM saves a checkpoint; the same command goes on from there.",
+        "Ctrl-C or SIGTERM, and SIGTERM alone where processes train together, saves a checkpoint; "
+        "the same command goes on from there.",
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -107,6 +108,7 @@ def train_stage(
     from dalle_jax.data.loader import keep_in_memory, make_loader
     from dalle_jax.nn.remat import rematerialized
     from dalle_jax.runs import Run, create_run
+    from dalle_jax.train.checkpoint import newest_is_damaged
     from dalle_jax.train.distributed import in_turn
     from dalle_jax.train.loop import fit
     from dalle_jax.train.optim import make_optimizer
@@ -124,7 +126,7 @@ def train_stage(
         run = create_run(directory, name, config)
     data, settings = run.data, dict(config[name]["train"])
     steps, batch_size = settings.pop("steps"), settings.pop("batch_size")
-    if run.step == steps:
+    if run.step == steps and not newest_is_damaged(run.directory / "checkpoints"):
         print(f"{name}: trained to step {steps} already, in {run.directory}")
         return
     # Kept, since the tokenizer goes through the captions before the loader does.

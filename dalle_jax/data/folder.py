@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,10 @@ REPORT = "data_report.json"
 
 CAPTION_KEYS = ("caption", "text", "captions")
 
+# Python's own limit of 131,072 characters would refuse a table for one long caption, which is only
+# to be cut. A field beyond this one is no caption: the quote at its end is lacking.
+MAX_FIELD_CHARACTERS = 2**24
+
 
 class FolderSource:
     """The readable, captioned images of a folder; the others are skipped and named in a report.
@@ -26,8 +31,8 @@ class FolderSource:
 
     Raises:
         FileNotFoundError: there is no such folder.
-        ValueError: more than `max_bad_share` of the items are bad, a name leads out of the folder,
-            or a table of captions cannot be read at all.
+        ValueError: more than `max_bad_share` of the items are bad, a name or a link leads out of
+            the folder, or a table of captions cannot be read at all.
     """
 
     def __init__(
@@ -50,7 +55,8 @@ class FolderSource:
         def problem(i: int) -> str | None:
             if captions[names[i]] is None:
                 return "unreadable caption"
-            encoded = files[i].read_bytes() if files[i].is_file() else None
+            # Path.is_file would raise an error at a name that is too long for the disk.
+            encoded = files[i].read_bytes() if os.path.isfile(files[i]) else None
             return item_problem(encoded, captions[names[i]])
 
         good, self.report = scan(
@@ -114,9 +120,10 @@ def _read_captions(root: Path) -> dict[str, list[str] | None]:
         if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
     ]
     if tables:
-        captions = {METADATA: _read_metadata, TABLE: _read_table}[tables[0]](root / tables[0])
+        read = {METADATA: _read_metadata, TABLE: _read_table}[tables[0]]
+        captions = read(_inside(root, tables[0]))
     else:
-        captions = {_name(root, path): _read_beside(path) for path in images}
+        captions = {_name(root, path): _read_beside(root, path) for path in images}
     for path in images:
         captions.setdefault(_name(root, path), [])
     return captions
@@ -143,6 +150,8 @@ def _read_metadata(path: Path) -> dict[str, list[str] | None]:
 
 def _read_table(path: Path) -> dict[str, list[str] | None]:
     captions: dict[str, list[str] | None] = {}
+    # The limit is the whole process's: it is only raised, which no other reader of tables minds.
+    csv.field_size_limit(max(csv.field_size_limit(), MAX_FIELD_CHARACTERS))
     with open(path, encoding="utf-8-sig", errors="replace", newline="") as lines:
         rows = csv.DictReader(lines)
         try:
@@ -161,12 +170,13 @@ def _read_table(path: Path) -> dict[str, list[str] | None]:
     return captions
 
 
-def _read_beside(image: Path) -> list[str] | None:
+def _read_beside(root: Path, image: Path) -> list[str] | None:
     path = image.with_suffix(".txt")
     if not path.is_file():
         return []
+    file = _inside(root, _name(root, path))
     try:
-        return path.read_text(encoding="utf-8-sig").splitlines() or [""]
+        return file.read_text(encoding="utf-8-sig").splitlines() or [""]
     except UnicodeDecodeError:
         return None
 

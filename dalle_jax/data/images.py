@@ -5,6 +5,10 @@ import io
 import numpy as np
 from PIL import Image, ImageOps
 
+# Of the formats that Pillow knows, those that it reads by itself: an EPS file is a program, for
+# which it starts Ghostscript. A file is told by its content, whatever its suffix.
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+
 RESIZE_FILTERS = {
     "box": Image.Resampling.BOX,
     "bilinear": Image.Resampling.BILINEAR,
@@ -17,10 +21,11 @@ def decode(encoded: bytes) -> np.ndarray:
     """uint8 [H, W, 3] of an encoded image: its first frame, turned upright, over white.
 
     Raises:
-        ValueError: it is no image, is torn, or has more pixels than Pillow holds to be safe.
+        ValueError: it is no image of `FORMATS`, is torn, or has more pixels than Pillow holds to
+            be safe.
     """
     try:
-        with Image.open(io.BytesIO(encoded)) as image:
+        with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
             width, height = image.size
             if width * height > Image.MAX_IMAGE_PIXELS:
                 raise ValueError(f"{width} × {height} pixels are too many")

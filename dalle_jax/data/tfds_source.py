@@ -1,6 +1,8 @@
 """Any prepared TFDS data set that has an image and a caption, read without TensorFlow."""
 
+import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,9 @@ from dalle_jax.data.images import decode
 from dalle_jax.data.splits import TEST_SHARE, VALIDATION_SHARE, split_mask
 
 INFO = "dataset_info.json"
+FEATURES = "features.json"
+# Under these names features.json names classes, in the spellings of old and new versions of tfds.
+CLASS_KEYS = ("type", "pythonClassName", "python_class_name")
 CAPTION_NAMES = {"caption", "captions", "text", "texts", "title", "description"}
 
 
@@ -24,8 +29,8 @@ class TfdsSource:
 
     Raises:
         FileNotFoundError: the data set is not prepared in `data_dir`.
-        ValueError: it has no such features or several, is in another file format, or more than
-            `max_bad_share` of its items are bad.
+        ValueError: it has no such features or several, or one of a class that is not tfds' own, is
+            in another file format, or more than `max_bad_share` of its items are bad.
     """
 
     def __init__(
@@ -42,6 +47,7 @@ class TfdsSource:
         cache_dir: str | Path | None = None,
     ):
         folder = find_prepared(name, data_dir)
+        check_features(folder)
         builder = tfds.builder_from_directory(folder)
         if builder.info.file_format != tfds.core.FileFormat.ARRAY_RECORD:
             raise ValueError(
@@ -60,8 +66,11 @@ class TfdsSource:
                 f"{folder} has neither a split {split!r} nor train; it has "
                 f"{', '.join(builder.info.splits)}."
             )
+        # Left to itself, tfds would decode all other features too, with whatever opens them.
+        self._features = _only(builder.info.features, {self._image, self._caption})
+        self._decoders = _nested(self._image, tfds.decode.SkipDecoding())
         self._records = builder.as_data_source(
-            split=own, decoders=_nested(self._image, tfds.decode.SkipDecoding())
+            split=own, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
         )
         ids = [f"{own}/{i}" for i in range(len(self._records))]
 
@@ -113,7 +122,7 @@ class TfdsSource:
         }
 
     def _parts(self, i: int) -> tuple[bytes, list[str]]:
-        record = self._records[i]
+        record = self._features.deserialize_example_np(self._records[i], decoders=self._decoders)
         return _value(record, self._image), _texts(_value(record, self._caption))
 
 
@@ -139,6 +148,48 @@ def find_prepared(name: str, data_dir: str | Path) -> Path:
     return max(folders, key=lambda folder: [int(n) for n in re.findall(r"\d+", folder.name)])
 
 
+def check_features(folder: Path) -> None:
+    """Raises a ValueError if the features of a prepared data set are not all of tfds' own classes.
+
+    tfds imports the module of any class that features.json names, and so runs its code.
+    """
+    file = folder / FEATURES
+    if not file.is_file():
+        return  # tfds says so itself.
+    kinds = [
+        kind
+        for kind in vars(tfds.features).values()
+        if isinstance(kind, type) and issubclass(kind, tfds.features.FeatureConnector)
+    ]
+    own = {f"{kind.__module__}.{kind.__name__}" for kind in kinds}
+    own |= {alias for kind in kinds for alias in vars(kind).get("ALIASES", ())}
+    try:
+        named = list(_named_classes(json.loads(file.read_text(encoding="utf-8"))))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file} cannot be read ({error}); prepare the data set again.") from error
+    foreign = next((name for name in named if name not in own), None)
+    if foreign is not None:
+        raise ValueError(
+            f"{file} names the class {foreign!r:.200}, which is not one of tfds' own features and "
+            "would run code; prepare the data set again with features of tfds.features."
+        )
+
+
+def _named_classes(node: Any) -> Iterator[str]:
+    """What a part of features.json names as classes; texts in it may be JSON of features too."""
+    if isinstance(node, str):
+        try:
+            node = json.loads(node)
+        except ValueError:
+            return
+    if isinstance(node, dict):
+        yield from (node[key] for key in CLASS_KEYS if isinstance(node.get(key), str))
+        node = list(node.values())
+    if isinstance(node, list):
+        for inner in node:
+            yield from _named_classes(inner)
+
+
 def _leaves(feature: Any, path: str = "") -> dict[str, type]:
     """Image and text features by path; a sequence has the path of what it holds."""
     if isinstance(feature, tfds.features.Sequence):
@@ -152,6 +203,23 @@ def _leaves(feature: Any, path: str = "") -> dict[str, type]:
         if isinstance(feature, kind):
             return {path: kind}
     return {}
+
+
+def _only(feature: Any, paths: set[str], path: str = "") -> Any:
+    """`feature` with nothing in it but the features at `paths`; None if there are none."""
+    if isinstance(feature, tfds.features.Sequence):
+        inner = _only(feature.feature, paths, path)
+        if inner is feature.feature:
+            return feature
+        return None if inner is None else tfds.features.Sequence(inner)
+    if isinstance(feature, tfds.features.FeaturesDict):
+        parts = {
+            key: _only(inner, paths, f"{path}/{key}" if path else key)
+            for key, inner in feature.items()
+        }
+        parts = {key: part for key, part in parts.items() if part is not None}
+        return tfds.features.FeaturesDict(parts) if parts else None
+    return feature if path in paths else None
 
 
 def _choose(what: str, given: str | None, paths: list[str], folder: Path, names: set[str]) -> str:

@@ -10,6 +10,8 @@ import numpy as np
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
+from dalle_jax.data.checked import write_atomically
+
 PAD_ID = 0
 END_ID = 1
 
@@ -150,9 +152,9 @@ class Tokenizer:
         return self.tok.decode(own[tokens].tolist(), skip_special_tokens=False).strip()
 
     def save(self, path: str | Path) -> None:
-        """Writes one `tokenizer.json`, max_length included."""
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        self.tok.save(str(path))
+        """Writes one `tokenizer.json`, max_length included, whole or not at all."""
+        content = self.tok.to_str(pretty=True).encode()
+        write_atomically(Path(path), lambda file: file.write(content))
 
     @classmethod
     def load(cls, path: str | Path, max_length: int | None = None) -> "Tokenizer":

@@ -92,7 +92,10 @@ class Counts:
 
 
 def drawing_flops(point: PlannedPoint, counts: Counts) -> float:
-    """Of an evaluation's images: a forward pass an evaluation of the network, two if guided."""
+    """Of an evaluation's images: a forward pass an evaluation of the network, two if guided.
+
+    Of a prior's candidates each is drawn.
+    """
     options = dict(
         option.removeprefix("--").partition("=")[::2] for option in point.evaluation or ()
     )
@@ -102,7 +105,8 @@ def drawing_flops(point: PlannedPoint, counts: Counts) -> float:
         sampling = point.config[stage].get("sample", {})
         if "num_inference_steps" not in sampling or stage == "joint":
             continue
-        total += images * passes(sampling) * counts.forward(stage, point.config)
+        drawn = images * sampling.get("num_candidates", 1)
+        total += drawn * passes(sampling) * counts.forward(stage, point.config)
     return total
 
 

@@ -8,6 +8,7 @@ is sampled and measured.
 import hashlib
 import itertools
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -122,7 +123,11 @@ def build_graph(sweep: Sweep, config_of: Callable[[Mapping[str, Any]], Config]) 
                     f"a sweep of {', '.join(keys)} draws no images to evaluate; set its "
                     "evaluation=None, or let it train a decoder"
                 )
-            evaluation = (*_options(sweep.evaluation), *_sampling_options(config, keys))
+            settings = {
+                name: from_here(value) if name in JUDGES else value
+                for name, value in sweep.evaluation.items()
+            }
+            evaluation = (*_options(settings), *_sampling_options(config, keys))
         name = point_name(overrides)
         points.append(PlannedPoint(name, overrides, config, keys, evaluation, judges))
     return Graph(runs, points)
@@ -183,6 +188,19 @@ def _judges(settings: Mapping[str, Any]) -> tuple[str, ...]:
         # The first, which is the one that measures; see `cli.extractors.open_features`.
         found += [open_run(directory).checkpoint_name for directory in itertools.islice(trained, 1)]
     return tuple(found)
+
+
+def from_here(path: str) -> str:
+    """A path from the working directory where it lies below that, else from the root.
+
+    So what is measured goes by the run that it names, however that was typed. Links are kept, but
+    for those that lead to the working directory itself.
+    """
+    absolute = Path(os.path.abspath(path))
+    for parent in absolute.parents:
+        if parent.exists() and parent.samefile("."):
+            return str(absolute.relative_to(parent))
+    return str(absolute)
 
 
 def _options(settings: Mapping[str, Any]) -> list[str]:

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dalle_jax.sweeps.job import Job
+from dalle_jax.sweeps.job import Job, read_attempts
 from dalle_jax.sweeps.kept import Ended, Kept, poll
 from dalle_jax.sweeps.locks import Lock, holder
 from dalle_jax.sweeps.record import record_attempt
@@ -21,6 +21,7 @@ from dalle_jax.sweeps.workers import Worker
 
 POLL_SECONDS = 0.5
 INTERRUPTED = (130, 143)  # saved and stopped by SIGINT or SIGTERM
+BEGUN = "begun"  # in a job's directory while it runs: its log's name; stays where a launcher died
 
 # States of a job, as they are shown.
 DONE, WAITING, READY, RUNNING, ELSEWHERE, FAILED, BLOCKED, NOT_STARTED = (
@@ -97,6 +98,8 @@ class Launcher:
         retries: attempts after the first, for a job that came no further in it.
         max_seconds: after which no job is started any more.
         on_change: told of the job and its status whenever the state of one changes.
+        has_ended_well: whether what a job writes last was written at this time or later; asked of
+            a job whose launcher was killed, so that nobody saw how it ended.
     """
 
     def __init__(
@@ -107,12 +110,14 @@ class Launcher:
         retries: int = 1,
         max_seconds: float = float("inf"),
         on_change: Callable[[Job, Status], None] = lambda job, status: None,
+        has_ended_well: Callable[[Job, float], bool] = lambda job, began: False,
     ):
         self.jobs = {job.key: job for job in jobs}
         self.status = {job.key: Status() for job in jobs}
         self._free = [_Slot(worker) for worker in workers]
         self._running: list[_Running] = []
         self._retries, self._on_change = retries, on_change
+        self._has_ended_well = has_ended_well
         self._end = time.monotonic() + max_seconds
         self._stops = 0
 
@@ -136,6 +141,8 @@ class Launcher:
                     self._start_what_can_be()
                 tick()
                 if not self._running and not self._waiting():
+                    for job in self.jobs.values():  # of which some were done, but had not ended
+                        self._settle(job)
                     return all(status.state == DONE for status in self.status.values())
                 time.sleep(POLL_SECONDS)
         finally:
@@ -161,6 +168,7 @@ class Launcher:
             status = self.status[key]
             if status.state not in (WAITING, READY, ELSEWHERE):
                 continue
+            self._settle(job)
             if job.is_done():
                 self._set(key, DONE)
                 continue
@@ -173,6 +181,28 @@ class Launcher:
                 self._try_start(job)
             elif status.state == WAITING:
                 self._set(key, READY)
+
+    def _settle(self, job: Job) -> None:
+        """Write down what became of a job whose launcher was killed, once it has ended."""
+        begun = job.directory / BEGUN
+        if not begun.exists() or (lock := Lock.take(job.lock)) is None:
+            return
+        if begun.exists():  # no other launcher has done it a moment ago
+            log, began = job.directory / begun.read_text(), begun.stat().st_mtime
+            if self._has_ended_well(job, began):
+                (job.directory / "done").touch()
+            if log.name not in {attempt["log"] for attempt in read_attempts(job.directory)}:
+                record_attempt(
+                    job.directory,
+                    code=0 if job.is_done() else -signal.SIGKILL,
+                    # What nobody waited for leaves its log, and says nothing of cores and memory.
+                    seconds=max(0.0, log.stat().st_mtime - began),
+                    core_seconds=0.0,
+                    peak_bytes=0,
+                    log=log.name,
+                )
+            begun.unlink()
+        lock.release()
 
     def _try_start(self, job: Job) -> None:
         lock = Lock.take(job.lock)
@@ -194,6 +224,7 @@ class Launcher:
         }
         # The job holds the lock with its launcher, and alone if that dies.
         with open(log, "wb") as file, _on_cores(slot.worker.cores):
+            (job.directory / BEGUN).write_text(log.name)
             if job.server:
                 slot.kept = slot.kept or Kept(job.server, file, **options)
                 slot.kept.give(job.request, lock.fileno(), file.fileno())
@@ -238,6 +269,7 @@ class Launcher:
             )
             if ended.code == 0:
                 (job.directory / "done").touch()
+            (job.directory / BEGUN).unlink(missing_ok=True)
             done = job.is_done()
             running.lock.release()
             self._judge(running, ended.code, done)

@@ -20,6 +20,7 @@ from dalle_jax.sweeps.progress import read_curves
 
 Row = dict[str, Any]
 
+LOSS = "validation/loss"  # as trainings log it; `STAGE/validation/loss` in the table
 METRIC_COLUMNS = (
     *("metric", "value", "low", "high", "deviation_of_seeds", "floor"),
     *("num_images", "sampling_seeds", "data", "protocol_hash"),
@@ -76,13 +77,18 @@ def write_table(rows: Sequence[Row], directory: Path) -> list[Path]:
     return paths
 
 
+def is_reported(system: Path, since: float) -> bool:
+    """Whether an evaluation in a point's workdir has come to its end since: its report is last."""
+    return any(path.stat().st_mtime >= since for path in system.glob("report*.html"))
+
+
 def _validation(runs: Sequence[StageRun], place: Place) -> list[Row]:
     """The last held-out loss of each stage, as `decoder/validation/loss`."""
     rows = []
     for run in runs:
-        _, values = read_curves(place.run(run.key)).get("validation/loss", ((), ()))
+        _, values = read_curves(place.run(run.key)).get(LOSS, ((), ()))
         if values and place.is_trained(run):
-            rows.append(_metric(f"{run.stage}/validation/loss", {"value": values[-1]}))
+            rows.append(_metric(f"{run.stage}/{LOSS}", {"value": values[-1]}))
     return rows
 
 

@@ -18,6 +18,11 @@ from typing import Any
 # process of the task, and end those that do not expect them.
 USER_SIGNALS = (signal.SIGUSR1, signal.SIGUSR2)
 
+TIME = 24 * 60  # minutes that a task has where it is not told how many; submitit's own are 5
+# Times that a task whose time is over is put into the queue again: as good as always, since it goes
+# on from its checkpoint.
+MAX_REQUEUES = 10**6
+
 
 class Task:
     """What one task of the array does; submitit calls it on the node.
@@ -71,7 +76,7 @@ def submit(
         count: of tasks; 1 or more.
         folder: on a file system that all nodes see; gets submitit's files and the tasks' logs.
         resources: parameters of submitit's Slurm executor without their prefix, as
-            {"partition": "gpu", "gpus_per_node": 1, "time": 600}.
+            {"partition": "gpu", "gpus_per_node": 1, "time": 600}; without a time it is `TIME`.
 
     Raises:
         ImportError: submitit is not installed.
@@ -88,10 +93,10 @@ def submit(
             "there is no Slurm on this machine (sbatch is not in PATH); submit from a login node, "
             "or take --backend=local"
         )
-    executor = submitit.SlurmExecutor(folder=folder)
+    executor = submitit.SlurmExecutor(folder=folder, max_num_timeout=MAX_REQUEUES)
     further = {"requeue": True, **resources.get("additional_parameters", {})}
-    named = {"job_name": "dalle-jax-sweep", **resources, "additional_parameters": further}
-    executor.update_parameters(**named)
+    named = {"job_name": "dalle-jax-sweep", "time": TIME, **resources}
+    executor.update_parameters(**{**named, "additional_parameters": further})
     with executor.batch():
         jobs = [executor.submit(Task(command)) for _ in range(count)]
     return [job.job_id for job in jobs]

@@ -59,7 +59,10 @@ def load_params(
         )
     path = Path(directory).absolute() / str(steps[-1] if step is None else step)
     if reason := damage(path):
-        raise ValueError(f"checkpoint {path} is damaged: {reason}; train on, or copy it anew")
+        raise ValueError(
+            f"checkpoint {path} is damaged: {reason}; copy it anew, or give the training's command "
+            "again, which goes on from the one before it"
+        )
     name = {"ema": "ema_params", "raw": "params"}[weights]
     handler = ocp.PyTreeCheckpointHandler()
     with ocp.Checkpointer(handler) as checkpointer:
@@ -81,9 +84,13 @@ def load_params(
 class Checkpoints:
     """The checkpoints of one run: saved in the background, the newest few and the best kept."""
 
-    def __init__(self, directory: str | Path, *, keep: int = 2):
-        """Open or make `directory`; the `keep` newest stay, and that of lowest validation loss."""
+    def __init__(self, directory: str | Path, *, keep: int = 2, read_only: bool = False):
+        """Open or make `directory`; the `keep` newest stay, and that of lowest validation loss.
+
+        With `read_only` nothing there is changed, not even what is damaged.
+        """
         self.directory = Path(directory).absolute()
+        self._read_only = read_only
         self._unsealed: list[int] = []
         self._sealer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checksums")
         self._sealing: Future | None = None
@@ -101,7 +108,8 @@ class Checkpoints:
             },
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=policies.AnyPreservationPolicy([newest, best]),
-                cleanup_tmp_directories=True,
+                cleanup_tmp_directories=not read_only,
+                read_only=read_only,
             ),
         )
 
@@ -116,15 +124,16 @@ class Checkpoints:
             self._manager.save(step, args=parts, metrics=metrics, force=True)
         self._unsealed.append(step)
 
-    def restore(self, abstract_state: Any) -> tuple[Any, Any] | None:
+    def restore(self, abstract_state: Any, before: int | None = None) -> tuple[Any, Any] | None:
         """(state, data state) of the newest good checkpoint, laid out as `abstract_state` says.
 
-        None if there is no checkpoint. A damaged one is named in a warning and set aside.
+        None if there is no checkpoint, or none before the step `before`. A damaged one is named in
+        a warning and set aside.
 
         Raises:
           ValueError: the newest good one holds another tree, or all are damaged.
         """
-        steps = steps_in(self.directory)
+        steps = [s for s in steps_in(self.directory) if before is None or s < before]
         for step in reversed(steps):
             path = self.directory / str(step)
             reason = _told_by_first(damage, path)
@@ -138,11 +147,14 @@ class Checkpoints:
                         raise  # its bytes are as they were written: the fault is not on the disk
                     reason = f"it can't be read ({type(error).__name__})"
                 else:
-                    if not (path / CHECKSUMS).exists():
+                    if not (path / CHECKSUMS).exists() and not self._read_only:
                         self._unsealed.append(step)
                     return restored
             log.warning("checkpoint %s is damaged: %s; using the one before it", path, reason)
-            self._set_aside(step)
+            if not self._read_only:
+                self._set_aside(step)
+        if steps and self._read_only:
+            raise ValueError(f"all checkpoints in {self.directory} are damaged")
         if steps:
             raise ValueError(
                 f"all checkpoints in {self.directory} are damaged and set aside as damaged_*; "
@@ -239,6 +251,12 @@ def damage(path: Path) -> str | None:
         if found[name] != entry:
             return f"{name} is not as it was written (size and CRC-32 {found[name]}, were {entry})"
     return None
+
+
+def newest_is_damaged(directory: str | Path) -> bool:
+    """Whether the newest checkpoint is not as it was written; of several processes all agree."""
+    steps = steps_in(directory)
+    return bool(steps) and _told_by_first(damage, Path(directory) / str(steps[-1])) is not None
 
 
 def _told_by_first(look: Callable[[Path], str | None], path: Path) -> str | None:

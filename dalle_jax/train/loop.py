@@ -28,11 +28,12 @@ class Diverged(ValueError):
     """A loss or gradient that is not finite, or has exploded, ended training."""
 
 
+WATCHED = ("loss", "grad_norm", "param_norm")
 EXPLODED = 1e6  # losses are means of the order of 1; well before float32 ends, weights are lost
 
 
 def is_lost(value: float) -> bool:
-    """Whether a loss or gradient norm is that of a training that has diverged."""
+    """Whether a loss or a norm is that of a training that has diverged."""
     return not abs(value) < EXPLODED
 
 
@@ -76,8 +77,8 @@ def fit(
       evaluation: (EMA parameters, step) -> metrics of what is drawn; called on all processes.
 
     Raises:
-      Diverged: a loss or gradient norm was not finite or above `EXPLODED`; the batch is in
-        `run_dir`.
+      Diverged: a loss, or the gradient's or the weights' norm, was not finite or above
+        `EXPLODED`; the batch is in `run_dir`, and the step is not saved.
       Interrupted: SIGTERM or SIGINT came; a checkpoint of that step is saved.
       Exception: what `train_iterator` raised; a checkpoint of the step before is saved.
     """
@@ -118,7 +119,7 @@ def fit(
         def settle(pending: Pending) -> None:
             """Wait for a step's metrics, check them, and write the line of a log point."""
             values = {name: float(value) for name, value in jax.device_get(pending.metrics).items()}
-            for name in ("loss", "grad_norm"):
+            for name in WATCHED:  # the weights' norm is that after the step, which may be saved
                 if is_lost(values[name]):
                     checkpoints.wait()
                     raise _diverged(run_dir, pending, name, values[name], checkpoints.directory)
@@ -194,10 +195,10 @@ def fit(
                     if save_due and stop is None:
                         checkpoints.save(step, state, train_iterator.get_state(), loss)
                     give_back()
-                if last:  # no stage is to follow after one that came meanwhile
-                    stop = stop or signals.received
+                if last or stop is not None:
+                    checkpoints.wait()  # while signals are heard: one now must not tear the save
+                    stop = stop or signals.received  # no stage is to follow after one meanwhile
                 if stop is not None:
-                    checkpoints.wait()
                     raise Interrupted(step, stop)
     return state
 

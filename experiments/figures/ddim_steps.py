@@ -52,7 +52,7 @@ def draw(rows, images):
 
 def claims(rows):
     """At the fewest steps; what many steps do is another matter."""
-    fewest = min(row["num_inference_steps"] for row in rows)
+    fewest = min((row["num_inference_steps"] for row in rows), default=float("nan"))
     at = lambda noise, metric: find(rows, metric, num_inference_steps=fewest, **NOISES[noise])
     found = []
     for noise in ("η = 1", "σ̂"):

@@ -29,7 +29,8 @@ def draw(rows, images):
     """One against the other, and both by scale."""
     figure, (both, by_scale) = plt.subplots(1, 2, figsize=(9, 3.8), layout="constrained")
     scores, distances = (series(rows, m, "guidance_scale") for m in ("oracle/caption", "FD"))
-    plot_front(both, scores, distances, (100, 1), color="C2")
+    whole = [{at: of[at] for at in scores if at in distances} for of in (scores, distances)]
+    plot_front(both, *whole, (100, 1), color="C2")
     both.set(
         xlabel=SCORE_LABEL,
         ylabel=DISTANCE_LABEL,
@@ -48,7 +49,7 @@ def draw(rows, images):
 def claims(rows):
     """What a usual scale gives, and what the largest costs."""
     scores, distances = (series(rows, m, "guidance_scale") for m in ("oracle/caption", "FD"))
-    largest = max(row["guidance_scale"] for row in rows)
+    largest = max((row["guidance_scale"] for row in rows), default=float("nan"))
     return [
         Claim(
             f"Guidance of {SOME:g} bears out more captions than none.",

@@ -65,8 +65,8 @@ def draw(rows, images):
 
 def claims(rows):
     """From no guidance to the largest."""
-    scales = sorted({row["scale"] for row in select(rows, "FD")})
-    ends = scales[0], scales[-1]
+    scales = [row["scale"] for row in select(rows, "FD")]
+    ends = [end(scales, default=float("nan")) for end in (min, max)]
     of = lambda system, metric: tuple(
         find(rows, metric, system=system, scale=scale) for scale in ends
     )

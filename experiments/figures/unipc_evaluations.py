@@ -63,7 +63,7 @@ def draw(rows, images):
 
 def claims(rows):
     """Against both others at the fewest evaluations."""
-    fewest = min(row["num_inference_steps"] for row in rows)
+    fewest = min((row["num_inference_steps"] for row in rows), default=float("nan"))
     found = []
     for other in ("ddim", "dpmpp_2m"):
         for guidance, how in GUIDANCE.items():

@@ -11,7 +11,7 @@ import numpy as np
 from dalle_jax.pipelines.text_to_image import DallePipeline
 from dalle_jax.sweeps.figure import Claim, Figure, Measured
 from dalle_jax.sweeps.figure_measures import score_row
-from dalle_jax.sweeps.figure_rows import difference, find, select
+from dalle_jax.sweeps.figure_rows import difference, find, num_images, select
 from dalle_jax.sweeps.grid import Sweep, product
 
 # Config, steps of training, captions drawn.
@@ -62,7 +62,7 @@ def draw(rows, images):
             axes.hist(list(values.values()), bins, label=name, linewidth=2, **style)
         axes.set(title=f"scaled-linear {schedule}: {left}", xlabel="mean brightness, 0 to 1")
         axes.legend(frameon=False)
-    panels[0].set_ylabel(f"images of {len(values)}")
+    panels[0].set_ylabel(f"images of {num_images(rows)}")
     return figure
 
 

@@ -1,6 +1,7 @@
 """A diverged step, made again: what is not finite in it, and since when."""
 
 import functools
+import re
 import shutil
 
 import jax
@@ -137,8 +138,9 @@ def test_the_verb(tmp_path, shapes_dir, capsys):
     capsys.readouterr()
     assert train.run([*command, f"--replay={path}"]) == 0
     said = capsys.readouterr().out
-    assert "with the weights of step 0:\n  all finite" in said
-    assert "gradient " in said or "loss is" in said
+    assert re.search(
+        r"with the weights of step 0:\n  param_norm is (inf|nan|\S+e\+\d+) after the", said
+    )
     with pytest.raises(FileNotFoundError, match="holds no run"):
         train.run([*command, f"--replay={path}", f"--workdir={tmp_path / 'other'}"])
     assert not (tmp_path / "other").exists()

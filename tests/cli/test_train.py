@@ -1,8 +1,11 @@
 """What `dalle-jax train` refuses before it writes anything, and what it says it leaves out."""
 
+import jax
+import numpy as np
 import pytest
 
 from dalle_jax.cli import train
+from dalle_jax.train.checkpoint import load_params
 from tests.conftest import ROOT
 
 
@@ -39,3 +42,33 @@ def test_a_held_out_loss_that_can_not_be_told_is_said(capsys):
     assert capsys.readouterr().out == ""
     assert train.validation_size("clip", 512, 40, 128) == 0
     assert "clip: no held-out loss is told, since its 40 images" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_a_finished_training_whose_last_checkpoint_is_damaged_makes_it_again(
+    shapes_dir, tmp_path, capsys
+):
+    train_to = lambda steps: train.run(
+        [
+            f"--config={ROOT / 'configs/tiny.py'}",
+            f"--workdir={tmp_path}",
+            f"--config.data.dir={shapes_dir}",
+            f"--config.decoder.train.steps={steps}",
+            "--config.decoder.train.checkpoint_every=2",
+            "--config.decoder.train.validation_images=0",
+            "--config.decoder.train.preview_every=100",
+        ]
+    )
+    assert train_to(4) == 0
+    checkpoints = tmp_path / "decoder/checkpoints"
+    whole = load_params(checkpoints)
+    largest = max((checkpoints / "4").rglob("*"), key=lambda path: path.stat().st_size)
+    largest.write_bytes(largest.read_bytes()[:-1])
+    with pytest.raises(ValueError, match=r"is damaged: .*training's command again"):
+        load_params(checkpoints)
+    capsys.readouterr()
+    assert train_to(4) == 0
+    assert "goes on from step 2" in capsys.readouterr().err
+    jax.tree.map(np.testing.assert_array_equal, load_params(checkpoints), whole)
+    assert train_to(4) == 0
+    assert "trained to step 4 already" in capsys.readouterr().out

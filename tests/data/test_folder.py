@@ -119,6 +119,34 @@ def test_links_cannot_leave_the_folder(tmp_path):
         FolderSource(root)
 
 
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.txt", "the secret"),
+        ("metadata.jsonl", '{"file_name": "a.png", "text": "the secret"}'),
+        ("captions.csv", "file_name,caption\na.png,the secret"),
+    ],
+)
+def test_captions_cannot_be_a_link_out_of_the_folder(tmp_path, name, content):
+    (tmp_path / "secret").write_text(content)
+    root = tmp_path / "data"
+    save(root / "a.png", "red")
+    os.symlink(tmp_path / "secret", root / name)
+    with pytest.raises(ValueError, match=rf"'{name}' leads out of the folder"):
+        FolderSource(root, "all")
+    (root / "inside").write_text(content)
+    (root / name).unlink()
+    os.symlink("inside", root / name)
+    assert pairs(FolderSource(root, "all")) == {"a.png": ("the secret",)}
+
+
+def test_a_name_too_long_for_the_disk_is_skipped_and_named(tmp_path):
+    save(tmp_path / "a.png", "red")
+    (tmp_path / "captions.csv").write_text(f"file_name,caption\na.png,red\n{'b' * 999},blue\n")
+    with pytest.warns(UserWarning, match=r"1 skipped: no image \(bbb"):
+        assert len(FolderSource(tmp_path, "all", max_bad_share=0.5)) == 1
+
+
 def test_parts_are_disjoint_and_complete(tmp_path):
     encoded = io.BytesIO()
     Image.new("RGB", (1, 1)).save(encoded, "PNG")

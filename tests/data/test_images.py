@@ -1,10 +1,11 @@
 import io
+import subprocess
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 from dalle_jax.data.images import center_crop_resize, decode
 
@@ -71,6 +72,29 @@ def test_a_bomb_is_an_error(monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 99)
     with pytest.raises(ValueError, match="10 × 10 pixels are too many"):
         decode(encoded(Image.new("RGB", (10, 10))))
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "MPO"])
+def test_the_formats_of_cameras_and_the_web_are_read(kind):
+    assert decode(encoded(Image.new("RGB", (9, 8)), kind)).shape == (8, 9, 3)
+
+
+def test_an_eps_file_is_no_image_and_starts_no_program(monkeypatch):
+    started = []
+
+    def start(command, *args, **settings):
+        started.append(command)
+        raise OSError("no program is to be started")
+
+    monkeypatch.setattr(subprocess, "Popen", start)
+    monkeypatch.setattr(EpsImagePlugin, "gs_binary", "gs")
+    program = encoded(Image.new("RGB", (9, 8)), "EPS")
+    with pytest.raises(ValueError, match="unreadable image"):
+        decode(program)
+    assert not started
+    with Image.open(io.BytesIO(program)) as image, pytest.raises(OSError, match="to be started"):
+        image.load()
+    assert "gs" in started[0]
 
 
 def test_the_centre_is_kept():

@@ -1,11 +1,12 @@
 import io
 import json
+import shutil
 import sys
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from PIL import Image
+from PIL import EpsImagePlugin, Image
 
 from dalle_jax.data.open import open_source
 from dalle_jax.data.tfds_source import TfdsSource
@@ -76,10 +77,31 @@ class Plain(Like, skip_registration=True):
         return {"picture": png(i), "title": f"title {i}", "text": f"text {i}", "licence": "CC0"}
 
 
+class Two(Plain, skip_registration=True):
+    """Beside the picture with its caption another one, which is a PostScript program."""
+
+    name = "two"
+    feature_dict = {  # noqa: RUF012
+        "items": {
+            "picture": tfds.features.Image(encoding_format="png"),
+            "caption": tfds.features.Text(),
+            "thumbnail": {"file": tfds.features.Image(encoding_format="png")},
+        },
+        "thumbnails": tfds.features.Sequence({"file": tfds.features.Image(encoding_format="png")}),
+    }
+
+    def example(self, split, i):
+        program = io.BytesIO()
+        Image.new("RGB", (4, 3)).save(program, "EPS")
+        file = {"file": io.BytesIO(program.getvalue())}
+        items = {"picture": png(i), "caption": f"number {i}", "thumbnail": file}
+        return {"items": items, "thumbnails": [{"file": io.BytesIO(program.getvalue())}]}
+
+
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
     folder = tmp_path_factory.mktemp("tfds")
-    for builder in (Like, Plain):
+    for builder in (Like, Plain, Two):
         builder(data_dir=folder, file_format="array_record").download_and_prepare()
     return folder
 
@@ -129,6 +151,114 @@ def test_features_are_given_where_types_do_not_tell(data_dir):
         TfdsSource("plain", data_dir, "test", image_feature="photo")
     with pytest.raises(ValueError, match="neither a split 'validation' nor train"):
         TfdsSource("plain", data_dir, "validation", caption_feature="text")
+
+
+def test_what_is_not_asked_for_is_not_decoded(data_dir, monkeypatch):
+    opened = []
+    monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *args: opened.append(args))
+    feature = {"image_feature": "items/picture"}
+    source = TfdsSource("two", data_dir, "test", **feature)
+    assert {item["caption"] for item in items(source).values()} == {f"number {i}" for i in range(4)}
+    assert not opened
+
+
+PAYLOAD = "payload_of_features.Feature"
+
+
+def feature(name, content):
+    return {"type": f"tensorflow_datasets.core.features.{name}", "content": content}
+
+
+def forge_class(features):
+    features["featuresDict"]["features"]["title"]["pythonClassName"] = PAYLOAD
+    return features
+
+
+def forge_snake_case(features):
+    title = features["featuresDict"]["features"]["title"]
+    del title["pythonClassName"]
+    title["python_class_name"] = PAYLOAD
+    return features
+
+
+def forge_type(features):
+    title = {"type": PAYLOAD, "content": {}}
+    return feature("features_dict.FeaturesDict", {"title": title, "type": title})
+
+
+def forge_sequence(features):
+    inner = {"feature": {"type": PAYLOAD, "content": {}}, "length": None}
+    return feature("sequence_feature.Sequence", inner)
+
+
+def forge_json_in_a_text(features):
+    text = json.dumps({"title": {"type": PAYLOAD, "content": {}}})
+    kind = "tensorflow_datasets.core.features.features_dict.FeaturesDict"
+    return {"pythonClassName": kind, "jsonFeature": {"json": text}}
+
+
+def forge_proto_in_a_text(features):
+    text = json.dumps({"features": {"title": {"pythonClassName": PAYLOAD, "text": {}}}})
+    forged = feature("features_dict.FeaturesDict", text)
+    return forged | {"proto_cls": "tensorflow_datasets.FeaturesDict"}
+
+
+FORGERIES = [forge_class, forge_snake_case, forge_type, forge_sequence]
+FORGERIES += [forge_json_in_a_text, forge_proto_in_a_text]
+
+
+@pytest.fixture
+def forged(data_dir, tmp_path, monkeypatch):
+    """A copy of a prepared data set, and a module that leaves a file where it is imported."""
+    folder = tmp_path / "plain" / "1.1.0"
+    shutil.copytree(data_dir / "plain" / "1.1.0", folder)
+    trap = f"from pathlib import Path\nPath({str(tmp_path / 'trap')!r}).touch()\n"
+    (tmp_path / "payload_of_features.py").write_text(trap)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield folder
+    sys.modules.pop("payload_of_features", None)
+
+
+def forge(folder, how):
+    file = folder / "features.json"
+    file.write_text(json.dumps(how(json.loads(file.read_text()))))
+
+
+@pytest.mark.parametrize("how", FORGERIES, ids=lambda how: how.__name__)
+def test_a_class_that_is_not_tfds_own_is_refused_and_not_imported(forged, tmp_path, how):
+    forge(forged, how)
+    with pytest.raises(ValueError, match=rf"features\.json names the class '{PAYLOAD}'"):
+        TfdsSource("plain", tmp_path, "test", caption_feature="text")
+    assert not (tmp_path / "trap").exists() and "payload_of_features" not in sys.modules
+
+
+@pytest.mark.parametrize("how", FORGERIES, ids=lambda how: how.__name__)
+def test_tfds_itself_would_import_it(forged, tmp_path, how):
+    forge(forged, how)
+    with pytest.raises(ValueError, match="Unrecognized FeatureConnector"):
+        tfds.builder_from_directory(forged)
+    assert (tmp_path / "trap").exists()
+
+
+def test_old_spellings_and_other_names_of_modules_do_no_harm(forged, tmp_path):
+    kinds = {"picture": "image_feature.Image", "text": "text_feature.Text"}
+    shape = {"shape": [None, None, 3], "dtype": "uint8", "encoding_format": "png"}
+    content = {key: feature(kind, shape if key == "picture" else {}) for key, kind in kinds.items()}
+    number = {"shape": [], "dtype": "int64"}
+    content["number"] = feature("feature.Tensor", number)
+    forge(forged, lambda _: feature("features_dict.FeaturesDict", content))
+    info = forged / "dataset_info.json"
+    info.write_text(json.dumps(json.loads(info.read_text()) | {"moduleName": PAYLOAD}))
+    source = TfdsSource("plain", tmp_path, "test")
+    assert {item["caption"] for item in items(source).values()} == {f"text {i}" for i in range(4)}
+    assert not (tmp_path / "trap").exists()
+
+
+@pytest.mark.parametrize("text", ["{", "[" * 100_000, "\udcff"])
+def test_features_that_cannot_be_read_are_a_sentence(forged, tmp_path, text):
+    (forged / "features.json").write_bytes(text.encode("utf-8", "surrogateescape"))
+    with pytest.raises(ValueError, match=r"features\.json cannot be read .*; prepare"):
+        TfdsSource("plain", tmp_path, "test")
 
 
 def test_what_is_not_prepared_is_a_sentence(data_dir, tmp_path):

@@ -1,3 +1,4 @@
+import resource
 import subprocess
 import sys
 import time
@@ -130,6 +131,22 @@ def test_saved_and_loaded_it_encodes_the_same(tokenizer, tmp_path):
     assert (tmp_path / "again.json").read_bytes() == (
         tmp_path / "run" / "tokenizer.json"
     ).read_bytes()
+
+
+def test_a_save_that_fails_in_the_middle_leaves_the_earlier_file(tokenizer, tmp_path):
+    path = tmp_path / "tokenizer.json"
+    tokenizer.save(path)
+    before = path.read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    for name in ("tokenizer.json", "other.json"):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+        try:
+            with pytest.raises(OSError):
+                tokenizer.save(tmp_path / name)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert len(before) > 1000 and path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def foreign(special: list[str]) -> tokenizers.Tokenizer:

@@ -73,6 +73,18 @@ def test_drawing_is_a_pass_an_evaluation_and_two_where_guided(graph, tmp_path):
     assert drawing_flops(guided, Counts(path)) == 100 * 2 * 2 * 7 * 2
 
 
+def test_each_candidate_of_a_prior_is_drawn(tmp_path):
+    stages, settings = ("clip", "prior", "decoder"), {"n": 100}
+    counted = product(("prior.sample.num_candidates", [1, 2, 4]))
+    points = graph_of(Sweep("", counted, stages=stages, evaluation=settings)).points
+    path, runs = tmp_path / "flops.json", points[0].runs
+    forward = {f"forward {runs['prior']}": 7.0, f"forward {runs['decoder']}": 0.0}
+    path.write_text(json.dumps(forward))
+    flops = [drawing_flops(point, Counts(path)) for point in points]
+    assert flops[0] == 100 * passes(points[0].config["prior"]["sample"]) * 7
+    assert flops[1:] == [2 * flops[0], 4 * flops[0]]
+
+
 def test_the_rate_is_that_of_the_newest_run_of_a_stage(graph, tmp_path):
     run = next(run for run in graph.runs.values() if run.stage == "clip")
     path = tmp_path / "flops.json"

@@ -14,7 +14,7 @@ from dalle_jax.sweeps.graph import build_graph
 from dalle_jax.sweeps.grid import MAX_NAME, Sweep, chain, is_sampling, point_name, product, zip_
 from dalle_jax.sweeps.jobs import jobs_of
 from dalle_jax.sweeps.place import Place
-from tests.sweeps.twelve import CONFIG
+from tests.sweeps.twelve import CONFIG, graph_of
 
 
 def test_a_product_has_every_combination_and_its_last_axis_changes_fastest():
@@ -116,6 +116,24 @@ def test_a_point_is_measured_anew_by_a_network_that_was_trained_anew(tmp_path):
     train(seed=1, step=3)
     keys.append(key(**by_path))
     assert len(set(keys)) == len(keys)
+
+
+def test_a_point_is_measured_once_however_its_judges_path_is_typed(tmp_path, monkeypatch):
+    (tmp_path / "here/runs").mkdir(parents=True)
+    (tmp_path / "link").symlink_to("here")
+    monkeypatch.chdir(tmp_path / "here")
+
+    def planned(features: str):
+        settings = {"n": 8, "features": features}
+        return graph_of(Sweep("", [{}], stages=("clip", "decoder"), evaluation=settings)).points[0]
+
+    usual = planned("runs/features")
+    assert "--features=runs/features" in usual.evaluation
+    for folder in (".", f"{tmp_path}/here", f"{tmp_path}/link"):
+        assert planned(f"{folder}/runs/features/").key == usual.key
+    elsewhere = planned("../other")
+    assert elsewhere.evaluation == planned(f"{tmp_path}/other").evaluation
+    assert elsewhere.key != usual.key
 
 
 VALUES = st.one_of(st.text(), st.integers(), st.floats(allow_nan=False), st.tuples(st.integers()))

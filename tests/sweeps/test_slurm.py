@@ -11,7 +11,7 @@ import types
 
 import pytest
 
-from dalle_jax.sweeps.slurm import Task, submit
+from dalle_jax.sweeps.slurm import TIME, Task, submit
 from tests.conftest import ROOT
 from tests.sweeps.stand_in import STEPS
 from tests.sweeps.twelve import SWEEP, calls, graph_of, prepared
@@ -169,6 +169,31 @@ def test_a_preempted_tasks_command_is_told_to_save_and_submitted_again(tmp_path,
         signal.signal(signal.SIGALRM, before)
     assert saved.read_text() == "saved"
     assert again[0].command == task.command
+
+
+@pytest.mark.parametrize(("typed", "minutes"), [({}, TIME), ({"time": 600}, 600)])
+def test_a_task_has_a_day_unless_told_and_is_queued_again_however_often_that_is_over(
+    typed, minutes, tmp_path, monkeypatch
+):
+    submitit = pytest.importorskip("submitit")
+    programs = tmp_path / "bin"
+    programs.mkdir()
+    (programs / "srun").write_text("#!/bin/sh\n")
+    (programs / "sbatch").write_text(
+        f'#!/bin/sh\ncat "$1" > {tmp_path}/submitted\necho Submitted batch job 17\n'
+    )
+    for program in programs.iterdir():
+        program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:{os.environ['PATH']}")
+    tasks = submit(["true"], 2, tmp_path / "slurm", {"gpus_per_node": 1, **typed})
+    assert tasks == ["17_0", "17_1"]
+    asked = (tmp_path / "submitted").read_text().splitlines()
+    assert f"#SBATCH --time={minutes}" in asked and "#SBATCH --requeue" in asked
+    assert "#SBATCH --gpus-per-node=1" in asked and TIME == 1440
+    of_a_task = tmp_path / "slurm/17_0_submitted.pkl"
+    task = submitit.core.utils.DelayedSubmission.load(of_a_task)
+    # submitit counts down from this at each end of a task's time, and gives up below 0.
+    assert task._timeout_countdown > 1000
 
 
 def test_a_machine_without_submitit_or_slurm_says_so(tmp_path, monkeypatch):

@@ -1,6 +1,7 @@
 """A whole sweep: shared stages once, killed and started again, crashes, two launchers at once."""
 
 import csv
+import dataclasses
 import multiprocessing
 import os
 import random
@@ -10,11 +11,15 @@ import time
 import pytest
 from pyarrow import parquet
 
+from dalle_jax.cli import sweep as cli
+from dalle_jax.sweeps import local
+from dalle_jax.sweeps.cost import Counts
 from dalle_jax.sweeps.job import read_attempts
+from dalle_jax.sweeps.jobs import evaluation_key
 from dalle_jax.sweeps.local import BLOCKED, DONE, FAILED, NOT_STARTED, Launcher
-from dalle_jax.sweeps.results import COST_COLUMNS, table, write_table
+from dalle_jax.sweeps.results import COST_COLUMNS, is_reported, table, write_table
 from dalle_jax.sweeps.workers import Worker
-from tests.sweeps.twelve import DISTINCT, SWEEP, calls, graph_of, launch, prepared
+from tests.sweeps.twelve import CONFIG, DISTINCT, SWEEP, calls, graph_of, launch, prepared
 
 # The launchers' processes: forked, so that nothing is imported anew; they compute nothing with jax.
 PROCESSES = multiprocessing.get_context("fork")
@@ -106,6 +111,56 @@ def test_killed_at_a_random_moment_it_ends_with_the_same_table(
         if line.startswith("train")
     }
     assert len(steps) == sum(DISTINCT.values())  # none under another name
+
+
+@pytest.mark.parametrize("moment", ["train clip", "train decoder", "evaluate"])
+def test_what_ends_well_after_its_launcher_was_killed_is_not_done_again(
+    tmp_path, monkeypatch, moment
+):
+    monkeypatch.setenv("STAND_IN_SECONDS", "0.05")
+    monkeypatch.setattr(local, "POLL_SECONDS", 0.02)
+    graph = graph_of(dataclasses.replace(SWEEP, points=SWEEP.points[:1]))
+    place, jobs = prepared(graph, tmp_path)
+    monkeypatch.setattr(cli, "check_data", lambda *given: None)
+    monkeypatch.setattr(Counts, "training", lambda counts, run: 100.0)
+    monkeypatch.setattr("dalle_jax.sweeps.jobs.jobs_of", lambda *given, **options: jobs)
+    process = PROCESSES.Process(target=cli.walk, args=(graph, place, CONFIG))
+    process.start()
+    while not any(call.startswith(moment) for call in calls(tmp_path)):
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    assert cli.walk(graph, place, CONFIG) == 0
+    counted = calls(tmp_path)
+    assert set(counted.values()) == {1} and len(counted) == len(jobs) == 4
+    attempts = [read_attempts(job.directory) for job in jobs]
+    assert [[a["exit_code"] for a in of_job] for of_job in attempts] == [[0]] * 4
+    (row,) = (row for row in table(graph, place) if row["metric"] == "oracle/caption")
+    # Ten steps of each; what ran under the killed launcher counts from its start to its last word.
+    assert row["train_seconds"] > 3 * 10 * 0.05 * 0.9 and row["evaluate_seconds"] > 10 * 0.05 * 0.9
+
+
+def test_what_broke_off_after_its_launcher_was_killed_is_done_again(graph, tmp_path, monkeypatch):
+    monkeypatch.setenv("STAND_IN_SECONDS", "0.05")
+    point = graph.points[0]
+    place, jobs = prepared(graph, tmp_path)
+    (job,) = (job for job in jobs if job.key == evaluation_key(point))
+    before = [job for job in jobs if job.key in point.runs.values()]
+    launch(before)
+    report = place.system(point) / "report.html"
+    report.touch()  # an older evaluation's
+    os.utime(report, (1, 1))
+    process = PROCESSES.Process(target=launch, args=([job],))
+    process.start()
+    while not processes_of(job):
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGKILL)
+    process.join()
+    for pid in processes_of(job):
+        os.kill(pid, signal.SIGKILL)
+    ended = lambda job, began: is_reported(place.system(point), began)
+    assert launch([job], has_ended_well=ended).status[job.key].state == DONE
+    assert [a["exit_code"] for a in read_attempts(job.directory)] == [-signal.SIGKILL, 0]
 
 
 def processes_of(job) -> list[int]:

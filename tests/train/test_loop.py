@@ -14,14 +14,15 @@ from pathlib import Path
 
 import jax
 import numpy as np
+import optax
 import pytest
 from PIL import Image
 
 from dalle_jax.train import loop, sharding
-from dalle_jax.train.checkpoint import load_params, steps_in
+from dalle_jax.train.checkpoint import Checkpoints, load_params, steps_in
 from dalle_jax.train.evaluate import evaluate
 from dalle_jax.train.loop import Diverged, fit
-from dalle_jax.train.optim import make_optimizer
+from dalle_jax.train.optim import Optimizer, make_optimizer
 from dalle_jax.train.signals import Interrupted
 from tests.train.tiny import Batches, TinyStage, fit_tiny
 
@@ -190,6 +191,34 @@ def test_a_signal_at_the_end_is_not_lost_on_what_would_follow(tmp_path):
     assert int(fit_tiny(tmp_path).step) == 24
 
 
+def test_a_signal_does_not_tear_the_last_save(tmp_path, monkeypatch):
+    saved, wait = [], Checkpoints.wait
+    save = Checkpoints.save
+
+    def note(self, step, *arguments):
+        save(self, step, *arguments)
+        saved.append(step)
+
+    def be_told_and_wait(self):
+        if saved and saved[-1] == 24:
+            saved.append("told")
+            os.kill(os.getpid(), signal.SIGTERM)
+        wait(self)
+
+    def unheard(*_):
+        raise AssertionError("nobody listened any more")
+
+    monkeypatch.setattr(Checkpoints, "save", note)
+    monkeypatch.setattr(Checkpoints, "wait", be_told_and_wait)
+    before = signal.signal(signal.SIGTERM, unheard)
+    try:
+        with pytest.raises(Interrupted, match="stopped by SIGTERM at step 24"):
+            fit_tiny(tmp_path)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert saved[-1] == "told" and steps_in(tmp_path / "checkpoints")[-1] == 24
+
+
 def test_told_to_stop_it_saves_before_it_draws(tmp_path, monkeypatch):
     calls, there = itertools.count(1), []
 
@@ -272,6 +301,29 @@ def test_what_is_not_finite_or_explodes_stops_the_run(tmp_path, name, value, tol
         np.testing.assert_array_equal(batch["image"], np.zeros((16, 4, 4, 3), np.uint8))
     leaves = jax.tree.leaves(load_params(tmp_path / "checkpoints"))
     assert all(np.isfinite(leaf).all() for leaf in leaves)
+
+
+def test_an_update_that_explodes_is_not_saved(tmp_path):
+    class Steep(TinyStage):
+        def loss(self, params, frozen, batch, key, *, train):
+            usual, metrics = super().loss(params, frozen, batch, key, train=train)
+            flat = batch["image"].max() == batch["image"].min()
+            gradient = jax.numpy.where(flat, 1e5, 0.0)  # less than what counts as exploded
+            return usual + bad_gradient(params["out"]["bias"].sum(), gradient), metrics
+
+    def train(*arguments, **settings):
+        sgd = optax.sgd(1e3)
+
+        def update(gradients, state, params=None):  # by the steep gradient alone
+            steep = jax.tree.map(lambda g: jax.numpy.where(abs(g) > 1e4, g, 0.0), gradients)
+            return sgd.update(steep, state, params)
+
+        return fit(*arguments, **settings | {"optimizer": Optimizer(sgd.init, update, lambda n: n)})
+
+    # The tenth step is one that is saved, and the loss before its update is like any other.
+    with pytest.raises(Diverged, match=r"param_norm is .* at step 10; .*step 5 is kept"):
+        fit_tiny(tmp_path, stage=Steep(), batches=Batches(bad_at=9), train=train)
+    assert steps_in(tmp_path / "checkpoints") == [5]
 
 
 @jax.custom_vjp

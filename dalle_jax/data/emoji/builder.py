@@ -15,6 +15,7 @@ from dalle_jax.data.checked import Report
 from dalle_jax.data.emoji.font import EmojiFont, find_font
 from dalle_jax.data.emoji.names import LANGUAGES, SPLITS, all_emoji, assign, captions_of
 from dalle_jax.data.images import decode
+from dalle_jax.data.tfds_source import check_features
 
 REPORT = "data_report.json"
 
@@ -147,6 +148,7 @@ class EmojiSource:
             raise FileNotFoundError(
                 f"{folder} holds no prepared emoji; prepare the emoji at {resolution} px first."
             )
+        check_features(folder)
         builder = tfds.builder_from_directory(folder)
         self._records = builder.as_data_source(
             split=split, decoders={"image": tfds.decode.SkipDecoding()}
