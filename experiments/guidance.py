@@ -1,4 +1,4 @@
-"""Guidance, steps and sampler of one trained decoder: which pays at which budget?
+"""Guidance, steps, sampler and weights of one trained decoder: which pays at which budget?
 
     dalle-jax sweep experiments/guidance.py --workdir=runs/sweeps --scale=tiny \\
         --reuse=runs/quickstart
@@ -17,7 +17,7 @@ SCALES = {
 
 
 def get_sweep(scale: str) -> Sweep:
-    """Guidance × steps × sampler."""
+    """Guidance × steps × sampler × weights, averaged over training or as they are."""
     config, captions, guidance, steps = SCALES[scale]
     return Sweep(
         config=f"configs/{config}.py",
@@ -25,6 +25,7 @@ def get_sweep(scale: str) -> Sweep:
             ("decoder.sample.sampler", ["ddim", "unipc"]),
             ("decoder.sample.num_inference_steps", steps),
             ("decoder.sample.guidance_scale", guidance),
+            ("decoder.sample.weights", ["ema", "raw"]),
         ),
         evaluation={"n": captions, "metrics": "oracle"},
     )
