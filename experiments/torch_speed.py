@@ -3,15 +3,17 @@
     PYTHONPATH=. taskset -c 1 python experiments/torch_speed.py
 
 Torch eager and compiled, each in its own memory format and in channels_last, of which the faster
-counts, with a thread a core. `gradient` is of the loss of 16 images with fresh noise; `step` has
-clipping, AdamW and the moving average too; with Muon ours is the quickstart's, torch's still with
-AdamW; `sampling` is ten guided evaluations of 32 images, ours with UniPC. Huge pages serve torch as
-well. CPU time means speed on one core alone. Needs the `parity` extra and a C++ compiler.
+counts, with a thread a core. Each is in a process of its own, as it would be used: in one process
+they take each other's memory. One at a time computes, the others wait. `gradient` is of the loss of
+16 images with fresh noise; `step` has clipping, AdamW and the moving average too; with Muon ours is
+the quickstart's, torch's still with AdamW; `sampling` is ten guided evaluations of 32 images, ours
+with UniPC. Huge pages serve torch as well. CPU time means speed on one core alone. Needs the
+`parity` extra and a C++ compiler.
 """
 
 import argparse
-import copy
 import functools
+import multiprocessing
 import os
 import time
 
@@ -35,10 +37,15 @@ from tests.models import torch_unet
 from tests.random_params import random_params
 
 FORMATS = {"": torch.contiguous_format, ", channels_last": torch.channels_last}
+WRAPS = {"eager": lambda function: function, "compiled": torch.compile}
+KINDS = ("ours", *(kind + name for kind in WRAPS for name in FORMATS))
+OURS, THEIRS = ("gradient", "step", "step with Muon", "sampling"), ("gradient", "step", "sampling")
 
 
-def in_jax(stage, decoder, params, batch):
+def in_jax(config, params, batch):
     """What is timed, by name: functions that compute and wait."""
+    stage, decoder = build_stage("decoder", config), config["decoder"]
+    params = jax.tree.map(jnp.asarray, params)
     key, mesh = jax.random.key(0), make_mesh({"data": -1})
     whole = jax.NamedSharding(mesh, jax.P())
     gradient = jax.jit(jax.grad(functools.partial(stage.loss, train=True), has_aux=True))
@@ -66,9 +73,15 @@ def in_jax(stage, decoder, params, batch):
     }
 
 
-def in_torch(twin, batch, wrap, memory_format):
-    """As `in_jax`, but for Muon; `wrap` is torch.compile or nothing."""
-    model = copy.deepcopy(twin).to(memory_format=memory_format)
+def in_torch(config, params, batch, kind):
+    """As `in_jax`, but for Muon."""
+    torch.set_num_threads(len(os.sched_getaffinity(0)))
+    (wrap,) = (wrap for name, wrap in WRAPS.items() if kind.startswith(name))
+    memory_format = FORMATS[kind.removeprefix("eager").removeprefix("compiled")]
+    network = build_stage("decoder", config).network
+    model = torch_unet.ConditionedUNet(32, network.unet, network.text)
+    model.load_state_dict(torch_unet.from_flax(params))
+    model = model.to(memory_format=memory_format)
     average = [p.detach().clone() for p in model.parameters()]
     optimizer = torch.optim.AdamW(model.parameters(), 1e-3, (0.9, 0.99), fused=True)
     images, tokens = torch.from_numpy(batch["image"]), torch.from_numpy(batch["tokens"])
@@ -103,41 +116,52 @@ def in_torch(twin, batch, wrap, memory_format):
     return {"gradient": gradient, "step": step, "sampling": sampling}
 
 
+def serve(connection, kind, clock, *inputs) -> None:
+    """In a process of its own: calls what it is told to, and says how long it took."""
+    functions = in_jax(*inputs) if kind == "ours" else in_torch(*inputs, kind)
+    clock = time.process_time if clock == "cpu" else time.perf_counter
+    while (what := connection.recv()) is not None:
+        for _ in range(2):  # what ran before has left the caches in its own state
+            functions[what]()
+        began = clock()
+        functions[what]()
+        connection.send(clock() - began)
+
+
 def main() -> None:
     """Time all in turns; print medians and, of the ratios of each round, median and quartiles."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--clock", choices=("cpu", "wall"), default="cpu")
     args = parser.parse_args()
-    clock = time.process_time if args.clock == "cpu" else time.perf_counter
-    torch.set_num_threads(threads := len(os.sched_getaffinity(0)))
 
     config = quickstart.get_config().to_dict()
     rng, stage = np.random.default_rng(0), build_stage("decoder", config)
     tokens = rng.integers(1, 512, (16, config["tokenizer"]["max_length"]), np.int32)
     batch = {"image": rng.integers(0, 256, (16, 32, 32, 3), np.uint8), "tokens": tokens}
     params = random_params(stage.init, jax.random.key(0))
-    twin = torch_unet.ConditionedUNet(32, stage.network.unet, stage.network.text)
-    twin.load_state_dict(torch_unet.from_flax(params))
-
-    runs = {"ours": in_jax(stage, config["decoder"], params, batch)}
-    for kind, wrap in {"eager": lambda function: function, "compiled": torch.compile}.items():
-        for name, memory_format in FORMATS.items():
-            runs[kind + name] = in_torch(twin, batch, wrap, memory_format)
-    seconds = {kind: {what: [] for what in functions} for kind, functions in runs.items()}
+    inputs = (config, jax.tree.map(np.asarray, params), batch)
+    processes, start = {}, multiprocessing.get_context("spawn")
+    for kind in KINDS:
+        processes[kind], theirs = start.Pipe()
+        told = (theirs, kind, args.clock, *inputs)
+        start.Process(target=serve, args=told, daemon=True).start()
+        theirs.close()  # so that a process that ends is noticed
+    functions = {kind: OURS if kind == "ours" else THEIRS for kind in KINDS}
+    seconds = {kind: {what: [] for what in functions[kind]} for kind in KINDS}
     for _ in range(args.rounds + 2):  # the first two compile and warm up
-        for kind, functions in runs.items():
-            for what, function in functions.items():
-                for _ in range(2):  # what ran before has left caches and pages in its own state
-                    function()
-                began = clock()
-                function()
-                seconds[kind][what].append(clock() - began)
+        for kind, process in processes.items():
+            for what in functions[kind]:
+                process.send(what)
+                seconds[kind][what].append(process.recv())
+    for process in processes.values():
+        process.send(None)
 
+    threads = len(os.sched_getaffinity(0))
     print(f"{threads} threads, {args.clock} time, {args.rounds} rounds; speed is ours : torch's\n")
-    print(f"| ms | {' | '.join(runs)} | speed : eager | speed : compiled |")
-    print("|---" * (len(runs) + 3) + "|")
-    for row in runs["ours"]:
+    print(f"| ms | {' | '.join(KINDS)} | speed : eager | speed : compiled |")
+    print("|---" * (len(KINDS) + 3) + "|")
+    for row in OURS:
         times = {k: np.array(own.get(row, own["step"])[2:]) for k, own in seconds.items()}
         cells = [f"{1e3 * np.median(t):.1f}" for t in times.values()]
         for kind in ("eager", "compiled"):
