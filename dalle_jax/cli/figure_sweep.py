@@ -13,7 +13,7 @@ from dalle_jax.cli.extractors import open_features
 from dalle_jax.cli.sweep import load, walk, with_typed, write_definition
 from dalle_jax.runs import open_run
 from dalle_jax.sweeps.figure import Figure, Measured
-from dalle_jax.sweeps.figure_rows import rows_of
+from dalle_jax.sweeps.figure_rows import knob_columns, rows_of
 from dalle_jax.sweeps.graph import Graph, build_graph
 from dalle_jax.sweeps.grid import Sweep, is_sampling
 from dalle_jax.sweeps.job import read_attempts
@@ -147,7 +147,7 @@ def measured_of(figure: Figure, made: Swept, num_captions: int | None = None) ->
     None of them, where what the figure shows is measured of no point yet.
     """
     graph, place = made.graph, made.place
-    own, images, given = [], {}, {}
+    own, images, given, columns = [], {}, {}, knob_columns(graph)
     if figure.measure is not None and made.features is not None:
         given["extractor"] = open_features(made.features).extractor
     if figure.num_captions is not None:
@@ -161,7 +161,8 @@ def measured_of(figure: Figure, made: Swept, num_captions: int | None = None) ->
         own, images = found.table, found.images
     for point in trained if figure.measure is not None and not figure.together else ():
         found = figure.measure(place.system(point), **given)
-        head = {"point": point.name, "seed": point.config["seed"]}
+        knobs = {columns[knob]: value for knob, value in point.overrides.items()}
+        head = {"point": point.name, **knobs, "seed": point.config["seed"]}
         head["runs"] = " ".join(point.runs.values())
         own += [{**head, **row} for row in found.table]
         of_point = "" if len(graph.points) == 1 else f"{point.name}/"

@@ -25,13 +25,18 @@ def rows_of(graph: Graph, place: Place) -> list[dict[str, Any]]:
     that. Rows keep the scores of single captions, and distances with captions left out, where
     `dalle-jax evaluate` keeps them; what was spent is not in them.
     """
-    names = short_names(list(dict.fromkeys(k for p in graph.points for k in p.overrides)))
+    names = knob_columns(graph)
     evaluated = {point.name: _evaluated(place.system(point)) for point in graph.points}
     rows = []
     for row in table(graph, place):
         kept = {names.get(k, k): v for k, v in row.items() if k not in (*COST_COLUMNS, "flops")}
         rows.append(kept | evaluated[row["point"]].get((row["protocol_hash"], row["metric"]), {}))
     return rows
+
+
+def knob_columns(graph: Graph) -> dict[str, str]:
+    """The column of each knob that differs between the points."""
+    return short_names(list(dict.fromkeys(k for p in graph.points for k in p.overrides)))
 
 
 def short_names(knobs: Sequence[str]) -> dict[str, str]:
