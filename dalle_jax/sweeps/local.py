@@ -184,31 +184,36 @@ class Launcher:
 
     def _settle(self, job: Job) -> None:
         """Write down what became of a job whose launcher was killed, once it has ended."""
+        if (job.directory / BEGUN).exists() and (lock := Lock.take(job.lock)) is not None:
+            self._write_down(job)
+            lock.release()
+
+    def _write_down(self, job: Job) -> None:
+        """The attempt that nobody waited for, if there is one; the job's lock is held."""
         begun = job.directory / BEGUN
-        if not begun.exists() or (lock := Lock.take(job.lock)) is None:
+        if not begun.exists():
             return
-        if begun.exists():  # no other launcher has done it a moment ago
-            log, began = job.directory / begun.read_text(), begun.stat().st_mtime
-            if self._has_ended_well(job, began):
-                (job.directory / "done").touch()
-            if log.name not in {attempt["log"] for attempt in read_attempts(job.directory)}:
-                record_attempt(
-                    job.directory,
-                    code=0 if job.is_done() else -signal.SIGKILL,
-                    # What nobody waited for leaves its log, and says nothing of cores and memory.
-                    seconds=max(0.0, log.stat().st_mtime - began),
-                    core_seconds=0.0,
-                    peak_bytes=0,
-                    log=log.name,
-                )
-            begun.unlink()
-        lock.release()
+        log, began = job.directory / begun.read_text(), begun.stat().st_mtime
+        if self._has_ended_well(job, began):
+            (job.directory / "done").touch()
+        if log.name not in {attempt["log"] for attempt in read_attempts(job.directory)}:
+            record_attempt(
+                job.directory,
+                code=0 if job.is_done() else -signal.SIGKILL,
+                # It leaves its log, and says nothing of cores and memory.
+                seconds=max(0.0, log.stat().st_mtime - began),
+                core_seconds=0.0,
+                peak_bytes=0,
+                log=log.name,
+            )
+        begun.unlink()
 
     def _try_start(self, job: Job) -> None:
         lock = Lock.take(job.lock)
         if lock is None:
             self._set(job.key, ELSEWHERE, holder(job.lock))
             return
+        self._write_down(job)  # it may have ended since `_settle` looked
         if job.is_done():  # by who held the lock a moment ago
             lock.release()
             self._set(job.key, DONE)

@@ -150,6 +150,7 @@ def test_what_broke_off_after_its_launcher_was_killed_is_done_again(graph, tmp_p
     report = place.system(point) / "report.html"
     report.touch()  # an older evaluation's
     os.utime(report, (1, 1))
+    monkeypatch.setenv("STAND_IN_SECONDS", "60")  # it is to be killed, not to end
     process = PROCESSES.Process(target=launch, args=([job],))
     process.start()
     while not processes_of(job):
@@ -158,6 +159,7 @@ def test_what_broke_off_after_its_launcher_was_killed_is_done_again(graph, tmp_p
     process.join()
     for pid in processes_of(job):
         os.kill(pid, signal.SIGKILL)
+    monkeypatch.setenv("STAND_IN_SECONDS", "0.05")
     ended = lambda job, began: is_reported(place.system(point), began)
     assert launch([job], has_ended_well=ended).status[job.key].state == DONE
     assert [a["exit_code"] for a in read_attempts(job.directory)] == [-signal.SIGKILL, 0]
