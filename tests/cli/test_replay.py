@@ -76,6 +76,19 @@ def test_a_batch_that_does_it_alone(broken_by_its_batch, capsys):
     assert sorted(map(str, broken_by_its_batch.parent.rglob("*"))) == before
 
 
+def test_what_a_run_has_saved_since_is_neither_read_nor_mended(
+    broken_by_its_batch, tmp_path, capsys
+):
+    run = shutil.copytree(broken_by_its_batch.parent, tmp_path / "run")
+    later = shutil.copytree(run / "checkpoints/5", run / "checkpoints/9")
+    largest = max(later.rglob("*"), key=lambda path: path.stat().st_size)
+    largest.write_bytes(b"torn")  # a restart of the training would set it aside
+    before = sorted(map(str, run.rglob("*")))
+    said = replayed(run / broken_by_its_batch.name, BlackBatchBreaksBias(), capsys, bad_at=7)
+    assert "with the weights of step 5:" in said
+    assert sorted(map(str, run.rglob("*"))) == before
+
+
 def test_weights_that_do_it_are_reached_again(tmp_path, capsys):
     path = diverge(tmp_path, UpdateBreaksLoss())
     assert path.name == "diverged_00000002.npz"
