@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 
 from dalle_jax.diffusion.arrays import Array, Denoised, Denoiser, per_sample, x0_of
+from dalle_jax.diffusion.chain import mean_of, step_of
 from dalle_jax.diffusion.losses import add_noise
 from dalle_jax.diffusion.noise import normal_like
-from dalle_jax.diffusion.samplers.ancestral import posterior
 from dalle_jax.diffusion.schedules import Schedule
 
 DECODERS = ("discretized", "gaussian")
@@ -80,44 +80,27 @@ def vlb_term(
     """
     if decoder not in DECODERS:
         raise ValueError(f'no decoder "{decoder}"; known are {", ".join(DECODERS)}')
-    T = num_timesteps
-    s = jnp.round(t * T - 1) / T
-    first = s <= 0
-
-    def levels(time, clean):
-        alpha = jnp.where(clean, 1.0, schedule.alpha(time))
-        return alpha, jnp.where(clean, 0.0, schedule.sigma(time))
-
-    alpha_t, sigma_t = levels(t, False)
-    alpha_s, sigma_s = levels(s, first)
-    of_x, of_x0, small, large = posterior(alpha_t, sigma_t, alpha_s, sigma_s)
-    second, one = (levels(jnp.asarray(n / T, t.dtype), False) for n in (2, 1))
-    small = jnp.where(first, posterior(*second, *one)[2], small)
-    log_small, log_large = per_sample(jnp.log(small), x_t), per_sample(jnp.log(large), x_t)
+    step = step_of(t, schedule, num_timesteps)
+    log_small, log_large = (per_sample(jnp.log(v), x_t) for v in (step.small, step.large))
 
     if isinstance(output, Denoised):
         log_variance = log_small + output.variance_fraction * (log_large - log_small)
     elif variance == "fixed_small":
         log_variance = log_small
     elif variance == "fixed_large":
-        log_variance = jnp.where(per_sample(first, x_t), log_small, log_large)
+        log_variance = jnp.where(per_sample(step.first, x_t), log_small, log_large)
     else:
         raise ValueError(f'variance is "fixed_small" or "fixed_large"; got "{variance}"')
 
-    def mean(x0):
-        return per_sample(of_x, x_t) * x_t + per_sample(of_x0, x_t) * x0
-
-    x0_hat = x0_of(output)
-    kl = normal_kl(mean(x_0), log_small, mean(x0_hat), log_variance)
+    mean = mean_of(x0_of(output), x_t, step)
+    kl = normal_kl(mean_of(x_0, x_t, step), log_small, mean, log_variance)
     if decoder == "discretized":
-        likelihood = discretized_log_likelihood(x_0, mean(x0_hat), log_variance)
+        likelihood = discretized_log_likelihood(x_0, mean, log_variance)
     else:
         likelihood = -0.5 * (
-            jnp.log(2 * jnp.pi)
-            + log_variance
-            + jnp.square(x_0 - mean(x0_hat)) * jnp.exp(-log_variance)
+            jnp.log(2 * jnp.pi) + log_variance + jnp.square(x_0 - mean) * jnp.exp(-log_variance)
         )
-    nats = jnp.where(per_sample(first, x_t), -likelihood, kl)
+    nats = jnp.where(per_sample(step.first, x_t), -likelihood, kl)
     return jnp.mean(nats, axis=tuple(range(1, x_t.ndim))) / jnp.log(2.0)
 
 

@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from dalle_jax import diffusion
-from dalle_jax.diffusion import guidance, losses, training_times, vlb
+from dalle_jax.diffusion import chain, guidance, losses, training_times, vlb
 
 NUM_TIME_BINS = 10
 
@@ -32,12 +32,16 @@ class Denoising:
     """What is predicted, at which noise levels, and how its error counts.
 
     Attributes:
-        target: what the network predicts, see `diffusion.PREDICTIONS`.
-        weighting: of noise levels, see `losses.weight`.
+        target: what the network predicts, see `diffusion.PREDICTIONS`, or "mean", the μ̃ of one
+            step of a chain.
+        weighting: of noise levels, see `losses.weight`, or "bound": the loss is the variational
+            bound alone (DDPM, equation 5), of variance β where it is not learned.
         log_normal_times: mean and deviation of ln(sigma / alpha) at which it is trained; empty for
             t uniform.
         learned_variance: the network's last three channels are the v of Improved DDPM, trained by
-            L_hybrid; takes a schedule of T steps.
+            L_hybrid unless the bound alone is the loss.
+
+    A mean, a bound and a learned variance take a schedule of T steps.
     """
 
     schedule: diffusion.Schedule
@@ -47,11 +51,17 @@ class Denoising:
     learned_variance: bool = False
 
     def __post_init__(self):
-        if self.learned_variance and not self.schedule.num_timesteps:
-            raise ValueError(
-                "a learned variance is that of one step of a chain: give diffusion.num_timesteps, "
-                "or set diffusion.learned_variance to False"
-            )
+        of_a_chain = {
+            "a learned variance": self.learned_variance,
+            'target "mean"': self.target == "mean",
+            'weighting "bound"': self.weighting == "bound",
+        }
+        if not self.schedule.num_timesteps:
+            for what in (name for name, wanted in of_a_chain.items() if wanted):
+                raise ValueError(
+                    f"{what} is that of one step of a chain: give diffusion.num_timesteps, or "
+                    "do without it"
+                )
         if self.target == "edm":
             raise ValueError(
                 'target "edm" needs a scaled input, which the stages do not give; '
@@ -70,10 +80,18 @@ class Denoising:
 
     def denoiser(self, network: Network) -> diffusion.Denoiser:
         """x0_hat (and, with a learned variance, its fraction) of (x_t, t)."""
+        of_mean = self.target == "mean"
+
+        def predicted(x_t: Array, t: Array) -> Any:
+            prediction, variance = self._parts(network(x_t, t))
+            if of_mean:
+                prediction = chain.x0_of_mean(prediction, x_t, self._step(t))
+            return (prediction, variance) if self.learned_variance else prediction
+
         return diffusion.as_denoiser(
-            (lambda x_t, t: _halves(network(x_t, t))) if self.learned_variance else network,
+            predicted,
             self.schedule,
-            self.target,
+            "x0" if of_mean else self.target,
             learned_variance=self.learned_variance,
         )
 
@@ -82,7 +100,8 @@ class Denoising:
     ) -> tuple[Array, dict[str, Array]]:
         """Mean weighted squared error on the target for clean images x_0 [B, H, W, 3].
 
-        With a learned variance, L_hybrid = L_simple + 0.001 L_vlb (Improved DDPM, equation 16).
+        With a learned variance, L_hybrid = L_simple + 0.001 L_vlb (Improved DDPM, equation 16);
+        with weighting "bound" 0.001 L_vlb alone, which trains mean and variance (DDPM, table 2).
         t is stratified: one uniform offset for the batch, so that every batch sees all noise
         levels. With `train=False` t is uniform, and the error of each tenth of t is told as well.
         """
@@ -95,21 +114,19 @@ class Denoising:
         eps = jax.random.normal(eps_key, x_0.shape)
         x_t = losses.add_noise(x_0, eps, schedule, t)
         output = network(x_t, t)
-        prediction, variance = _halves(output) if self.learned_variance else (output, None)
-
-        alpha, sigma = schedule.alpha(t), schedule.sigma(t)
-        target = diffusion.target(x_0, eps, alpha, sigma, self.target)
-        errors = losses.squared_error(prediction, target)
-        weights = losses.weight(self.weighting, self.target, schedule, t)
-        loss = losses.weighted_mean(errors, weights)
+        errors = losses.squared_error(self._parts(output)[0], self._target(x_0, x_t, eps, t))
         metrics = {"mse": jnp.mean(errors)}
-        if self.learned_variance:
-            x0_hat = diffusion.to_x0(prediction, x_t, alpha, sigma, self.target)
-            denoised = diffusion.Denoised(x0_hat, (variance + 1) / 2)
-            T = schedule.num_timesteps
-            term = jnp.mean(vlb.hybrid_vlb_term(denoised, x_0, x_t, t, schedule, T))
-            loss += T / 1000 * term
-            metrics["vlb"] = T * term  # bits per dimension, the prior's left out
+        bound_alone = self.weighting == "bound"
+        loss = 0.0
+        if not bound_alone:
+            weights = losses.weight(self.weighting, self.target, schedule, t)
+            loss = losses.weighted_mean(errors, weights)
+        if bound_alone or self.learned_variance:
+            term = vlb.vlb_term if bound_alone else vlb.hybrid_vlb_term
+            T, denoised = schedule.num_timesteps, self.denoiser(lambda x_t, t: output)(x_t, t)
+            bits = jnp.mean(term(denoised, x_0, x_t, t, schedule, T))
+            loss += T / 1000 * bits
+            metrics["vlb"] = T * bits  # bits per dimension, the prior's left out
         if not train:
             metrics |= by_time_bin(errors, t)
         return loss, metrics
@@ -145,6 +162,22 @@ class Denoising:
             **options,
         )
 
+    def _parts(self, output: Array) -> tuple[Array, Array | None]:
+        """The network's prediction and, where it is learned, its variance: a half of the channels
+        each."""
+        return jnp.split(output, 2, axis=-1) if self.learned_variance else (output, None)
+
+    def _step(self, t: Array) -> chain.Step:
+        return chain.step_of(t, self.schedule, self.schedule.num_timesteps)
+
+    def _target(self, x_0: Array, x_t: Array, eps: Array, t: Array) -> Array:
+        """What the network should say at x_t [B, H, W, 3]."""
+        if self.target == "mean":
+            return chain.mean_of(x_0, x_t, self._step(t))
+        return diffusion.target(
+            x_0, eps, self.schedule.alpha(t), self.schedule.sigma(t), self.target
+        )
+
 
 def schedule_named(
     name: str, num_timesteps: int = 0, zero_terminal_snr: bool = False
@@ -178,9 +211,3 @@ def by_time_bin(errors: Array, t: Array) -> dict[str, Array]:
     members = jax.nn.one_hot(bins, NUM_TIME_BINS)  # [B, bins]
     means = errors @ members / jnp.sum(members, axis=0)
     return {f"mse_t{i}": means[i] for i in range(NUM_TIME_BINS)}
-
-
-def _halves(output: Array) -> tuple[Array, Array]:
-    """The network's prediction and variance, one half of the channels each."""
-    prediction, variance = jnp.split(output, 2, axis=-1)
-    return prediction, variance

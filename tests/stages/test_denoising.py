@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
+from dalle_jax.diffusion import chain
 from dalle_jax.stages.denoising import Denoising, by_time_bin, schedule_named
 
 T = 4
@@ -25,53 +26,88 @@ def cosine_table():
     return beta, np.concatenate([[1.0], np.cumprod(1 - beta)])
 
 
-def by_hand(x_0, x_t, n):
-    """L_simple + 0.001 · T · L_n of one pixel in three channels, eps predicted, Σ learned."""
-    eps = (x_t - np.sqrt(ABAR[n]) * x_0) / np.sqrt(1 - ABAR[n])
-    simple = np.mean((PREDICTION - eps) ** 2)
-    x0_hat = (x_t - np.sqrt(1 - ABAR[n]) * PREDICTION) / np.sqrt(ABAR[n])
+def by_hand(x_0, x_t, n, predicts="eps", learned=True):
+    """(squared error, 0.001 · T · L_n) of one pixel in three channels; Σ learned, or β."""
 
     def mean(x0):  # DDPM, equation 7
         of_x0 = np.sqrt(ABAR[n - 1]) * BETA[n - 1] / (1 - ABAR[n])
         of_xt = np.sqrt(1 - BETA[n - 1]) * (1 - ABAR[n - 1]) / (1 - ABAR[n])
         return of_x0 * x0 + of_xt * x_t
 
+    if predicts == "eps":
+        target = (x_t - np.sqrt(ABAR[n]) * x_0) / np.sqrt(1 - ABAR[n])
+        mean_hat = mean((x_t - np.sqrt(1 - ABAR[n]) * PREDICTION) / np.sqrt(ABAR[n]))
+    else:
+        target, mean_hat = mean(x_0), PREDICTION
     lower = lambda n: BETA[n - 1] * (1 - ABAR[n - 1]) / (1 - ABAR[n])
     small = lower(max(n, 2))  # β̃_1 is 0; its place takes β̃_2
-    fraction = (VARIANCE + 1) / 2
+    fraction = (VARIANCE + 1) / 2 if learned else float(n > 1)
     variance = np.exp(fraction * np.log(BETA[n - 1]) + (1 - fraction) * np.log(small))
     if n > 1:
-        gap = mean(x_0) - mean(x0_hat)
+        gap = mean(x_0) - mean_hat
         nats = 0.5 * (np.log(variance / small) + (small + gap**2) / variance - 1)
     else:
-        edges = [(x_0 + s / 255 - mean(x0_hat)) / np.sqrt(variance) for s in (1, -1)]
+        edges = [(x_0 + s / 255 - mean_hat) / np.sqrt(variance) for s in (1, -1)]
         nats = -np.log(norm.cdf(edges[0]) - norm.cdf(edges[1]))
-    return simple + 0.001 * T * np.mean(nats) / np.log(2)
+    return np.mean((PREDICTION - target) ** 2), 0.001 * T * np.mean(nats) / np.log(2)
 
 
 BETA, ABAR = cosine_table()
 
 
-def test_the_hybrid_loss_of_one_pixel():
+@pytest.mark.parametrize("target", ["eps", "mean"])
+@pytest.mark.parametrize(
+    ("weighting", "learned"),
+    [("simple", True), ("bound", True), ("bound", False), ("simple", False)],
+)
+def test_the_losses_of_one_pixel(target, weighting, learned):
+    stage = hybrid(target=target, weighting=weighting, learned_variance=learned)
     x_0 = jnp.array([0.6, -0.4, 0.2]).reshape(1, 1, 1, 3)
     seen = {}
 
     def network(x_t, t):
         seen["x_t"], seen["n"] = np.asarray(x_t, np.float64).ravel(), round(float(t[0]) * T)
-        return jnp.asarray(np.concatenate([PREDICTION, VARIANCE]), jnp.float32).reshape(1, 1, 1, 6)
+        output = np.concatenate([PREDICTION, VARIANCE]) if learned else PREDICTION
+        return jnp.asarray(output, jnp.float32).reshape(1, 1, 1, -1)
 
     steps = set()
     for seed in range(12):
         t_key, eps_key = jax.random.split(jax.random.key(seed))
-        loss, metrics = hybrid().loss(network, x_0, t_key, eps_key, train=True)
-        expected = by_hand(np.array([0.6, -0.4, 0.2]), seen["x_t"], seen["n"])
+        loss, metrics = stage.loss(network, x_0, t_key, eps_key, train=True)
+        pixel = np.array([0.6, -0.4, 0.2])
+        error, bound = by_hand(pixel, seen["x_t"], seen["n"], target, learned)
+        expected = error * (weighting == "simple") + bound * (learned or weighting == "bound")
         np.testing.assert_allclose(loss, expected, rtol=2e-4)
-        assert metrics["vlb"] > 0
+        np.testing.assert_allclose(metrics["mse"], error, rtol=2e-4)
+        if "vlb" in metrics:
+            np.testing.assert_allclose(metrics["vlb"], 1000 * bound, rtol=2e-4)
         steps.add(seen["n"])
     assert steps == {1, 2, 3, 4}
 
 
-def test_the_bound_trains_the_variance_alone():
+@pytest.mark.parametrize("target", ["eps", "mean"])
+def test_the_bound_alone_trains_mean_and_variance(target):
+    x_0 = jax.random.uniform(jax.random.key(0), (4, 2, 2, 3), minval=-1)
+    stage = hybrid(target=target, weighting="bound")
+
+    def loss(output):
+        keys = jax.random.split(jax.random.key(1))
+        return stage.loss(lambda x_t, t: output, x_0, *keys, train=True)[0]
+
+    gradient = jax.grad(loss)(0.3 * jax.random.normal(jax.random.key(2), (4, 2, 2, 6)))
+    assert jnp.all(gradient != 0) and jnp.isfinite(gradient).all()
+
+
+def test_a_predicted_mean_is_that_of_its_x0():
+    stage = hybrid(target="mean", learned_variance=False)
+    x_0 = jax.random.uniform(jax.random.key(0), (T, 2, 2, 3), minval=-1)
+    t = jnp.arange(1, T + 1) / T
+    x_t = x_0 + 0.5
+    network = lambda x_t, t: chain.mean_of(x_0, x_t, chain.step_of(t, stage.schedule, T))
+    np.testing.assert_allclose(stage.denoiser(network)(x_t, t), x_0, atol=1e-4)
+
+
+def test_the_hybrid_s_bound_trains_the_variance_alone():
     x_0 = jax.random.uniform(jax.random.key(0), (4, 2, 2, 3), minval=-1)
     t_key, eps_key = jax.random.split(jax.random.key(1))
 
@@ -121,9 +157,10 @@ def test_sampling_follows_the_learned_variance():
     np.testing.assert_allclose(high, fixed("fixed_large"), rtol=1e-3, atol=1e-3)
 
 
-def test_a_learned_variance_needs_steps():
-    with pytest.raises(ValueError, match=r"give diffusion\.num_timesteps"):
-        Denoising(schedule_named("cosine"), "eps", "simple", learned_variance=True)
+def test_what_is_of_a_chain_needs_its_steps():
+    for of in (("eps", "simple", (), True), ("mean", "simple"), ("eps", "bound")):
+        with pytest.raises(ValueError, match=r"of one step of a chain: give diffusion\.num_timest"):
+            Denoising(schedule_named("cosine"), *of)
 
 
 def test_a_target_that_needs_a_scaled_input_is_refused():

@@ -1,0 +1,22 @@
+"""DDPM's chain on the drawings of `sketch`: 1,000 steps of the linear schedule, eps, uniform t."""
+
+from ml_collections import ConfigDict
+
+from configs import sketch
+
+
+def get_config() -> ConfigDict:
+    """`sketch`, trained and drawn as by Ho et al. 2020 (2006.11239), without guidance."""
+    config = sketch.get_config()
+    decoder = config.decoder
+    decoder.diffusion.schedule = "linear"
+    decoder.diffusion.num_timesteps = 1000  # of a discrete schedule
+    decoder.diffusion.learned_variance = False
+    decoder.loss.target = "eps"  # or mean, the μ̃ of a step, beside what base has
+    decoder.loss.weighting = "simple"  # or bound, for the variational bound alone
+    decoder.loss.log_normal_times = ()
+    decoder.sample.sampler = "ddpm"
+    decoder.sample.num_inference_steps = 100
+    decoder.sample.guidance_scale = 1.0
+    decoder.sample.variance = "fixed_large"  # β; learned where learned_variance is True
+    return config
