@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "stages": {"models", "diffusion"},
     "runs": {"stages", "train", "data"},
     "pipelines": {"runs", "stages", "models", "diffusion", "data", "metrics"},
-    "sweeps": {"runs", "stages", "train", "metrics", "data"},
+    "sweeps": {"cpu", "runs", "stages", "train", "metrics", "data"},
     "interop": {"metrics", "runs", "models", "nn"},
     "cli": None,  # everything
     "__main__": {"cli"},

@@ -4,24 +4,27 @@ Any number of launchers may walk the same graph: a job is run by the one that ho
 what is done is looked for anew before each start.
 """
 
+import json
 import os
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from dalle_jax.sweeps.job import Job, read_attempts
 from dalle_jax.sweeps.kept import Ended, Kept, poll
 from dalle_jax.sweeps.locks import Lock, holder
-from dalle_jax.sweeps.record import record_attempt
+from dalle_jax.sweeps.machine import machine
+from dalle_jax.sweeps.record import Used, origin_now, record_attempt
 from dalle_jax.sweeps.workers import Worker
 
 POLL_SECONDS = 0.5
 INTERRUPTED = (130, 143)  # saved and stopped by SIGINT or SIGTERM
-BEGUN = "begun"  # in a job's directory while it runs: its log's name; stays where a launcher died
+BEGUN = "begun"  # in a job's directory while it runs: log and origin; stays where a launcher died
 
 # States of a job, as they are shown.
 DONE, WAITING, READY, RUNNING, ELSEWHERE, FAILED, BLOCKED, NOT_STARTED = (
@@ -47,10 +50,11 @@ class Status:
 
 @dataclass
 class _Slot:
-    """A worker, and the process that it has kept from its last job."""
+    """A worker, and the process that it has kept from its last job, with that one's origin."""
 
     worker: Worker
     kept: Kept | None = None
+    origin: Mapping[str, Any] = field(default_factory=dict)
 
     def close(self) -> None:
         """Keep none."""
@@ -69,6 +73,7 @@ class _Running:
     lock: Lock
     log: Path
     step: int
+    origin: Mapping[str, Any]
     began: float = field(default_factory=time.time)
     times_told: int = 0  # to stop
 
@@ -193,7 +198,8 @@ class Launcher:
         begun = job.directory / BEGUN
         if not begun.exists():
             return
-        log, began = job.directory / begun.read_text(), begun.stat().st_mtime
+        name, origin = read_begun(begun)
+        log, began = job.directory / name, begun.stat().st_mtime
         if self._has_ended_well(job, began):
             (job.directory / "done").touch()
         if log.name not in {attempt["log"] for attempt in read_attempts(job.directory)}:
@@ -201,10 +207,9 @@ class Launcher:
                 job.directory,
                 code=0 if job.is_done() else -signal.SIGKILL,
                 # It leaves its log, and says nothing of cores and memory.
-                seconds=max(0.0, log.stat().st_mtime - began),
-                core_seconds=0.0,
-                peak_bytes=0,
+                used=Used(max(0.0, log.stat().st_mtime - began), core_seconds=0.0, peak_bytes=0),
                 log=log.name,
+                origin=origin,
             )
         begun.unlink()
 
@@ -229,7 +234,9 @@ class Launcher:
         }
         # The job holds the lock with its launcher, and alone if that dies.
         with open(log, "wb") as file, _on_cores(slot.worker.cores):
-            (job.directory / BEGUN).write_text(log.name)
+            if slot.kept is None:  # it is started now, of what the checkout is now
+                slot.origin = origin_now(machine(slot.worker.environment))
+            (job.directory / BEGUN).write_text(json.dumps({"log": log.name, **slot.origin}))
             if job.server:
                 slot.kept = slot.kept or Kept(job.server, file, **options)
                 slot.kept.give(job.request, lock.fileno(), file.fileno())
@@ -238,7 +245,7 @@ class Launcher:
                 process = subprocess.Popen(
                     job.command, stdout=file, pass_fds=(lock.fileno(),), **options
                 )
-        self._running.append(_Running(job, slot, process, lock, log, job.step()))
+        self._running.append(_Running(job, slot, process, lock, log, job.step(), slot.origin))
         self._set(job.key, RUNNING)
 
     def _slot_for(self, job: Job) -> _Slot:
@@ -267,10 +274,9 @@ class Launcher:
             record_attempt(
                 job.directory,
                 code=ended.code,
-                seconds=time.time() - running.began,
-                core_seconds=ended.core_seconds,
-                peak_bytes=ended.peak_bytes,
+                used=Used(time.time() - running.began, ended.core_seconds, ended.peak_bytes),
                 log=running.log.name,
+                origin=running.origin,
             )
             if ended.code == 0:
                 (job.directory / "done").touch()
@@ -328,6 +334,16 @@ def catches(pid: int, number: int) -> bool:
         return False
     caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
     return bool(int(caught.split()[1], 16) >> (number - 1) & 1)
+
+
+def read_begun(path: Path) -> tuple[str, dict[str, Any]]:
+    """The name of an attempt's log, and its origin; nothing of this where it was not written."""
+    text = path.read_text()
+    try:
+        origin = json.loads(text)
+        return origin.pop("log"), origin
+    except ValueError:  # an earlier version's: the name alone
+        return text, {}
 
 
 def last_line(log: Path) -> str:

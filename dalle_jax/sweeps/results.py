@@ -5,7 +5,7 @@ import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow
 from pyarrow import parquet
@@ -17,6 +17,7 @@ from dalle_jax.sweeps.job import read_attempts
 from dalle_jax.sweeps.jobs import evaluation_key
 from dalle_jax.sweeps.place import Place
 from dalle_jax.sweeps.progress import read_curves
+from dalle_jax.sweeps.record import made_by
 
 Row = dict[str, Any]
 
@@ -27,8 +28,23 @@ METRIC_COLUMNS = (
 )
 # What is not the same when a sweep is done again.
 COST_COLUMNS = (
-    *("train_seconds", "evaluate_seconds", "peak_bytes", "host", "git_revision", "versions"),
+    *("train_seconds", "evaluate_seconds", "peak_bytes"),
+    *("host", "machine", "git_revision", "versions"),
 )
+
+
+class PointRows(NamedTuple):
+    """What the rows of a point are made of.
+
+    Attributes:
+        head: columns that all of its rows begin with.
+        metrics: the columns of each row alone.
+        costs: columns that all of its rows end with.
+    """
+
+    head: Row
+    metrics: list[Row]
+    costs: Row
 
 
 def table(
@@ -46,7 +62,18 @@ def table(
         place: where it lies.
         flops_of: floating-point operations of a run's whole training; None if they are not known.
     """
-    rows = []
+    return [
+        {**of_point.head, **metric, **of_point.costs}
+        for of_point in by_point(graph, place, flops_of)
+        for metric in of_point.metrics
+    ]
+
+
+def by_point(
+    graph: Graph, place: Place, flops_of: Callable[[StageRun], float | None] = lambda run: None
+) -> list[PointRows]:
+    """The parts of the table's rows for every point, those without any metric too; see `table`."""
+    found = []
     knobs = list(dict.fromkeys(knob for point in graph.points for knob in point.overrides))
     for point in graph.points:
         runs = [graph.runs[key] for key in point.runs.values()]
@@ -57,10 +84,10 @@ def table(
             "seed": point.config["seed"],
             "runs": " ".join(point.runs.values()),
         }
-        tail = {"flops": None if None in flops else sum(flops), **_costs(point, place)}
-        for metric in [*_validation(runs, place), *_evaluated(point, place)]:
-            rows.append({**head, **metric, **tail})
-    return rows
+        costs = {"flops": None if None in flops else sum(flops), **_costs(point, place)}
+        metrics = [*_validation(runs, place), *_evaluated(point, place)]
+        found.append(PointRows(head, metrics, costs))
+    return found
 
 
 def write_table(rows: Sequence[Row], directory: Path) -> list[Path]:
@@ -132,14 +159,15 @@ def _costs(point: PlannedPoint, place: Place) -> Row:
     every = [*training, *evaluating]
     if not every:
         return dict.fromkeys(COST_COLUMNS)
-    last = max(every, key=lambda attempt: attempt["ended"])
+    made = made_by(every)
     return {
         "train_seconds": _seconds(training),
         "evaluate_seconds": _seconds(evaluating),
         "peak_bytes": max(attempt["peak_bytes"] for attempt in every),
-        "host": last["host"],
-        "git_revision": " ".join(dict.fromkeys(a["git_revision"] for a in every)),
-        "versions": json.dumps(last["versions"], sort_keys=True),
+        "host": " ".join(made["host"]),
+        "machine": ", ".join(made["machine"]),
+        "git_revision": " ".join(made["git_revision"]),
+        "versions": json.dumps(made["versions"], sort_keys=True),
     }
 
 

@@ -49,11 +49,11 @@ def divide(count: int, *, share: bool = False) -> list[Worker]:
     return workers
 
 
-def visible_gpus() -> list[str]:
-    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
-    if os.environ.get("JAX_PLATFORMS", "").split(",")[0] == "cpu":
+def visible_gpus(environ: Mapping[str, str] = os.environ) -> list[str]:
+    """The GPUs that a process with these variables may use, as CUDA_VISIBLE_DEVICES names them."""
+    if environ.get("JAX_PLATFORMS", "").split(",")[0] == "cpu":
         return []
-    if (named := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
+    if (named := environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return [name.strip() for name in named.split(",") if name.strip() not in ("", "-1")]
     numbers = (path.name.removeprefix("nvidia") for path in Path("/dev").glob("nvidia[0-9]*"))
     return sorted((number for number in numbers if number.isdecimal()), key=int)

@@ -9,8 +9,8 @@ import time
 import pytest
 
 from dalle_jax.sweeps import local
-from dalle_jax.sweeps.job import Job
-from dalle_jax.sweeps.local import NOT_STARTED, Launcher, catches
+from dalle_jax.sweeps.job import Job, read_attempts
+from dalle_jax.sweeps.local import BEGUN, NOT_STARTED, Launcher, catches
 from dalle_jax.sweeps.locks import Lock, holder
 from dalle_jax.sweeps.workers import Worker
 
@@ -99,3 +99,30 @@ def test_the_last_line_of_a_log_is_the_last_that_says_something(tmp_path):
     assert local.last_line(log).endswith("torn")
     log.write_text("")
     assert local.last_line(log) == ""
+
+
+def test_an_attempt_keeps_where_and_by_what_code_it_began(tmp_path, monkeypatch):
+    monkeypatch.setattr(local, "POLL_SECONDS", 0.02)
+    revision = ["before"]
+    now = lambda on: {"git_revision": revision[0], "machine": on}
+    monkeypatch.setattr(local, "origin_now", now)
+    monkeypatch.setattr(local, "machine", lambda variables: f"of {variables['WORKER']}")
+    command = (sys.executable, "-S", "-c", "pass")
+    made = {"is_done": lambda: (tmp_path / "job/done").exists(), "step": lambda: 0}
+    job = Job("job", "train", command, (), tmp_path / "job", **made)
+    launcher = Launcher([job], [Worker(frozenset(os.sched_getaffinity(0)), {"WORKER": "one"})])
+    assert launcher.run(lambda: revision.__setitem__(0, "after"))
+    (attempt,) = read_attempts(job.directory)
+    assert (attempt["git_revision"], attempt["machine"]) == ("before", "of one")
+    assert not (job.directory / BEGUN).exists()
+
+
+@pytest.mark.parametrize("content", ["attempt_1.log", '{"log": "attempt_1.log", "host": "there"}'])
+def test_what_a_killed_launcher_began_keeps_what_was_known_at_its_beginning(tmp_path, content):
+    job = Job("job", "train", (), (), tmp_path, is_done=lambda: True, step=lambda: 0)
+    (tmp_path / BEGUN).write_text(content)
+    (tmp_path / "attempt_1.log").write_text("done")
+    assert Launcher([job], []).run()
+    (attempt,) = read_attempts(tmp_path)
+    assert attempt["exit_code"] == 0 and attempt["log"] == "attempt_1.log"
+    assert attempt.get("host") == (None if content == "attempt_1.log" else "there")

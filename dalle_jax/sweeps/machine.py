@@ -1,0 +1,65 @@
+"""What computes, in words, as figures and costs are told of: "two CPU cores with AVX-512"."""
+
+import functools
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+
+import jax
+
+from dalle_jax import cpu
+from dalle_jax.sweeps.workers import visible_gpus
+
+NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight")
+KINDS = "import jax; [print(d.device_kind) for d in jax.devices() if d.platform != 'cpu']"
+
+
+def machine(environment: Mapping[str, str] = {}) -> str:
+    """What a process that is started with these variables computes on: GPUs, or this one's cores.
+
+    GPUs are asked for their kind, once, by a process of their own, since this one is to take no
+    memory of them.
+
+    Args:
+        environment: variables that the process gets besides this one's.
+    """
+    kinds = _gpu_kinds(tuple(visible_gpus({**os.environ, **environment})))
+    return in_words(len(os.sched_getaffinity(0)), kinds)
+
+
+def own_machine() -> str:
+    """What this process itself computes on; jax is asked, and takes the accelerator if any."""
+    if jax.config.jax_platforms == "cpu":
+        return machine()  # it leaves the GPUs to its jobs
+    kinds = [device.device_kind for device in jax.devices() if device.platform != "cpu"]
+    return in_words(len(os.sched_getaffinity(0)), kinds)
+
+
+def in_words(cores: int, gpus: Sequence[str] = ()) -> str:
+    """So many CPU cores of this machine, or GPUs of these kinds where there are any."""
+    if not gpus:
+        return f"{_number(cores)} CPU core{'s' * (cores > 1)} {cpu.vectors()}".strip()
+    counts = {kind: gpus.count(kind) for kind in gpus}
+    several = len(gpus) > 1
+    return ", ".join(f"{_number(n)} {'× ' * several}{kind}" for kind, n in counts.items())
+
+
+@functools.cache
+def _gpu_kinds(gpus: tuple[str, ...]) -> tuple[str, ...]:
+    """The kind of each; none where jax can't use them."""
+    if not gpus:
+        return ()
+    frugal = {"CUDA_VISIBLE_DEVICES": ",".join(gpus), "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
+    asked = subprocess.run(
+        [sys.executable, "-c", KINDS],
+        env={**os.environ, **frugal},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    return tuple(asked.stdout.split("\n")[:-1])
+
+
+def _number(count: int) -> str:
+    return NUMBERS[count] if count < len(NUMBERS) else str(count)
