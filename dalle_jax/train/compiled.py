@@ -17,8 +17,12 @@ SENT = {
 
 _COLLECTIVE = re.compile(rf"= (\(.*?\)|\S+) ({'|'.join(KINDS)})\(")
 _ARRAY = re.compile(r"([a-z]+)(\d*)\w*\[([\d,]*)\]")
-# Groups as [number, size], as {{members}, …}, or as axes of a mesh, whole or a (before)size of one.
-_GROUPS = re.compile(r"replica_groups=(?:\[\d+,(\d+)\]|\{\{([\d,]+)\}|(mesh\[.*?\][^{]*)\{(.*?)\})")
+# Groups as [number, size], as {{members}, …}, as {} for one of all devices, or as axes of a mesh,
+# whole or a (before)size of one.
+_GROUPS = re.compile(
+    r"replica_groups=(?:\[\d+,(\d+)\]|\{\{([\d,]+)\}|(\{\})|(mesh\[.*?\][^{]*)\{(.*?)\})"
+)
+_DEVICES = re.compile(r"\b(?:replica_count|num_partitions)=(\d+)")  # in the program's first line
 _AXIS = re.compile(r"'(\w+)'(?:=(\d+)|:\(\d+\)(\d+))?")
 
 
@@ -35,14 +39,20 @@ def collectives(hlo: str) -> dict[str, Collectives]:
 
     The program is one of virtual CPU devices: those of GPUs and TPUs start and finish their
     collectives in two instructions, which are not looked for.
+
+    Raises:
+        ValueError: it is not understood which devices a collective joins.
     """
     found: dict[str, Collectives] = {}
+    head = next((line for line in hlo.splitlines() if line.startswith("HloModule")), "")
+    num_devices = math.prod(map(int, _DEVICES.findall(head)))
     for line in hlo.splitlines():
         if not (match := _COLLECTIVE.search(line)):
             continue
         kind = match[2]
         size = sum(_array_bytes(*array) for array in _ARRAY.findall(match[1]))
-        group = _group_size(line)
+        # A permutation has pairs of devices in place of groups: each sends its own to another.
+        group = 1 if kind == "collective-permute" else _group_size(line, num_devices)
         before = found.get(kind, Collectives(0, 0, 0.0))
         found[kind] = Collectives(
             before.count + 1,
@@ -52,13 +62,20 @@ def collectives(hlo: str) -> dict[str, Collectives]:
     return found
 
 
-def _group_size(line: str) -> int:
-    """How many devices a collective joins."""
-    size, members, mesh, axes = _GROUPS.search(line).groups()
+def _group_size(line: str, num_devices: int) -> int:
+    """How many of a program's devices a collective joins."""
+    if not (match := _GROUPS.search(line)):
+        raise ValueError(
+            f"of a collective the compiler says in a way that is not understood which devices it "
+            f"joins: {line.strip()[:200]}; leave out `=compiled`"
+        )
+    size, members, everyone, mesh, axes = match.groups()
     if size:
         return int(size)
     if members:
         return members.count(",") + 1
+    if everyone:
+        return num_devices
     sizes = {name: int(whole) for name, whole, _ in _AXIS.findall(mesh) if whole}
     return math.prod(int(part) if part else sizes[name] for name, _, part in _AXIS.findall(axes))
 

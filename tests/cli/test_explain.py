@@ -1,6 +1,8 @@
 """`dalle-jax train --explain`: the numbers printed, against the stage's own shapes."""
 
 import re
+import subprocess
+import sys
 
 import jax
 import pytest
@@ -10,7 +12,7 @@ from dalle_jax.cli.explain import explain, rule_lines
 from dalle_jax.stages import build_stage
 from dalle_jax.sweeps.cost import step_flops
 from dalle_jax.train.sharding import abstract_mesh
-from tests.conftest import ROOT
+from tests.conftest import ONE_DEVICE, ROOT
 
 OVERRIDES = ["--config.clip.model.text.width=64", "--config.clip.train.remat=blocks"]
 
@@ -72,3 +74,17 @@ def test_a_mesh_that_can_not_be_is_refused(mesh, told):
     config = load_config(ROOT / "configs/unclip_tiny.py").to_dict()
     with pytest.raises(ValueError, match=told):
         explain("clip", config, mesh, False)
+
+
+@pytest.mark.slow
+def test_a_step_over_a_tensor_mesh_is_compiled_and_told():
+    command = [
+        *(sys.executable, "-m", "dalle_jax", "train", f"--config={ROOT / 'configs/tiny.py'}"),
+        *("--explain=compiled", "--mesh=fsdp=2,tensor=2"),
+        "--config.decoder.model.text.width=64",  # wide enough to be cut
+    ]
+    done = subprocess.run(command, env=ONE_DEVICE, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    told = re.findall(r"^([a-z-]+) +([\d,]+) of them, results .* MiB$", done.stdout, re.MULTILINE)
+    assert {"all-gather", "all-reduce", "collective-permute"} <= {kind for kind, _ in told}
+    assert all(int(count.replace(",", "")) > 0 for _, count in told)

@@ -102,11 +102,14 @@ def test_of_blocks_in_a_loop_one_is_at_work_and_gathered_at_a_time():
     assert gathered_arrays(params, mesh, stacked=False) == of_others
 
 
-HLO = """
+HLO = """HloModule jit_step, is_scheduled=true, num_partitions=8, replica_count=1
   %all-gather.3 = f32[128,128]{1,0} all-gather(%p), channel_id=1, replica_groups=[1,8]<=[8]
   %all-reduce = (f32[16]{0}, bf16[4,4]{1,0}) all-reduce(%a, %b), replica_groups={{0,1},{2,3}}
   %all-reduce.2 = f32[8]{0} all-reduce(%d), replica_groups=mesh['a'=2,'b'=3,'c'=4], \
 device_ids=([2,12]T(1,0)) {'a','c':(1)2}, to_apply=%sum
+  %collective-permute.1 = bf16[4,32]{1,0} collective-permute(%e), channel_id=4, \
+source_target_pairs={{0,0},{1,2},{2,1},{3,3}}
+  %all-reduce.3 = f32[] all-reduce(%f), channel_id=5, replica_groups={}, to_apply=%sum
   ROOT %add = f32[] add(%all-reduce, %c)
 """
 
@@ -114,8 +117,16 @@ device_ids=([2,12]T(1,0)) {'a','c':(1)2}, to_apply=%sum
 def test_collectives_are_read_from_a_programs_text():
     found = collectives(HLO)
     assert found["all-gather"] == (1, 4 * 128 * 128, 7 / 8 * 4 * 128 * 128)
-    assert found["all-reduce"] == (2, 64 + 32 + 32, 64 + 32 + 2 * 3 / 4 * 32)
-    assert set(found) == {"all-gather", "all-reduce"}
+    # The last, of all eight devices, is that of one number.
+    sent = 64 + 32 + 2 * 3 / 4 * 32 + 2 * 7 / 8 * 4
+    assert found["all-reduce"] == (3, 64 + 32 + 32 + 4, sent)
+    assert found["collective-permute"] == (1, 2 * 4 * 32, 2 * 4 * 32)
+    assert set(found) == {"all-gather", "all-reduce", "collective-permute"}
+
+
+def test_a_collective_that_is_not_understood_gets_a_sentence():
+    with pytest.raises(ValueError, match=r"which devices it joins: %a = f32\[\] all-reduce"):
+        collectives("  %a = f32[] all-reduce(%b), replica_groups=everybody\n")
 
 
 class Rematerialized(TinyStage):
