@@ -28,6 +28,9 @@ HEAP = ":".join(
         "top_pad": 2**26,  # bytes by which the heap grows at least
     }.items()
 )
+# Device files of accelerators, under /dev: NVIDIA's (a container may be given any one of them), those
+# of WSL2, of TPUs, and of AMD.
+ACCELERATORS = ("nvidia[0-9]*", "dxg", "accel0", "vfio/0", "kfd")
 # XLA aborts the process at a flag it does not know, so the flag is set for known versions alone.
 FLAG_VERSIONS = ("0.10.",)
 
@@ -60,13 +63,12 @@ def restart_with_heap(environ: MutableMapping[str, str] = os.environ) -> None:
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], dict(environ))
 
 
-def on_cpu(environ: MutableMapping[str, str] = os.environ) -> bool:
-    """Whether jax will compute on the CPU, told without importing it."""
+def on_cpu(environ: MutableMapping[str, str] = os.environ, devices: Path = Path("/dev")) -> bool:
+    """Whether jax will compute on the CPU, told without importing it; `devices` holds their files."""
     platforms = environ.get("JAX_PLATFORMS", "")
     if platforms:
         return platforms.split(",")[0] == "cpu"
-    accelerators = ("/dev/nvidia0", "/dev/accel0", "/dev/vfio/0", "/dev/kfd")
-    return not any(Path(device).exists() for device in accelerators)
+    return not any(any(devices.glob(pattern)) for pattern in ACCELERATORS)
 
 
 def vectors(flags: str | None = None) -> str:

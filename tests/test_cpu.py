@@ -70,6 +70,29 @@ def test_an_accelerator_and_the_switch_leave_everything_as_it_is(before_jax, env
     assert environ == before
 
 
+@pytest.mark.parametrize(
+    "files, expected",
+    [
+        ((), True),
+        (("nvidiactl", "nvidia-uvm", "null"), True),  # the driver's own, and no device
+        (("nvidia0",), False),
+        (("nvidia3",), False),
+        (("nvidia12",), False),
+        (("dxg",), False),
+        (("vfio/0",), False),
+        (("vfio/vfio",), True),
+    ],
+)
+def test_an_accelerator_is_known_by_its_device_files(tmp_path, files, expected):
+    for name in files:
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    assert cpu.on_cpu({}, tmp_path) == expected
+    assert cpu.on_cpu({"JAX_PLATFORMS": "cpu"}, tmp_path)
+    assert not cpu.on_cpu({"JAX_PLATFORMS": "cuda,cpu"}, tmp_path)
+
+
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="no glibc")
 def test_a_program_is_started_anew_once_with_the_heap(monkeypatch):
     started = []
