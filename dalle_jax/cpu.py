@@ -28,8 +28,8 @@ HEAP = ":".join(
         "top_pad": 2**26,  # bytes by which the heap grows at least
     }.items()
 )
-# Device files of accelerators, under /dev: NVIDIA's (a container may be given any one of them), those
-# of WSL2, of TPUs, and of AMD.
+# Device files of accelerators, under /dev: NVIDIA's (a container may have any one alone), WSL2's,
+# a TPU's, AMD's.
 ACCELERATORS = ("nvidia[0-9]*", "dxg", "accel0", "vfio/0", "kfd")
 # XLA aborts the process at a flag it does not know, so the flag is set for known versions alone.
 FLAG_VERSIONS = ("0.10.",)
@@ -64,7 +64,7 @@ def restart_with_heap(environ: MutableMapping[str, str] = os.environ) -> None:
 
 
 def on_cpu(environ: MutableMapping[str, str] = os.environ, devices: Path = Path("/dev")) -> bool:
-    """Whether jax will compute on the CPU, told without importing it; `devices` holds their files."""
+    """Whether jax will compute on the CPU, told without importing it, by the files of `devices`."""
     platforms = environ.get("JAX_PLATFORMS", "")
     if platforms:
         return platforms.split(",")[0] == "cpu"

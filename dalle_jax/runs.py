@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dalle_jax.data.embeddings import StoredEmbeddings, WithEmbeddings
-from dalle_jax.data.loader import Source
+from dalle_jax.data.loader import Source, read_item
 from dalle_jax.data.open import open_source
 from dalle_jax.data.tokenizer import Tokenizer, train_tokenizer
 from dalle_jax.stages import OUTSIDE, Stage, build_stage, data_of, upstream_of
@@ -196,8 +196,9 @@ class Run:
         elif settings["file"]:
             tokenizer = Tokenizer.load(settings["file"], settings["max_length"])
         else:
+            items = (read_item(source, i) for i in range(len(source)))
             captions = itertools.chain.from_iterable(
-                source[i].get("captions") or (source[i]["caption"],) for i in range(len(source))
+                item.get("captions") or (item["caption"],) for item in items
             )
             tokenizer = Tokenizer(
                 train_tokenizer(captions, settings["vocab_size"]), settings["max_length"]

@@ -75,6 +75,23 @@ def place(source: Source, index: int) -> str:
     return f"item {index} of {type(source).__name__}"
 
 
+def read_item(source: Source, index: int) -> Mapping[str, Any]:
+    """`source[index]`; what it raises names the item.
+
+    Raises:
+        OSError, MemoryError: it raised such an error.
+        ValueError: it raised any other.
+    """
+    try:
+        return source[index]
+    except Exception as error:
+        where = place(source, index)
+        kind = next((k for k in (OSError, MemoryError) if isinstance(error, k)), ValueError)
+        if where in str(error) and isinstance(error, kind):
+            raise
+        raise kind(f"{where} can't be read ({type(error).__name__}: {error})") from error
+
+
 def make_loader(
     source: Source,
     tokenizer: Tokenizer,
@@ -148,7 +165,7 @@ def make_loader(
         items = []
         for position in range(first, min(first + share, len(order))):
             reading[k] = index = order[position]
-            items.append(source[index])
+            items.append(read_item(source, index))
         reading.pop(k, None)
         # Drawn for the global batch, so that they are the same however it is divided.
         draws = np.random.default_rng((seed, k)).random((batch_size, 4))  # [B, 4]

@@ -155,6 +155,46 @@ def test_an_item_whose_reading_hangs_is_named(tokenizer):
             next(batches)
 
 
+@pytest.mark.parametrize("memory_limit", [0, 2**30])
+@pytest.mark.parametrize(
+    "error, kind",
+    [
+        (TimeoutError("timed out"), OSError),
+        (ValueError("torn"), ValueError),
+        (KeyError("image"), ValueError),
+        (RuntimeError("a record is torn"), ValueError),
+        (MemoryError(), MemoryError),
+    ],
+)
+def test_an_item_that_can_not_be_read_is_named_whatever_is_raised(
+    tokenizer, memory_limit, error, kind
+):
+    class Torn(Numbered):
+        def __getitem__(self, i):
+            if i == 17:
+                raise error
+            return super().__getitem__(i)
+
+    batches = loader(tokenizer, Torn(20), shuffle=False, memory_limit=memory_limit)
+    take(batches, 2)
+    told = rf"^item 17 of Torn can't be read \({type(error).__name__}: {error}"
+    with pytest.raises(kind, match=told) as raised:
+        next(batches)
+    assert raised.value.__cause__ is error
+
+
+def test_an_error_that_names_its_item_is_left_as_it_is(tokenizer):
+    class Torn(Numbered):
+        def __getitem__(self, i):
+            raise ValueError(f"The image {self.place(i)} is torn.")
+
+        def place(self, i):
+            return f"/disk/{i}.png"
+
+    with pytest.raises(ValueError, match=r"^The image /disk/0\.png is torn\.$"):
+        next(loader(tokenizer, Torn(20), shuffle=False))
+
+
 def test_the_seed_decides_the_order(tokenizer):
     orders = [numbers(next(loader(tokenizer, Numbered(99), seed=seed))) for seed in (0, 0, 1)]
     assert orders[0] == orders[1] != orders[2]
