@@ -3,7 +3,7 @@
 import argparse
 import html
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,80 +11,24 @@ import numpy as np
 
 from dalle_jax.cli.curves import plot
 from dalle_jax.cli.report import data_uri
+from dalle_jax.cli.sweep_report_style import SCRIPT, STYLE
+from dalle_jax.cli.sweep_report_table import table
 from dalle_jax.data.checked import write_atomically
 from dalle_jax.metrics.results import read_rows
+from dalle_jax.sweeps.cost import Counts
+from dalle_jax.sweeps.definition import read_definition
 from dalle_jax.sweeps.figure_rows import short_names
+from dalle_jax.sweeps.graph import PlannedPoint
+from dalle_jax.sweeps.grid import BASE
+from dalle_jax.sweeps.place import Place
 from dalle_jax.sweeps.progress import read_curves
+from dalle_jax.sweeps.results import by_point
 
 EXAMPLE = """example:
   dalle-jax report runs/sweeps/guidance-tiny
 """
 SHOWN = 16  # captions in the grid
 CURVES = ("loss", "validation/loss")
-
-STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; color: #1f2328; background: #fff;
-       margin: 1.5rem auto; padding: 0 1rem; max-width: 100rem; overflow-wrap: anywhere; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.2rem; }
-table { border-collapse: collapse; margin: .6rem 0 1rem; }
-th, td { padding: .2rem .8rem .2rem 0; text-align: right; border-bottom: 1px solid #d1d9e0;
-         vertical-align: top; }
-th:first-child, td:first-child { text-align: left; }
-td { font-variant-numeric: tabular-nums; white-space: nowrap; }
-th { overflow-wrap: normal; }
-table.sortable th { cursor: pointer; user-select: none; vertical-align: bottom; }
-th[aria-sort=ascending]::after { content: " ▲"; } th[aria-sort=descending]::after { content: " ▼"; }
-small, .quiet { color: #59636e; } .wide { overflow-x: auto; }
-.samples td { padding: .1rem .3rem .1rem 0; border: 0; }
-.samples th { font-weight: 400; font-size: .75rem; max-width: 6rem; white-space: normal;
-              overflow-wrap: anywhere; text-align: left; vertical-align: bottom; }
-.samples img { width: 6rem; image-rendering: pixelated; display: block; }
-.samples td:first-child { white-space: normal; min-width: 7rem; font-size: .85rem; }
-.curves { display: grid; gap: 0 2rem;
-          grid-template-columns: repeat(auto-fill, minmax(min(100%, 30rem), 1fr)); }
-svg { font: 12px system-ui, sans-serif; max-width: 100%; height: auto; }
-@media (max-width: 45rem) { svg { font-size: 17px; } }
-svg polyline { fill: none; stroke-width: 1.5; }
-.legend span { display: inline-block; margin-right: 1.2rem; }
-select { max-width: 100%; }
-"""
-
-SCRIPT = """
-const key = cell => cell.dataset.value === undefined ? cell.textContent : cell.dataset.value;
-const compare = (a, b) => {
-  if (a === "" || b === "") return (a === "") - (b === "");
-  const x = Number(a), y = Number(b);
-  return isNaN(x) || isNaN(y) ? a.localeCompare(b) : x - y;
-};
-for (const head of document.querySelectorAll("table.sortable th")) {
-  head.addEventListener("click", () => {
-    const up = head.getAttribute("aria-sort") !== "ascending";
-    for (const other of head.parentNode.children) other.removeAttribute("aria-sort");
-    head.setAttribute("aria-sort", up ? "ascending" : "descending");
-    const body = head.closest("table").tBodies[0], i = head.cellIndex;
-    const rows = [...body.rows].map(row => [key(row.cells[i]), row]);
-    const empty = rows.filter(([k]) => k === ""), full = rows.filter(([k]) => k !== "");
-    full.sort(([a], [b]) => (up ? 1 : -1) * compare(a, b));
-    body.append(...[...full, ...empty].map(([, row]) => row));
-  });
-}
-const varying = JSON.parse(document.getElementById("varying").textContent);
-const [left, right] = document.querySelectorAll("select");
-const show = () => {
-  const body = document.getElementById("differences");
-  body.replaceChildren();
-  const a = varying[left.value], b = varying[right.value];
-  for (const knob of new Set([...Object.keys(a), ...Object.keys(b)])) {
-    if (a[knob] === b[knob]) continue;
-    const row = body.insertRow();
-    for (const text of [knob, a[knob] ?? "", b[knob] ?? ""]) row.insertCell().textContent = text;
-  }
-  if (!body.rows.length) body.insertRow().insertCell().textContent = "no difference";
-};
-left.addEventListener("change", show);
-right.addEventListener("change", show);
-show();
-"""
 
 
 class Samples(NamedTuple):
@@ -140,21 +84,18 @@ def render(directory: Path) -> str:
     Raises:
         ValueError: its sweep.json is torn, or something else.
     """
-    try:
-        sweep = json.loads((directory / "sweep.json").read_text())
-        points = sweep["points"]
-        systems = {p["name"]: directory.parent / "systems" / p["system"] for p in points}
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(
-            f"{directory / 'sweep.json'} is not what `dalle-jax sweep` writes ({error!r:.80}); the "
-            "same `dalle-jax sweep` writes it anew"
-        ) from error
-    rows = {name: read_rows(system / "results.jsonl") for name, system in systems.items()}
-    title = f"{sweep['sweep']}: {len(points)} points"
-    parts = [f"<h1>{_text(title)}</h1>", _table(points, rows, systems), NOTES]
-    parts += ["<h2>Curves</h2>", *_curves(points, directory.parent / "runs")]
+    title, graph = read_definition(directory)
+    place, points = Place(directory.absolute().parent, directory.name), graph.points
+    systems = {point.name: place.system(point) for point in points}
+    counts = Counts(place.workdir / "flops.json")
+    title = f"{title}: {len(points)} points"
+    parts = [
+        f"<h1>{_text(title)}</h1>",
+        table(by_point(graph, place, counts.counted), _knobs(points), _protocols(systems.values())),
+    ]
+    parts += ["<h2>Curves</h2>", *_curves(points, place)]
     samples = {name: read_samples(system) for name, system in systems.items()}
-    parts += _sample_tables(samples, {p["name"]: _heading(p["overrides"], points) for p in points})
+    parts += _sample_tables(samples, {p.name: _heading(p, points) for p in points})
     parts += ["<h2>What differs between two points</h2>", _differences(points)]
     return (
         f'<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
@@ -166,72 +107,29 @@ def render(directory: Path) -> str:
     )
 
 
-NOTES = (
-    '<p class="quiet">In brackets: 95 % intervals, over captions or images, for one training each. '
-    "Columns of one metric under different protocols stand apart and are not to be compared. A "
-    "click on a heading sorts.</p>"
-)
+def _knobs(points: Sequence[PlannedPoint]) -> list[str]:
+    return list(dict.fromkeys(knob for point in points for knob in point.overrides))
 
 
-def _table(
-    points: Sequence[Mapping[str, Any]],
-    rows: Mapping[str, Sequence[Mapping[str, Any]]],
-    systems: Mapping[str, Path],
-) -> str:
-    """Overrides and metrics of each point; a column for each metric and protocol but sampling."""
-    knobs = list(dict.fromkeys(knob for point in points for knob in point["overrides"]))
-    cells: dict[str, dict[tuple[str, str], str]] = {}
-    for point in points:
-        of_point = cells.setdefault(point["name"], {})
-        for stage in point["runs"]:
-            _, values = read_curves(systems[point["name"]] / stage).get("validation/loss", ((), ()))
-            if values:
-                of_point[f"{stage} validation loss", ""] = _cell(values[-1])
-        for row in rows[point["name"]]:
-            for name, entry in row["metrics"].items():
-                column = name.removeprefix("oracle/"), _protocol(row["protocol"])
-                of_point[column] = _cell(entry["value"], entry.get("interval"))
-    columns = list(dict.fromkeys(column for of_point in cells.values() for column in of_point))
-    # Long names of knobs may break at their dots.
-    heads = [f"<th>{_text(knob).replace('.', '.<wbr>')}</th>" for knob in knobs or ["point"]]
-    heads += [f"<th>{_text(n)}<br><small>{_text(about)}</small></th>" for n, about in columns]
-    body = []
-    for point in points:
-        overrides = [point["overrides"].get(knob, "") for knob in knobs] or [point["name"]]
-        line = [f"<td>{_text(value)}</td>" for value in overrides]
-        line += [cells[point["name"]].get(column, '<td data-value=""></td>') for column in columns]
-        body.append(f'<tr title="{_text(point["name"])}">{"".join(line)}</tr>')
-    return (
-        '<h2>Results</h2><div class="wide"><table class="sortable"><thead><tr>'
-        f"{''.join(heads)}</tr></thead><tbody>{''.join(body)}</tbody></table></div>"
-    )
+def _protocols(systems: Iterable[Path]) -> dict[str, Mapping[str, Any]]:
+    """Of all that was measured, by their hashes."""
+    rows = (row for system in systems for row in read_rows(system / "results.jsonl"))
+    return {row["protocol_hash"]: row["protocol"] for row in rows}
 
 
-def _protocol(protocol: Mapping[str, Any]) -> str:
-    """A protocol but for its sampling, which is what may be swept, as a few words."""
-    about = f"{protocol['num_images']} images, {protocol['features'].partition(':')[0]}"
-    manifest = protocol.get("manifest_sha256")
-    return about + (f", captions {manifest[:8]}" if manifest else "")
-
-
-def _cell(value: float, interval: Sequence[float] | None = None) -> str:
-    around = f" <small>[{interval[0]:.4g}, {interval[1]:.4g}]</small>" if interval else ""
-    return f'<td data-value="{value!r}">{value:.4g}{around}</td>'
-
-
-def _curves(points: Sequence[Mapping[str, Any]], runs: Path) -> list[str]:
+def _curves(points: Sequence[PlannedPoint], place: Place) -> list[str]:
     """A plot for each stage and curve, in which each run stands once."""
-    users: dict[str, dict[str, list[Mapping[str, Any]]]] = {}
+    users: dict[str, dict[str, list[PlannedPoint]]] = {}
     for point in points:
-        for stage, key in point["runs"].items():
-            users.setdefault(stage, {}).setdefault(key, []).append(point["overrides"])
+        for stage, key in point.runs.items():
+            users.setdefault(stage, {}).setdefault(key, []).append(point)
     plots = []
     for stage, of_runs in users.items():
         for curve in CURVES:
             lines = {
                 _run_name(of_run, points): found
                 for key, of_run in of_runs.items()
-                if (found := read_curves(runs / key).get(curve)) is not None
+                if (found := read_curves(place.run(key)).get(curve)) is not None
             }
             if lines:
                 plots.append(f"<div>{plot(f'{stage}: {curve}', lines)}</div>")
@@ -240,12 +138,22 @@ def _curves(points: Sequence[Mapping[str, Any]], runs: Path) -> list[str]:
     return ['<div class="curves">', *plots, "</div>"]
 
 
-def _run_name(users: Sequence[Mapping[str, Any]], points: Sequence[Mapping[str, Any]]) -> str:
+def _run_name(users: Sequence[PlannedPoint], points: Sequence[PlannedPoint]) -> str:
     """What the points that have a run in common have in common, and not all points have."""
-    shared = {k: v for k, v in users[0].items() if all(other.get(k, v) == v for other in users)}
-    every = [point["overrides"] for point in points]
-    told = [f"{k}={v}" for k, v in shared.items() if any(o.get(k) != v for o in every)]
-    return ", ".join(told) or "all points"
+    if len(users) == len(points):
+        return "all points"
+    told = [
+        f"{knob}={value}"
+        for knob, value in users[0].overrides.items()
+        if _have(users, knob, value) and not _have(points, knob, value)
+    ]
+    # What overrides nothing has nothing in common with others but the base.
+    names = [point.name for point in users]
+    return ", ".join(told) or (BASE if BASE in names else " or ".join(names))
+
+
+def _have(points: Sequence[PlannedPoint], knob: str, value: Any) -> bool:
+    return all(knob in p.overrides and p.overrides[knob] == value for p in points)
 
 
 def read_samples(system: Path) -> Samples | None:
@@ -264,10 +172,11 @@ def read_samples(system: Path) -> Samples | None:
     return Samples(tuple(captions[: len(images)]), list(images))
 
 
-def _heading(overrides: Mapping[str, Any], points: Sequence[Mapping[str, Any]]) -> str:
+def _heading(point: PlannedPoint, points: Sequence[PlannedPoint]) -> str:
     """A point's overrides in short, a line each."""
-    names = short_names(list(dict.fromkeys(knob for p in points for knob in p["overrides"])))
-    return "<br>".join(_text(f"{names[k]}={v}") for k, v in overrides.items())
+    names = short_names(_knobs(points))
+    lines = [_text(f"{names[k]}={v}") for k, v in point.overrides.items()]
+    return "<br>".join(lines) or _text(point.name)
 
 
 def _sample_tables(samples: Mapping[str, Samples | None], headings: Mapping[str, str]) -> list[str]:
@@ -297,9 +206,9 @@ def _sample_tables(samples: Mapping[str, Samples | None], headings: Mapping[str,
     return parts
 
 
-def _differences(points: Sequence[Mapping[str, Any]]) -> str:
+def _differences(points: Sequence[PlannedPoint]) -> str:
     """Two menus of points, and the knobs that differ between them."""
-    flat = {point["name"]: dict(_flatten(point["config"])) for point in points}
+    flat = {point.name: dict(_flatten(point.config)) for point in points}
     knobs = dict.fromkeys(knob for config in flat.values() for knob in config)
     varying = [k for k in knobs if len({config.get(k) for config in flat.values()}) > 1]
     chosen = {

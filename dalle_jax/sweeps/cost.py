@@ -90,6 +90,11 @@ class Counts:
         """Of the whole training of a stage."""
         return run.steps * self.step(run.stage, run.config)
 
+    def counted(self, run: StageRun) -> float | None:
+        """The same where it was counted before, None where it was not; nothing is counted now."""
+        of_step = self._counts.get(f"step {run.key}")
+        return None if of_step is None else run.steps * of_step
+
 
 def drawing_flops(point: PlannedPoint, counts: Counts) -> float:
     """Of an evaluation's images: a forward pass an evaluation of the network, two if guided.
