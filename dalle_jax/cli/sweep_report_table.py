@@ -3,7 +3,7 @@
 import hashlib
 import html
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -71,7 +71,10 @@ def table(points: Sequence[PointRows], knobs: Sequence[str], protocols: Protocol
     ]
     once = [column for column in columns if column.cells and column.is_told_once()]
     shown = [column for column in columns if column.cells and not column.is_told_once()]
-    heads = "".join(f"<th>{_head(column)}</th>" for column in shown)
+    abouts = {column.about for column in columns if column.about}
+    # The only one is told below the table, and its columns need not be as wide as it is.
+    hidden = abouts & {column.about for column in once} if len(abouts) == 1 else set()
+    heads = "".join(f"<th>{_head(column, hidden)}</th>" for column in shown)
     names = [of_point.head["point"] for of_point in points]
     body = "".join(
         f'<tr title="{_text(name)}">{"".join(_td(column.cells.get(name)) for column in shown)}</tr>'
@@ -114,11 +117,12 @@ def _metrics(points: Sequence[PointRows], protocols: Protocols) -> list[Column]:
         for protocol_hash, rows in _by_protocol(of_point.metrics).items():
             protocol = protocols.get(protocol_hash, {})
             but_sampling = _hash_but_sampling(protocol)
-            seen[but_sampling] = seen.get(but_sampling, -1) + 1
-            group = groups.setdefault((but_sampling, seen[but_sampling]), {})
+            nth = seen[but_sampling] = seen.get(but_sampling, 0) + 1
+            group = groups.setdefault((but_sampling, nth), {})
+            about = _about(protocol) + (f", way {nth} of sampling" if nth > 1 else "")
             for told_once, cells in ((False, _values(rows)), (True, _measured_by(rows))):
                 for name, cell in cells.items():
-                    column = group.setdefault(name, Column(name, _about(protocol), told_once))
+                    column = group.setdefault(name, Column(name, about, told_once))
                     column.cells[of_point.head["point"]] = cell
     # What was measured stands before what it was measured by.
     return [
@@ -139,7 +143,7 @@ def _values(rows: Sequence[Row]) -> dict[str, Cell]:
     """By metric, with their intervals."""
     found = {}
     for row in rows:
-        around = "" if row["low"] is None else f"[{row['low']:.4g}, {row['high']:.4g}]"
+        around = "" if row["low"] is None else f"[{row['low']:.3g}, {row['high']:.3g}]"
         if row["deviation_of_seeds"] is not None:
             around += f" ± {row['deviation_of_seeds']:.2g}"
         found[_label(row)] = Cell(f"{row['value']:.4g}<small>{around}</small>", row["value"])
@@ -265,15 +269,17 @@ def duration_text(seconds: float) -> str:
 
 def _prefixed(value: float, base: int, prefixes: Sequence[str]) -> str:
     steps = 0
-    while value >= base and steps < len(prefixes) - 1:
+    while value >= 999.5 and steps < len(prefixes) - 1:
         value, steps = value / base, steps + 1
     return f"{value:.3g} {prefixes[steps]}"
 
 
-def _head(column: Column) -> str:
+def _head(column: Column, hidden: Collection[str]) -> str:
     # Long names of knobs may break at their dots.
     name = _text(column.name).replace(".", ".<wbr>")
-    return f"{name}<br><small>{_text(column.about)}</small>" if column.about else name
+    if not column.about or column.about in hidden:
+        return name
+    return f"{name}<br><small>{_text(column.about)}</small>"
 
 
 def _td(cell: Cell | None) -> str:

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from dalle_jax.cli import sweep, sweep_report
+from dalle_jax.cli.sweep_report_table import bytes_text, duration_text, flop_text
 from dalle_jax.sweeps.grid import chain
 from tests.cli.browser import dom_after, greys_seen, needs_browser, width_on_a_phone
 from tests.sweeps.twelve import CONFIG, SWEEP, graph_of, launch, prepared
@@ -165,6 +166,22 @@ def test_what_the_points_do_not_share_is_a_column(tmp_path):
     assert "operations" not in page.heads  # of which none are counted
 
 
+@pytest.mark.parametrize(
+    "text, value, told",
+    [
+        (flop_text, 999.4e9, "999 GFLOP"),
+        (flop_text, 999.6e9, "1 TFLOP"),
+        (bytes_text, 1020 * 2**20, "0.996 GiB"),
+        (bytes_text, 512, "512 B"),
+        (duration_text, 119.0, "119.0 s"),
+        (duration_text, 7000.0, "116.7 min"),
+        (duration_text, 90000.0, "25.0 h"),
+    ],
+)
+def test_costs_are_told_in_three_digits_or_so(text, value, told):
+    assert text(value) == told
+
+
 def test_a_point_without_results_is_an_empty_line(tmp_path):
     directory = swept_in(tmp_path, chain([{}], ("decoder.loss.target", ["eps"])))
     shutil.rmtree(tmp_path / "jobs")
@@ -190,6 +207,7 @@ def test_a_metric_under_two_protocols_is_two_columns(tmp_path):
     first, second = (i for i, head in enumerate(page.heads) if head.startswith("caption"))
     assert page.rows[0][second] == "" and float(page.rows[1][second]) == 7.0
     assert float(page.rows[1][first]) != 7.0
+    assert page.heads[first] != page.heads[second]
     about = [fact for fact in page.facts if "protocol another" in fact]
     assert len(about) == 1 and "seeds of sampling 1" in about[0]
 
