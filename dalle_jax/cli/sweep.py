@@ -18,8 +18,8 @@ import jax
 from dalle_jax.cli.config import PREFIX, load_config, nearest
 from dalle_jax.data.checked import write_atomically
 from dalle_jax.runs import Run
-from dalle_jax.sweeps.graph import Graph, build_graph
-from dalle_jax.sweeps.grid import Sweep, base_of, override_text
+from dalle_jax.sweeps.graph import Graph, build_graph, is_free
+from dalle_jax.sweeps.grid import Sweep, base_of, override_text, sweep_name
 from dalle_jax.sweeps.place import Place, lay_out
 
 SCALES = ("tiny", "small", "paper")
@@ -49,7 +49,8 @@ def run(argv: list[str]) -> int:
     sweep = with_typed(load_sweep(path, args.scale), typed)
     config = path.resolve().parent.parent / sweep.config
     graph = build_graph(sweep, lambda overrides: load(config, overrides))
-    place = Place(Path(args.workdir).absolute(), f"{path.stem}-{args.scale}")
+    name = sweep_name(f"{path.stem}-{args.scale}", sweep.typed)
+    place = Place(Path(args.workdir).absolute(), name)
     reuse = [Path(name) for name in args.reuse.split(",") if name]
 
     # This process computes nothing, and is to take no GPU from those that do.
@@ -110,6 +111,7 @@ def write_definition(place: Place, graph: Graph, config: Path) -> None:
     document = {
         "sweep": place.sweep,
         "config": str(config),
+        "typed": dict(graph.typed),
         "points": [
             {
                 "name": point.name,
@@ -250,13 +252,14 @@ def _parse(argv: list[str]) -> tuple[argparse.Namespace, list[str], dict[str, An
 
 def with_typed(sweep: Sweep, typed: Sequence[str]) -> Sweep:
     """The sweep with the overrides of the command line, for all points."""
-    overrides = dict(sweep.overrides)
+    given = {}
     for option in typed:
         knob, _, text = option.removeprefix(PREFIX).partition("=")
         if any(knob in point for point in sweep.points):
             raise ValueError(f"{knob} is what the sweep varies; it can't be set for all points")
-        overrides[knob] = _literal(text)
-    return dataclasses.replace(sweep, overrides=overrides)
+        given[knob] = _literal(text)
+    changing = {knob: value for knob, value in given.items() if not is_free(knob)}
+    return dataclasses.replace(sweep, overrides={**sweep.overrides, **given}, typed=changing)
 
 
 def load(config: Path, overrides: Mapping[str, Any]) -> dict[str, Any]:

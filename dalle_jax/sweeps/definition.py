@@ -37,7 +37,7 @@ def read_definition(directory: Path) -> tuple[str, Graph]:
     try:
         document = json.loads(path.read_text())
         points = [_point(written) for written in document["points"]]
-        return document["sweep"], Graph(_runs(points), points)
+        return document["sweep"], Graph(_runs(points), points, document.get("typed", {}))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{path} is not what `dalle-jax sweep` writes ({error!r:.80}); the same "

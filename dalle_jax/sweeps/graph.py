@@ -10,11 +10,11 @@ import itertools
 import json
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dalle_jax.runs import fingerprint, open_run
+from dalle_jax.runs import FREE_DATA_KNOBS, FREE_TRAIN_KNOBS, fingerprint, open_run
 from dalle_jax.stages import upstream_of
 from dalle_jax.sweeps.grid import OTHER_CONFIG, Sweep, is_sampling, override_text, point_name
 
@@ -85,10 +85,14 @@ class PlannedPoint:
 
 @dataclass(frozen=True)
 class Graph:
-    """All of a sweep; `runs` in an order in which each comes after those that it needs."""
+    """All of a sweep; `runs` in an order in which each comes after those that it needs.
+
+    `typed` are overrides of all points that make it another sweep than its file alone does.
+    """
 
     runs: Mapping[str, StageRun]
     points: Sequence[PlannedPoint]
+    typed: Mapping[str, Any] = field(default_factory=dict)
 
     def users(self, key: str) -> list[PlannedPoint]:
         """The points that have the run `key`."""
@@ -107,7 +111,7 @@ def build_graph(sweep: Sweep, config_of: Callable[[Mapping[str, Any]], Config]) 
     """
     runs: dict[str, StageRun] = {}
     points = []
-    judges = _judges(sweep.evaluation or {})
+    judges = judges_of(sweep.evaluation or {})
     for overrides in sweep.points:
         every = {**sweep.overrides, **overrides}
         training = {knob: value for knob, value in every.items() if not is_sampling(knob)}
@@ -130,7 +134,7 @@ def build_graph(sweep: Sweep, config_of: Callable[[Mapping[str, Any]], Config]) 
             evaluation = (*_options(settings), *_sampling_options(config, keys))
         name = point_name(overrides)
         points.append(PlannedPoint(name, overrides, config, keys, evaluation, judges))
-    return Graph(runs, points)
+    return Graph(runs, points, sweep.typed)
 
 
 def _stages(sweep: Sweep, config: Config, overrides: Mapping[str, Any]) -> tuple[str, ...]:
@@ -178,7 +182,18 @@ def _sampling_options(config: Config, stages: Mapping[str, str]) -> list[str]:
     return options
 
 
-def _judges(settings: Mapping[str, Any]) -> tuple[str, ...]:
+def is_free(knob: str) -> bool:
+    """Whether a knob says how a training is watched or laid out alone, so that no number changes.
+
+    Such are the data's folder (`data.dir`) and the length of log intervals.
+    """
+    section, name, of_training, *_ = (*knob.split("."), "", "")
+    if section == "data":
+        return name in FREE_DATA_KNOBS
+    return name == "train" and of_training in FREE_TRAIN_KNOBS
+
+
+def judges_of(settings: Mapping[str, Any]) -> tuple[str, ...]:
     """Checkpoints of the runs that an evaluation names as `features` and `clip`, where they are."""
     found = []
     for option in JUDGES:

@@ -26,6 +26,7 @@ Point = dict[str, Any]
 Axis = tuple[str, Iterable[Any]] | Sequence[Mapping[str, Any]]
 
 MAX_NAME = 140  # characters; file systems end at 255 bytes
+MAX_TYPED = 60  # of them for what was typed
 BASE = "base"  # name of the point that overrides nothing
 OTHER_CONFIG = "config"  # knob of a point that has another base: its name beside the sweep's
 
@@ -45,6 +46,8 @@ class Sweep:
         overrides: of all points; they are no part of a point's name.
         evaluation: options of `dalle-jax evaluate`, as {"n": 256, "metrics": "oracle,fid"}; None
             where only training is compared.
+        typed: those of `overrides` that were typed for it and change what it finds; they are part
+            of its name, and columns of its table.
 
     Raises:
         ValueError: there are no points, or two are the same.
@@ -55,6 +58,7 @@ class Sweep:
     stages: tuple[str, ...] = ()
     overrides: Mapping[str, Any] = field(default_factory=dict)
     evaluation: Mapping[str, Any] | None = field(default_factory=dict)
+    typed: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self):
         names = [point_name(point) for point in self.points]
@@ -91,21 +95,26 @@ def chain(*axes: Axis, **knobs: Iterable[Any]) -> list[Point]:
     return list(concatenated(*_axes(axes, knobs)))
 
 
-def point_name(point: Mapping[str, Any]) -> str:
+def point_name(point: Mapping[str, Any], longest: int = MAX_NAME) -> str:
     """A point's overrides as the name of a folder, sorted: `decoder.loss.target=eps,seed=0`.
 
-    What a file system may not like is replaced, what is too long cut; a hash of the point then
-    keeps names apart.
+    What a file system may not like is replaced, what is longer than `longest` cut; a hash of the
+    point then keeps names apart.
     """
     if not point:
         return BASE
     text = ",".join(f"{knob}={override_text(point[knob])}" for knob in sorted(point))
     safe = re.sub(r"[^A-Za-z0-9._=,+-]", "_", text)
-    if safe == text and len(text) <= MAX_NAME:
+    if safe == text and len(text) <= longest:
         return text
     canonical = json.dumps(point, sort_keys=True, default=list)
     digest = hashlib.sha256(canonical.encode()).hexdigest()[:8]
-    return f"{safe[:MAX_NAME]}-{digest}"
+    return f"{safe[:longest]}-{digest}"
+
+
+def sweep_name(name: str, typed: Mapping[str, Any]) -> str:
+    """A sweep's name with the overrides that were typed for it, so that it is no other's."""
+    return f"{name}-{point_name(typed, MAX_TYPED)}" if typed else name
 
 
 def override_text(value: Any) -> str:

@@ -52,10 +52,10 @@ def table(
 ) -> list[Row]:
     """A row for each point and metric, of all points that have any.
 
-    Columns: `point`; each override under its knob's name; `seed` of training; `runs`; what is
-    measured, its 95 % interval, its protocol; `flops` of training, `train_seconds` and
-    `peak_bytes` (of main memory, of the largest process) over all the stages that the point stands
-    on, whether it shares them or not.
+    Columns: `point`; each override under its knob's name, those that were typed first; `seed` of
+    training; `runs`; what is measured, its 95 % interval, its protocol; `flops` of training,
+    `train_seconds` and `peak_bytes` (of main memory, of the largest process) over all the stages
+    that the point stands on, whether it shares them or not.
 
     Args:
         graph: of the sweep.
@@ -80,6 +80,7 @@ def by_point(
         flops = [flops_of(run) for run in runs]
         head = {
             "point": point.name,
+            **graph.typed,
             **{knob: point.overrides.get(knob) for knob in knobs},
             "seed": point.config["seed"],
             "runs": " ".join(point.runs.values()),

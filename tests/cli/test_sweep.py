@@ -9,6 +9,8 @@ import pytest
 
 from dalle_jax.cli import sweep
 from dalle_jax.sweeps import slurm
+from dalle_jax.sweeps.definition import read_definition
+from dalle_jax.sweeps.results import table
 from tests.conftest import ONE_DEVICE, ROOT
 
 EXPERIMENT = """
@@ -67,6 +69,34 @@ def test_what_is_mistyped_is_told_in_a_sentence(experiment, tmp_path):
         sweep.run([f"{tmp_path}/experiments/script.py", f"--workdir={tmp_path}/w"])
 
 
+def test_what_is_typed_has_a_place_of_its_own_and_columns(experiment, tmp_path, monkeypatch):
+    workdir = tmp_path / "sweeps"
+    found = []
+
+    def keep_table(graph, place, *given, **options):
+        for point in graph.points:
+            (run,) = point.runs.values()
+            line = {"step": 4, "validation/loss": 0.5}
+            (place.run(run) / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+            (place.run(run) / "checkpoints/4").mkdir(parents=True, exist_ok=True)
+        found.append(table(graph, place))
+        assert read_definition(place.directory)[1].typed == graph.typed
+        return 0
+
+    monkeypatch.setattr(sweep, "walk", keep_table)
+    typed = ["--config.decoder.train.batch_size=8", "--config.seed=3"]
+    free = [f"--config.data.dir={tmp_path}", "--config.decoder.train.log_every=7"]
+    for options in ([], free, [*typed, *free], [f"--config.data.source=folder:/{'a' * 80}"]):
+        assert sweep.run([str(experiment), f"--workdir={workdir}", *options]) == 0
+    names = {path.name for path in workdir.glob("targets-*")}
+    (long,) = names - {"targets-tiny", "targets-tiny-decoder.train.batch_size=8,seed=3"}
+    assert long.startswith("targets-tiny-data.source=folder__aaa") and len(long) < 90
+    plain, with_free, changed, _ = found
+    assert list(plain[0]) == list(with_free[0]) and "decoder.train.batch_size" not in plain[0]
+    assert {row["decoder.train.batch_size"] for row in changed} == {8}
+    assert {row["seed"] for row in changed} == {3} and len(changed) == len(plain) == 4
+
+
 def test_data_that_is_not_there_is_told_before_any_job_starts(experiment, tmp_path):
     workdir = tmp_path / "sweeps"
     with pytest.raises(FileNotFoundError, match="dalle-jax prepare captioned_shapes/easy"):
@@ -85,7 +115,8 @@ def test_the_slurm_backend_submits_this_sweep_for_each_task(
     assert sweep.run([str(experiment), f"--workdir={workdir}", *options]) == 0
     assert "submitted: ['17_0', '17_1']" in capsys.readouterr().out
     ((command, count, folder, resources),) = submitted
-    assert count == 2 and folder == workdir / "targets-tiny/slurm"
+    place = workdir / "targets-tiny-decoder.train.batch_size=8"
+    assert count == 2 and folder == place / "slurm"
     assert resources == {"partition": "gpu", "gpus_per_node": 1}
     # What a task is given is a sweep of the local backend, over the same points.
     assert command[1:4] == ["-m", "dalle_jax", "sweep"]
@@ -97,7 +128,7 @@ def test_the_slurm_backend_submits_this_sweep_for_each_task(
     )
     assert (args.scale, args.retries, rest) == ("tiny", 3, {})
     assert typed == ["--config.decoder.train.batch_size=8"]
-    assert (workdir / "targets-tiny/sweep.json").exists()
+    assert (place / "sweep.json").exists()
 
 
 @pytest.mark.slow
