@@ -1,15 +1,26 @@
 """`dalle-jax figure`: make a figure of a paper, training and measuring what is missing for it."""
 
 import argparse
-import resource
 import runpy
+import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import dalle_jax
 from dalle_jax.cli.config import PREFIX, nearest
-from dalle_jax.cli.figure_record import Made, print_list, save, tell, write_readme
-from dalle_jax.sweeps.figure import Figure
+from dalle_jax.cli.figure_record import (
+    Made,
+    print_list,
+    save,
+    tell,
+    why_not_replaced,
+    write_readme,
+)
+from dalle_jax.sweeps.figure import Figure, Measured
+from dalle_jax.sweeps.figure_kept import used_by_this_process
+from dalle_jax.sweeps.machine import own_machine
+from dalle_jax.sweeps.record import ended_now, origin_now
 
 EXPERIMENTS = Path(dalle_jax.__file__).parents[1] / "experiments"
 SCALES = ("tiny", "small", "paper")
@@ -44,34 +55,51 @@ def run(argv: list[str]) -> int:
     if args.scale == "paper" and (configs := full_scale(path)):
         _tell_full_scale(path, configs)
         return 0
-    figure = load_figure(path, args.scale)
-    began = time.time()
+    return _make(load_figure(path, args.scale), path, args, typed)
+
+
+def _make(figure: Figure, path: Path, args: argparse.Namespace, typed: list[str]) -> int:
+    """Train, measure and draw; the exit code."""
     if figure.sweep is None:
         if args.workdir or args.captions or typed or args.dry_run:
             raise ValueError(f"{path.stem} needs no trained network, and takes no options of one")
-        measured, spent, code = figure.measure(), (0.0, 0.0), 0
+        code, missing, changed, measured, done = 0, [], {}, *_of_no_network(figure)
     else:
-        from dalle_jax.cli.figure_sweep import measured_of, spent_on, swept
+        from dalle_jax.cli.figure_sweep import done_for, measured_of, missing_of, swept
+        from dalle_jax.cli.sweep import TIME_OVER
 
-        made = swept(figure, path, args, typed)
-        if args.dry_run or (code := made.code) > STOPPED:
-            return made.code
-        began = time.time()  # its jobs keep their own time
-        measured, spent = measured_of(figure, made, args.captions), spent_on(made.graph, made.place)
+        began = origin_now(machine="")  # by what code this process measures
+        code, own = swept(figure, path, args, typed)
+        if args.dry_run:
+            own.print_plan()
+        if args.dry_run or code > STOPPED:
+            return code
+        if code != TIME_OVER:
+            own.measure_missing(args.until, began)
+        measured, done, missing = measured_of(own), done_for(own), missing_of(own)
+        changed = own.graph.typed
+        if missing and time.monotonic() > args.until:
+            code = code or TIME_OVER
     if not (rows := measured.table):
         print("nothing is measured yet; the same command goes on")
         return code
-    found = Made(
-        name=path.stem,
-        scale=args.scale + (f", {args.captions} captions" if args.captions else ""),
-        rows=rows,
-        claims=figure.claims(rows),
-        seconds=spent[0] + time.time() - began,
-        core_seconds=spent[1] + _core_seconds(),
-    )
-    record, files = save(found, figure.draw(rows, measured.images), Path(args.out))
+    scale = [args.scale, *(f"{knob}={value}" for knob, value in changed.items())]
+    scale += [f"{args.captions} captions"] if args.captions else []
+    made = Made(path.stem, ", ".join(scale), rows, figure.claims(rows), done, missing)
+    if refused := why_not_replaced(made, Path(args.out)):
+        print(refused, file=sys.stderr)
+        return code or 1
+    record, files = save(made, figure.draw(rows, measured.images), Path(args.out))
     tell(record, path, files)
     return code
+
+
+def _of_no_network(figure: Figure) -> tuple[Measured, list[dict[str, Any]]]:
+    """What a figure measures that needs no training, and what that took."""
+    began, origin = time.time(), origin_now(own_machine())
+    measured = figure.measure()
+    used = used_by_this_process()._replace(seconds=time.time() - began)
+    return measured, [ended_now(used, origin)]
 
 
 def figure_files() -> dict[str, Path]:
@@ -143,12 +171,6 @@ def load_figure(path: Path, scale: str) -> Figure:
         raise ValueError(f"{path.stem} has no scale {scale!r}{known}") from error
 
 
-def _core_seconds() -> float:
-    """Of CPU cores, of this process; its jobs keep their own."""
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    return used.ru_utime + used.ru_stime
-
-
 def _parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
     """The arguments, and the overrides of the config."""
     parser = argparse.ArgumentParser(
@@ -185,4 +207,5 @@ def _parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
         if not option.startswith(PREFIX) or "=" not in option:
             known = [name for action in parser._actions for name in action.option_strings]
             raise ValueError(f"{option!r} is not understood{nearest(option, known)}")
+    args.until = time.monotonic() + 3600 * args.max_hours
     return args, rest

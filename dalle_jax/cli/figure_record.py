@@ -5,24 +5,19 @@ import csv
 import io
 import json
 import math
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dalle_jax import cpu
 from dalle_jax.data.checked import write_atomically
 from dalle_jax.sweeps.figure import Claim, Row, overall
-from dalle_jax.sweeps.record import git_revision, versions
-from dalle_jax.sweeps.workers import visible_gpus
+from dalle_jax.sweeps.machine import own_machine
+from dalle_jax.sweeps.record import git_revision, made_by, time_covered, versions
 
 BEGIN = "<!-- figures: written by `dalle-jax figure --readme` -->"
 END = "<!-- end of figures -->"
-NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight")
 
 
 @dataclass(frozen=True)
@@ -30,16 +25,17 @@ class Made:
     """A figure that was made.
 
     Attributes:
-        seconds: that it and all that was trained and measured for it took by the clock.
-        core_seconds: of CPU cores.
+        done: what was trained and measured for it, each with what it took, where and by what code:
+            lines as `record.ended_now` gives them.
+        missing: what it lacks, in words; nothing if it is whole.
     """
 
     name: str
     scale: str
     rows: Sequence[Row]
     claims: Sequence[Claim]
-    seconds: float
-    core_seconds: float
+    done: Sequence[Mapping[str, Any]] = ()
+    missing: Sequence[str] = ()
 
 
 def save(made: Made, picture: Any, out: Path) -> tuple[dict[str, Any], list[Path]]:
@@ -64,7 +60,31 @@ def tell(record: Mapping[str, Any], source: Path, files: Sequence[Path]) -> None
         if claim["published"]:
             print(f"    published: {claim['published']}")
     print(f"\n{record['verdict']} · {cost_of(record)}")
+    if not is_whole(record):
+        print(f"IN PART: {lacking(record)}; the same command goes on")
     print(", ".join(map(str, files)))
+
+
+def why_not_replaced(made: Made, out: Path) -> str:
+    """Why a figure that is made in part can't be saved in `out`; "" if it can."""
+    before = read_record(out, made.name)
+    if before is None or not made.missing or not is_whole(before):
+        return ""
+    return (
+        f"{out / made.name}.json is a whole figure and is not replaced by a part of one "
+        f"({lacking({'missing': made.missing})}); give another --out, or let the same command go on"
+    )
+
+
+def is_whole(record: Mapping[str, Any]) -> bool:
+    """Whether all that a figure is of was measured."""
+    return record.get("complete", True)
+
+
+def lacking(record: Mapping[str, Any]) -> str:
+    """What a figure lacks, of much the first."""
+    first, *more = record["missing"]
+    return f"{first}{f' and {len(more)} more' if more else ''} {'are' if more else 'is'} missing"
 
 
 def found_text(claim: Claim) -> str:
@@ -97,6 +117,7 @@ def print_list(figures: Mapping[str, Path], results: Path) -> None:
         status = "not made yet; --dry-run tells what it would take"
         if record is not None:
             status = f"{record['verdict']} ({record['scale']}, {record['date']}); {cost_of(record)}"
+            status += "" if is_whole(record) else f"; IN PART: {lacking(record)}"
         print(f"{name:24}{title_of(source)}\n{'':24}{status}")
 
 
@@ -138,6 +159,7 @@ def _section(name: str, source: Path, results: Path) -> str:
     made = [f"`{record['scale']}`, {record['date']}, {cost_of(record)}", _seeds(record)]
     made += [f"of {', '.join(record['runs'])}"] if record["runs"] else []
     lines += ["", "; ".join(filter(None, made)) + ".", ""]
+    lines += [] if is_whole(record) else [f"Made in part: {lacking(record)}.", ""]
     remark = results / f"{name}.md"
     return "\n".join([*lines, *([remark.read_text()] if remark.exists() else []), ""])
 
@@ -148,19 +170,22 @@ def _record(made: Made) -> dict[str, Any]:
         what: sorted({str(row[column]) for row in made.rows if row.get(column) not in (None, "")})
         for what, column in (("training", "seed"), ("sampling", "sampling_seeds"))
     }
+    by = made_by(made.done)
     return {
         "figure": made.name,
         "scale": made.scale,
+        "complete": not made.missing,
+        **({"missing": list(made.missing)} if made.missing else {}),
         "verdict": overall(made.claims),
         "claims": [_claim(claim) for claim in made.claims],
-        "date": time.strftime("%Y-%m-%d"),
-        "machine": machine(),
-        "seconds": round(made.seconds, 1),
-        "core_seconds": round(made.core_seconds, 1),
+        "date": max((line["ended"] for line in made.done), default=time.strftime("%Y-%m-%d"))[:10],
+        "machine": " and ".join(by["machine"]) or own_machine(),
+        "seconds": round(time_covered(made.done), 1),
+        "core_seconds": round(sum(line["core_seconds"] for line in made.done), 1),
         "seeds": seeds,
         "runs": sorted({row["runs"] for row in made.rows if "runs" in row}),
-        "git_revision": git_revision(),
-        "versions": versions(),
+        "git_revision": " ".join(by["git_revision"]) or git_revision(),
+        "versions": by["versions"] or versions(),
     }
 
 
@@ -185,24 +210,6 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def machine() -> str:
-    """What jobs of this process compute on, in words."""
-    import jax
-
-    if jax.config.jax_platforms == "cpu" and visible_gpus():
-        # This process leaves the GPUs to the jobs, so another is asked; it is to take no memory.
-        code = f"from {__name__} import machine; print(machine())"
-        frugal = {**os.environ, "XLA_PYTHON_CLIENT_PREALLOCATE": "false"}
-        command = [sys.executable, "-c", code]
-        return subprocess.check_output(command, env=frugal, text=True).strip()
-    devices = jax.devices()
-    if devices[0].platform == "cpu":
-        count = len(os.sched_getaffinity(0))
-        return f"{_number(count)} CPU core{'s' * (count > 1)} {cpu.vectors()}".strip()
-    kind = devices[0].device_kind
-    return f"{_number(len(devices))} × {kind}" if len(devices) > 1 else f"one {kind}"
-
-
 def _table(rows: Sequence[Row]) -> str:
     from dalle_jax.sweeps.figure_rows import cells
 
@@ -218,10 +225,6 @@ def _table(rows: Sequence[Row]) -> str:
 def _seeds(record: Mapping[str, Any]) -> str:
     kept = {what: " ".join(seeds) for what, seeds in record["seeds"].items() if seeds}
     return ", ".join(f"seed of {what} {seeds}" for what, seeds in kept.items())
-
-
-def _number(count: int) -> str:
-    return NUMBERS[count] if count < len(NUMBERS) else str(count)
 
 
 def _minutes(seconds: float) -> str:

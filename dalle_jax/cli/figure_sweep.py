@@ -2,50 +2,42 @@
 
 import argparse
 import dataclasses
+import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 
 from dalle_jax.cli.config import PREFIX
-from dalle_jax.cli.extractors import open_features
+from dalle_jax.cli.figure_own import Own
 from dalle_jax.cli.sweep import load, walk, with_typed, write_definition
 from dalle_jax.runs import open_run
 from dalle_jax.sweeps.figure import Figure, Measured
-from dalle_jax.sweeps.figure_rows import knob_columns, rows_of
+from dalle_jax.sweeps.figure_rows import rows_of
 from dalle_jax.sweeps.graph import Graph, build_graph
-from dalle_jax.sweeps.grid import Sweep, is_sampling
+from dalle_jax.sweeps.grid import Sweep, is_sampling, sweep_name
 from dalle_jax.sweeps.job import read_attempts
-from dalle_jax.sweeps.jobs import evaluation_key
+from dalle_jax.sweeps.jobs import evaluation_key, is_measured
 from dalle_jax.sweeps.place import Place, find_reusable, lay_out
-from dalle_jax.sweeps.record import time_covered
 from dalle_jax.sweeps.results import LOSS
 
 DONE = 0
 
 
-class Swept(NamedTuple):
-    """What was trained and measured for a figure.
+def swept(
+    figure: Figure, path: Path, args: argparse.Namespace, typed: list[str]
+) -> tuple[int, Own]:
+    """Train and measure what is missing for a figure, or tell what that would cost.
 
-    Attributes:
-        code: exit code; of nothing but 0 is all of it done.
-        graph, place: what it is and where it lies.
-        features: the run of the network that distances are on, where the figure has one.
+    Returns:
+        The exit code, of which nothing but 0 is all of it done, and what is left to the figure.
     """
-
-    code: int
-    graph: Graph
-    place: Place
-    features: str | None = None
-
-
-def swept(figure: Figure, path: Path, args: argparse.Namespace, typed: list[str]) -> Swept:
-    """Train and measure what is missing for a figure, or tell what that would cost."""
     if figure.measure is None:
         # This process computes nothing, and is to take no GPU from those that do.
         jax.config.update("jax_platforms", "cpu")
-    sweep, name = with_typed(figure.sweep, typed), f"{path.stem}-{args.scale}"
+    sweep = with_typed(figure.sweep, typed)
+    name = sweep_name(f"{path.stem}-{args.scale}", sweep.typed)
     workdir = Path(args.workdir) if args.workdir else None
     reuse = [Path(other) for other in args.reuse.split(",") if other]
     if workdir is not None:
@@ -64,18 +56,20 @@ def swept(figure: Figure, path: Path, args: argparse.Namespace, typed: list[str]
     if args.captions and sweep.evaluation is not None:
         sweep = dataclasses.replace(sweep, evaluation={**sweep.evaluation, "n": args.captions})
     place = Place(Path(args.sweeps).absolute(), name)
+    of_figure = {"figure": figure, "source": path, "scale": args.scale, "place": place}
     features = None
     if figure.features is not None:
         code, features = _features(figure.features, base, path, args, reuse)
         if code:
-            return Swept(code, Graph({}, ()), place)
+            return code, Own(**of_figure, graph=Graph({}, ()))
         if sweep.evaluation is not None:
             how = {**sweep.evaluation, "features": features}
             sweep = dataclasses.replace(sweep, evaluation=how)
     graph = build_graph(sweep, config_of)
     if workdir is not None:
         _check_trained(graph, place, workdir)
-    return Swept(_walk(graph, place, config, args, reuse), graph, place, features)
+    code = _walk(graph, place, config, args, reuse)
+    return code, Own(**of_figure, graph=graph, features=features, num_captions=args.captions)
 
 
 def project_file(path: Path, name: str) -> Path:
@@ -138,47 +132,39 @@ def _walk(
         return DONE
     lay_out(place, graph, reuse)
     write_definition(place, graph, config)
-    return walk(graph, place, config, workers=args.workers, max_hours=args.max_hours)
+    hours_left = (args.until - time.monotonic()) / 3600
+    return walk(graph, place, config, workers=args.workers, max_hours=hours_left)
 
 
-def measured_of(figure: Figure, made: Swept, num_captions: int | None = None) -> Measured:
-    """The rows of the sweep's table, and what the figure itself measures of each point.
+def missing_of(own: Own) -> list[str]:
+    """What a figure still lacks, in words: of each point, and of what it measures itself."""
+    found = []
+    for point in own.graph.points:
+        runs = [own.graph.runs[key] for key in point.runs.values()]
+        if not all(map(own.place.is_trained, runs)):
+            found.append(f"training of {point.name}")
+        elif point.evaluation is not None and not is_measured(point, own.place):
+            found.append(f"evaluation of {point.name}")
+    of_itself = [part.title for part, kept in own.kept() if kept is None]
+    return [*found, *(f"the figure's own measure of {title}" for title in of_itself)]
+
+
+def measured_of(own: Own) -> Measured:
+    """The rows of the sweep's table, and what the figure itself measured, with its images.
 
     None of them, where what the figure shows is measured of no point yet.
     """
-    graph, place = made.graph, made.place
-    own, images, given, columns = [], {}, {}, knob_columns(graph)
-    if figure.measure is not None and made.features is not None:
-        given["extractor"] = open_features(made.features).extractor
-    if figure.num_captions is not None:
-        given["num_captions"] = num_captions or figure.num_captions
-    trained = [
-        p for p in graph.points if all(place.is_trained(graph.runs[k]) for k in p.runs.values())
-    ]
-    # Without the network of distances there is no graph, and no point.
-    if figure.together and trained and len(trained) == len(graph.points):
-        found = figure.measure([place.system(point) for point in trained], **given)
-        own, images = found.table, found.images
-    for point in trained if figure.measure is not None and not figure.together else ():
-        found = figure.measure(place.system(point), **given)
-        knobs = {columns[knob]: value for knob, value in point.overrides.items()}
-        head = {"point": point.name, **knobs, "seed": point.config["seed"]}
-        head["runs"] = " ".join(point.runs.values())
-        own += [{**head, **row} for row in found.table]
-        of_point = "" if len(graph.points) == 1 else f"{point.name}/"
-        images |= {of_point + name: image for name, image in found.images.items()}
-    rows = [*rows_of(graph, place), *own]
+    measured = own.measured()
+    rows = [*rows_of(own.graph, own.place), *measured.rows]
     # Losses come with any training; of trainings alone they are what is shown.
-    of_losses = figure.measure is None and figure.sweep.evaluation is None
+    of_losses = own.figure.measure is None and own.figure.sweep.evaluation is None
     there = of_losses or any(not row["metric"].endswith(LOSS) for row in rows)
-    return Measured(rows if there else [], images)
+    return Measured(rows if there else [], measured.images)
 
 
-def spent_on(graph: Graph, place: Place) -> tuple[float, float]:
-    """Seconds by the clock and of CPU cores, of all that was trained and measured for it here.
-
-    What ran side by side counts once by the clock.
-    """
-    keys = [*graph.runs, *map(evaluation_key, graph.points)]
-    attempts = [a for key in dict.fromkeys(keys) for a in read_attempts(place.job(key))]
-    return time_covered(attempts), sum(attempt["core_seconds"] for attempt in attempts)
+def done_for(own: Own) -> list[Mapping[str, Any]]:
+    """All attempts at trainings and evaluations here, and what the figure measured itself."""
+    keys = [*own.graph.runs, *map(evaluation_key, own.graph.points)]
+    attempts = [a for key in dict.fromkeys(keys) for a in read_attempts(own.place.job(key))]
+    measures = {part.file: kept.made for part, kept in own.kept() if kept is not None}
+    return [*attempts, *measures.values()]

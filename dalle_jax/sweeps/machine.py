@@ -6,8 +6,6 @@ import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 
-import jax
-
 from dalle_jax import cpu
 from dalle_jax.sweeps.workers import visible_gpus
 
@@ -30,6 +28,8 @@ def machine(environment: Mapping[str, str] = {}) -> str:
 
 def own_machine() -> str:
     """What this process itself computes on; jax is asked, and takes the accelerator if any."""
+    import jax
+
     if jax.config.jax_platforms == "cpu":
         return machine()  # it leaves the GPUs to its jobs
     kinds = [device.device_kind for device in jax.devices() if device.platform != "cpu"]
