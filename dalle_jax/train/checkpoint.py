@@ -1,4 +1,4 @@
-"""Checkpoints on disk; the only file that knows Orbax.
+"""Checkpoints on disk; with `restoring.py` the only file that knows Orbax.
 
 <directory>/<step>/state            the training state, a tree of arrays
 <directory>/<step>/data             where the data iterator stood
@@ -9,24 +9,22 @@ A checkpoint is written in the background under another name and appears under i
 whole, or not at all.
 """
 
-import base64
 import json
 import logging
-import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 from jax.sharding import SingleDeviceSharding
 from orbax.checkpoint import checkpoint_managers as policies
 
-CHECKSUMS = "checksums.json"
+from dalle_jax.train.damage import CHECKSUMS, damage, write_checksums
+from dalle_jax.train.restoring import encode, handlers, read, told_by_first
 
 log = logging.getLogger(__name__)
 
@@ -102,10 +100,7 @@ class Checkpoints:
         )
         self._manager = ocp.CheckpointManager(
             self.directory,
-            item_handlers={
-                "state": ocp.StandardCheckpointHandler(),
-                "data": ocp.JsonCheckpointHandler(),
-            },
+            item_handlers=handlers(),
             options=ocp.CheckpointManagerOptions(
                 preservation_policy=policies.AnyPreservationPolicy([newest, best]),
                 cleanup_tmp_directories=not read_only,
@@ -117,7 +112,7 @@ class Checkpoints:
         """Start saving; when this returns `state` may be donated. Waits for the save before."""
         self.wait()
         parts = ocp.args.Composite(
-            state=ocp.args.StandardSave(state), data=ocp.args.JsonSave(_encode(data_state))
+            state=ocp.args.StandardSave(state), data=ocp.args.JsonSave(encode(data_state))
         )
         metrics = None if validation_loss is None else {"loss": validation_loss}
         with self._saving():
@@ -132,24 +127,18 @@ class Checkpoints:
 
         Raises:
           ValueError: the newest good one holds another tree, or all are damaged.
+          OSError: it could not be read, here or by another process, though it may be whole.
         """
         steps = [s for s in steps_in(self.directory) if before is None or s < before]
         for step in reversed(steps):
             path = self.directory / str(step)
-            reason = _told_by_first(damage, path)
+            reason = told_by_first(damage, path)
             if reason is None:
-                try:
-                    restored = self._restore(step, abstract_state)
-                except Mismatch:
-                    raise
-                except Exception as error:
-                    if (path / CHECKSUMS).exists():
-                        raise  # its bytes are as they were written: the fault is not on the disk
-                    reason = f"it can't be read ({type(error).__name__})"
-                else:
-                    if not (path / CHECKSUMS).exists() and not self._read_only:
-                        self._unsealed.append(step)
-                    return restored
+                restored, reason = read(path, abstract_state)
+            if reason is None:
+                if not (path / CHECKSUMS).exists() and not self._read_only:
+                    self._unsealed.append(step)
+                return restored
             log.warning("checkpoint %s is damaged: %s; using the one before it", path, reason)
             if not self._read_only:
                 self._set_aside(step)
@@ -162,19 +151,24 @@ class Checkpoints:
             )
         return None
 
-    def _restore(self, step: int, abstract_state: Any) -> tuple[Any, Any]:
-        _check_fits(self._manager.item_metadata(step)["state"].tree, abstract_state, step)
-        parts = ocp.args.Composite(
-            state=ocp.args.StandardRestore(abstract_state), data=ocp.args.JsonRestore()
-        )
-        restored = self._manager.restore(step, args=parts)
-        return restored["state"], _decode(restored["data"])
-
     def _set_aside(self, step: int) -> None:
         if jax.process_index() == 0:
             (self.directory / str(step)).rename(_unused(self.directory / f"damaged_{step}"))
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices(f"checkpoint {step} set aside")
+        self._manager.reload()
+
+    def tell_loss(self, step: int, validation_loss: float) -> None:
+        """Give a finished checkpoint the validation loss that it was saved without.
+
+        It then counts among those of which the best is kept.
+        """
+        if jax.process_index() == 0:
+            folder = self.directory / str(step) / "metrics"  # as Orbax lays it out
+            folder.mkdir(exist_ok=True)
+            (folder / "metrics").write_text(json.dumps({"loss": validation_loss}))
+        if jax.process_count() > 1:
+            multihost_utils.sync_global_devices(f"the loss of checkpoint {step} told")
         self._manager.reload()
 
     def wait(self) -> None:
@@ -199,7 +193,7 @@ class Checkpoints:
         for step in self._unsealed if jax.process_index() == 0 else ():
             if (path := self.directory / str(step)).is_dir():
                 self._unsealed.remove(step)
-                self._sealing = self._sealer.submit(_write_checksums, path)
+                self._sealing = self._sealer.submit(write_checksums, path)
                 return True
         return False
 
@@ -229,65 +223,10 @@ class Checkpoints:
             ) from error
 
 
-class Mismatch(ValueError):
-    """A checkpoint holds another tree than the one asked for."""
-
-
-def damage(path: Path) -> str | None:
-    """What is wrong with the files of a checkpoint; None if they are as they were written.
-
-    One whose process was killed before it could write checksums passes; reading it will tell.
-    """
-    try:
-        expected = json.loads((path / CHECKSUMS).read_text())
-    except FileNotFoundError:
-        return None
-    except ValueError:
-        return f"{CHECKSUMS} is not readable"
-    found = _checksums(path)
-    for name, entry in expected.items():
-        if name not in found:
-            return f"{name} is missing"
-        if found[name] != entry:
-            return f"{name} is not as it was written (size and CRC-32 {found[name]}, were {entry})"
-    return None
-
-
 def newest_is_damaged(directory: str | Path) -> bool:
     """Whether the newest checkpoint is not as it was written; of several processes all agree."""
     steps = steps_in(directory)
-    return bool(steps) and _told_by_first(damage, Path(directory) / str(steps[-1])) is not None
-
-
-def _told_by_first(look: Callable[[Path], str | None], path: Path) -> str | None:
-    """`look(path)`, which of several processes the first alone does: all have to go the same way.
-
-    The others know what it found by yes or no.
-    """
-    if jax.process_count() == 1:
-        return look(path)
-    found = look(path) if jax.process_index() == 0 else None
-    if not multihost_utils.broadcast_one_to_all(np.int32(found is not None)):
-        return None
-    return found or "process 0 says so"
-
-
-def _checksums(path: Path) -> dict[str, list[int]]:
-    sums = {}
-    for file in sorted(path.rglob("*")):
-        if file.is_file() and file.name != CHECKSUMS:
-            crc, size = 0, 0
-            with file.open("rb") as stream:
-                while block := stream.read(2**20):
-                    crc, size = zlib.crc32(block, crc), size + len(block)
-            sums[str(file.relative_to(path))] = [size, crc]
-    return sums
-
-
-def _write_checksums(path: Path) -> None:
-    temporary = path / f"{CHECKSUMS}.tmp"
-    temporary.write_text(json.dumps(_checksums(path)))
-    temporary.replace(path / CHECKSUMS)
+    return bool(steps) and told_by_first(damage, Path(directory) / str(steps[-1])) is not None
 
 
 def _unused(path: Path) -> Path:
@@ -296,35 +235,3 @@ def _unused(path: Path) -> Path:
     while candidate.exists():
         candidate, i = path.with_name(f"{path.name}_{i}"), i + 1
     return candidate
-
-
-def _check_fits(saved: Any, wanted: Any, step: int) -> None:
-    flat = ocp.tree.to_flat_dict
-    there = {k: tuple(v.shape) for k, v in flat(saved, sep="/").items() if hasattr(v, "shape")}
-    here = {
-        k: tuple(v.shape)
-        for k, v in flat(ocp.tree.serialize_tree(wanted, keep_empty_nodes=True), sep="/").items()
-        if hasattr(v, "shape")
-    }
-    differences = [
-        f"{name} is {there.get(name, 'missing')} there, {here.get(name, 'missing')} here"
-        for name in sorted(there.keys() | here.keys())
-        if there.get(name) != here.get(name)
-    ]
-    if differences:
-        more = f", and {len(differences) - 3} more" if len(differences) > 3 else ""
-        raise Mismatch(
-            f"the checkpoint of step {step} is of another model or optimizer: "
-            f"{'; '.join(differences[:3])}{more}"
-        )
-
-
-def _encode(data_state: Any) -> dict:
-    """A data iterator's state, a JSON-able tree or bytes, as JSON."""
-    if isinstance(data_state, bytes):
-        return {"base64": base64.b64encode(data_state).decode()}
-    return {"json": data_state}
-
-
-def _decode(encoded: Mapping) -> Any:
-    return base64.b64decode(encoded["base64"]) if "base64" in encoded else encoded["json"]

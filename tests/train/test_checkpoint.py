@@ -1,3 +1,4 @@
+import errno
 import functools
 import logging
 import os
@@ -6,15 +7,18 @@ import shutil
 import subprocess
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from unittest.mock import Mock
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 
 from dalle_jax.train import checkpoint
-from dalle_jax.train.checkpoint import Checkpoints, damage, load_params, steps_in
+from dalle_jax.train.checkpoint import Checkpoints, load_params, steps_in
+from dalle_jax.train.damage import damage
 from dalle_jax.train.optim import make_optimizer
 from dalle_jax.train.sharding import make_mesh, tree_shardings, with_shardings
 from dalle_jax.train.state import create_state
@@ -79,11 +83,35 @@ def lose_state(path):
     shutil.rmtree(path / "state")
 
 
-def empty_all_without_checksums(path):
+def empty_all_unsealed(path):
     (path / "checksums.json").unlink()
     for file in path.rglob("*"):
         if file.is_file():
             os.truncate(file, 0)
+
+
+def arrays_file(path):
+    """The largest of those that hold arrays."""
+    return largest_file(path / "state/ocdbt.process_0/d")
+
+
+def truncate_arrays_unsealed(path):
+    (path / "checksums.json").unlink()
+    os.truncate(arrays_file(path), arrays_file(path).stat().st_size // 2)
+
+
+def lose_arrays_unsealed(path):
+    (path / "checksums.json").unlink()
+    arrays_file(path).unlink()
+
+
+def lose_state_unsealed(path):
+    (path / "checksums.json").unlink()
+    lose_state(path)
+
+
+HARMS = [truncate, flip_bit, lose_state, empty_all_unsealed]
+HARMS += [truncate_arrays_unsealed, lose_arrays_unsealed, lose_state_unsealed]
 
 
 @pytest.mark.parametrize("name", ["adamw", "muon"])
@@ -118,8 +146,8 @@ def test_checksums_are_there_as_soon_as_the_save_is(tmp_path):
 
 
 def test_checksums_keep_nobody_waiting(tmp_path, monkeypatch):
-    write, held = checkpoint._write_checksums, threading.Event()
-    monkeypatch.setattr(checkpoint, "_write_checksums", lambda path: held.wait(60) and write(path))
+    write, held = checkpoint.write_checksums, threading.Event()
+    monkeypatch.setattr(checkpoint, "write_checksums", lambda path: held.wait(60) and write(path))
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(5, make_state(1), {}, None)
     while not steps_in(tmp_path):
@@ -159,9 +187,7 @@ def test_newest_and_best_are_kept(tmp_path):
     assert steps_in(tmp_path) == [2, 5, 6]
 
 
-@pytest.mark.parametrize(
-    "harm", [truncate, flip_bit, lose_state, empty_all_without_checksums], ids=lambda f: f.__name__
-)
+@pytest.mark.parametrize("harm", HARMS, ids=lambda f: f.__name__)
 def test_damaged_newest_is_named_and_the_one_before_used(copy, harm, caplog):
     harm(copy / "2")
     checkpoints = Checkpoints(copy)
@@ -186,10 +212,82 @@ def test_all_damaged_is_an_error_and_not_a_new_start(copy):
     checkpoints.close()
 
 
+def half_written(path, whole):
+    """What a kill in the middle of a save leaves: half of the files, nothing by its final name."""
+    suffix = ".orbax-checkpoint-tmp"
+    half = shutil.copytree(whole, path.with_name(path.name + suffix))
+    for part in ("state", "data"):
+        (half / part).rename(half / f"{part}{suffix}")
+    closing = ("commit_success.txt", "checksums.json")
+    files = sorted(file for file in half.rglob("*") if file.is_file())
+    for i, file in enumerate(files):
+        if file.name in closing or i % 2:
+            file.unlink()
+    return half
+
+
 def test_half_written_save_is_no_checkpoint(copy):
-    (copy / "3.orbax-checkpoint-tmp-17").mkdir()
+    half = half_written(copy / "3", copy / "2")
     assert steps_in(copy) == [1, 2]
+    assert_equal(load_params(copy), make_state(2).ema_params)
     checkpoints = Checkpoints(copy)
+    assert checkpoints.restore(abstract(make_state()))[1] == {"k": 2}
+    checkpoints.save(3, make_state(3), {"k": 3}, None)
+    checkpoints.close()
+    assert not half.exists()  # known for what it is
+    assert_equal(load_params(copy, step=3), make_state(3).ema_params)
+
+
+@contextmanager
+def one_file_more():
+    """A single file can be opened at a time, as in a process that has too many of them."""
+    limits, taken = resource.getrlimit(resource.RLIMIT_NOFILE), []
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(512, limits[0]), limits[1]))
+    try:
+        with suppress(OSError):
+            while True:
+                taken.append(os.open(os.devnull, os.O_RDONLY))
+        os.close(taken.pop())
+        yield
+    finally:
+        for file in taken:
+            os.close(file)
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+# Python's half-made event loops complain of themselves.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+@pytest.mark.filterwarnings("ignore:coroutine:RuntimeWarning")
+@pytest.mark.parametrize("sealed", [True, False])
+def test_too_many_open_files_set_no_checkpoint_aside(copy, sealed):
+    if not sealed:
+        (copy / "2/checksums.json").unlink()
+    checkpoints = Checkpoints(copy)
+    with one_file_more(), pytest.raises(OSError, match=r"could not be read .*(EXHAUSTED|Too many)"):
+        checkpoints.restore(abstract(make_state()))
+    assert steps_in(copy) == [1, 2]
+    assert checkpoints.restore(abstract(make_state()))[1] == {"k": 2}
+    checkpoints.close()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        MemoryError(),
+        OSError(errno.ETIMEDOUT, "Connection timed out"),
+        ValueError("RESOURCE_EXHAUSTED: Failed to open: Too many open files [os_error_code='24']"),
+        jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_the_machine_lacked_while_reading_sets_no_checkpoint_aside(copy, monkeypatch, error):
+    (copy / "2/checksums.json").unlink()
+    checkpoints = Checkpoints(copy)
+    with monkeypatch.context() as patched:
+        patched.setattr(ocp.CompositeCheckpointHandler, "restore", Mock(side_effect=error))
+        with pytest.raises(OSError, match=f"/2 could not be read .{type(error).__name__}"):
+            checkpoints.restore(abstract(make_state()))
+    assert steps_in(copy) == [1, 2]
     assert checkpoints.restore(abstract(make_state()))[1] == {"k": 2}
     checkpoints.close()
 

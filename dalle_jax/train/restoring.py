@@ -1,0 +1,143 @@
+"""Reading a checkpoint, alone or as several processes that come to one verdict on it."""
+
+import base64
+from collections.abc import Callable, Mapping
+from enum import IntEnum
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
+
+from dalle_jax.train.damage import CHECKSUMS, means_damage, root, unread
+
+
+class Mismatch(ValueError):
+    """A checkpoint holds another tree than the one asked for."""
+
+
+class Verdict(IntEnum):
+    """What one of several processes makes of a checkpoint; the worst of all of them counts."""
+
+    GOOD = 0
+    DAMAGED = 1
+    FAILED = 2  # to read it, for a reason that is not on the disk
+
+
+def read(path: Path, abstract_state: Any) -> tuple[tuple[Any, Any] | None, str | None]:
+    """((state, data state), None) of a checkpoint, or (None, why it is damaged).
+
+    Of several processes all come to the same end: while reading nobody waits for another.
+    """
+    restored = reason = fault = None
+    try:
+        restored = _restore(path, abstract_state)
+    except Mismatch as error:
+        fault = error
+    except Exception as error:
+        # With checksums its bytes are as they were written: the fault is not on the disk.
+        if (path / CHECKSUMS).exists() or not means_damage(error):
+            fault = unread(path, error)
+            fault.__cause__ = error
+        else:
+            reason = f"it can't be read ({root(error)})"
+    own = Verdict.FAILED if fault else Verdict.DAMAGED if reason else Verdict.GOOD
+    verdicts = _of_all_processes(own)
+    if fault is not None:
+        raise fault
+    worst = max(verdicts)
+    others = ", ".join(str(i) for i, verdict in enumerate(verdicts) if verdict == worst)
+    if worst == Verdict.FAILED:
+        raise OSError(
+            f"process {others} could not read checkpoint {path}, as it says itself; nothing was "
+            "set aside, and the same command tries again"
+        )
+    if worst == Verdict.DAMAGED:
+        return None, reason or f"process {others} can't read it"
+    return restored, None
+
+
+def told_by_first(look: Callable[[Path], str | None], path: Path) -> str | None:
+    """`look(path)`, which of several processes the first alone does: all have to go the same way.
+
+    The others know what it found by yes or no.
+
+    Raises:
+      OSError: it could not look.
+    """
+    if jax.process_count() == 1:
+        return look(path)
+    found, fault = None, None
+    if jax.process_index() == 0:
+        try:
+            found = look(path)
+        except OSError as error:
+            fault = error
+    own = Verdict.FAILED if fault else Verdict.DAMAGED if found else Verdict.GOOD
+    verdict = multihost_utils.broadcast_one_to_all(np.int32(own))
+    if fault is not None:
+        raise fault
+    if verdict == Verdict.FAILED:
+        raise OSError(f"process 0 could not read checkpoint {path}, as it says itself")
+    return (found or "process 0 says so") if verdict == Verdict.DAMAGED else None
+
+
+def _of_all_processes(own: int) -> list[int]:
+    if jax.process_count() == 1:
+        return [own]
+    return multihost_utils.process_allgather(np.int32(own)).tolist()
+
+
+def _restore(path: Path, abstract_state: Any) -> tuple[Any, Any]:
+    # Not by the manager, whose restoring ends with a meeting of all processes: one that can't read
+    # would leave the others there.
+    handler = ocp.CompositeCheckpointHandler(**handlers())
+    try:
+        _check_fits(handler.metadata(path).item_metadata["state"].tree, abstract_state, path)
+        parts = ocp.args.Composite(
+            state=ocp.args.StandardRestore(abstract_state), data=ocp.args.JsonRestore()
+        )
+        restored = handler.restore(path, args=parts)
+    finally:
+        handler.close()
+    return restored["state"], decode(restored["data"])
+
+
+def handlers() -> dict[str, ocp.CheckpointHandler]:
+    """Who writes and reads the two parts of a checkpoint."""
+    return {"state": ocp.StandardCheckpointHandler(), "data": ocp.JsonCheckpointHandler()}
+
+
+def _check_fits(saved: Any, wanted: Any, path: Path) -> None:
+    flat = ocp.tree.to_flat_dict
+    there = {k: tuple(v.shape) for k, v in flat(saved, sep="/").items() if hasattr(v, "shape")}
+    here = {
+        k: tuple(v.shape)
+        for k, v in flat(ocp.tree.serialize_tree(wanted, keep_empty_nodes=True), sep="/").items()
+        if hasattr(v, "shape")
+    }
+    differences = [
+        f"{name} is {there.get(name, 'missing')} there, {here.get(name, 'missing')} here"
+        for name in sorted(there.keys() | here.keys())
+        if there.get(name) != here.get(name)
+    ]
+    if differences:
+        more = f", and {len(differences) - 3} more" if len(differences) > 3 else ""
+        raise Mismatch(
+            f"the checkpoint of step {path.name} is of another model or optimizer: "
+            f"{'; '.join(differences[:3])}{more}"
+        )
+
+
+def encode(data_state: Any) -> dict:
+    """A data iterator's state, a JSON-able tree or bytes, as JSON."""
+    if isinstance(data_state, bytes):
+        return {"base64": base64.b64encode(data_state).decode()}
+    return {"json": data_state}
+
+
+def decode(encoded: Mapping) -> Any:
+    """What `encode` made JSON of."""
+    return base64.b64decode(encoded["base64"]) if "base64" in encoded else encoded["json"]
