@@ -27,6 +27,11 @@ from dalle_jax.sweeps.results import by_point
 EXAMPLE = """example:
   dalle-jax report runs/sweeps/guidance-tiny
 """
+DESCRIPTION = """Draw a sweep's results as one HTML page, at any time while it runs and after it.
+
+It holds the table of all points, which can be sorted by overrides, metrics and costs; the curves of
+the losses; samples of all points for the same captions and noise; and what differs between the
+configs of two points."""
 SHOWN = 16  # captions in the grid
 CURVES = ("loss", "validation/loss")
 
@@ -42,9 +47,7 @@ def run(argv: list[str]) -> int:
     """Read the results of a sweep and write its page."""
     parser = argparse.ArgumentParser(
         prog="dalle-jax report",
-        description="Draw a sweep's results as one HTML page: a table that can be sorted, curves, "
-        "samples of all points for the same captions and noise, and what differs between the "
-        "configs of two points.",
+        description=DESCRIPTION,
         epilog=EXAMPLE,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

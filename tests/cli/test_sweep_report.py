@@ -182,6 +182,17 @@ def test_costs_are_told_in_three_digits_or_so(text, value, told):
     assert text(value) == told
 
 
+def test_what_was_typed_for_all_points_is_told_once(swept, tmp_path):
+    shutil.copytree(swept.parent, tmp_path / "sweeps", symlinks=True)
+    path = tmp_path / "sweeps" / swept.name / "sweep.json"
+    document = json.loads(path.read_text())
+    path.write_text(json.dumps(document | {"typed": {"decoder.train.batch_size": 7}}))
+    assert Page(sweep_report.render(path.parent)).same("decoder.train.batch_size") == "7"
+    del document["typed"]  # as an earlier version wrote it
+    path.write_text(json.dumps(document))
+    assert "decoder.train.batch_size" not in Page(sweep_report.render(path.parent)).facts
+
+
 def test_a_point_without_results_is_an_empty_line(tmp_path):
     directory = swept_in(tmp_path, chain([{}], ("decoder.loss.target", ["eps"])))
     shutil.rmtree(tmp_path / "jobs")
