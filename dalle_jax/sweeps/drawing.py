@@ -18,7 +18,8 @@ class Drawing(NamedTuple):
     Attributes:
         drawn: by this attempt so far.
         wanted: that it set out to draw.
-        seconds_left: until the last is drawn, at the speed up to now; None before the first.
+        seconds_left: until the last is drawn, at the speed up to now; None before the first, and
+            after the last, when they are measured.
     """
 
     drawn: int
@@ -45,8 +46,8 @@ def read_drawing(job: Path, system: Path) -> Drawing | None:
     wanted = int(told.group(1))
     shards = sorted((when, images) for when, images in _shards(system) if when >= began)
     drawn = min(sum(images for _, images in shards), wanted)
-    if not shards:
-        return Drawing(0, wanted, None)
+    if not shards or drawn == wanted:
+        return Drawing(drawn, wanted, None)
     # The first took its start as well, and is left out where there are others.
     (first, images), newest = shards[0], shards[-1][0]
     speed = (drawn - images) / (newest - first) if newest > first else drawn / (newest - began)

@@ -32,7 +32,7 @@ def begin_drawing(job: Path, system: Path, wanted: int, seconds_of_shards=()) ->
         ((), 0, None),
         ((10,), 8, 15.0),  # its start is part of the only shard's time
         ((10, 14), 16, 2.0),
-        ((10, 14, 16), 20, 0.0),  # the last is a short one
+        ((10, 14, 16), 20, None),  # the last is a short one; now they are measured
         ((-5, 10), 8, 15.0),  # the first was there before
     ],
 )
