@@ -21,6 +21,7 @@ from dalle_jax.sweeps.job import read_attempts
 from dalle_jax.sweeps.jobs import evaluation_key, is_measured
 from dalle_jax.sweeps.place import Place, find_reusable, lay_out
 from dalle_jax.sweeps.results import LOSS
+from dalle_jax.sweeps.workers import divide
 
 DONE = 0
 
@@ -126,9 +127,9 @@ def _walk(
     graph: Graph, place: Place, config: Path, args: argparse.Namespace, reuse: list[Path]
 ) -> int:
     if args.dry_run:
-        from dalle_jax.cli.sweep_tables import print_plan
+        from dalle_jax.cli.sweep_plan import print_plan
 
-        print_plan(graph, place, reuse)
+        print_plan(graph, place, reuse, divide(args.workers))
         return DONE
     lay_out(place, graph, reuse)
     write_definition(place, graph, config)

@@ -56,9 +56,12 @@ def run(argv: list[str]) -> int:
     # This process computes nothing, and is to take no GPU from those that do.
     jax.config.update("jax_platforms", "cpu")
     if args.dry_run:
-        from dalle_jax.cli.sweep_tables import print_plan
+        from dalle_jax.cli.sweep_plan import print_plan
+        from dalle_jax.sweeps.workers import divide
 
-        print_plan(graph, place, reuse)
+        # Each task of Slurm has all that it is given, here as if that were this machine.
+        slurm_tasks = args.backend == "slurm" and divide(1) * args.workers
+        print_plan(graph, place, reuse, slurm_tasks or divide(args.workers, share=args.share))
         return 0
     lay_out(place, graph, reuse)
     write_definition(place, graph, config)

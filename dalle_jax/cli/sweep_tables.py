@@ -1,24 +1,21 @@
-"""A sweep in the terminal: what it would do, and how it stands while it does it."""
+"""A sweep in the terminal: how it stands while it goes on."""
 
-import sys
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from pathlib import Path
 from typing import NamedTuple
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from dalle_jax.sweeps.cost import Counts, drawing_flops, measured_rates
 from dalle_jax.sweeps.drawing import read_drawing
 from dalle_jax.sweeps.figure_rows import knob_columns
 from dalle_jax.sweeps.graph import Graph, PlannedPoint
 from dalle_jax.sweeps.grid import BASE
 from dalle_jax.sweeps.job import Job
-from dalle_jax.sweeps.jobs import evaluation_key, is_measured
+from dalle_jax.sweeps.jobs import evaluation_key
 from dalle_jax.sweeps.local import (
     BLOCKED,
     DONE,
@@ -31,83 +28,8 @@ from dalle_jax.sweeps.local import (
     Launcher,
     Status,
 )
-from dalle_jax.sweeps.place import Place, find_reusable
+from dalle_jax.sweeps.place import Place
 from dalle_jax.sweeps.progress import read_progress
-
-
-def print_plan(graph: Graph, place: Place, reuse: Sequence[Path]) -> None:
-    """The points, what would be trained for each, what is shared or there, and the cost."""
-    reusable = find_reusable(place, graph, reuse)
-    counts = Counts(place.workdir / "flops.json")
-    rates = measured_rates([place.workdir / "runs", *reuse], counts)
-    first = {key: graph.users(key)[0].name for key in graph.runs}
-    columns = list(dict.fromkeys(stage for point in graph.points for stage in point.runs))
-    table = Table(title=f"{place.sweep}: {len(graph.points)} points")
-    for name in ("point", *columns, "evaluation"):
-        table.add_column(name)
-    table.add_column("TFLOP", justify="right")
-    table.add_column("hours", justify="right")
-    flops_left = hours_left = 0.0
-    to_train = 0
-    for point in graph.points:
-        cells, flops, hours = [], 0.0, 0.0
-        for stage in columns:
-            key = point.runs.get(stage)
-            if key is None:
-                cells.append("")
-                continue
-            run, step = graph.runs[key], place.step(graph.runs[key])
-            if place.is_trained(run):
-                cells.append("is there")
-            elif key in reusable:
-                cells.append(f"from {reusable[key]}")
-            elif first[key] != point.name:
-                cells.append(f"as {first[key]}")
-            else:
-                to_train += 1
-                share = 1 - step / run.steps
-                of_run = share * counts.training(run)
-                flops += of_run
-                hours += _hours(of_run, stage, rates)
-                cells.append(f"train, from step {step}" if step else "train")
-        cells.append(_evaluation_cell(point, place))
-        if cells[-1] == "measure":
-            of_images = drawing_flops(point, counts)
-            flops += of_images
-            hours += _hours(of_images, "decoder", rates)
-        flops_left, hours_left = flops_left + flops, hours_left + hours
-        table.add_row(point.name, *cells, f"{flops / 1e12:.2f}", _hours_text(hours))
-    Console(markup=False, width=None if sys.stdout.isatty() else 200).print(table)
-    print(
-        f"{to_train} of {len(graph.runs)} distinct trainings are to be done, for "
-        f"{len(graph.points)} points; {flops_left / 1e12:.2f} TFLOP as the compiler counts them "
-        "(drawing: a forward pass an evaluation, two where guided)"
-    )
-    if rates:
-        measured = ", ".join(f"{stage} {rate / 1e9:.1f}" for stage, rate in rates.items())
-        print(f"about {_hours_text(hours_left)} hours at the GFLOP/s of earlier runs: {measured}")
-    else:
-        print(
-            "hours are not known: no run in the workdir, or in those of --reuse, has logged its "
-            "speed on this machine yet"
-        )
-
-
-def _evaluation_cell(point: PlannedPoint, place: Place) -> str:
-    if point.evaluation is None:
-        return ""
-    return "is there" if is_measured(point, place) else "measure"
-
-
-def _hours(flops: float, stage: str, rates: dict[str, float]) -> float:
-    """At the rate of the stage's earlier runs, or of others' where it has none; NaN without any."""
-    rate = rates.get(stage) or (sum(rates.values()) / len(rates) if rates else float("nan"))
-    return flops / rate / 3600
-
-
-def _hours_text(hours: float) -> str:
-    return "?" if hours != hours else f"{hours:.2f}"
-
 
 # States in the order in which a person wants to know of them.
 URGENCY = (RUNNING, ELSEWHERE, FAILED, BLOCKED, READY, WAITING, NOT_STARTED, DONE)
@@ -135,11 +57,7 @@ class LiveTable:
         self._console = Console(markup=False, highlight=False)
         self._live: Live | None = None
         self._launcher: Launcher | None = None
-        names = knob_columns(graph)
-        self._names = {
-            point.name: ", ".join(f"{names[k]}={v}" for k, v in point.overrides.items()) or BASE
-            for point in graph.points
-        }
+        self._names = names_of(graph)
 
     @contextmanager
     def shown(self, launcher: Launcher) -> Iterator[None]:
@@ -237,3 +155,12 @@ def _clock(seconds: float | None) -> str:
         return ""
     whole = int(seconds)
     return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+
+
+def names_of(graph: Graph) -> dict[str, str]:
+    """Each point's overrides in short, each knob by its last part, where a line is to hold them."""
+    names = knob_columns(graph)
+    return {
+        point.name: ", ".join(f"{names[k]}={v}" for k, v in point.overrides.items()) or BASE
+        for point in graph.points
+    }

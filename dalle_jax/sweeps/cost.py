@@ -2,16 +2,17 @@
 
 A step's operations are those of its program before optimization, counted by XLA without compiling
 it. Hours are operations over the rate at which this machine trained before: that of earlier runs,
-from their logs, of the same stage where there are any.
+from their logs, of the same stage where there are any. Where none was trained on it, the rate is
+another machine's, and says so.
 """
 
 import copy
 import functools
 import json
 import statistics
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 
@@ -27,6 +28,7 @@ from dalle_jax.sweeps.abstract import (
     lower_step,
 )
 from dalle_jax.sweeps.graph import PlannedPoint, StageRun
+from dalle_jax.sweeps.job import read_attempts
 from dalle_jax.sweeps.progress import read_curves
 from dalle_jax.train.compiled import flops
 from dalle_jax.train.sharding import make_mesh
@@ -96,22 +98,34 @@ class Counts:
         return None if of_step is None else run.steps * of_step
 
 
-def drawing_flops(point: PlannedPoint, counts: Counts) -> float:
+def drawing_flops(point: PlannedPoint, counts: Counts, drawn: set[str] | None = None) -> float:
     """Of an evaluation's images: a forward pass an evaluation of the network, two if guided.
 
     Of a prior's candidates each is drawn.
+
+    Args:
+        point: that is measured.
+        counts: of operations.
+        drawn: what priors have drawn for points before this one, to which this one's is added: a
+            process that measures points of the same weights draws the same embeddings once.
     """
+    drawn = set() if drawn is None else drawn
     options = dict(
         option.removeprefix("--").partition("=")[::2] for option in point.evaluation or ()
     )
-    images = int(options.get("n", NUM_CAPTIONS)) * len(options.get("seeds", "0").split(","))
+    n, seeds = int(options.get("n", NUM_CAPTIONS)), options.get("seeds", "0")
     total = 0.0
     for stage in point.runs:
         sampling = point.config[stage].get("sample", {})
         if "num_inference_steps" not in sampling or stage == "joint":
             continue
-        drawn = images * sampling.get("num_candidates", 1)
-        total += drawn * passes(sampling) * counts.forward(stage, point.config)
+        if stage == "prior":
+            embeddings = json.dumps([dict(point.runs), sampling, n, seeds], sort_keys=True)
+            if embeddings in drawn:
+                continue
+            drawn.add(embeddings)
+        images = n * len(seeds.split(",")) * sampling.get("num_candidates", 1)
+        total += images * passes(sampling) * counts.forward(stage, point.config)
     return total
 
 
@@ -124,24 +138,63 @@ def passes(sampling: Mapping[str, Any]) -> int:
     return evaluations * (2 if guided else 1)
 
 
-def measured_rates(workdirs: Iterable[Path], counts: Counts) -> dict[str, float]:
-    """FLOP/s that runs were trained at on this machine, by stage: of each stage's newest run.
+class Rate(NamedTuple):
+    """At which a stage was trained.
+
+    Attributes:
+        flops: operations a second.
+        elsewhere: on what, in words, where it is another machine or not known; "" for this one.
+    """
+
+    flops: float
+    elsewhere: str = ""
+
+
+def measured_rates(workdirs: Iterable[Path], counts: Counts, here: str) -> dict[str, Rate]:
+    """The rates that stages were trained at: of each stage's newest run here, else of its newest.
 
     The median over its log points, in which validation and saving are not counted.
+
+    Args:
+        workdirs: that hold runs.
+        counts: of operations.
+        here: the machine that a training would run on, and its host, as `trained_on` tells it.
     """
-    logs = [path for root in workdirs for path in root.glob("*/metrics.jsonl")]
-    rates: dict[str, float] = {}
-    for path in sorted(logs, key=lambda path: path.stat().st_mtime, reverse=True):
-        _, speeds = read_curves(path.parent).get("images_per_second", ((), ()))
-        if not speeds or not (path.parent / "config.json").exists():
-            continue
-        run = open_run(path.parent)
-        if run.stage_name in rates:
-            continue
-        try:
-            operations = counts.step(run.stage_name, run.config)
-        except (KeyError, TypeError):  # made by an earlier version, with other knobs
-            continue
-        batch_size = run.config[run.stage_name]["train"]["batch_size"]
-        rates[run.stage_name] = operations / batch_size * statistics.median(speeds)
+    runs = [path.parent for root in workdirs for path in root.glob("*/metrics.jsonl")]
+    newest = sorted(runs, key=lambda run: (run / "metrics.jsonl").stat().st_mtime, reverse=True)
+    rates: dict[str, Rate] = {}
+    for run in sorted(newest, key=lambda run: trained_on(run) != here):
+        if (found := _rate(run, counts, rates.keys())) is not None:
+            stage, flops = found
+            of = trained_on(run)
+            rates[stage] = Rate(flops, "" if of == here else of or "a machine that is not known")
     return rates
+
+
+def trained_on(run: Path) -> str:
+    """The machine and host of the attempts at a run of a sweep; "" where they do not tell.
+
+    A run that was trained by `dalle-jax train` has none.
+    """
+    attempts = read_attempts(run.parent.parent / "jobs" / run.name)
+    told = (
+        ", ".join(filter(None, (attempt.get("machine"), attempt.get("host"))))
+        for attempt in attempts
+    )
+    return " and ".join(dict.fromkeys(filter(None, told)))
+
+
+def _rate(run: Path, counts: Counts, known: Container[str]) -> tuple[str, float] | None:
+    """The stage of a run and its rate; None where that can't be told, or the stage is known."""
+    _, speeds = read_curves(run).get("images_per_second", ((), ()))
+    if not speeds or not (run / "config.json").exists():
+        return None
+    opened = open_run(run)
+    if opened.stage_name in known:
+        return None
+    try:
+        operations = counts.step(opened.stage_name, opened.config)
+    except (KeyError, TypeError):  # made by an earlier version, with other knobs
+        return None
+    batch_size = opened.config[opened.stage_name]["train"]["batch_size"]
+    return opened.stage_name, operations / batch_size * statistics.median(speeds)

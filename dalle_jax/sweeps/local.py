@@ -18,7 +18,7 @@ from typing import Any
 from dalle_jax.sweeps.job import Job, read_attempts
 from dalle_jax.sweeps.kept import Ended, Kept, poll
 from dalle_jax.sweeps.locks import Lock, holder
-from dalle_jax.sweeps.machine import machine
+from dalle_jax.sweeps.machine import machine_of
 from dalle_jax.sweeps.record import Used, origin_now, record_attempt
 from dalle_jax.sweeps.workers import Worker
 
@@ -235,7 +235,7 @@ class Launcher:
         # The job holds the lock with its launcher, and alone if that dies.
         with open(log, "wb") as file, _on_cores(slot.worker.cores):
             if slot.kept is None:  # it is started now, of what the checkout is now
-                slot.origin = origin_now(machine(slot.worker.environment))
+                slot.origin = origin_now(machine_of(slot.worker))
             (job.directory / BEGUN).write_text(json.dumps({"log": log.name, **slot.origin}))
             if job.server:
                 slot.kept = slot.kept or Kept(job.server, file, **options)

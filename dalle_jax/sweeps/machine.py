@@ -4,26 +4,23 @@ import functools
 import os
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from dalle_jax import cpu
-from dalle_jax.sweeps.workers import visible_gpus
+from dalle_jax.sweeps.workers import Worker, divide, visible_gpus
 
 NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight")
 KINDS = "import jax; [print(d.device_kind) for d in jax.devices() if d.platform != 'cpu']"
 
 
-def machine(environment: Mapping[str, str] = {}) -> str:
-    """What a process that is started with these variables computes on: GPUs, or this one's cores.
+def machine_of(worker: Worker) -> str:
+    """What a worker's jobs compute on: its GPUs, or its cores.
 
     GPUs are asked for their kind, once, by a process of their own, since this one is to take no
     memory of them.
-
-    Args:
-        environment: variables that the process gets besides this one's.
     """
-    kinds = _gpu_kinds(tuple(visible_gpus({**os.environ, **environment})))
-    return in_words(len(os.sched_getaffinity(0)), kinds)
+    kinds = _gpu_kinds(tuple(visible_gpus({**os.environ, **worker.environment})))
+    return in_words(len(worker.cores), kinds)
 
 
 def own_machine() -> str:
@@ -31,7 +28,7 @@ def own_machine() -> str:
     import jax
 
     if jax.config.jax_platforms == "cpu":
-        return machine()  # it leaves the GPUs to its jobs
+        return machine_of(divide(1)[0])  # it leaves the GPUs to its jobs
     kinds = [device.device_kind for device in jax.devices() if device.platform != "cpu"]
     return in_words(len(os.sched_getaffinity(0)), kinds)
 

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import os
 
 import pytest
 
@@ -85,13 +86,54 @@ def test_each_candidate_of_a_prior_is_drawn(tmp_path):
     assert flops[1:] == [2 * flops[0], 4 * flops[0]]
 
 
-def test_the_rate_is_that_of_the_newest_run_of_a_stage(graph, tmp_path):
+def test_what_a_prior_draws_is_counted_once_for_points_of_the_same_weights(tmp_path):
+    knobs = product(
+        ("decoder.sample.guidance_scale", [1.0, 3.0]), ("prior.sample.guidance_scale", [1.0, 2.0])
+    )
+    stages, path = ("clip", "prior", "decoder"), tmp_path / "flops.json"
+    points = graph_of(Sweep("", knobs, stages=stages, evaluation={"n": 100})).points
+    runs, drawn = points[0].runs, set()
+    path.write_text(
+        json.dumps({f"forward {runs['prior']}": 7.0, f"forward {runs['decoder']}": 0.0})
+    )
+    sampling = points[0].config["prior"]["sample"]
+    unguided = 100 * sampling["num_inference_steps"] * sampling["num_candidates"] * 7
+    flops = [drawing_flops(point, Counts(path), drawn) for point in points]
+    assert flops == [unguided, 2 * unguided, 0, 0]
+    other = graph_of(Sweep("", knobs, stages=stages, evaluation={"n": 100, "seeds": "1"})).points
+    assert drawing_flops(other[0], Counts(path), drawn) == unguided  # of other noise
+
+
+def test_the_rate_is_that_of_the_newest_run_of_a_stage_on_this_machine(graph, tmp_path):
     run = next(run for run in graph.runs.values() if run.stage == "clip")
-    path = tmp_path / "flops.json"
+    path, here = tmp_path / "flops.json", "one Abacus, here"
     path.write_text(json.dumps({f"step {run.key}": 800.0}))
-    directory = create_run(tmp_path / "there" / run.key, "clip", run.config).directory
-    assert measured_rates([tmp_path / "there"], Counts(path)) == {}
-    lines = [{"step": i, "images_per_second": speed} for i, speed in enumerate((1.0, 5.0, 9.0))]
-    (directory / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    # 800 operations for a step of 8 images, at a median of 5 images a second
-    assert measured_rates([tmp_path / "there"], Counts(path)) == {"clip": 500.0}
+    where = {
+        "old": (5.0, {"machine": "one Abacus", "host": "here"}),
+        "new": (6.0, {"machine": "two Abaci", "host": "here"}),
+        "newest": (7.0, {"host": "there"}),  # as an earlier version's attempts
+    }
+
+    def rate(*names):
+        """Of these runs, the oldest first."""
+        workdir = tmp_path / "-".join(names)
+        for i, name in enumerate(names):
+            speed, attempt = where[name]
+            log = create_run(workdir / "runs" / name, "clip", run.config).directory
+            log /= "metrics.jsonl"
+            speeds = ({"step": j, "images_per_second": s} for j, s in enumerate((1, speed, 99)))
+            log.write_text("".join(json.dumps(line) + "\n" for line in speeds))
+            os.utime(log, (i, i))
+            (workdir / "jobs" / name).mkdir(parents=True)
+            (workdir / "jobs" / name / "attempts.jsonl").write_text(json.dumps(attempt) + "\n")
+        return measured_rates([workdir / "runs"], Counts(path), here)
+
+    # 800 operations for a step of 8 images, at a median of 5 images a second.
+    assert rate("old", "new", "newest") == {"clip": (500.0, "")}
+    assert rate("new", "newest") == {"clip": (700.0, "there")}
+    assert rate("new") == {"clip": (600.0, "two Abaci, here")}
+    of_train = create_run(tmp_path / "mine/clip", "clip", run.config).directory
+    assert measured_rates([tmp_path / "mine"], Counts(path), here) == {}
+    (of_train / "metrics.jsonl").write_text('{"step": 1, "images_per_second": 2.0}\n')
+    found = measured_rates([tmp_path / "mine"], Counts(path), here)
+    assert found == {"clip": (200.0, "a machine that is not known")}

@@ -106,7 +106,7 @@ def test_an_attempt_keeps_where_and_by_what_code_it_began(tmp_path, monkeypatch)
     revision = ["before"]
     now = lambda on: {"git_revision": revision[0], "machine": on}
     monkeypatch.setattr(local, "origin_now", now)
-    monkeypatch.setattr(local, "machine", lambda variables: f"of {variables['WORKER']}")
+    monkeypatch.setattr(local, "machine_of", lambda w: f"of {w.environment['WORKER']}")
     command = (sys.executable, "-S", "-c", "pass")
     made = {"is_done": lambda: (tmp_path / "job/done").exists(), "step": lambda: 0}
     job = Job("job", "train", command, (), tmp_path / "job", **made)

@@ -9,6 +9,7 @@ import pytest
 
 from dalle_jax import cpu
 from dalle_jax.sweeps import machine as of
+from dalle_jax.sweeps.workers import Worker
 
 
 @pytest.fixture(autouse=True)
@@ -33,15 +34,17 @@ def asked(monkeypatch):
 
 
 def test_without_gpus_it_is_the_cores_that_a_job_has(asked, monkeypatch):
-    assert of.machine() == "four CPU cores with AVX-512" and not asked
+    assert of.machine_of(Worker(frozenset({5, 6}), {})) == "two CPU cores with AVX-512"
+    assert not asked
     assert of.in_words(1) == "one CPU core with AVX-512"
     assert of.in_words(12) == "12 CPU cores with AVX-512"
 
 
 def test_the_kinds_of_gpus_are_asked_for_once_and_take_no_memory(asked):
     for _ in range(2):
-        assert of.machine({"CUDA_VISIBLE_DEVICES": "3"}) == "one NVIDIA Abacus"
-        assert of.machine({"CUDA_VISIBLE_DEVICES": "0,1"}) == "two × NVIDIA Abacus"
+        for gpus, words in (("3", "one NVIDIA Abacus"), ("0,1", "two × NVIDIA Abacus")):
+            worker = Worker(frozenset({0}), {"CUDA_VISIBLE_DEVICES": gpus})
+            assert of.machine_of(worker) == words
     assert asked == [("3", "false"), ("0,1", "false")]
     assert of.in_words(4, ("A", "B", "A")) == "two × A, one × B"
 

@@ -1,0 +1,119 @@
+"""What a sweep would do and cost, in the terminal: `--dry-run`."""
+
+import math
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from dalle_jax.cli.sweep_tables import names_of
+from dalle_jax.sweeps.cost import Counts, Rate, drawing_flops, measured_rates
+from dalle_jax.sweeps.graph import Graph, PlannedPoint
+from dalle_jax.sweeps.jobs import is_measured
+from dalle_jax.sweeps.machine import machine_of
+from dalle_jax.sweeps.place import Place, find_reusable
+from dalle_jax.sweeps.workers import Worker
+
+
+def print_plan(
+    graph: Graph, place: Place, reuse: Sequence[Path], workers: Sequence[Worker]
+) -> None:
+    """The points, what would be trained for each, what is shared or there, and the cost.
+
+    A point is called by its overrides in short; what it shares, by the number of the point that
+    has it first.
+
+    Args:
+        graph: of the sweep.
+        place: where it lies.
+        reuse: workdirs whose trained stages would be taken over.
+        workers: that would run it; all have as much to compute on.
+    """
+    reusable = find_reusable(place, graph, reuse)
+    counts = Counts(place.workdir / "flops.json")
+    here = f"{machine_of(workers[0])}, {socket.gethostname()}"
+    rates = measured_rates([place.workdir / "runs", *reuse], counts, here)
+    drawn: set[str] = set()
+    names = names_of(graph)
+    numbers = {point.name: n for n, point in enumerate(graph.points, 1)}
+    first = {key: numbers[graph.users(key)[0].name] for key in graph.runs}
+    columns = list(dict.fromkeys(stage for point in graph.points for stage in point.runs))
+    table = Table(title=f"{place.sweep}: {len(graph.points)} points")
+    table.add_column("no.", justify="right")
+    for name in ("point", *columns, "evaluation"):
+        table.add_column(name, overflow="fold")
+    table.add_column("TFLOP", justify="right")
+    table.add_column("hours", justify="right")
+    flops_left = hours_left = 0.0
+    to_train = 0
+    for point in graph.points:
+        number, cells, flops, hours = numbers[point.name], [], 0.0, 0.0
+        for stage in columns:
+            key = point.runs.get(stage)
+            if key is None:
+                cells.append("")
+                continue
+            run, step = graph.runs[key], place.step(graph.runs[key])
+            if place.is_trained(run):
+                cells.append("is there")
+            elif key in reusable:
+                cells.append(f"from {reusable[key]}")
+            elif first[key] != number:
+                cells.append(f"as no. {first[key]}")
+            else:
+                to_train += 1
+                share = 1 - step / run.steps
+                of_run = share * counts.training(run)
+                flops += of_run
+                hours += _hours(of_run, stage, rates)
+                cells.append(f"train, from step {step}" if step else "train")
+        cells.append(_evaluation_cell(point, place))
+        if cells[-1] == "measure":
+            of_images = drawing_flops(point, counts, drawn)
+            flops += of_images
+            hours += _hours(of_images, "decoder", rates)
+        flops_left, hours_left = flops_left + flops, hours_left + hours
+        costs = f"{flops / 1e12:.2f}", _hours_text(hours)
+        table.add_row(str(number), names[point.name], *cells, *costs)
+    Console(markup=False, width=None if sys.stdout.isatty() else 200).print(table)
+    print(
+        f"{to_train} of {len(graph.runs)} distinct trainings are to be done, for "
+        f"{len(graph.points)} points; {flops_left / 1e12:.2f} TFLOP as the compiler counts them "
+        "(drawing: a forward pass an evaluation, two where guided)"
+    )
+    if not rates:
+        print(
+            "hours are not known: no run in the workdir, or in those of --reuse, has logged its "
+            "speed yet"
+        )
+        return
+    told = ", ".join(
+        f"{stage} {rate.flops / 1e9:.1f}" + (f" (on {rate.elsewhere})" if rate.elsewhere else "")
+        for stage, rate in rates.items()
+    )
+    of = "hours"
+    if (count := len(workers)) > 1:
+        least = _hours_text(hours_left / count)
+        of = f"worker-hours, {least} hours if {count} workers are always busy"
+    print(f"about {_hours_text(hours_left)} {of}, at the GFLOP/s of earlier runs: {told}")
+
+
+def _evaluation_cell(point: PlannedPoint, place: Place) -> str:
+    if point.evaluation is None:
+        return ""
+    return "is there" if is_measured(point, place) else "measure"
+
+
+def _hours(flops: float, stage: str, rates: Mapping[str, Rate]) -> float:
+    """At the rate of the stage's earlier runs, or of others' where it has none; NaN without any."""
+    if stage in rates:
+        return flops / rates[stage].flops / 3600
+    known = [rate.flops for rate in rates.values()]
+    return flops / (sum(known) / len(known)) / 3600 if known else math.nan
+
+
+def _hours_text(hours: float) -> str:
+    return "?" if math.isnan(hours) else f"{hours:.2f}"
