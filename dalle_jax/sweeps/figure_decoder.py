@@ -1,18 +1,23 @@
 """A trained decoder and the held-out images that a figure measures it on itself."""
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
+from dalle_jax import diffusion
 from dalle_jax.data.tokenizer import Tokenizer
+from dalle_jax.pipelines.images import to_uint8
 from dalle_jax.runs import open_run
+from dalle_jax.stages.decoder import empty_captions
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # its arrays have no hash
 class Decoder:
     """A trained decoder with its weights, and the first captions and images of the test split.
 
@@ -39,6 +44,29 @@ class Decoder:
         """x0_hat of (x_t, t) given captions [B, L]; to be called under jit with its parameters."""
         condition = self.stage.encode(params, tokens)
         return lambda x_t, t: self.stage.denoise(params, x_t, t, condition)
+
+    def draw_from(
+        self, x_t: np.ndarray, t: float, *, steps: int, sampler: str, seed: int = 0
+    ) -> np.ndarray:
+        """Images uint8 [N, H, W, 3] that x_t [N, H, W, 3], noised to time t, become uncaptioned.
+
+        Noise on the way is drawn by (seed, n).
+        """
+        return to_uint8(np.asarray(_drawn(self, steps, sampler, t, seed)(self.params, x_t)))
+
+
+@functools.lru_cache(maxsize=8)
+def _drawn(decoder: Decoder, steps: int, sampler: str, t: float, seed: int) -> Callable:
+    length = decoder.tokens.shape[1]
+
+    def drawn(params, x_t):
+        tokens = empty_captions(jnp.zeros((len(x_t), length), jnp.int32))
+        options = {"steps": steps, "spacing": np.linspace(t, 0, steps + 1), "sampler": sampler}
+        of_sample = {"key": jax.random.key(seed), "sample_index": jnp.arange(len(x_t))}
+        denoiser, schedule = decoder.denoiser(params, tokens), decoder.stage.schedule
+        return diffusion.sample(denoiser, schedule, x_t, **options, **of_sample)
+
+    return jax.jit(drawn)
 
 
 def open_decoder(workdir: Path, num_images: int) -> Decoder:

@@ -22,7 +22,7 @@ SCALES = {  # captions drawn, scales of either guidance
     "small": (1024, {"classifier-free": (1.0, 1.5, 2.0, 3.0, 5.0), "CLIP": (0.5, 1, 2, 4, 8)}),
 }
 PAPER = ("clip", "decoder")  # of configs/dalle2
-CLIP = {"config": "unclip_shapes", "stages": ("clip",)}
+CLIP = {"config": "unclip_sketch", "stages": ("clip",)}
 POINTS = ({"config": "quickstart"}, CLIP, {**CLIP, "seed": 1})
 STEPS, BELOW = 25, 5.0  # of DDIM; sigma / alpha up to which CLIP guides
 
@@ -69,33 +69,28 @@ def claims(rows):
     last = max(series(rows, "guiding", "scale", guidance="CLIP"), default=float("nan"))
     free = lambda judge: find(rows, judge, guidance="classifier-free", scale=3.0)
     by_clip = lambda judge: find(rows, judge, guidance="CLIP", scale=last)
+    own, others = "guiding", "other"
+    told = {  # statement: what is more, than what, unit, published
+        f"The CLIP that guides scores its guidance of {last:g} above classifier-free of 3.": (
+            *(by_clip(own), free(own), "of cosine more"),
+            "",
+        ),
+        f"Another CLIP scores CLIP guidance of {last:g} below classifier-free of 3.": (
+            *(free(others), by_clip(others), "of cosine less"),
+            "",
+        ),
+        f"Images of CLIP guidance {last:g} are further from real ones than classifier-free 3.": (
+            *(by_clip("FD"), free("FD"), "of Fréchet distance more"),
+            "in curves: classifier-free guidance has the better FID at every score",
+        ),
+        f"Classifier-free guidance of 3 bears out more captions than CLIP's of {last:g}.": (
+            *(free("oracle/caption"), by_clip("oracle/caption"), "of all captions more"),
+            "people prefer it for the caption: Elo 110.9 against 29.3 (table 1)",
+        ),
+    }
     return [
-        Claim(
-            f"The CLIP that guides scores its guidance of {last:g} above classifier-free of 3.",
-            difference(free("guiding"), by_clip("guiding")),
-            above=0,
-            unit="of cosine more",
-        ),
-        Claim(
-            f"Another CLIP scores CLIP guidance of {last:g} below classifier-free of 3.",
-            difference(by_clip("other"), free("other")),
-            above=0,
-            unit="of cosine less",
-        ),
-        Claim(
-            f"Images of CLIP guidance {last:g} are further from real ones than classifier-free 3.",
-            difference(free("FD"), by_clip("FD")),
-            above=0,
-            unit="of Fréchet distance more",
-            published="in curves: classifier-free guidance has the better FID at every score",
-        ),
-        Claim(
-            f"Classifier-free guidance of 3 bears out more captions than CLIP's of {last:g}.",
-            difference(by_clip("oracle/caption"), free("oracle/caption")),
-            above=0,
-            unit="of all captions more",
-            published="people prefer it for the caption: Elo 110.9 against 29.3 (table 1)",
-        ),
+        Claim(statement, difference(less, more), above=0, unit=unit, published=published)
+        for statement, (more, less, unit, published) in told.items()
     ]
 
 

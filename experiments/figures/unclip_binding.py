@@ -3,9 +3,11 @@
 Ramesh et al. 2022 (2204.06125). Two systems trained on scenes of one and two objects, unCLIP and a
 decoder that reads captions alone as GLIDE's does, both decoders for the same number of steps, draw
 held-out captions of two objects that differ in colour and in size; the oracle says whether each
-colour comes in its own size, or in the other's. Sizes stand for the paper's cubes, since shapes
-are learned late and come out of these trainings unreadable.
+colour comes in its own size, or in the other's (shapes, which the paper has, are learned late).
 """
+
+import textwrap
+from operator import ne
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -13,15 +15,15 @@ import numpy as np
 from dalle_jax.metrics import oracle
 from dalle_jax.pipelines.text_to_image import DallePipeline
 from dalle_jax.sweeps.figure import Claim, Figure, Measured
-from dalle_jax.sweeps.figure_axes import plot_series, strip
+from dalle_jax.sweeps.figure_axes import plot_series, show_strip, strip
 from dalle_jax.sweeps.figure_measures import score_row
-from dalle_jax.sweeps.figure_rows import difference, find, num_images
+from dalle_jax.sweeps.figure_rows import difference, find, num_images, select
 from dalle_jax.sweeps.grid import Sweep
 
 # Steps of each decoder's training, captions of two objects.
 SCALES = {"tiny": (2500, 256), "small": (20_000, 1024)}
 PAPER = ("clip", "prior_diffusion", "decoder")  # of configs/dalle2
-POINTS = ({"config": "unclip_shapes", "data.image_size": 32}, {"config": "quickstart"})
+POINTS = ({"config": "unclip_sketch"}, {"config": "sketch"})
 SYSTEMS = ("unCLIP", "GLIDE")
 OUTCOMES = ("bound", "swapped")
 COLUMNS, SEED = 8, 0
@@ -31,29 +33,25 @@ def measure(workdir, num_captions) -> Measured:
     """What becomes of the attributes in each image of one system, and the first images."""
     pipe = DallePipeline.from_pretrained(workdir, joint=False)
     system = SYSTEMS[0] if pipe.system.reads_embeddings else SYSTEMS[1]
-    source, captions, asked = pipe.run.open_source("test"), [], []
-    for i in range(len(source)):
-        caption = source[i]["caption"]
-        pairs = pairs_of(caption)
-        if len(pairs) == 2 and all(a != b for a, b in zip(*pairs)) and len(asked) < num_captions:
-            captions.append(caption)
-            asked.append(pairs)
+    source = pipe.run.open_source("test")
+    asked = {c: pairs_of(c) for c in (source[i]["caption"] for i in range(len(source)))}
+    # Two objects of different colours and different sizes.
+    two = [c for c, pairs in asked.items() if len(pairs) == 2 and all(map(ne, *pairs))]
+    captions = two[:num_captions]
     index = np.arange(len(captions))
     images = pipe.generate(captions, sample_index=index, seed=SEED, until="decoder")
-    found = [outcome(image, pairs) for image, pairs in zip(images, asked)]
-    rows = []
-    for name in OUTCOMES:
-        rows.append(score_row(name, np.array([one == name for one in found], float), system=system))
+    found = np.array([outcome(image, asked[caption]) for image, caption in zip(images, captions)])
+    rows = [score_row(name, (found == name).astype(float), system=system) for name in OUTCOMES]
+    for caption, what in zip(captions[:COLUMNS], found):
+        head = {"metric": "shown", "system": system, "caption": caption}
+        rows.append({**head, "value": float(what == "bound")})
     return Measured(rows, {system: strip(images[None, :COLUMNS])}, SEED)
 
 
 def pairs_of(caption):
     """Colour and size of each object that a caption names."""
-    told = {}
-    for statement in oracle.parse(caption):
-        if statement.kind in ("color", "size"):
-            told.setdefault(statement.subject, {})[statement.kind] = statement.value
-    return [(one["color"], one["size"]) for one in told.values()]
+    told = [s.value for s in oracle.parse(caption) if s.kind in ("size", "color")]
+    return list(zip(told[1::2], told[::2]))  # of each object the size is told first
 
 
 def outcome(image, pairs):
@@ -68,14 +66,15 @@ def outcome(image, pairs):
 def draw(rows, images):
     """Pictures, a row a system, beside what becomes of their attributes."""
     figure, (panel, axes) = plt.subplots(
-        1, 2, figsize=(11, 3.4), layout="constrained", width_ratios=(2.2, 1)
+        1, 2, figsize=(12, 3.8), layout="constrained", width_ratios=(2.4, 1)
     )
     by_system = {name.rpartition("/")[2]: picture for name, picture in images.items()}
     known = [system for system in SYSTEMS if system in by_system]
-    panel.imshow(np.concatenate([by_system[system] for system in known]))
-    side = by_system[known[0]].shape[0]
-    panel.set_yticks(side * (np.arange(len(known)) + 0.5), known)
-    panel.set(xticks=[], title=f"the first {COLUMNS} captions of two objects")
+    captions = [row["caption"] for row in select(rows, "shown", system=known[0])]
+    words = [textwrap.fill(caption, 13) for caption in captions]
+    show_strip(panel, np.concatenate([by_system[system] for system in known]), words)
+    panel.tick_params(axis="x", labelsize=7)
+    panel.set_yticks(len(known) - 0.5 - np.arange(len(known)), known)
     for name in OUTCOMES:
         found = {system: find(rows, name, system=system) for system in known}
         plot_series(axes, found, unit=100, linestyle="none", label=f"colours {name}")
@@ -86,12 +85,13 @@ def draw(rows, images):
 
 def claims(rows):
     """One system against the other."""
-    of = lambda metric: [find(rows, metric, system=system) for system in SYSTEMS]
     told = {"above": 0, "unit": "of all captions more", "published": "in pictures"}
-    swapped = difference(*reversed(of("swapped")))
+    unclip, glide = ({name: find(rows, name, system=s) for name in OUTCOMES} for s in SYSTEMS)
+    swapped = difference(glide["swapped"], unclip["swapped"])
+    bound = difference(unclip["bound"], glide["bound"])
     return [
         Claim("unCLIP gives objects each other's colours more often than GLIDE.", swapped, **told),
-        Claim("GLIDE gives both objects their own more often.", difference(*of("bound")), **told),
+        Claim("GLIDE gives both objects their own more often.", bound, **told),
     ]
 
 
@@ -99,7 +99,7 @@ def get_figure(scale: str) -> Figure:
     """Two systems without upsamplers."""
     steps, captions = SCALES[scale]
     sweep = Sweep(
-        config="configs/unclip_shapes.py",
+        config="configs/unclip_sketch.py",
         points=POINTS,
         stages=("clip", "prior", "decoder"),
         overrides={"data.source": "captioned_shapes/pairs", "decoder.train.steps": steps},

@@ -15,7 +15,7 @@ from dalle_jax.sweeps.grid import Sweep, product
 
 # Config, captions measured on, evaluations of the network.
 SCALES = {
-    "tiny": ("quickstart", 512, (5, 10)),
+    "tiny": ("quickstart", 512, (5, 6, 8, 10)),
     "small": ("shapes", 2048, (5, 6, 8, 10, 15, 20)),
 }
 PAPER = ("clip", "decoder")  # of configs/dalle2

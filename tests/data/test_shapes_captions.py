@@ -9,6 +9,7 @@ from dalle_jax.data.shapes.captions import (
     alt,
     caption,
     descriptive,
+    named,
     natural,
     parse,
     short,
@@ -146,6 +147,17 @@ def test_alt_captions_are_short_noisy_or_about_nothing():
     assert 0.2 - 0.09 < unrelated < 0.2 + 0.09
     assert all(s.kind in ("shape", "color") for m in made for s in m.statements)
     assert all(m.text for m in made)
+
+
+def test_what_alt_captions_name_is_found_again_unless_misspelt():
+    rng, same = np.random.default_rng(5), []
+    for _ in range(400):
+        scene = sample_scene(rng, SceneSettings((1,)))
+        written = caption(scene, "alt", rng)
+        found = named(scene, written.text)
+        assert set(found) <= set(written.statements), written.text
+        same.append(set(found) == set(written.statements))
+    assert 0.8 < np.mean(same) < 1  # one in ten is misspelt, not always in a word that counts
 
 
 def test_kinds():

@@ -151,6 +151,18 @@ def alt(scene: Scene, rng: np.random.Generator) -> Caption:
     return Caption(text, tuple(statements))
 
 
+def named(scene: Scene, text: str) -> tuple[Statement, ...]:
+    """The shape and colour of a scene's one object, as far as an `alt` caption names them.
+
+    In capitals or with dashes too; what is misspelt is not named.
+    """
+    (o,) = scene.objects
+    text = re.sub("[-_]", " ", text.lower())
+    words = {"color": (o.color,), "shape": _SHAPE_WORDS[o.shape]}
+    found = [kind for kind in words if re.search(rf"\b({_any_of(words[kind])})\b", text)]
+    return tuple(Statement(kind, getattr(o, kind), 0) for kind in found)
+
+
 def parse(text: str) -> tuple[Statement, ...]:
     """What a `short` or `descriptive` caption states.
 
