@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 
 from dalle_jax.cli import sweep
-from dalle_jax.sweeps import slurm
+from dalle_jax.sweeps import local, slurm
+from dalle_jax.sweeps.cost import Counts
 from dalle_jax.sweeps.definition import read_definition
+from dalle_jax.sweeps.jobs import jobs_of
 from dalle_jax.sweeps.results import table
 from tests.conftest import ONE_DEVICE, ROOT
+from tests.sweeps.twelve import STAND_IN, calls
 
 EXPERIMENT = """
 from dalle_jax.sweeps.grid import Sweep, product
@@ -46,6 +49,14 @@ def test_a_dry_run_tells_what_would_be_done_and_does_nothing(experiment, tmp_pat
     out = capsys.readouterr().out
     assert "targets-tiny: 4 points" in out
     assert "2 of 2 distinct trainings are to be done, for 4 points" in out
+    lines = [[cell.strip() for cell in line.split("│")[1:4]] for line in out.splitlines()]
+    assert [line for line in lines if line and line[0].isdecimal()] == [
+        ["1", "target=v, guidance_scale=1.0", "train"],
+        ["2", "target=v, guidance_scale=3.0", "as no. 1"],
+        ["3", "target=eps, guidance_scale=1.0", "train"],
+        ["4", "target=eps, guidance_scale=3.0", "as no. 3"],
+    ]
+    assert "…" not in out  # nothing is cut off
     assert "hours are not known" in out
     assert not (workdir / "runs").exists() and not (workdir / "targets-tiny").exists()
     # Counted once: a decoder's step and forward pass for each of two targets.
@@ -95,6 +106,32 @@ def test_what_is_typed_has_a_place_of_its_own_and_columns(experiment, tmp_path, 
     assert list(plain[0]) == list(with_free[0]) and "decoder.train.batch_size" not in plain[0]
     assert {row["decoder.train.batch_size"] for row in changed} == {8}
     assert {row["seed"] for row in changed} == {3} and len(changed) == len(plain) == 4
+
+
+def test_when_its_hours_are_over_it_ends_with_75_and_the_same_command_goes_on(
+    experiment, tmp_path, monkeypatch, capsys
+):
+    workdir = tmp_path / "sweeps"
+    workdir.mkdir()
+
+    def by_stand_in(graph, place, config, program, server):
+        return jobs_of(graph, place, config, (sys.executable, "-S", str(STAND_IN), str(workdir)))
+
+    monkeypatch.setattr("dalle_jax.sweeps.jobs.jobs_of", by_stand_in)
+    monkeypatch.setattr(sweep, "check_data", lambda *given: None)
+    monkeypatch.setattr(Counts, "training", lambda counts, run: 100.0)
+    monkeypatch.setattr(local, "POLL_SECONDS", 0.05)
+    monkeypatch.setenv("STAND_IN_SECONDS", "0.15")
+    command = [str(experiment), f"--workdir={workdir}"]
+    assert sweep.run([*command, f"--max-hours={1 / 3600}"]) == 75
+    # A second was over in the midst of the first job, which ended as usual; no other began.
+    ((trained, times),) = calls(workdir).items()
+    assert trained.startswith("train decoder-") and times == 1
+    assert (workdir / "runs" / trained.split()[1] / "checkpoints/10").is_dir()
+    assert "5 jobs are left; the same command goes on" in capsys.readouterr().err
+    monkeypatch.setenv("STAND_IN_SECONDS", "0")
+    assert sweep.run([*command, "--max-hours=1"]) == 0
+    assert set(calls(workdir).values()) == {1} and len(calls(workdir)) == 2 + 4
 
 
 def test_data_that_is_not_there_is_told_before_any_job_starts(experiment, tmp_path):
