@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dalle_jax import diffusion
+from dalle_jax.cli.figure_decoder import Decoder
 from dalle_jax.data.tokenizer import Tokenizer
 from dalle_jax.diffusion.arrays import Denoiser, x0_of
 from dalle_jax.diffusion.guidance import (
@@ -23,7 +24,6 @@ from dalle_jax.diffusion.guidance import (
 from dalle_jax.pipelines.images import to_uint8
 from dalle_jax.runs import open_run
 from dalle_jax.stages.decoder import empty_captions
-from dalle_jax.sweeps.figure_decoder import Decoder
 
 SEED, BATCH = 0, 32
 

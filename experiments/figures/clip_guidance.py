@@ -9,10 +9,10 @@ import functools
 
 import matplotlib.pyplot as plt
 
+from dalle_jax.cli.figure_decoder import open_decoder
 from dalle_jax.cli.figure_guidance import SEED, draw_guided, guides, open_clip
 from dalle_jax.sweeps.figure import Claim, Figure, Measured
 from dalle_jax.sweeps.figure_axes import plot_front
-from dalle_jax.sweeps.figure_decoder import open_decoder
 from dalle_jax.sweeps.figure_measures import factored, judged_rows, score_row
 from dalle_jax.sweeps.figure_rows import difference, find, num_images, series
 from dalle_jax.sweeps.grid import Sweep

@@ -10,9 +10,9 @@ import matplotlib.pyplot as plt
 import numpy as np
 from einops import rearrange
 
+from dalle_jax.cli.figure_decoder import open_decoder
 from dalle_jax.sweeps.figure import Claim, Figure, Measured
 from dalle_jax.sweeps.figure_axes import plot_estimates, show_strip, strip
-from dalle_jax.sweeps.figure_decoder import open_decoder
 from dalle_jax.sweeps.figure_measures import seen
 from dalle_jax.sweeps.figure_rows import counted, select
 from dalle_jax.sweeps.grid import Sweep

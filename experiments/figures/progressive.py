@@ -10,11 +10,11 @@ import jax
 import matplotlib.pyplot as plt
 import numpy as np
 
+from dalle_jax.cli.figure_decoder import open_decoder
 from dalle_jax.metrics import oracle
 from dalle_jax.pipelines.images import to_uint8
 from dalle_jax.sweeps.figure import Claim, Figure, Measured
 from dalle_jax.sweeps.figure_axes import plot_estimates, show_strip, strip
-from dalle_jax.sweeps.figure_decoder import open_decoder
 from dalle_jax.sweeps.figure_rows import counted, mean, select
 from dalle_jax.sweeps.grid import Sweep
 

@@ -11,9 +11,9 @@ import jax
 import matplotlib.pyplot as plt
 import numpy as np
 
+from dalle_jax.cli.figure_decoder import open_decoder
 from dalle_jax.diffusion import vlb
 from dalle_jax.sweeps.figure import Claim, Figure, Measured
-from dalle_jax.sweeps.figure_decoder import open_decoder
 from dalle_jax.sweeps.figure_rows import mean, select
 from dalle_jax.sweeps.grid import Sweep
 

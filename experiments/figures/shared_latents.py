@@ -12,10 +12,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 from einops import repeat
 
+from dalle_jax.cli.figure_decoder import open_decoder
 from dalle_jax.metrics import oracle
 from dalle_jax.sweeps.figure import Claim, Figure, Measured
 from dalle_jax.sweeps.figure_axes import plot_estimates, show_strip, strip
-from dalle_jax.sweeps.figure_decoder import open_decoder
 from dalle_jax.sweeps.figure_measures import seen
 from dalle_jax.sweeps.figure_rows import mean, select
 from dalle_jax.sweeps.grid import Sweep
