@@ -381,13 +381,68 @@ def test_a_hostile_caption_goes_all_the_way_to_a_batch(tmp_path, caption, table)
     else:
         text.write("\n".join(map(json.dumps, lines)))
     (tmp_path / table).write_bytes(text.getvalue().encode("utf-8", "surrogatepass"))
-    source = FolderSource(tmp_path, "all")
+    reaches_a_batch(FolderSource(tmp_path, "all"))
+
+
+def reaches_a_batch(source):
+    """Of two items the second says "plain"; the first what it wants."""
     tokenizer = Tokenizer(train_tokenizer((source[i]["caption"] for i in range(2)), 300), 8)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of captions that are cut
         batch = next(make_loader(source, tokenizer, batch_size=2, image_size=8, shuffle=False))
     assert batch["tokens"].shape == (2, 8) and batch["tokens"].max() < 300
     assert tokenizer.decode(batch["tokens"][1]) == "plain"
+
+
+def in_text_files(folder, caption):
+    """A folder whose captions are in a .txt beside each image."""
+    for name, text in (("a", caption), ("b", b"plain")):
+        (folder / f"{name}.png").write_bytes(png((8, 8)))
+        (folder / f"{name}.txt").write_bytes(text)
+    return FolderSource(folder, "all", max_bad_share=0.5)
+
+
+def in_a_shard(folder, caption, extension="txt"):
+    """A tar shard with captions as they are, or as JSON."""
+    plain = b'{"caption": "plain"}' if extension == "json" else b"plain"
+    members = [("a.png", png((8, 8))), (f"a.{extension}", caption)]
+    members += [("b.png", png((8, 8))), (f"b.{extension}", plain)]
+    write_tar(folder / "0.tar", members)
+    return WebDatasetSource(str(folder / "0.tar"), "all", max_bad_share=0.5)
+
+
+@pytest.mark.parametrize("kept_in", [in_text_files, in_a_shard], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("caption", CAPTIONS.values(), ids=CAPTIONS)
+def test_a_hostile_caption_in_a_file_of_its_own_goes_to_a_batch_or_is_named(
+    tmp_path, caption, kept_in
+):
+    if "\ud800" not in caption:
+        reaches_a_batch(kept_in(tmp_path, caption.encode()))
+        return
+    with pytest.warns(UserWarning, match=r"unreadable caption \((0\.tar/a|a\.png)\)"):
+        source = kept_in(tmp_path, caption.encode("utf-8", "surrogatepass"))
+    assert [source[i]["caption"] for i in range(len(source))] == ["plain"]
+
+
+@pytest.mark.parametrize("kept_in", [in_text_files, in_a_shard], ids=lambda f: f.__name__)
+@pytest.mark.parametrize("raw", [b"a \xff b", b"\xc0\x80", b"a \xf0\x9f", b"\xff\xfea\0"])
+def test_a_caption_that_is_no_utf8_is_named(tmp_path, raw, kept_in):
+    with pytest.warns(UserWarning, match=r"unreadable caption \((0\.tar/a|a\.png)\)"):
+        assert len(kept_in(tmp_path, raw)) == 1
+
+
+@pytest.mark.parametrize("caption", CAPTIONS.values(), ids=CAPTIONS)
+def test_a_hostile_caption_in_the_json_of_a_shard_goes_to_a_batch(tmp_path, caption):
+    reaches_a_batch(in_a_shard(tmp_path, json.dumps({"caption": caption}).encode(), "json"))
+
+
+TOO_DEEP = {"lists": b"[" * 10**5, "objects": b'{"caption": ' * 10**5, "number": b"1" * 9999}
+
+
+@pytest.mark.parametrize("deep", TOO_DEEP.values(), ids=TOO_DEEP)
+def test_json_of_a_shard_that_no_reader_can_hold_is_named(tmp_path, deep):
+    with pytest.warns(UserWarning, match=r"unreadable caption|empty caption|without caption"):
+        assert len(in_a_shard(tmp_path, deep, "json")) == 1
 
 
 @settings(max_examples=60, deadline=10_000)
