@@ -100,7 +100,8 @@ def difference(a: Row | None, b: Row | None) -> Estimate:
     """b − a of one metric, on the same captions and noise where that is known of each caption.
 
     Scores of captions are compared caption by caption, distances by a paired jackknife. What is
-    not measured, or only without its error, gives no interval to judge by.
+    not measured, or only without its error, gives no interval to judge by. An interval is over
+    captions; where the two are of different trainings, the basis says that there is one of each.
 
     Raises:
         ValueError: the rows are of different metrics, captions or seeds.
@@ -110,6 +111,13 @@ def difference(a: Row | None, b: Row | None) -> Estimate:
     for name in ("metric", "num_images", "sampling_seeds", "data"):
         if a.get(name) != b.get(name):
             raise ValueError(f"rows of {name} {a.get(name)} and {b.get(name)} can't be compared")
+    found = _difference(a, b)
+    runs = {a.get("runs"), b.get("runs")}
+    one_each = len(runs) == 2 and None not in runs
+    return found._replace(basis=found.basis + "; one training each") if one_each else found
+
+
+def _difference(a: Row, b: Row) -> Estimate:
     value = b["value"] - a["value"]
     if BY_CAPTION in a and BY_CAPTION in b:
         return _of_captions(np.asarray(b[BY_CAPTION]) - np.asarray(a[BY_CAPTION]))

@@ -21,6 +21,7 @@ from dalle_jax.sweeps.figure_axes import plot_front
 from dalle_jax.sweeps.figure_measures import entropy_row
 from dalle_jax.sweeps.figure_readings import draw_along, read_along, share
 from dalle_jax.sweeps.figure_rows import (
+    BY_CAPTION,
     cells,
     counted,
     difference,
@@ -195,3 +196,16 @@ def test_a_front_labels_each_point_on_the_side_away_from_its_neighbour():
     assert np.asarray(upright)[1, :, 1].tolist() == [3, 6]
     labels = [(text.get_text().strip(), text.get_ha(), text.get_va()) for text in axes.texts]
     assert labels == [("1", "right", "bottom"), ("2", "left", "top")]
+
+
+def test_a_difference_of_two_trainings_says_that_there_is_one_of_each():
+    scores = np.random.default_rng(0).normal(size=(50, 1))
+    rows = [
+        {"metric": "own", "value": float(v.mean()), "num_images": 50, BY_CAPTION: v, "runs": run}
+        for v, run in ((scores, "a"), (scores + 0.1, "b"), (scores + 0.2, "b"))
+    ]
+    assert difference(*rows[:2]).basis.endswith("; one training each")
+    assert difference(*rows[1:]).basis.startswith("50 captions, ")
+    assert "training" not in difference(*rows[1:]).basis
+    del rows[0]["runs"]
+    assert "training" not in difference(*rows[:2]).basis
