@@ -21,6 +21,7 @@ from dalle_jax.sweeps.figure import Figure, Measured
 from dalle_jax.sweeps.figure_kept import used_by_this_process
 from dalle_jax.sweeps.machine import own_machine
 from dalle_jax.sweeps.record import ended_now, origin_now
+from dalle_jax.sweeps.slurm import TIME_OVER
 
 EXPERIMENTS = Path(dalle_jax.__file__).parents[1] / "experiments"
 SCALES = ("tiny", "small", "paper")
@@ -66,7 +67,6 @@ def _make(figure: Figure, path: Path, args: argparse.Namespace, typed: list[str]
         code, missing, changed, measured, done = 0, [], {}, *_of_no_network(figure)
     else:
         from dalle_jax.cli.figure_sweep import done_for, measured_of, missing_of, swept
-        from dalle_jax.cli.sweep import TIME_OVER
 
         began = origin_now(machine="")  # by what code this process measures
         code, own = swept(figure, path, args, typed)

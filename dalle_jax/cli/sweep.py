@@ -21,10 +21,10 @@ from dalle_jax.runs import Run
 from dalle_jax.sweeps.graph import Graph, build_graph, is_free
 from dalle_jax.sweeps.grid import Sweep, base_of, override_text, sweep_name
 from dalle_jax.sweeps.place import Place, lay_out
+from dalle_jax.sweeps.slurm import TIME_OVER
 
 SCALES = ("tiny", "small", "paper")
 BACKENDS = ("local", "slurm")
-TIME_OVER = 75  # exit code: the same command goes on (EX_TEMPFAIL)
 SLURM = "--slurm."
 
 EXAMPLE = """examples:

@@ -18,6 +18,9 @@ from typing import Any
 # process of the task, and end those that do not expect them.
 USER_SIGNALS = (signal.SIGUSR1, signal.SIGUSR2)
 
+# Exit code (EX_TEMPFAIL) of a sweep whose --max-hours are over: the same command goes on.
+TIME_OVER = 75
+
 TIME = 24 * 60  # minutes that a task has where it is not told how many; submitit's own are 5
 # Times that a task whose time is over is put into the queue again: as good as always, since it goes
 # on from its checkpoint.
@@ -38,7 +41,12 @@ class Task:
         self._terminated = False
 
     def __call__(self) -> int:
-        """Walk the sweep; returns the exit code."""
+        """Walk the sweep; returns the exit code, 0 or `TIME_OVER`.
+
+        Raises:
+            RuntimeError: it ended with another, so that the task is to count as failed: by its
+                result alone submitit would take it for completed.
+        """
         before = signal.signal(signal.SIGTERM, self._note)
         try:
             self._process = subprocess.Popen(self.command, preexec_fn=_ignore_user_signals)
@@ -47,6 +55,11 @@ class Task:
             # it is to be, as preempted, or not, as cancelled, Slurm knows.
             while self._terminated:
                 time.sleep(1)
+            if code not in (0, TIME_OVER):
+                raise RuntimeError(
+                    f"the sweep ended with exit code {code}; what it said before tells why, and "
+                    "the same command goes on"
+                )
             return code
         finally:
             signal.signal(signal.SIGTERM, before)

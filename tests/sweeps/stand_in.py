@@ -2,10 +2,14 @@
 
     python stand_in.py FOLDER train|evaluate --workdir=… --stage=…
 
-Each call is one line of FOLDER/calls. A stage takes ten steps of which each is a checkpoint, and
-goes on from the newest. FOLDER/crash names runs, by the start of their keys, that break at step 3.
+Each call is one line of FOLDER/calls, with the cores and GPUs that it was given. A stage takes ten
+steps of which each is a checkpoint, and goes on from the newest. A checkpoint holds a hash over all
+steps that led to it, from those of the stages that this one stands on: a step that is left out or
+made twice changes what is measured. FOLDER/crash names runs, by the start of their keys, that break
+at step 3.
 """
 
+import hashlib
 import json
 import os
 import signal
@@ -14,11 +18,38 @@ import time
 from pathlib import Path
 
 STEPS = 10
+NEEDS = {"prior": ("clip",), "decoder": ("clip",)}  # where the workdir has them
+STATE = "state"  # of a checkpoint: the hash
+
+
+def learnt(state: str, *more: str) -> str:
+    """The state after one more step, or what is begun with."""
+    return hashlib.sha256(" ".join((state, *more)).encode()).hexdigest()
+
+
+def value_of(state: str) -> int:
+    """A number that tells states apart."""
+    return int(state[:3], 16)
+
+
+def state_of(run: Path, step: int = STEPS) -> str:
+    return (run / "checkpoints" / str(step) / STATE).read_text()
+
+
+def save(checkpoints: Path, step: int, state: str) -> None:
+    """A checkpoint, whole or not at all."""
+    partial = checkpoints.parent / f".{step}.{os.getpid()}"
+    partial.mkdir()
+    (partial / STATE).write_text(state)
+    checkpoints.mkdir(exist_ok=True)
+    partial.rename(checkpoints / str(step))
 
 
 def call(folder: Path, *words: str) -> None:
+    cores = ",".join(map(str, sorted(os.sched_getaffinity(0))))
+    given = f"cores={cores}", f"gpus={os.environ.get('CUDA_VISIBLE_DEVICES', '')}"
     with open(folder / "calls", "a") as file:  # one write: lines of several processes do not mix
-        file.write(" ".join(words) + "\n")
+        file.write(" ".join((*words, *given)) + "\n")
 
 
 def train(folder: Path, workdir: Path, stage: str) -> None:
@@ -27,9 +58,12 @@ def train(folder: Path, workdir: Path, stage: str) -> None:
     breaks = crash.exists() and any(run.name.startswith(k) for k in crash.read_text().split())
     checkpoints = run / "checkpoints"
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as a training, which saves first
-    before = max((int(path.name) for path in checkpoints.glob("*")), default=0)
+    before = max((int(path.name) for path in checkpoints.glob("[0-9]*")), default=0)
     call(folder, "train", run.name, f"from={before}")
+    upstream = [workdir / name for name in NEEDS.get(stage, ()) if (workdir / name).exists()]
+    state = state_of(run, before) if before else learnt(run.name, *map(state_of, upstream))
     for step in range(before + 1, STEPS + 1):
+        state = learnt(state, str(step))
         time.sleep(float(os.environ.get("STAND_IN_SECONDS", "0")))
         if breaks and step == 3:
             sys.exit(f"{stage} breaks at step 3")
@@ -37,9 +71,9 @@ def train(folder: Path, workdir: Path, stage: str) -> None:
             file.write(json.dumps({"step": step, "loss": 1 / step, "images_per_second": 8.0}))
             file.write("\n")
             if step == STEPS:
-                loss = {"step": step, "validation/loss": int(run.name[-3:], 16)}
+                loss = {"step": step, "validation/loss": value_of(state)}
                 file.write(json.dumps(loss) + "\n")
-        (checkpoints / str(step)).mkdir(parents=True)
+        save(checkpoints, step, state)
 
 
 def evaluate(folder: Path, workdir: Path, options: list[str]) -> None:
@@ -48,7 +82,7 @@ def evaluate(folder: Path, workdir: Path, options: list[str]) -> None:
     time.sleep(STEPS * float(os.environ.get("STAND_IN_SECONDS", "0")))
     assert runs and all((run / "checkpoints" / str(STEPS)).is_dir() for run in runs.values())
     guidance = next(o.partition("=")[2] for o in options if o.startswith("--guidance_scale="))
-    value = float(guidance) / 100 + int(runs["decoder"].name[-3:], 16)
+    value = float(guidance) / 100 + value_of(state_of(runs["decoder"]))
     row = {
         "protocol": {"num_images": 8, "features": "oracle", "sampling": {"seeds": [0]}},
         "protocol_hash": f"oracle{guidance}",

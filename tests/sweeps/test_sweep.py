@@ -19,6 +19,7 @@ from dalle_jax.sweeps.jobs import evaluation_key
 from dalle_jax.sweeps.local import BLOCKED, DONE, FAILED, NOT_STARTED, Launcher
 from dalle_jax.sweeps.results import COST_COLUMNS, is_reported, table, write_table
 from dalle_jax.sweeps.workers import Worker
+from tests.sweeps.stand_in import STEPS, learnt, value_of
 from tests.sweeps.twelve import CONFIG, DISTINCT, SWEEP, calls, graph_of, launch, prepared
 
 # The launchers' processes: forked, so that nothing is imported anew; they compute nothing with jax.
@@ -58,6 +59,24 @@ def test_each_distinct_stage_is_trained_once_and_each_point_measured(graph, fini
     assert calls(place.workdir) == counted
 
 
+def trained_by_hand(key, *upstream):
+    """The state of a run after its ten steps, each made once."""
+    state = learnt(key, *upstream)
+    for step in range(1, STEPS + 1):
+        state = learnt(state, str(step))
+    return state
+
+
+@pytest.mark.parametrize("steps", [(1, 2, 4), (1, 2, 2, 3), (2, 1)])
+def test_steps_that_are_lost_doubled_or_turned_would_be_seen_in_the_table(steps):
+    state = of_them = learnt("clip-0123456789ab")
+    for step in sorted(set(range(1, max(steps) + 1))):
+        state = learnt(state, str(step))
+    for step in steps:
+        of_them = learnt(of_them, str(step))
+    assert value_of(of_them) != value_of(state)
+
+
 def test_the_table_has_a_row_for_each_point_and_metric(graph, finished, tmp_path):
     place, _ = finished
     rows = table(graph, place, flops_of=lambda run: 100.0)
@@ -66,7 +85,8 @@ def test_the_table_has_a_row_for_each_point_and_metric(graph, finished, tmp_path
         guidance = row["decoder.sample.guidance_scale"]
         decoder = next(key for key in row["runs"].split() if key.startswith("decoder-"))
         # As the stand-in makes it: of the point's own decoder, with the point's own guidance.
-        value = guidance / 100 + int(decoder[-3:], 16)
+        clip = trained_by_hand(next(key for key in row["runs"].split() if key[:4] == "clip"))
+        value = guidance / 100 + value_of(trained_by_hand(decoder, clip))
         assert row["value"] == pytest.approx(value) and row["low"] == pytest.approx(value - 1)
         assert row["protocol_hash"] == f"oracle{guidance}" and row["floor"] == 1.0
         assert row["flops"] == 300 and row["seed"] == 0
@@ -208,6 +228,20 @@ def test_what_crashes_is_tried_again_with_its_log_kept_and_the_rest_goes_on(grap
     launcher = launch(jobs)
     assert {status.state for status in launcher.status.values()} == {DONE}
     assert f"train {broken} from=2" in (tmp_path / "calls").read_text()  # it went on
+
+
+def test_a_job_has_its_workers_cores_and_gpus_alone(graph, tmp_path, monkeypatch):
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        pytest.skip("one core can't be divided")
+    monkeypatch.setattr(local, "machine_of", lambda worker: "one Abacus")
+    monkeypatch.setenv("STAND_IN_SECONDS", "0.01")
+    _, jobs = prepared(graph, tmp_path)
+    mine = [Worker(frozenset({cores[i]}), {"CUDA_VISIBLE_DEVICES": f"{7 + i}"}) for i in (0, 1)]
+    launch(jobs, mine)
+    given = {tuple(line.split()[-2:]) for line in (tmp_path / "calls").read_text().splitlines()}
+    assert given == {(f"cores={cores[i]}", f"gpus={7 + i}") for i in (0, 1)}
+    assert sorted(os.sched_getaffinity(0)) == cores  # the launcher keeps all of its own
 
 
 def test_two_launchers_at_once_do_no_work_twice(graph, finished, tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """A sweep of twelve points, of which many share a stage, with a stand-in for what is costly."""
 
+import dataclasses
 import os
 import signal
 import sys
@@ -28,6 +29,8 @@ SWEEP = Sweep(
     stages=("clip", "prior", "decoder"),
     evaluation={"n": 8},
 )
+# Of each of its runs one point: a sweep for the tests that are slow.
+FOUR = dataclasses.replace(SWEEP, points=SWEEP.points[::3])
 # By hand: the CLIP is one, a prior for each dropout, a decoder for each target; guidance is
 # sampling alone.
 DISTINCT = {"clip": 1, "prior": 2, "decoder": 2}
@@ -49,11 +52,12 @@ def prepared(graph: Graph, workdir: Path) -> tuple[Place, list[Job]]:
     return place, jobs_of(graph, place, CONFIG, (sys.executable, "-S", str(STAND_IN), str(workdir)))
 
 
-def launch(jobs: list[Job], workers: int = 2, **options) -> Launcher:
-    """Walk the jobs, on the cores that this process may use."""
+def launch(jobs: list[Job], workers: int | list[Worker] = 2, **options) -> Launcher:
+    """Walk the jobs; by workers, or by so many on the cores that this process may use."""
     local.POLL_SECONDS = 0.02  # the stand-in is quick
-    cores = frozenset(os.sched_getaffinity(0))
-    launcher = Launcher(jobs, [Worker(cores, {})] * workers, **options)
+    if isinstance(workers, int):
+        workers = [Worker(frozenset(os.sched_getaffinity(0)), {})] * workers
+    launcher = Launcher(jobs, workers, **options)
     launcher.run()
     return launcher
 
@@ -67,6 +71,6 @@ def calls(workdir: Path) -> Counter:
 
 if __name__ == "__main__":  # what a task of a Slurm array runs in its test
     cores = frozenset(os.sched_getaffinity(0))
-    launcher = Launcher(prepared(graph_of(), Path(sys.argv[1]))[1], [Worker(cores, {})])
+    launcher = Launcher(prepared(graph_of(FOUR), Path(sys.argv[1]))[1], [Worker(cores, {})])
     signal.signal(signal.SIGTERM, lambda *_: launcher.stop())
     launcher.run()
