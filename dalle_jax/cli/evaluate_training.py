@@ -14,6 +14,7 @@ from dalle_jax.data.images import center_crop_resize
 from dalle_jax.metrics.preprocess import Preprocessing
 from dalle_jax.pipelines.images import to_uint8
 from dalle_jax.runs import Run
+from dalle_jax.train.signals import computed
 
 SPLIT = "validation"  # test is for the end
 BATCH_SIZE = 64
@@ -91,7 +92,8 @@ def make_evaluation(
             rows = np.arange(start, start + size) % num_images
             batch = {"image": images[rows], "tokens": tokens[rows]}
             key = jax.random.fold_in(jax.random.key(SEED), start)
-            drawn.append(to_uint8(draw(params, frozen, batch, key)))
+            batch_drawn = computed(functools.partial(draw, params, frozen, batch, key))
+            drawn.append(to_uint8(batch_drawn))
         fakes = np.concatenate(drawn)[None, :num_images]
         values: dict[str, float] = {}
         for one in measurements:

@@ -108,6 +108,7 @@ def train_stage(
     from dalle_jax.data.loader import keep_in_memory, make_loader
     from dalle_jax.nn.remat import rematerialized
     from dalle_jax.runs import Run, create_run
+    from dalle_jax.train import due
     from dalle_jax.train.checkpoint import newest_is_damaged
     from dalle_jax.train.distributed import in_turn
     from dalle_jax.train.loop import fit
@@ -126,7 +127,12 @@ def train_stage(
         run = create_run(directory, name, config)
     data, settings = run.data, dict(config[name]["train"])
     steps, batch_size = settings.pop("steps"), settings.pop("batch_size")
-    if run.step == steps and not newest_is_damaged(run.directory / "checkpoints"):
+    if (
+        replayed is None
+        and run.step == steps
+        and not newest_is_damaged(run.directory / "checkpoints")
+        and not due.left_at(run.directory, steps)
+    ):
         print(f"{name}: trained to step {steps} already, in {run.directory}")
         return
     # Kept, since the tokenizer goes through the captions before the loader does.
@@ -258,6 +264,7 @@ def make_preview(
 
     from dalle_jax.data.images import center_crop_resize
     from dalle_jax.pipelines.images import captioned_grid, to_uint8
+    from dalle_jax.train.signals import computed
 
     if not hasattr(stage, "preview"):
         return None
@@ -275,7 +282,8 @@ def make_preview(
     jax.eval_shape(draw, params, frozen, batch, jax.random.key(0))
 
     def preview(params, step: int):
-        images = to_uint8(draw(params, frozen, batch, jax.random.key(0)))
+        key = jax.random.key(0)
+        images = to_uint8(computed(lambda: draw(params, frozen, batch, key)))
         return np.asarray(captioned_grid(images, captions))
 
     return preview

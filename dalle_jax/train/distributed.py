@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import jax
+import numpy as np
 from jax.experimental import multihost_utils
 
 # Seconds without a sign after which a process is taken for dead, and the others end.
@@ -107,6 +108,13 @@ def in_turn(what: str) -> Iterator[None]:
     finally:
         if first:
             _meet(what)
+
+
+def as_first(answer: bool) -> bool:
+    """What process 0 answers, so that all go the same way; the answers of others do not count."""
+    if jax.process_count() == 1:
+        return answer
+    return bool(multihost_utils.broadcast_one_to_all(np.int32(answer)))
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,9 +13,17 @@ from tensorboardX import SummaryWriter
 class RunLog:
     """Writes one line per log point to `metrics.jsonl`, and the same to TensorBoard."""
 
-    def __init__(self, run_dir: str | Path, *, from_step: int = 0, write: bool = True):
+    def __init__(
+        self,
+        run_dir: str | Path,
+        *,
+        from_step: int = 0,
+        again: Sequence[str] = (),
+        write: bool = True,
+    ):
         """Open the logs of a run; lines beyond `from_step` are dropped, as they come again.
 
+        So are those of that step with values of KIND/…, for the kinds in `again`.
         Of several processes one writes; to the others `write` is False.
         """
         self._write = write
@@ -23,7 +32,7 @@ class RunLog:
         self.run_dir = Path(run_dir)
         self.run_dir.mkdir(parents=True, exist_ok=True)
         path = self.run_dir / "metrics.jsonl"
-        _drop_after(path, from_step)
+        _drop_after(path, from_step, again)
         self._file = path.open("a", encoding="utf-8")
         self._board = SummaryWriter(str(self.run_dir / "tensorboard"), purge_step=from_step + 1)
 
@@ -54,17 +63,21 @@ class RunLog:
         self._board.close()
 
 
-def _drop_after(path: Path, step: int) -> None:
+def _drop_after(path: Path, step: int, again: Sequence[str]) -> None:
     """Keep the whole lines of `path` up to `step`; a line torn by a kill goes too."""
     if not path.exists():
         return
-    kept = []
+    kept, repeated = [], tuple(f"{kind}/" for kind in again)
     for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
         try:
-            if line.endswith("\n") and json.loads(line)["step"] <= step:
-                kept.append(line)
+            values = json.loads(line)
+            comes_again = values["step"] > step or (
+                values["step"] == step and any(name.startswith(repeated) for name in values)
+            )
         except (json.JSONDecodeError, KeyError, TypeError):
             continue
+        if line.endswith("\n") and not comes_again:
+            kept.append(line)
     temporary = path.with_suffix(".jsonl.tmp")
     temporary.write_text("".join(kept), encoding="utf-8")
     temporary.replace(path)

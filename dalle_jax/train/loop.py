@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from dalle_jax.train import due
 from dalle_jax.train.checkpoint import Checkpoints, steps_in
 from dalle_jax.train.evaluate import evaluate
 from dalle_jax.train.logging import RunLog
@@ -79,7 +80,8 @@ def fit(
     Raises:
       Diverged: a loss, or the gradient's or the weights' norm, was not finite or above
         `EXPLODED`; the batch is in `run_dir`, and the step is not saved.
-      Interrupted: SIGTERM or SIGINT came; a checkpoint of that step is saved.
+      Interrupted: SIGTERM or SIGINT came; a checkpoint of that step is saved, and what else was
+        due is made when the run goes on.
       Exception: what `train_iterator` raised; a checkpoint of the step before is saved.
     """
     run_dir = Path(run_dir)
@@ -105,11 +107,16 @@ def fit(
             state, data_state = restored
             train_iterator.set_state(data_state)
         step = int(state.step)
-        if step >= steps:
+        made_by = {"validation": eval_batches, "preview": preview, "evaluation": evaluation}
+        periods = (validate_every, preview_every, evaluate_every)
+        every = {k: n for k, n in zip(due.KINDS, periods) if made_by[k] is not None}
+        left = [kind for kind in due.left_at(run_dir, step) if kind in every]
+        due.note(run_dir, step, left)
+        if step >= steps and not left:
             return state
 
         first = jax.process_index() == 0
-        log = RunLog(run_dir, from_step=step, write=first)
+        log = RunLog(run_dir, from_step=step, again=left, write=first)
         bar = ProgressBar(steps, start=step, title=title, show=first)
         meter = Meter()
         count = sum(leaf.size for leaf in jax.tree.leaves(state.params))
@@ -131,11 +138,65 @@ def fit(
                 bar.numbers(pending.step, numbers)
 
         def validate() -> float:
-            batches = (put_batch(batch, device_mesh) for batch in eval_batches())
-            numbers = evaluate(eval_step, state.ema_params, frozen, batches)
+            batches = (put_batch(batch, device_mesh) for batch in signals.between(eval_batches()))
+            with signals.breaking():
+                numbers = evaluate(eval_step, state.ema_params, frozen, batches)
             log.scalars(step, {f"validation/{name}": value for name, value in numbers.items()})
             bar.message(f"step {step}: validation loss {numbers['loss']:.5f} (EMA weights)")
             return numbers["loss"]
+
+        def draw(kind: str) -> None:
+            """A preview or an evaluation."""
+            signals.after_step()
+            with signals.breaking():
+                drawn = made_by[kind](state.ema_params, step)
+            if kind == "evaluation":
+                log.scalars(step, {f"evaluation/{name}": value for name, value in drawn.items()})
+            elif drawn is not None:
+                log.image(step, "preview", drawn)
+
+        def pause(left: list[str], save_due: bool, saved: bool = False) -> None:
+            """Make what is left to be made at this step, and save it.
+
+            Drawing comes after saving, as it may outlast the time that there is. A signal breaks it
+            off; what is not made then is noted beside the checkpoint.
+            """
+            loss = unfinished = None
+
+            def save() -> None:
+                nonlocal saved
+                if not saved:
+                    due.note(run_dir, step, left)
+                    checkpoints.save(step, state, train_iterator.get_state(), loss)
+                    saved = True
+
+            def made(kind: str) -> None:
+                left.remove(kind)
+                if saved:
+                    due.note(run_dir, step, left)
+
+            try:
+                if "validation" in left:
+                    loss = validate()
+                    if saved:
+                        checkpoints.tell_loss(step, loss)
+                    made("validation")
+                if save_due:
+                    save()
+                for kind in list(left):
+                    draw(kind)
+                    made(kind)
+            except Stop as broken_off:
+                unfinished = broken_off.unfinished
+            stop = signals.received
+            if stop is not None or step == steps:
+                save()
+                checkpoints.wait()  # while signals are heard: one now must not tear the save
+                stop = signals.received  # no stage is to follow after one meanwhile
+            jax.block_until_ready(unfinished)
+            give_back()
+            if stop is not None:
+                raise Interrupted(step, stop)
 
         def keep(data_state: Any) -> None:
             """Save where training is, though no checkpoint is due; alone, a process can't."""
@@ -146,6 +207,8 @@ def fit(
                 bar.message(f"step {step}: checkpoint saved")
 
         with StopSignals() as signals, closing(log), closing(bar):
+            if left:
+                pause(left, save_due=False, saved=True)
             pending = None
             while step < steps:
                 asked = time.perf_counter()
@@ -172,34 +235,13 @@ def fit(
                 pending = Pending(step, metrics, batch)
 
                 last, stop = step == steps, signals.after_step()
-                validation_due = eval_batches is not None and (last or step % validate_every == 0)
-                preview_due = preview is not None and (last or step % preview_every == 0)
-                evaluation_due = evaluation is not None and (last or step % evaluate_every == 0)
+                left = [kind for kind, n in every.items() if last or step % n == 0]
                 save_due = last or step % checkpoint_every == 0
-                if not (
-                    validation_due or preview_due or evaluation_due or save_due or stop is not None
-                ):
-                    continue
-                settle(pending)
-                pending = None
-                with meter.paused():
-                    loss = validate() if validation_due else None
-                    if stop is not None:  # first: drawing may take longer than there is time
-                        checkpoints.save(step, state, train_iterator.get_state(), loss)
-                        checkpoints.wait()
-                    if preview_due and (grid := preview(state.ema_params, step)) is not None:
-                        log.image(step, "preview", grid)
-                    if evaluation_due:
-                        values = evaluation(state.ema_params, step)
-                        log.scalars(step, {f"evaluation/{name}": v for name, v in values.items()})
-                    if save_due and stop is None:
-                        checkpoints.save(step, state, train_iterator.get_state(), loss)
-                    give_back()
-                if last or stop is not None:
-                    checkpoints.wait()  # while signals are heard: one now must not tear the save
-                    stop = stop or signals.received  # no stage is to follow after one meanwhile
-                if stop is not None:
-                    raise Interrupted(step, stop)
+                if left or save_due or stop is not None:
+                    settle(pending)
+                    pending = None
+                    with meter.paused():
+                        pause(left, save_due)
     return state
 
 
@@ -274,6 +316,7 @@ def _diverged(run_dir: Path, pending: Pending, name: str, value: float, checkpoi
     steps = steps_in(checkpoints)
     kept = f"the checkpoint of step {steps[-1]} is kept" if steps else "there is no checkpoint yet"
     return Diverged(
-        f"{name} is {value} at step {pending.step}; its batch is in {path}, {kept}; lower "
-        "optimizer.learning_rate or optimizer.clip_norm, or look at that batch"
+        f"{name} is {value} at step {pending.step}; its batch is in {path}, {kept}; look at that "
+        "batch, or train anew with a lower optimizer.learning_rate or optimizer.clip_norm, in "
+        "another --workdir, since a run keeps those it was made with"
     )

@@ -3,7 +3,8 @@
 import itertools
 import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 
 import jax
@@ -15,7 +16,13 @@ _asked = itertools.count(1)
 
 
 class Stop(BaseException):
-    """A signal came while something was waited for; see `StopSignals.breaking`."""
+    """A signal came while something was waited for; see `StopSignals.breaking`.
+
+    `unfinished` is what a device is still at work on, to be waited for before Python ends: else
+    that ends in a segmentation fault.
+    """
+
+    unfinished: jax.Array | None = None
 
 
 class Interrupted(Exception):
@@ -29,6 +36,34 @@ class Interrupted(Exception):
             f"the same command continues from step {step}"
         )
         self.step, self.exit_code = step, 128 + signum
+
+
+class _Starting:
+    """Whether a program is being started, which no signal may break off; and whether one came."""
+
+    now = False
+    signalled = False
+
+
+def computed(start: Callable[[], jax.Array]) -> jax.Array:
+    """`start()`, when a device has computed it; unlike in jax's own wait a signal is heard at once.
+
+    Only in `start`, which may compile, it is not: of what that has set to work nobody would know.
+    """
+    _Starting.now, _Starting.signalled = True, False
+    try:
+        array = start()
+    finally:
+        _Starting.now = False
+    try:
+        if _Starting.signalled:
+            raise Stop
+        while not array.is_ready():
+            time.sleep(0.01)
+    except Stop as stop:
+        stop.unfinished = array
+        raise
+    return array
 
 
 class StopSignals:
@@ -54,14 +89,21 @@ class StopSignals:
         return self
 
     def after_step(self) -> int | None:
-        """The signal that training is to stop for now; to be asked after each step."""
+        """The signal that training is to stop for now; all processes have to ask equally often."""
         if self._several and multihost_utils.reached_preemption_sync_point(next(_asked)):
             self.received = signal.SIGTERM
         return self.received
 
+    def between(self, items: Iterable) -> Iterator:
+        """The items, and `Stop` in the place of one before which a signal came."""
+        for item in items:
+            if self.after_step() is not None:
+                raise Stop
+            yield item
+
     @contextmanager
     def breaking(self) -> Iterator[None]:
-        """Inside, a signal raises `Stop`: for a wait that may last longer than there is time."""
+        """Inside, a signal raises `Stop`: for what may last longer than there is time."""
         self._breaking = True
         try:
             if self.received is not None:
@@ -73,7 +115,9 @@ class StopSignals:
     def _note(self, signum, frame):
         self.received = signum
         self._restore()
-        if self._breaking:
+        if self._breaking and _Starting.now:
+            _Starting.signalled = True
+        elif self._breaking:
             raise Stop
 
     def _restore(self):

@@ -31,6 +31,20 @@ def test_going_on_drops_what_comes_again_and_torn_lines(tmp_path):
     ]
 
 
+def test_of_its_own_step_going_on_drops_the_kinds_that_are_made_again(tmp_path):
+    log = RunLog(tmp_path)
+    for values in ({"loss": 1.0}, {"validation/loss": 2.0}, {"evaluation/caption": 3.0}):
+        log.scalars(10, values)
+        log.scalars(20, values)
+    log.close()
+    RunLog(tmp_path, from_step=20, again=["validation"]).close()
+    assert [tuple(line)[1] for line in read(tmp_path) if line["step"] == 20] == [
+        "loss",
+        "evaluation/caption",
+    ]
+    assert sum(line["step"] == 10 for line in read(tmp_path)) == 3
+
+
 def test_what_is_not_finite_is_left_out(tmp_path):
     log = RunLog(tmp_path)
     log.scalars(1, {"loss": np.float32(0.5), "empty_bin": np.nan, "big": np.inf})
