@@ -16,7 +16,7 @@ from dalle_jax.train.checkpoint import load_params, steps_in
 from dalle_jax.train.distributed import Place, find_place
 from tests.conftest import ONE_DEVICE, ROOT
 from tests.train.processes import Noted, train
-from tests.train.test_checkpoint import flip_bit
+from tests.train.test_checkpoint import flip_bit, truncate_arrays_unsealed
 
 
 def free_port() -> int:
@@ -25,13 +25,13 @@ def free_port() -> int:
         return s.getsockname()[1]
 
 
-def start(run_dir, count: int, steps: int = 6) -> list[subprocess.Popen]:
+def start(run_dir, count: int, steps: int = 6, fault: str = "") -> list[subprocess.Popen]:
     run_dir.mkdir(exist_ok=True)
     port = str(free_port())
     command = [sys.executable, "-m", "tests.train.processes", port, str(count)]
     return [
         subprocess.Popen(
-            [*command, str(own), str(run_dir), str(steps)],
+            [*command, str(own), str(run_dir), str(steps), fault],
             cwd=ROOT,
             env=ONE_DEVICE,
             stderr=subprocess.PIPE,
@@ -81,6 +81,46 @@ def test_two_processes_train_as_one_and_set_a_damaged_checkpoint_aside_together(
     flip_bit(run_dir / "checkpoints/6")
     end_as(state, start(run_dir, 2), run_dir)
     assert sorted(os.listdir(run_dir / "checkpoints")) == ["3", "6", "damaged_6"]
+
+
+@pytest.mark.parametrize("torn_for", ["all", "one"])
+def test_a_checkpoint_without_checksums_that_cannot_be_read_is_set_aside_by_all(tmp_path, torn_for):
+    run_dir = tmp_path / "one"
+    state = train(run_dir, Noted(tmp_path / "read"), mesh={"data": -1})
+    if torn_for == "all":
+        truncate_arrays_unsealed(run_dir / "checkpoints/6")
+    else:
+        (run_dir / "checkpoints/6/checksums.json").unlink()
+    end_as(state, start(run_dir, 2, fault="read" if torn_for == "one" else ""), run_dir)
+    assert sorted(os.listdir(run_dir / "checkpoints")) == ["3", "6", "damaged_6"]
+
+
+def test_a_loss_of_one_that_is_not_finite_ends_both_and_each_writes_its_batch(tmp_path):
+    processes = start(tmp_path, 2, 9, fault="nan")
+    told = [process.communicate(timeout=250)[1] for process in processes]
+    assert [process.returncode for process in processes] == [1, 1], told
+    for own, text in enumerate(told):
+        batch = tmp_path / f"diverged_00000005_process{own}.npz"
+        assert (
+            f"loss is nan at step 5; its batch is in {batch}, the checkpoint of step 3 is" in text
+        )
+        with np.load(batch, allow_pickle=False) as rows:
+            assert rows["image"].shape == (8, 4, 4, 3) and rows["image"].any() == (own == 0)
+    assert steps_in(tmp_path / "checkpoints") == [3]
+
+
+@pytest.mark.long
+def test_a_data_worker_of_one_raises_and_both_end(tmp_path):
+    processes = start(tmp_path, 2, 1000, fault="worker")
+    started = time.monotonic()
+    told = [process.communicate(timeout=300)[1] for process in processes]
+    assert time.monotonic() - started < 200
+    assert all(process.returncode not in (0, None) for process in processes)
+    assert re.search(r"dalle-jax train: .*item \d+ is on a disk that is lost", told[1])
+    # What was saved is whole: the command without the fault goes on from it.
+    assert steps_in(tmp_path / "checkpoints") == [3]
+    state = train(tmp_path / "alone", Noted(tmp_path / "read"), mesh={"data": -1})
+    end_as(state, start(tmp_path, 2), tmp_path)
 
 
 @pytest.mark.long
