@@ -103,19 +103,12 @@ def train_stage(
 
     With the file `replayed` nothing is trained: the step that diverged is looked into.
     """
-    import jax
-
-    from dalle_jax.data.loader import keep_in_memory, make_loader
-    from dalle_jax.nn.remat import rematerialized
+    from dalle_jax.cli.alone import alone_in
     from dalle_jax.runs import Run, create_run
     from dalle_jax.train import due
     from dalle_jax.train.checkpoint import newest_is_damaged
     from dalle_jax.train.distributed import in_turn
-    from dalle_jax.train.loop import fit
-    from dalle_jax.train.optim import make_optimizer
-    from dalle_jax.train.sharding import make_mesh, put_tree
 
-    check_counts(name, config)
     directory = workdir / name
     with in_turn(f"make the run of {name}"):
         if not (directory / "config.json").exists():
@@ -125,16 +118,34 @@ def train_stage(
             for split in ("train", "validation"):
                 planned.open_source(split)
         run = create_run(directory, name, config)
-    data, settings = run.data, dict(config[name]["train"])
-    steps, batch_size = settings.pop("steps"), settings.pop("batch_size")
-    if (
-        replayed is None
-        and run.step == steps
+    steps = config[name]["train"]["steps"]
+    if replayed is not None:
+        learn(run, replayed)
+    elif (
+        run.step == steps
         and not newest_is_damaged(run.directory / "checkpoints")
         and not due.left_at(run.directory, steps)
     ):
         print(f"{name}: trained to step {steps} already, in {run.directory}")
-        return
+    else:
+        with alone_in(run.directory):
+            learn(run)
+
+
+def learn(run: Any, replayed: str | None = None) -> None:
+    """Train the stage of a run to its last step, or look into the step of the file `replayed`."""
+    import jax
+
+    from dalle_jax.data.loader import keep_in_memory, make_loader
+    from dalle_jax.nn.remat import rematerialized
+    from dalle_jax.train.distributed import in_turn
+    from dalle_jax.train.loop import fit
+    from dalle_jax.train.optim import make_optimizer
+    from dalle_jax.train.sharding import make_mesh, put_tree
+
+    name, config = run.stage_name, run.config
+    data, settings = run.data, dict(config[name]["train"])
+    steps, batch_size = settings.pop("steps"), settings.pop("batch_size")
     # Kept, since the tokenizer goes through the captions before the loader does.
     source = run.with_embeddings(run.open_source("train"), "train")
     source = keep_in_memory(source, data["image_size"])

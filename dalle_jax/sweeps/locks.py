@@ -1,4 +1,4 @@
-"""A lock that one launcher holds while its job runs, and that no death leaves behind."""
+"""A lock that one process holds while it works at something, and that no death leaves behind."""
 
 import fcntl
 import os
@@ -32,7 +32,7 @@ class Lock:
             return None
         except OSError as error:
             warnings.warn(
-                f"{path} can't be locked ({error.strerror}): start no second launcher on this "
+                f"{path} can't be locked ({error.strerror}): start no second command on this "
                 "workdir, since the file system has no locks",
                 stacklevel=2,
             )

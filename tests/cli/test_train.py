@@ -1,12 +1,19 @@
 """What `dalle-jax train` refuses before it writes anything, and what it says it leaves out."""
 
+import errno
+import fcntl
+import os
+import subprocess
+import sys
+
 import jax
 import numpy as np
 import pytest
 
 from dalle_jax.cli import train
+from dalle_jax.cli.alone import alone_in
 from dalle_jax.train.checkpoint import load_params
-from tests.conftest import ROOT
+from tests.conftest import ONE_DEVICE, ROOT
 
 
 @pytest.mark.parametrize(
@@ -42,6 +49,46 @@ def test_a_held_out_loss_that_can_not_be_told_is_said(capsys):
     assert capsys.readouterr().out == ""
     assert train.validation_size("clip", 512, 40, 128) == 0
     assert "clip: no held-out loss is told, since its 40 images" in capsys.readouterr().out
+
+
+def begin(workdir, shapes_dir):
+    knobs = {"data.dir": shapes_dir, "decoder.sample.sampler": "ddmi"}  # refused after the lock
+    command = [f"--config={ROOT / 'configs/tiny.py'}", f"--workdir={workdir}"]
+    return train.run([*command, *(f"--config.{name}={value}" for name, value in knobs.items())])
+
+
+def test_a_run_that_is_being_trained_is_left_to_whom_trains_it(shapes_dir, tmp_path):
+    code = (
+        "import sys; from pathlib import Path; from dalle_jax.cli.alone import alone_in\n"
+        "with alone_in(Path(sys.argv[1])): print('holds it', flush=True); input()"
+    )
+    other = subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path / "decoder")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=ONE_DEVICE,
+    )
+    assert other.stdout.readline() == "holds it\n"
+    with pytest.raises(
+        ValueError, match=rf"decoder is being trained by \S+ process {other.pid}; wait for its end"
+    ):
+        begin(tmp_path, shapes_dir)
+    other.kill()
+    other.communicate()
+    with pytest.raises(ValueError, match='no sampler "ddmi"'):  # at once, as nothing holds it
+        begin(tmp_path, shapes_dir)
+    with alone_in(tmp_path / "decoder"):  # and an error gives it up
+        pass
+
+
+def test_without_locks_there_is_a_warning_and_training_goes_on(tmp_path, monkeypatch):
+    def flock(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.warns(UserWarning, match="start no second command"), alone_in(tmp_path):
+        pass
 
 
 @pytest.mark.slow
