@@ -1,5 +1,6 @@
 """The residual block of the ADM and GLIDE U-Nets, and its changes of resolution."""
 
+import functools
 from typing import Literal
 
 import flax.linen as nn
@@ -9,6 +10,7 @@ from einops import reduce, repeat
 from jax import Array
 
 from dalle_jax.nn.norms import GroupNorm
+from dalle_jax.nn.winograd import convolution
 
 
 def downsample(x: Array) -> Array:
@@ -44,14 +46,16 @@ class ResidualBlock(nn.Module):
         """x [B, H, W, C_in], embedding [B, E] → [B, H', W', channels]."""
         resample = RESAMPLE[self.resample]
         h = jax.nn.silu(GroupNorm(self.norm_groups, self.dtype, name="norm_in")(x))
-        h = nn.Conv(self.channels, (3, 3), dtype=self.dtype, name="conv_in")(resample(h))
+        conv = functools.partial(
+            nn.Conv, self.channels, (3, 3), dtype=self.dtype, conv_general_dilated=convolution
+        )
+        h = conv(name="conv_in")(resample(h))
 
         scale_shift = nn.Dense(2 * self.channels, dtype=self.dtype, name="embedding")
         scale, shift = jnp.split(scale_shift(jax.nn.silu(embedding))[:, None, None, :], 2, axis=-1)
         h = GroupNorm(self.norm_groups, self.dtype, name="norm_out")(h) * (1 + scale) + shift
         h = nn.Dropout(self.dropout, deterministic=not train)(jax.nn.silu(h))
-        zeros = nn.initializers.zeros
-        h = nn.Conv(self.channels, (3, 3), dtype=self.dtype, kernel_init=zeros, name="conv_out")(h)
+        h = conv(kernel_init=nn.initializers.zeros, name="conv_out")(h)
 
         x = resample(x)
         if x.shape[-1] != self.channels:
