@@ -1,11 +1,12 @@
 """`dalle-jax bench`: how fast a config trains and draws here, against what the device can do."""
 
 import argparse
+import contextlib
 import copy
 import csv
 import itertools
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,11 @@ SWEEPS = ("batch", "mesh", "dtype", "remat", "scan", "accumulate")
 
 
 def run(argv: list[str]) -> int:
-    """Print a row for each stage, training and sampling, and each point of the sweep."""
+    """Print a row for each stage, training and sampling, and each point of the sweep.
+
+    A point that can't be measured, as one that the memory does not hold, is told in its row, and
+    makes the exit code 1.
+    """
     parser = argparse.ArgumentParser(
         prog="dalle-jax bench",
         description="Time the training step and the drawing of a config's stages with random "
@@ -57,23 +62,49 @@ def run(argv: list[str]) -> int:
         f"{jax.device_count()} × {device.device_kind}, jax {jax.__version__}; median of "
         f"{args.rounds} rounds of {args.block} steps\n\n{HEADINGS}"
     )
-    rows = []
-    for stage in stages:
-        measured = (
-            measure(stage, point, label, args.rounds, args.block)
-            for label, point in points(stage, config, sweeps, jax.device_count())
-            for measure in (measure_training, measure_drawing)
-        )
-        for row in filter(None, measured):
-            rows.append(row)
-            print(line(row), flush=True)
-    if args.csv:
-        with Path(args.csv).open("w", newline="") as file:
-            writer = csv.DictWriter(file, rows[0])
-            writer.writeheader()
-            writer.writerows(rows)
-        print(f"\nwritten to {args.csv}", file=sys.stderr)
-    return 0
+    if "mesh" in sweeps and jax.device_count() == 1:
+        print("on one device there is no other mesh", file=sys.stderr)
+    all_points = [
+        (stage, label, point)
+        for stage in stages
+        for label, point in points(stage, config, sweeps, jax.device_count())
+    ]
+    failed = 0
+    with _table(args.csv) as write:
+        for stage, label, point in all_points:
+            for measure in (measure_training, measure_drawing):
+                try:
+                    row = measure(stage, point, label, args.rounds, args.block)
+                except (ValueError, jax.errors.JaxRuntimeError) as error:
+                    failed += 1
+                    reason = str(error).partition("\n")[0]
+                    write({"stage": stage, "point": label, "error": reason})
+                    print(f"{stage:14}{'':7}{label:20}  {reason}", flush=True)
+                    break
+                if row is not None:
+                    write(row)
+                    print(line(row), flush=True)
+    return 1 if failed else 0
+
+
+@contextlib.contextmanager
+def _table(path: str | None) -> Iterator[Callable[[Mapping[str, Any]], None]]:
+    """What writes a row to a CSV file as soon as it is measured; nothing where there is no path."""
+    from dalle_jax.cli.bench_measure import COLUMNS
+
+    if not path:
+        yield lambda row: None
+        return
+    with Path(path).open("w", newline="") as file:
+        writer = csv.DictWriter(file, (*COLUMNS, "error"))
+        writer.writeheader()
+
+        def write(row: Mapping[str, Any]) -> None:
+            writer.writerow(row)
+            file.flush()
+
+        yield write
+    print(f"\nwritten to {path}", file=sys.stderr)
 
 
 def points(

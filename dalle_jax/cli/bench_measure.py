@@ -21,6 +21,10 @@ from dalle_jax.train.state import create_state, init_state
 from dalle_jax.train.step import make_train_step
 
 Row = dict[str, Any]
+COLUMNS = (
+    *("stage", "what", "point", "compile_seconds", "milliseconds", "steps_per_second"),
+    *("images_per_second", "gflop", "share_of_peak", "peak_mib", "loop_ratio", "data_stall"),
+)
 
 
 class RandomItems:
@@ -199,7 +203,7 @@ def _prepared(name: str, config: Mapping[str, Any], mesh) -> tuple[Any, Any, Any
 def _row(
     name: str, what: str, label: str, compile_seconds: float, seconds: float, images: int
 ) -> Row:
-    return {
+    return dict.fromkeys(COLUMNS) | {
         "stage": name,
         "what": what,
         "point": label,
@@ -207,9 +211,4 @@ def _row(
         "milliseconds": 1e3 * seconds,
         "steps_per_second": 1 / seconds,
         "images_per_second": images / seconds,
-        "gflop": None,
-        "share_of_peak": None,
-        "peak_mib": None,
-        "loop_ratio": None,
-        "data_stall": None,
     }

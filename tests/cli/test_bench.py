@@ -68,6 +68,39 @@ def test_the_rows_that_are_printed_are_those_of_the_csv(monkeypatch, tmp_path, c
     assert [text.split()[-8] for text in shown] == ["8.0", "4.0", "16.0"]
 
 
+def test_a_point_that_can_not_be_measured_is_told_and_the_others_go_on(
+    monkeypatch, tmp_path, capsys
+):
+    def measured(stage, config, label, rounds, block):
+        if label == "batch 4":
+            raise ValueError("a batch of 4 can't be cut over 8 devices\nand more")
+        return dict.fromkeys(bench_measure.COLUMNS) | {
+            "stage": stage,
+            "what": "train",
+            "point": label,
+        }
+
+    monkeypatch.setattr(bench_measure, "measure_training", measured)
+    monkeypatch.setattr(bench_measure, "measure_drawing", lambda *_: None)
+    path = tmp_path / "bench.csv"
+    assert run([f"--config={CONFIG}", "--stage=clip", "--sweep=batch", f"--csv={path}"]) == 1
+    with path.open(newline="") as file:
+        rows = [(row["point"], row["error"]) for row in csv.DictReader(file)]
+    reason = "a batch of 4 can't be cut over 8 devices"
+    assert rows == [("as configured", ""), ("batch 4", reason), ("batch 16", "")]
+    shown = capsys.readouterr().out.splitlines()[-3:]
+    assert shown[1].endswith(reason) and shown[2].split()[-2:] == ["batch", "16"]
+
+
+def test_drawing_is_measured():
+    config = load_config(ROOT / "configs/tiny.py").to_dict()
+    row = bench_measure.measure_drawing("decoder", config, "as configured", 2, 1)
+    assert (row["what"], row["point"]) == ("sample", "as configured")
+    assert row["images_per_second"] == pytest.approx(8 / row["milliseconds"] * 1000)
+    assert row["gflop"] > 0 and 0 < row["share_of_peak"] < 1 and row["peak_mib"] > 0
+    assert row["loop_ratio"] is None and len(line(row)) == len(HEADINGS)
+
+
 @pytest.mark.long  # it compiles
 def test_a_slow_loader_shows_as_a_stall_of_the_loop_and_not_of_the_step(monkeypatch):
     make_loader, pause = bench_measure.make_loader, 0.3

@@ -1,6 +1,7 @@
 """A diverged step, made again: what is not finite in it, and since when."""
 
 import functools
+import json
 import re
 import shutil
 
@@ -145,7 +146,7 @@ def test_the_verb(tmp_path, shapes_dir, capsys):
         "--config.decoder.train.optimizer.warmup_steps=0",
         "--config.decoder.train.validation_images=0",
     ]
-    with pytest.raises(Diverged):
+    with pytest.raises(Diverged, match="in another --workdir, since a run keeps those"):
         train.run(command)
     (path,) = (tmp_path / "decoder").glob("diverged_*.npz")
     capsys.readouterr()
@@ -157,3 +158,23 @@ def test_the_verb(tmp_path, shapes_dir, capsys):
     with pytest.raises(FileNotFoundError, match="holds no run"):
         train.run([*command, f"--replay={path}", f"--workdir={tmp_path / 'other'}"])
     assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.slow
+def test_a_run_that_has_finished_since_is_replayed_too(tiny_workdir, shapes_dir, capsys):
+    run = tiny_workdir / "decoder"
+    tokens = json.loads((run / "config.json").read_text())["config"]["tokenizer"]["max_length"]
+    path = run / "diverged_00000012.npz"
+    np.savez(path, image=np.zeros((8, 24, 24, 3), np.uint8), tokens=np.zeros((8, tokens), np.int32))
+    command = [
+        f"--config={ROOT / 'configs/tiny.py'}",
+        f"--workdir={tiny_workdir}",
+        f"--config.data.dir={shapes_dir}",
+        f"--replay={path}",
+    ]
+    capsys.readouterr()
+    assert train.run(command) == 0
+    said = capsys.readouterr().out
+    assert "step 12 of" in said and "with the weights of step 10:" in said
+    assert "trained to step" not in said
+    assert "the data gives another batch at step 12 now" in said
