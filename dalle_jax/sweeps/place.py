@@ -20,6 +20,7 @@ from pathlib import Path
 
 from dalle_jax.runs import open_run
 from dalle_jax.sweeps.graph import Graph, PlannedPoint, StageRun
+from dalle_jax.train import due
 from dalle_jax.train.checkpoint import steps_in
 
 
@@ -57,8 +58,9 @@ class Place:
         return steps[-1] if steps else 0
 
     def is_trained(self, run: StageRun) -> bool:
-        """Whether a run is at its last step."""
-        return self.step(run) >= run.steps
+        """Whether a run is at its last step, and all that was due there is made."""
+        at_end = self.step(run) >= run.steps
+        return at_end and not due.noted(self.run(run.key), run.steps)
 
 
 def lay_out(place: Place, graph: Graph, reuse: Sequence[Path] = ()) -> None:

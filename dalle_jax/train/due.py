@@ -24,7 +24,7 @@ def left_at(run_dir: str | Path, step: int) -> list[str]:
 
     Of several processes all get what the first one reads.
     """
-    there = _read(Path(run_dir) / FILE, step) if jax.process_index() == 0 else ()
+    there = noted(run_dir, step) if jax.process_index() == 0 else ()
     return [kind for kind in KINDS if as_first(kind in there)]
 
 
@@ -41,10 +41,10 @@ def note(run_dir: str | Path, step: int, left: Sequence[str]) -> None:
     temporary.replace(path)
 
 
-def _read(path: Path, step: int) -> list[str]:
-    """What a note of this step says; none, or one that can't be read, says nothing."""
+def noted(run_dir: str | Path, step: int) -> list[str]:
+    """What the note of this step says; none, or one that can't be read, says nothing."""
     try:
-        document = json.loads(path.read_text())
+        document = json.loads((Path(run_dir) / FILE).read_text())
         return list(document["left"]) if document["step"] == step else []
     except (FileNotFoundError, ValueError, KeyError, TypeError):
         return []

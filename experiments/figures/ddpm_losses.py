@@ -49,7 +49,7 @@ def draw(rows, images):
     published = {i: row[3] for i, row in enumerate(ROWS.values()) if row[3] is not None}
     axes = panels[0].twinx()
     axes.plot(published.keys(), published.values(), "x", color="tab:gray")
-    axes.set_ylabel("published FID, CIFAR-10 (×); none where unstable", color="tab:gray")
+    axes.set_ylabel("published FID, CIFAR-10 (× where stable)", color="tab:gray")
     axes.set_ylim(0)
     panels[0].set_ylim(0)
     return figure

@@ -17,7 +17,7 @@ from dalle_jax.sweeps.figure_measures import seen
 from dalle_jax.sweeps.figure_rows import counted, select
 from dalle_jax.sweeps.grid import Sweep
 
-SCALES = {"tiny": ("quickstart", 40), "small": ("quickstart", 256)}  # config, pairs of images
+SCALES = {"tiny": ("quickstart", 128), "small": ("quickstart", 512)}  # config, pairs of images
 PAPER = ("clip", "decoder")  # of configs/dalle2
 MIXED_AT, STEPS = 0.5, 20
 SHARES = np.linspace(0, 1, 7)
