@@ -119,6 +119,7 @@ class Launcher:
     ):
         self.jobs = {job.key: job for job in jobs}
         self.status = {job.key: Status() for job in jobs}
+        self._num_workers = len(workers)
         self._free = [_Slot(worker) for worker in workers]
         self._running: list[_Running] = []
         self._retries, self._on_change = retries, on_change
@@ -235,7 +236,7 @@ class Launcher:
         # The job holds the lock with its launcher, and alone if that dies.
         with open(log, "wb") as file, _on_cores(slot.worker.cores):
             if slot.kept is None:  # it is started now, of what the checkout is now
-                slot.origin = origin_now(machine_of(slot.worker))
+                slot.origin = origin_now(machine_of(slot.worker, self._num_workers))
             (job.directory / BEGUN).write_text(json.dumps({"log": log.name, **slot.origin}))
             if job.server:
                 slot.kept = slot.kept or Kept(job.server, file, **options)

@@ -13,14 +13,15 @@ NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight")
 KINDS = "import jax; [print(d.device_kind) for d in jax.devices() if d.platform != 'cpu']"
 
 
-def machine_of(worker: Worker) -> str:
-    """What a worker's jobs compute on: its GPUs, or its cores.
+def machine_of(worker: Worker, workers: int = 1) -> str:
+    """What a worker's jobs compute on: its GPUs, or its cores; and beside how many others.
 
     GPUs are asked for their kind, once, by a process of their own, since this one is to take no
     memory of them.
     """
     kinds = _gpu_kinds(tuple(visible_gpus({**os.environ, **worker.environment})))
-    return in_words(len(worker.cores), kinds)
+    beside = f", {_number(workers)} jobs at a time" if workers > 1 else ""
+    return in_words(len(worker.cores), kinds) + beside
 
 
 def own_machine() -> str:

@@ -106,14 +106,14 @@ def test_an_attempt_keeps_where_and_by_what_code_it_began(tmp_path, monkeypatch)
     revision = ["before"]
     now = lambda on: {"git_revision": revision[0], "machine": on}
     monkeypatch.setattr(local, "origin_now", now)
-    monkeypatch.setattr(local, "machine_of", lambda w: f"of {w.environment['WORKER']}")
+    monkeypatch.setattr(local, "machine_of", lambda w, n: f"{n} of {w.environment['WORKER']}")
     command = (sys.executable, "-S", "-c", "pass")
     made = {"is_done": lambda: (tmp_path / "job/done").exists(), "step": lambda: 0}
     job = Job("job", "train", command, (), tmp_path / "job", **made)
     launcher = Launcher([job], [Worker(frozenset(os.sched_getaffinity(0)), {"WORKER": "one"})])
     assert launcher.run(lambda: revision.__setitem__(0, "after"))
     (attempt,) = read_attempts(job.directory)
-    assert (attempt["git_revision"], attempt["machine"]) == ("before", "of one")
+    assert (attempt["git_revision"], attempt["machine"]) == ("before", "1 of one")
     assert not (job.directory / BEGUN).exists()
 
 

@@ -35,6 +35,8 @@ def asked(monkeypatch):
 
 def test_without_gpus_it_is_the_cores_that_a_job_has(asked, monkeypatch):
     assert of.machine_of(Worker(frozenset({5, 6}), {})) == "two CPU cores with AVX-512"
+    beside = of.machine_of(Worker(frozenset({5}), {}), workers=2)
+    assert beside == "one CPU core with AVX-512, two jobs at a time"
     assert not asked
     assert of.in_words(1) == "one CPU core with AVX-512"
     assert of.in_words(12) == "12 CPU cores with AVX-512"
