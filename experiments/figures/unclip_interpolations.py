@@ -10,7 +10,7 @@ import numpy as np
 from dalle_jax.cli.figure_unclip import SEED, open_chain, way
 from dalle_jax.sweeps.figure import Claim, Estimate, Figure, Measured
 from dalle_jax.sweeps.figure_readings import draw_along, read_along
-from dalle_jax.sweeps.figure_rows import mean, select
+from dalle_jax.sweeps.figure_rows import counted, mean, select
 from dalle_jax.sweeps.grid import Sweep
 
 SCALES = {"tiny": ("unclip_shapes", 64), "small": ("unclip_shapes", 512)}  # config, pairs
@@ -38,8 +38,16 @@ def gained(rows, metric) -> Estimate:
     return mean(np.subtract(*ends), "pairs")
 
 
+def kept(rows, metric) -> Estimate:
+    """How often what is the second image's, once seen on the way, is seen up to the end."""
+    places = sorted({row["at"] for row in select(rows, metric)})
+    on_way = [[row["value"] for row in select(rows, metric, at=at)] for at in places]
+    reached = [one for one in zip(*on_way) if any(one)]
+    return counted([list(one) == sorted(one) for one in reached], "pairs in which it is seen")
+
+
 def claims(rows):
-    """At the end of the way, against its start."""
+    """At the end of the way, against its start; and on the way."""
     more = {"above": 0.5, "unit": "of the pairs more", "published": "in pictures"}
     return [
         Claim(
@@ -51,6 +59,11 @@ def claims(rows):
             "Over half of the images take the second one's shape on the way.",
             gained(rows, "shape"),
             **more,
+        ),
+        Claim(
+            "In over half the second one's colour, once it is seen, is seen up to the end.",
+            kept(rows, "color"),
+            **{**more, "unit": "of the pairs"},
         ),
     ]
 
