@@ -106,11 +106,16 @@ def time_covered(attempts: Iterable[Mapping[str, Any]]) -> float:
 
 
 def git_revision() -> str:
-    """The commit that the package lies at now, with + if files differ from it; "" without git."""
+    """The commit that the package lies at now, with + if files differ from it; "" without git.
+
+    What was made, experiments/results, is no code.
+    """
     where = Path(dalle_jax.__file__).parent
     try:
         commit = _git(where, "rev-parse", "HEAD")
-        return commit + "+" * bool(_git(where, "status", "--porcelain", "--untracked-files=no"))
+        code = (":(top)", ":(top,exclude)experiments/results")
+        changed = _git(where, "status", "--porcelain", "--untracked-files=no", "--", *code)
+        return commit + "+" * bool(changed)
     except (OSError, subprocess.CalledProcessError):
         return ""
 
