@@ -109,6 +109,7 @@ def train_stage(
     from dalle_jax.train.checkpoint import newest_is_damaged
     from dalle_jax.train.distributed import in_turn
 
+    check_counts(name, config)
     directory = workdir / name
     with in_turn(f"make the run of {name}"):
         if not (directory / "config.json").exists():

@@ -234,7 +234,7 @@ def test_a_job_has_its_workers_cores_and_gpus_alone(graph, tmp_path, monkeypatch
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
         pytest.skip("one core can't be divided")
-    monkeypatch.setattr(local, "machine_of", lambda worker: "one Abacus")
+    monkeypatch.setattr(local, "machine_of", lambda worker, workers: "one Abacus")
     monkeypatch.setenv("STAND_IN_SECONDS", "0.01")
     _, jobs = prepared(graph, tmp_path)
     mine = [Worker(frozenset({cores[i]}), {"CUDA_VISIBLE_DEVICES": f"{7 + i}"}) for i in (0, 1)]
