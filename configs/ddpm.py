@@ -18,5 +18,4 @@ def get_config() -> ConfigDict:
     decoder.sample.sampler = "ddpm"
     decoder.sample.num_inference_steps = 100
     decoder.sample.guidance_scale = 1.0
-    decoder.sample.variance = "fixed_large"  # β; learned where learned_variance is True
     return config

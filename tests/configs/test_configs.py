@@ -44,10 +44,12 @@ def test_each_stage_has_a_loss(name):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_knobs_are_those_of_the_system_s_first_config(name):
-    """A knob has its default in one place: `base`, or `unclip_shapes` for the whole chain."""
+    """A knob has its default in one place: `base`, or `unclip_shapes` for what it lacks."""
     config = import_module(f"configs.{name}").get_config()
     first = {"decoder": "base", "clip": "unclip_shapes", "classifier": "features"}
-    knobs = dict(flatten(import_module(f"configs.{first[config.stages[0]]}").get_config()))
+    knobs = {}
+    for place in {"unclip_shapes": None, first[config.stages[0]]: None}:
+        knobs |= flatten(import_module(f"configs.{place}").get_config())
     for knob, value in flatten(config):
         assert knob in knobs
         assert type(value) is type(knobs[knob]), knob
