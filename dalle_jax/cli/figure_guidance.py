@@ -24,6 +24,7 @@ from dalle_jax.diffusion.guidance import (
 from dalle_jax.pipelines.images import to_uint8
 from dalle_jax.runs import open_run
 from dalle_jax.stages.decoder import empty_captions
+from dalle_jax.stages.images import to_model_range
 
 SEED, BATCH = 0, 32
 
@@ -37,9 +38,10 @@ class TrainedClip:
     tokenizer: Tokenizer
 
     def similarity(self, x_0: jax.Array, text: jax.Array) -> jax.Array:
-        """cos of images float32 [B, H, W, 3] in [−1, 1], of the side it sees, and texts [B, D]."""
-        method = {"method": "encode_image"}
-        image = self.stage.network.apply({"params": self.params}, x_0, **method)
+        """cos of images float32 [B, H, W, 3] in [−1, 1], of any size, and texts [B, D]."""
+        side = self.stage.image_size
+        seen = jax.image.resize(x_0, (len(x_0), side, side, 3), "linear")  # shrunk by a triangle
+        image = self.stage.network.apply({"params": self.params}, seen, method="encode_image")
         return jnp.einsum("bd,bd->b", image, text)
 
     @property
@@ -54,8 +56,8 @@ class TrainedClip:
 
     def scores(self, images: np.ndarray, captions: Sequence[str]) -> np.ndarray:
         """cos [N] of images uint8 [N, H, W, 3] and their captions."""
-        of_images = np.asarray(jax.jit(self.stage.encode_image)(self.params, images))
-        return (of_images * self.of_captions(captions)).sum(1)
+        cosines = jax.jit(lambda x_0, text: self.similarity(x_0, text))
+        return np.asarray(cosines(to_model_range(images), self.of_captions(captions)))
 
 
 def open_clip(workdir: Path) -> TrainedClip:
