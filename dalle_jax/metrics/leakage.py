@@ -41,6 +41,7 @@ IMAGE_KINDS = ("image", "near_duplicate")
 FEATURE_KIND = "feature_neighbour"
 DIGEST_BYTES = 32
 HASH_SIDE, HASH_BITS = 32, 64
+HASH_MARGIN = 32.0  # the coefficient of a wave of an eighth of a level of luma: 16² / 8
 THUMBNAIL_SIDE = 8
 LEAST_CONTRAST = 2.0  # of 255: standard deviation below which a picture is of one colour
 NUM_EXAMPLES = 10
@@ -111,6 +112,7 @@ def save_prints(path: Path, prints: Prints) -> None:
         "texts": np.frombuffer(texts, np.uint8),
         "digests": np.frombuffer(b"".join(prints.digests), np.uint8),
         "hashes": prints.hashes,
+        "hash_margin": np.array(HASH_MARGIN),
         "thumbnails": prints.thumbnails,
     }
     write_atomically(path, lambda file: np.savez(file, **arrays))
@@ -120,9 +122,12 @@ def load_prints(path: Path) -> Prints:
     """Read what `save_prints` wrote.
 
     Raises:
-        ValueError, OSError, KeyError, zipfile.BadZipFile: it is torn, or something else.
+        ValueError, OSError, KeyError, zipfile.BadZipFile: it is torn, or something else, or its
+            hashes were made otherwise.
     """
     with np.load(path, allow_pickle=False) as archive:
+        if archive["hash_margin"] != HASH_MARGIN:
+            raise ValueError(f"{path} has hashes that are made otherwise")
         texts = json.loads(archive["texts"].tobytes())
         digests = archive["digests"].tobytes()
         return Prints(
@@ -140,14 +145,15 @@ def perceptual(image: np.ndarray) -> tuple[int, np.ndarray]:
     The hash: the image is squeezed to 32 × 32 and to its luma; bit k says whether the k-th
     coefficient of its DCT-II, in order of frequency from the first after the constant, is above the
     median of the 64 (after pHash: Zauner 2010, "Implementation and Benchmarking of Perceptual Image
-    Hash Functions"). The thumbnail: luma of 8 × 8 less its mean, Cb and Cr of 4 × 4 (Rec. 601),
+    Hash Functions") by more than `HASH_MARGIN`, since of a symmetric drawing many are equal but for
+    rounding. The thumbnail: luma of 8 × 8 less its mean, Cb and Cr of 4 × 4 (Rec. 601),
     over its length: brightness and contrast do not count, color does, as coarsely as JPEG keeps it.
     """
     picture = Image.fromarray(image)
     side = (HASH_SIDE, HASH_SIDE)
     luma = np.asarray(picture.resize(side, Image.Resampling.BILINEAR).convert("L"), np.float64)
     coefficients = (_DCT @ luma @ _DCT.T)[_LOWEST]  # [64]
-    bits = np.packbits(coefficients > np.median(coefficients))
+    bits = np.packbits(coefficients > np.median(coefficients) + HASH_MARGIN)
 
     side = (THUMBNAIL_SIDE, THUMBNAIL_SIDE)
     rgb = np.asarray(picture.resize(side, Image.Resampling.BOX), np.float32)
