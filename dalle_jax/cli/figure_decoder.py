@@ -13,7 +13,7 @@ import numpy as np
 from dalle_jax import diffusion
 from dalle_jax.data.tokenizer import Tokenizer
 from dalle_jax.pipelines.images import to_uint8
-from dalle_jax.runs import open_run
+from dalle_jax.runs import Run, open_run
 from dalle_jax.stages.decoder import empty_captions
 
 
@@ -79,13 +79,18 @@ def open_decoder(workdir: Path, num_images: int) -> Decoder:
     run = open_run(workdir / "decoder")
     if run.upstream():
         raise ValueError(f"{workdir} reads image embeddings; a decoder of captions alone is needed")
-    source = run.open_source("test")
-    items = [source[i] for i in range(num_images)]
-    captions = tuple(item["caption"] for item in items)
+    captions, images = held_out(run, num_images)
     return Decoder(
         run.build_stage(),
         run.load_params(),
-        captions,
-        Tokenizer.load(run.tokenizer_path).encode(list(captions)),
-        np.stack([item["image"] for item in items]),
+        tuple(captions),
+        Tokenizer.load(run.tokenizer_path).encode(captions),
+        np.stack(images),
     )
+
+
+def held_out(run: Run, count: int) -> tuple[list[str], list[np.ndarray]]:
+    """The first captions of the test split and their images, uint8 [H, W, 3]."""
+    source = run.open_source("test")
+    items = [source[i] for i in range(count)]
+    return [item["caption"] for item in items], [item["image"] for item in items]

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dalle_jax import diffusion
+from dalle_jax.cli.figure_decoder import held_out
 from dalle_jax.pipelines.images import to_uint8
 from dalle_jax.pipelines.system import embed
 from dalle_jax.pipelines.text_to_image import DallePipeline
@@ -127,11 +128,9 @@ def open_chain(workdir: Path, num_images: int) -> Chain:
     pipe = DallePipeline.from_pretrained(workdir, joint=False)
     if not pipe.system.reads_embeddings:
         raise ValueError(f"the decoder of {workdir} reads no image embeddings")
-    source = pipe.run.open_source("test")
-    items = [source[i] for i in range(num_images)]
+    captions, images = held_out(pipe.run, num_images)
     side = pipe.system.stages["decoder"].image_shape[0]
-    images = np.asarray(shrink(jnp.asarray(np.stack([item["image"] for item in items])), side))
-    return Chain(pipe, tuple(item["caption"] for item in items), images)
+    return Chain(pipe, tuple(captions), np.asarray(shrink(jnp.asarray(np.stack(images)), side)))
 
 
 def way(a: np.ndarray, b: np.ndarray, share: float) -> np.ndarray:

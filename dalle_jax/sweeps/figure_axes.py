@@ -1,5 +1,6 @@
 """How figures show what they have in common: series with intervals, strips of pictures."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -9,11 +10,53 @@ from einops import rearrange
 from dalle_jax.sweeps.figure import Estimate, Row
 from dalle_jax.sweeps.figure_rows import num_images, select, series
 
+WIDTH_OF_WORDS = 12  # characters in a line of what stands under a picture or a point
+
+# What `figure_measures.judged_rows` finds. Metric: the unit it is shown in, its axis' label.
+JUDGED = {
+    "oracle/caption": (100, "captions borne out in full / %"),
+    "FD": (1, "Fréchet distance, classifier's features"),
+}
+
+
+def panels(*widths: float, size: tuple[float, float] = (11, 3.8), **options: Any) -> tuple:
+    """A figure, and its panels side by side in these widths relative to each other.
+
+    `options` are those of `plt.subplots`.
+    """
+    import matplotlib.pyplot as plt
+
+    options = {"figsize": size, "layout": "constrained", "width_ratios": widths, **options}
+    return plt.subplots(1, len(widths), **options)
+
 
 def plot_series(axes: Any, series: Mapping[float, Row], unit: float = 1.0, **style: Any) -> None:
     """Values by what they are a series over, in `unit`, with their 95 % intervals if they have."""
     how = {"marker": "o", "capsize": 3, **style}
     axes.errorbar(list(series), *points(series, unit), **how)
+
+
+def plot_named(
+    axes: Any,
+    rows: Mapping[str, Row | None],
+    unit: float = 1.0,
+    shift: float = 0.0,
+    **style: Any,
+) -> None:
+    """As `plot_series`, of what has names and no order: each has its place on the x axis.
+
+    Where nothing was measured (None) a place is empty. By `shift`, a share of the way to the next
+    place, several series stand beside each other.
+    """
+    known = {at + shift: row for at, row in enumerate(rows.values()) if row is not None}
+    plot_series(axes, known, unit, linestyle="none", **style)
+    axes.set_xticks(range(len(rows)), map(in_lines, rows), fontsize=8)
+    axes.set_xlim(-0.5, len(rows) - 0.5)
+
+
+def in_lines(words: str) -> str:
+    """Broken into lines of at most WIDTH_OF_WORDS; line breaks that are there stay."""
+    return "\n".join(textwrap.fill(line, WIDTH_OF_WORDS) for line in words.splitlines())
 
 
 def plot_metrics(
@@ -105,10 +148,12 @@ def strip(images: np.ndarray) -> np.ndarray:
     return rearrange(images, "r c h w d -> (r h) (c w) d")
 
 
-def show_strip(axes: Any, picture: np.ndarray, ticks: Sequence[float | str]) -> None:
-    """A strip of square pictures with a number or a word under each column."""
+def show_strip(
+    axes: Any, picture: np.ndarray, ticks: Sequence[float | str], names: Sequence[str] = ()
+) -> None:
+    """A strip of square pictures: a number or words under each column, names beside the rows."""
     height = len(ticks) * picture.shape[0] / picture.shape[1]
     axes.imshow(picture, extent=(0, len(ticks), 0, height), interpolation="nearest")
-    axes.set_yticks([])
-    words = [tick if isinstance(tick, str) else f"{tick:.2g}" for tick in ticks]
+    axes.set_yticks(height - 0.5 - np.arange(len(names)), names)
+    words = [in_lines(tick) if isinstance(tick, str) else f"{tick:.2g}" for tick in ticks]
     axes.set_xticks(np.arange(len(ticks)) + 0.5, words)

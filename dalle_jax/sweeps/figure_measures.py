@@ -34,6 +34,20 @@ def score_row(metric: str, scores: np.ndarray, **where: Any) -> dict[str, Any]:
     return {"metric": metric, **where, **found, **by_caption}
 
 
+def single_rows(
+    metric: str, values: Sequence[float], of: str, **where: Any
+) -> list[dict[str, Any]]:
+    """A row for each of several `of` (images, captions), by number."""
+    head = {"metric": metric, **where}
+    return [{**head, of: i, "value": float(value)} for i, value in enumerate(values)]
+
+
+def shown_rows(captions: Sequence[str], values: Sequence[float], **where: Any) -> list[dict]:
+    """Rows that say of pictures which caption each was drawn from, and its score."""
+    head = {"metric": "shown", **where}
+    return [{**head, "caption": c, "value": float(value)} for c, value in zip(captions, values)]
+
+
 def features_of(images: Sequence[np.ndarray], extractor: FeatureExtractor) -> np.ndarray:
     """The features [N, length] that distances are between."""
     tap = extractor.tap("fid")

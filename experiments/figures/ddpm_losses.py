@@ -6,10 +6,8 @@ learned variance, or by the squared error of what is predicted; all draw the sam
 guidance, from the same noise. Distances are on a classifier's features.
 """
 
-import matplotlib.pyplot as plt
-
 from dalle_jax.sweeps.figure import Claim, Figure
-from dalle_jax.sweeps.figure_axes import plot_series
+from dalle_jax.sweeps.figure_axes import JUDGED, panels, plot_named
 from dalle_jax.sweeps.figure_rows import difference, find, num_images
 from dalle_jax.sweeps.grid import Sweep, zip_
 
@@ -37,21 +35,17 @@ def row_of(rows, metric, label):
 
 def draw(rows, images):
     """Distance, with the published one, and captions borne out, by line of the table."""
-    figure, panels = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
-    labels = {"FD": (1, "Fréchet distance, classifier's features")}
-    labels["oracle/color"] = (100, f"colours right / % of {num_images(rows)} captions")
-    for axes, (metric, (unit, label)) in zip(panels, labels.items()):
-        found = {i: row_of(rows, metric, name) for i, name in enumerate(ROWS)}
-        known = {i: row for i, row in found.items() if row is not None}
-        plot_series(axes, known, unit, linestyle="none", label="here")
-        axes.set_xticks(range(len(ROWS)), ROWS, fontsize=8)
+    figure, (far, right) = panels(1, 1)
+    color = (100, f"colours right / % of {num_images(rows)} captions")
+    for axes, metric, (unit, label) in (far, "FD", JUDGED["FD"]), (right, "oracle/color", color):
+        plot_named(axes, {name: row_of(rows, metric, name) for name in ROWS}, unit)
         axes.set(xlabel="what is predicted, by which loss", ylabel=label)
     published = {i: row[3] for i, row in enumerate(ROWS.values()) if row[3] is not None}
-    axes = panels[0].twinx()
-    axes.plot(published.keys(), published.values(), "x", color="tab:gray")
-    axes.set_ylabel("published FID, CIFAR-10 (× where stable)", color="tab:gray")
-    axes.set_ylim(0)
-    panels[0].set_ylim(0)
+    there = far.twinx()
+    there.plot(published.keys(), published.values(), "x", color="tab:gray")
+    there.set_ylabel("published FID, CIFAR-10 (× where stable)", color="tab:gray")
+    there.set_ylim(0)
+    far.set_ylim(0)
     return figure
 
 

@@ -4,15 +4,12 @@ Ho et al. 2020 (2006.11239), §4.4. Pairs of held-out images are noised with the
 and drawn anew by one trained decoder without a caption; the oracle says what is seen.
 """
 
-import functools
-
-import matplotlib.pyplot as plt
 import numpy as np
 from einops import rearrange
 
 from dalle_jax.cli.figure_decoder import open_decoder
 from dalle_jax.sweeps.figure import Claim, Figure, Measured
-from dalle_jax.sweeps.figure_axes import plot_estimates, show_strip, strip
+from dalle_jax.sweeps.figure_axes import panels, plot_estimates, show_strip, strip
 from dalle_jax.sweeps.figure_measures import seen
 from dalle_jax.sweeps.figure_rows import counted, select
 from dalle_jax.sweeps.grid import Sweep
@@ -25,9 +22,9 @@ ROWS, SEED = 4, 0
 APART = 0.2  # of the image: the least distance of two places between which one can be
 
 
-def measure(workdir, num_pairs) -> Measured:
-    """What is seen in each mixture, and the first pairs' pictures."""
-    decoder, rows = open_decoder(workdir, 2 * num_pairs), []
+def measure(workdir, num_captions) -> Measured:
+    """What is seen in each mixture, one a caption, and the first pairs' pictures."""
+    decoder, rows = open_decoder(workdir, 2 * num_captions), []
     schedule = decoder.stage.schedule
     pairs = rearrange(decoder.x_0, "(n pair) h w c -> pair n 1 h w c", pair=2)
     noise = np.random.default_rng(SEED).normal(size=pairs.shape[1:])  # one for both
@@ -35,8 +32,8 @@ def measure(workdir, num_pairs) -> Measured:
     share = rearrange(SHARES, "s -> s 1 1 1")
     x_t = ((1 - share) * a + share * b).astype(np.float32)  # [N, S, H, W, C]
     how = {"steps": STEPS, "sampler": "ddim"}
-    columns = [decoder.draw_from(x_t[:, s], MIXED_AT, **how) for s in range(len(SHARES))]
-    images = np.stack(columns, axis=1)
+    images = [decoder.draw_from(x_t[:, s], MIXED_AT, **how) for s in range(len(SHARES))]
+    images = np.stack(images, axis=1)
     for i, row in enumerate(images):
         found = [seen(image) for image in row]
         for s, one in zip(SHARES.tolist(), found):
@@ -62,9 +59,7 @@ def one_object_seen(rows, share):
 
 def draw(rows, images):
     """The share of mixtures that are images of the data, and the pictures."""
-    figure, (axes, panel) = plt.subplots(
-        1, 2, figsize=(11, 3.8), layout="constrained", width_ratios=(1, 1.7)
-    )
+    figure, (axes, panel) = panels(1, 1.7)
     plot_estimates(axes, {s: one_object_seen(rows, s) for s in SHARES}, unit=100)
     axes.set(xlabel="share of the right image", ylim=(-3, 103))
     axes.set_ylabel("one object with a shape is seen / % of pairs")
@@ -75,26 +70,17 @@ def draw(rows, images):
 
 def claims(rows):
     """Equal mixtures; an average of pixels has two faint objects, a copy is at either end."""
-    between = [0.2 < row["value"] < 0.8 for row in select(rows, "way")]
-    pictures = {"unit": "of the pairs", "published": "in pictures: mixtures look like faces"}
-    return [
-        Claim(
-            "Over half of equal mixtures show one object that has a shape.",
-            one_object_seen(rows, 0.5),
-            above=0.5,
-            **pictures,
-        ),
-        Claim(
-            "In over half of equal mixtures it is between the places that it has in the two.",
-            counted(between, "pairs with one object in all three, apart"),
-            above=0.5,
-            **pictures,
-        ),
-    ]
+    half = {"above": 0.5, "unit": "of the pairs"}
+    half["published"] = "in pictures: mixtures look like faces"
+    ways = [0.2 < row["value"] < 0.8 for row in select(rows, "way")]
+    between = counted(ways, "pairs with one object in all three, apart")
+    one = "Over half of equal mixtures show one object that has a shape."
+    there = "In over half of equal mixtures it is between the places that it has in the two."
+    return [Claim(one, one_object_seen(rows, 0.5), **half), Claim(there, between, **half)]
 
 
 def get_figure(scale: str) -> Figure:
     """One decoder."""
     config, num_pairs = SCALES[scale]
     sweep = Sweep(config=f"configs/{config}.py", points=[{}], evaluation=None)
-    return Figure(draw, claims, sweep, functools.partial(measure, num_pairs=num_pairs))
+    return Figure(draw, claims, sweep=sweep, measure=measure, num_captions=num_pairs)

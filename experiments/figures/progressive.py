@@ -7,14 +7,14 @@ the oracle reads in it of each caption.
 import functools
 
 import jax
-import matplotlib.pyplot as plt
 import numpy as np
 
 from dalle_jax.cli.figure_decoder import open_decoder
 from dalle_jax.metrics import oracle
 from dalle_jax.pipelines.images import to_uint8
 from dalle_jax.sweeps.figure import Claim, Figure, Measured
-from dalle_jax.sweeps.figure_axes import plot_estimates, show_strip, strip
+from dalle_jax.sweeps.figure_axes import panels, plot_estimates, show_strip, strip
+from dalle_jax.sweeps.figure_measures import single_rows
 from dalle_jax.sweeps.figure_rows import counted, mean, select
 from dalle_jax.sweeps.grid import Sweep
 
@@ -42,9 +42,8 @@ def measure(workdir, num_captions) -> Measured:
     for step in SHOWN:
         scores = oracle.score(decoder.captions, chain[step]).by_caption
         for kind in KINDS:
-            head = {"metric": kind, "step": step}
-            counts = enumerate(scores[kind].tolist())
-            rows += [{**head, "caption": i, "value": right / made} for i, (right, made) in counts]
+            right, stated = scores[kind].T
+            rows += single_rows(kind, right / stated, "caption", step=step)
     shown = np.stack([chain[step][:ROWS] for step in SHOWN], axis=1)
     return Measured(rows, {"chain": strip(shown)}, SEED)
 
@@ -56,9 +55,7 @@ def share(rows, kind):
 
 def draw(rows, images):
     """The oracle's reading beside the pictures."""
-    figure, (axes, panel) = plt.subplots(
-        1, 2, figsize=(11, 3.8), layout="constrained", width_ratios=(1, 1.7)
-    )
+    figure, (axes, panel) = panels(1, 1.7)
     for kind in KINDS:
         found = {n: counted(right, "captions") for n, right in zip(SHOWN, share(rows, kind))}
         plot_estimates(axes, found, unit=100, label=kind)
@@ -89,5 +86,4 @@ def get_figure(scale: str) -> Figure:
     """One decoder."""
     config, num_captions = SCALES[scale]
     sweep = Sweep(config=f"configs/{config}.py", points=[{}], evaluation=None)
-    how = functools.partial(measure, num_captions=num_captions)
-    return Figure(draw, claims, sweep=sweep, measure=how)
+    return Figure(draw, claims, sweep=sweep, measure=measure, num_captions=num_captions)

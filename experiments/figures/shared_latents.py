@@ -5,17 +5,15 @@ from several times by one trained decoder without a caption; the oracle says how
 of one x_t agree.
 """
 
-import functools
 from itertools import combinations
 
-import matplotlib.pyplot as plt
 import numpy as np
 from einops import repeat
 
 from dalle_jax.cli.figure_decoder import open_decoder
 from dalle_jax.metrics import oracle
 from dalle_jax.sweeps.figure import Claim, Figure, Measured
-from dalle_jax.sweeps.figure_axes import plot_estimates, show_strip, strip
+from dalle_jax.sweeps.figure_axes import panels, plot_estimates, show_strip, strip
 from dalle_jax.sweeps.figure_measures import seen
 from dalle_jax.sweeps.figure_rows import mean, select
 from dalle_jax.sweeps.grid import Sweep
@@ -27,16 +25,16 @@ DRAWN, STEPS, SEED = 5, 20, 0
 KINDS = ("background", "place", "size", "color", "shape")
 
 
-def measure(workdir, num_latents) -> Measured:
+def measure(workdir, num_captions) -> Measured:
     """Of each x_t the share of pairs of its drawings that agree, and the first one's drawings."""
-    decoder, rows, pictures = open_decoder(workdir, num_latents), [], []
+    decoder, rows, pictures = open_decoder(workdir, num_captions), [], []
     schedule = decoder.stage.schedule
     noise = np.random.default_rng(SEED).normal(size=decoder.x_0.shape)
     for t in TIMES:
         x_t = np.float32(schedule.alpha(t) * decoder.x_0 + schedule.sigma(t) * noise)
         x_t = repeat(x_t, "n h w c -> (n d) h w c", d=DRAWN)
         images = decoder.draw_from(x_t, t, steps=STEPS, sampler="ddpm", seed=SEED)
-        images = images.reshape(num_latents, DRAWN, *images.shape[1:])
+        images = images.reshape(num_captions, DRAWN, *images.shape[1:])
         pictures.append(images[0])
         for i, group in enumerate(images):
             read = [(oracle.read_scene(image).background, seen(image)) for image in group]
@@ -60,9 +58,8 @@ def agreement(rows, kind, t):
 
 def draw(rows, images):
     """The drawings of one x_t, a row a time, beside how often two agree."""
-    figure, (panel, axes) = plt.subplots(1, 2, figsize=(10, 3.8), layout="constrained")
-    show_strip(panel, images["drawn"], [str(i + 1) for i in range(DRAWN)])
-    panel.set_yticks(len(TIMES) - 0.5 - np.arange(len(TIMES)), [f"t = {t:g}" for t in TIMES])
+    figure, (panel, axes) = panels(1, 1, size=(10, 3.8))
+    show_strip(panel, images["drawn"], range(1, DRAWN + 1), [f"t = {t:g}" for t in TIMES])
     panel.set(xlabel="drawings of one x_t")
     for i, kind in enumerate(KINDS):
         found = {t + 0.012 * (i - 2): mean(agreement(rows, kind, t), "latents") for t in TIMES}
@@ -77,13 +74,11 @@ def claims(rows):
     """Colour, which is settled before shape, on the same latents."""
     gained = {kind: agreement(rows, kind, 0.5) - agreement(rows, kind, 1.0) for kind in KINDS}
     left = agreement(rows, "color", 0.5) - agreement(rows, "shape", 0.5)
-    pictures = {"above": 0, "unit": "of the pairs more", "published": "in pictures"}
+    more = {"above": 0, "unit": "of the pairs more", "published": "in pictures"}
     gain, lead = (mean(values, "latents, paired") for values in (gained["color"], left))
     return [
-        Claim(
-            "Drawings that share x_t at t = 0.5 agree in colour more than at 1.", gain, **pictures
-        ),
-        Claim("At t = 0.5 they agree in colour more than in shape.", lead, **pictures),
+        Claim("Drawings that share x_t at t = 0.5 agree in colour more than at 1.", gain, **more),
+        Claim("At t = 0.5 they agree in colour more than in shape.", lead, **more),
     ]
 
 
@@ -91,4 +86,4 @@ def get_figure(scale: str) -> Figure:
     """One decoder."""
     config, num_latents = SCALES[scale]
     sweep = Sweep(config=f"configs/{config}.py", points=[{}], evaluation=None)
-    return Figure(draw, claims, sweep, functools.partial(measure, num_latents=num_latents))
+    return Figure(draw, claims, sweep=sweep, measure=measure, num_captions=num_latents)

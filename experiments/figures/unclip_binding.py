@@ -1,22 +1,20 @@
 """unCLIP, figures 14 and 15: of two objects unCLIP mixes up more attributes than GLIDE.
 
 Ramesh et al. 2022 (2204.06125). Two systems trained on scenes of one and two objects, unCLIP and a
-decoder that reads captions alone as GLIDE's does, both decoders for the same number of steps, draw
-held-out captions of two objects that differ in colour and in size; the oracle says whether each
-colour comes in its own size, or in the other's (shapes, which the paper has, are learned late).
+decoder that reads captions alone as GLIDE's does, both decoders for as many steps, draw held-out
+captions of two objects of different colours and sizes; the oracle says whether each colour comes in
+its own size, or in the other's (shapes, which the paper has, are learned late).
 """
 
-import textwrap
 from operator import ne
 
-import matplotlib.pyplot as plt
 import numpy as np
 
 from dalle_jax.metrics import oracle
 from dalle_jax.pipelines.text_to_image import DallePipeline
 from dalle_jax.sweeps.figure import Claim, Figure, Measured
-from dalle_jax.sweeps.figure_axes import plot_series, show_strip, strip
-from dalle_jax.sweeps.figure_measures import score_row
+from dalle_jax.sweeps.figure_axes import panels, plot_named, show_strip, strip
+from dalle_jax.sweeps.figure_measures import score_row, shown_rows
 from dalle_jax.sweeps.figure_rows import difference, find, num_images, select
 from dalle_jax.sweeps.grid import Sweep
 
@@ -26,7 +24,7 @@ PAPER = ("clip", "prior_diffusion", "decoder")  # of configs/dalle2
 POINTS = ({"config": "unclip_sketch"}, {"config": "sketch"})
 SYSTEMS = ("unCLIP", "GLIDE")
 OUTCOMES = ("bound", "swapped")
-COLUMNS, SEED = 8, 0
+COLUMNS, SEED = 8, 0  # pictures of each system
 
 
 def measure(workdir, num_captions) -> Measured:
@@ -38,13 +36,10 @@ def measure(workdir, num_captions) -> Measured:
     # Two objects of different colours and different sizes.
     two = [c for c, pairs in asked.items() if len(pairs) == 2 and all(map(ne, *pairs))]
     captions = two[:num_captions]
-    index = np.arange(len(captions))
-    images = pipe.generate(captions, sample_index=index, seed=SEED, until="decoder")
+    images = pipe.generate(captions, sample_index=range(len(captions)), seed=SEED, until="decoder")
     found = np.array([outcome(image, asked[caption]) for image, caption in zip(images, captions)])
     rows = [score_row(name, (found == name).astype(float), system=system) for name in OUTCOMES]
-    for caption, what in zip(captions[:COLUMNS], found):
-        head = {"metric": "shown", "system": system, "caption": caption}
-        rows.append({**head, "value": float(what == "bound")})
+    rows += shown_rows(captions[:COLUMNS], found == "bound", system=system)
     return Measured(rows, {system: strip(images[None, :COLUMNS])}, SEED)
 
 
@@ -65,19 +60,15 @@ def outcome(image, pairs):
 
 def draw(rows, images):
     """Pictures, a row a system, beside what becomes of their attributes."""
-    figure, (panel, axes) = plt.subplots(
-        1, 2, figsize=(12, 3.8), layout="constrained", width_ratios=(2.4, 1)
-    )
+    figure, (panel, axes) = panels(3, 1, size=(12, 3.8))
     by_system = {name.rpartition("/")[2]: picture for name, picture in images.items()}
     known = [system for system in SYSTEMS if system in by_system]
     captions = [row["caption"] for row in select(rows, "shown", system=known[0])]
-    words = [textwrap.fill(caption, 13) for caption in captions]
-    show_strip(panel, np.concatenate([by_system[system] for system in known]), words)
-    panel.tick_params(axis="x", labelsize=7)
-    panel.set_yticks(len(known) - 0.5 - np.arange(len(known)), known)
+    show_strip(panel, np.concatenate([by_system[system] for system in known]), captions, known)
+    panel.tick_params(axis="x", labelsize=8)
     for name in OUTCOMES:
         found = {system: find(rows, name, system=system) for system in known}
-        plot_series(axes, found, unit=100, linestyle="none", label=f"colours {name}")
+        plot_named(axes, found, unit=100, label=f"colours {name}")
     axes.set(ylabel=f"% of {num_images(rows)} captions", ylim=(-3, 103))
     axes.legend(frameon=False)
     return figure
@@ -86,9 +77,8 @@ def draw(rows, images):
 def claims(rows):
     """One system against the other."""
     told = {"above": 0, "unit": "of all captions more", "published": "in pictures"}
-    unclip, glide = ({name: find(rows, name, system=s) for name in OUTCOMES} for s in SYSTEMS)
-    swapped = difference(glide["swapped"], unclip["swapped"])
-    bound = difference(unclip["bound"], glide["bound"])
+    of = {name: [find(rows, name, system=system) for system in SYSTEMS] for name in OUTCOMES}
+    swapped, bound = difference(*of["swapped"][::-1]), difference(*of["bound"])
     return [
         Claim("unCLIP gives objects each other's colours more often than GLIDE.", swapped, **told),
         Claim("GLIDE gives both objects their own more often.", bound, **told),
@@ -98,11 +88,7 @@ def claims(rows):
 def get_figure(scale: str) -> Figure:
     """Two systems without upsamplers."""
     steps, captions = SCALES[scale]
-    sweep = Sweep(
-        config="configs/unclip_sketch.py",
-        points=POINTS,
-        stages=("clip", "prior", "decoder"),
-        overrides={"data.source": "captioned_shapes/pairs", "decoder.train.steps": steps},
-        evaluation=None,
-    )
+    stages = ("clip", "prior", "decoder")
+    overrides = {"data.source": "captioned_shapes/pairs", "decoder.train.steps": steps}
+    sweep = Sweep("configs/unclip_sketch.py", POINTS, stages, overrides, evaluation=None)
     return Figure(draw, claims, sweep=sweep, measure=measure, num_captions=captions)

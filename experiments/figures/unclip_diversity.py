@@ -10,11 +10,12 @@ import functools
 
 import numpy as np
 
+from dalle_jax.cli.figure_decoder import held_out
 from dalle_jax.data.images import center_crop_resize
 from dalle_jax.metrics import oracle
 from dalle_jax.pipelines.text_to_image import DallePipeline
 from dalle_jax.sweeps.figure import Claim, Figure, Measured
-from dalle_jax.sweeps.figure_axes import plot_metrics
+from dalle_jax.sweeps.figure_axes import JUDGED, plot_metrics
 from dalle_jax.sweeps.figure_measures import entropy_row, factored, judged_rows
 from dalle_jax.sweeps.figure_rows import difference_of_differences, find, select
 from dalle_jax.sweeps.grid import Sweep, product
@@ -25,11 +26,7 @@ SCALES = {
     "small": (("unclip_shapes", "quickstart"), 2048, (1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)),
 }
 PAPER = ("clip", "prior_diffusion", "decoder")  # of configs/dalle2
-METRICS = {  # metric: unit, label
-    "diversity": (1, "entropy of background and place / bits"),
-    "FD": (1, "Fréchet distance, classifier's features"),
-    "oracle/caption": (100, "captions borne out in full / %"),
-}
+METRICS = {"diversity": (1, "entropy of background and place / bits"), **JUDGED}
 SAMPLER = {"sampler": "ddpm", "num_inference_steps": 30, "spacing": "logsnr"}
 SEED = 0
 
@@ -37,11 +34,9 @@ SEED = 0
 def measure(workdir, num_captions, extractor, scales) -> Measured:
     """One system at each scale of guidance."""
     pipe = DallePipeline.from_pretrained(workdir, joint=False)
-    source = pipe.run.open_source("test")
-    items = [source[i] for i in range(num_captions)]
-    captions = [item["caption"] for item in items]
+    captions, true = held_out(pipe.run, num_captions)
     side = pipe.system.stages["decoder"].image_shape[0]
-    reals = factored([center_crop_resize(i["image"], side, "box") for i in items], extractor)
+    reals = factored([center_crop_resize(image, side, "box") for image in true], extractor)
     rows, index = [], np.arange(num_captions)
     for scale in scales:
         how = {"system": "unCLIP" if pipe.system.reads_embeddings else "GLIDE", "scale": scale}
@@ -94,6 +89,4 @@ def get_figure(scale: str) -> Figure:
     points, stages = product(("config", configs)), ("clip", "prior", "decoder")
     sweep = Sweep(f"configs/{configs[0]}.py", points, stages, evaluation=None)
     how = functools.partial(measure, scales=scales)
-    return Figure(
-        draw, claims, sweep, how, features="configs/features.py", num_captions=num_captions
-    )
+    return Figure(draw, claims, sweep, how, "configs/features.py", num_captions)

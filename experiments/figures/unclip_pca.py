@@ -7,7 +7,6 @@ from the same noise; the oracle says which of an image's attributes are still th
 
 import functools
 
-import matplotlib.pyplot as plt
 import numpy as np
 
 from dalle_jax.cli.figure_unclip import SEED, open_chain
@@ -15,7 +14,8 @@ from dalle_jax.metrics import oracle
 from dalle_jax.metrics.kernel import normalized
 from dalle_jax.models import embedding_codec
 from dalle_jax.sweeps.figure import MISSING, Claim, Estimate, Figure, Measured
-from dalle_jax.sweeps.figure_axes import mark, plot_estimates, show_strip, strip
+from dalle_jax.sweeps.figure_axes import mark, panels, plot_estimates, show_strip, strip
+from dalle_jax.sweeps.figure_measures import single_rows
 from dalle_jax.sweeps.figure_rows import counted, find, mean, select
 from dalle_jax.sweeps.grid import Sweep
 
@@ -39,15 +39,13 @@ def measure(workdir, num_captions, num_fitted) -> Measured:
     for count in DIMENSIONS:
         codec = embedding_codec.fit(fitted, fitted, count)
         kept = (true - codec.mean) @ codec.components @ codec.components.T + codec.mean
-        head = {"dimensions": count}
         lost = float(((true - kept) ** 2).mean() / variance)
-        rows.append({**head, "metric": "lost", "value": lost})
+        rows.append({"metric": "lost", "dimensions": count, "value": lost})
         images = chain.draw(normalized(kept).astype(np.float32))
         columns.append(images[:ROWS])
         scores = oracle.score(chain.captions, images).by_caption
         for kind in KINDS:
-            right = enumerate(scores[kind][:, 0].tolist())
-            rows += [{**head, "metric": kind, "image": i, "value": value} for i, value in right]
+            rows += single_rows(kind, scores[kind][:, 0], "image", dimensions=count)
     shown = np.stack([*columns, chain.images[:ROWS]], axis=1)
     return Measured(rows, {"drawn": strip(shown)}, SEED)
 
@@ -59,9 +57,7 @@ def seen(rows, kind, count):
 
 def draw(rows, images):
     """What is seen by dimensions, what is lost, and the pictures."""
-    figure, (axes, panel) = plt.subplots(
-        1, 2, figsize=(11, 3.8), layout="constrained", width_ratios=(1, 1.7)
-    )
+    figure, (axes, panel) = panels(1, 1.7)
     for kind in KINDS:
         found = {n: counted(seen(rows, kind, n), "images") for n in DIMENSIONS}
         plot_estimates(axes, found, unit=100, label=kind)

@@ -11,7 +11,7 @@ import functools
 from dalle_jax.cli.figure_unclip import SEED, open_chain
 from dalle_jax.metrics.embeddings import prior_cosines
 from dalle_jax.sweeps.figure import Claim, Figure, Measured
-from dalle_jax.sweeps.figure_axes import plot_metrics
+from dalle_jax.sweeps.figure_axes import JUDGED, plot_metrics
 from dalle_jax.sweeps.figure_measures import factored, judged_rows
 from dalle_jax.sweeps.figure_rows import difference, find
 from dalle_jax.sweeps.grid import Sweep, product
@@ -23,11 +23,7 @@ SCALES = {
 }
 PAPER = ("clip", "prior_diffusion", "prior_ar", "decoder")  # of configs/dalle2
 DIFFUSION, AUTOREGRESSIVE = "diffusion", "autoregressive"
-METRICS = {  # metric: unit, label
-    "oracle/caption": (100, "captions borne out in full / %"),
-    "FD": (1, "Fréchet distance, classifier's features"),
-    "cosine_image": (1, "cosine with the true embedding"),
-}
+METRICS = {**JUDGED, "cosine_image": (1, "cosine with the true embedding")}  # unit, label
 PUBLISHED = 2  # candidates
 
 
@@ -86,6 +82,4 @@ def get_figure(scale: str) -> Figure:
     points, stages = product(("config", configs)), ("clip", "prior", "decoder")
     sweep = Sweep(f"configs/{configs[0]}.py", points, stages, evaluation=None)
     how = functools.partial(measure, counts=counts)
-    return Figure(
-        draw, claims, sweep, how, features="configs/features.py", num_captions=num_captions
-    )
+    return Figure(draw, claims, sweep, how, "configs/features.py", num_captions)

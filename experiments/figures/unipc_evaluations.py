@@ -6,10 +6,8 @@ step. Distances are on a classifier's features, from the real images of the same
 points draw the same captions from the same noise.
 """
 
-import matplotlib.pyplot as plt
-
 from dalle_jax.sweeps.figure import Claim, Figure
-from dalle_jax.sweeps.figure_axes import mark, plot_series
+from dalle_jax.sweeps.figure_axes import JUDGED, mark, panels, plot_series
 from dalle_jax.sweeps.figure_rows import difference, num_images, series
 from dalle_jax.sweeps.grid import Sweep, product
 
@@ -42,22 +40,21 @@ def curve(rows, sampler, guidance):
 
 def draw(rows, images):
     """Distance by evaluations: unguided, guided, and as published."""
-    figure, panels = plt.subplots(1, 3, figsize=(11, 3.8), layout="constrained")
+    figure, (*here, there) = panels(1, 1, 1)
     counts = sorted({row["num_inference_steps"] for row in rows})
-    for axes, (guidance, label) in zip(panels, GUIDANCE.items()):
+    for axes, (guidance, label) in zip(here, GUIDANCE.items()):
         for apart, (sampler, name) in zip((0.98, 1.0, 1.02), SAMPLERS.items()):
             found = curve(rows, sampler, guidance)
             plot_series(axes, {apart * count: row for count, row in found.items()}, label=name)
-        axes.set(title=f"here, {label}, {num_images(rows)} captions")
-        axes.set(ylabel="Fréchet distance, classifier's features")
+        axes.set(title=f"here, {label}, {num_images(rows)} captions", ylabel=JUDGED["FD"][1])
         mark(axes, counts, "evaluations of the network")
     for sampler, values in PUBLISHED.items():
-        panels[2].plot(PUBLISHED_AT, values, marker="o", label=SAMPLERS[sampler])
-    panels[2].set(title="published: CIFAR-10, order 3", ylabel="FID", yscale="log")
-    panels[2].set_yticks([3, 5, 10, 20, 50], ["3", "5", "10", "20", "50"])
-    panels[2].yaxis.minorticks_off()
-    mark(panels[2], PUBLISHED_AT, "evaluations of the network")
-    panels[0].legend(frameon=False)
+        there.plot(PUBLISHED_AT, values, marker="o", label=SAMPLERS[sampler])
+    there.set(title="published: CIFAR-10, order 3", ylabel="FID", yscale="log")
+    there.set_yticks([3, 5, 10, 20, 50], ["3", "5", "10", "20", "50"])
+    there.yaxis.minorticks_off()
+    mark(there, PUBLISHED_AT, "evaluations of the network")
+    here[0].legend(frameon=False)
     return figure
 
 

@@ -6,16 +6,17 @@ two Gaussians in the plane, whose exact denoiser is known, in float64. No networ
 
 import jax
 import jax.numpy as jnp
-import matplotlib.pyplot as plt
 import numpy as np
 
 from dalle_jax import diffusion
 from dalle_jax.diffusion.analytic import GaussianMixture
 from dalle_jax.sweeps.figure import Claim, Estimate, Figure, Measured
+from dalle_jax.sweeps.figure_axes import panels
 from dalle_jax.sweeps.figure_rows import select
 
 STEPS = (20, 40, 80, 160, 320)
 EXACT_STEPS = 4000
+MIXTURE = ([0.3, 0.7], [[-1.0, 0.5], [0.8, -0.2]], [0.3, 0.4])  # weights, means, deviations
 NUM_POINTS, SEED = 16, 0
 TOLERANCE = 0.15  # of an order, which is reached in the limit alone
 WHOLE = {"lower_order_final": False}  # falling to lower orders at the end caps the order at 2
@@ -31,14 +32,12 @@ SOLVERS = {  # name: (order in theory, settings)
 def solve(steps: int, **settings) -> np.ndarray:
     """Where points [N, 2] end."""
     schedule = diffusion.CONTINUOUS["cosine"]()
-    data = GaussianMixture(
-        jnp.array([0.3, 0.7]), jnp.array([[-1.0, 0.5], [0.8, -0.2]]), jnp.array([0.3, 0.4])
-    )
+    data = GaussianMixture(*map(jnp.array, MIXTURE))
     x_T = np.random.default_rng(SEED).normal(size=(NUM_POINTS, 2))
     times = schedule.time(np.linspace(-12, 6, steps + 1))
     denoiser = data.denoiser(schedule)
-    x = diffusion.sample(denoiser, schedule, x_T, steps=steps, spacing=times, **settings)
-    return np.asarray(x)
+    how = {"steps": steps, "spacing": times, **settings}
+    return np.asarray(diffusion.sample(denoiser, schedule, x_T, **how))
 
 
 def measure() -> Measured:
@@ -49,10 +48,8 @@ def measure() -> Measured:
         for name, (order, settings) in SOLVERS.items():
             errors = [np.sqrt(np.mean((solve(n, **settings) - exact) ** 2)) for n in STEPS]
             of_solver = {"solver": name, "order": order}
-            rows += [
-                {**of_solver, "steps": n, "metric": "error", "value": float(error)}
-                for n, error in zip(STEPS, errors)
-            ]
+            for n, error in zip(STEPS, errors):
+                rows.append({**of_solver, "steps": n, "metric": "error", "value": float(error)})
             slope = float(np.log2(errors[-2] / errors[-1]))
             rows.append({**of_solver, "metric": "slope", "value": slope})
     return Measured(rows, seed=SEED)
@@ -60,7 +57,7 @@ def measure() -> Measured:
 
 def draw(rows, images):
     """Errors by steps, both logarithmic."""
-    figure, axes = plt.subplots(figsize=(7, 4.6), layout="constrained")
+    figure, axes = panels(1, size=(7, 4.6))
     for i, slope in enumerate(select(rows, "slope")):
         errors = select(rows, "error", solver=slope["solver"])
         style = "-" if "C" in slope["solver"] else "--"  # with a corrector
@@ -77,19 +74,18 @@ def draw(rows, images):
 
 def claims(rows):
     """The solver of each family whose slope is furthest from theory."""
-    families = (
-        ("UniP-p is of order p, for p = 1, 2, 3.", lambda name: name.startswith("UniP-")),
-        ("UniPC-p is of order p + 1, for p = 1, 2, 3.", lambda name: name.startswith("UniPC")),
-        ("UniC adds an order to a solver that is not UniP.", lambda name: name.startswith("Heun")),
-    )
+    families = {
+        "UniP-": "UniP-p is of order p, for p = 1, 2, 3.",
+        "UniPC": "UniPC-p is of order p + 1, for p = 1, 2, 3.",
+        "Heun": "UniC adds an order to a solver that is not UniP.",
+    }
     found = []
-    for statement, member in families:
-        slopes = [row for row in select(rows, "slope") if member(row["solver"])]
+    for family, statement in families.items():
+        slopes = [row for row in select(rows, "slope") if row["solver"].startswith(family)]
         off = max(slopes, key=lambda row: abs(row["value"] - row["order"]))
         basis = f"{off['solver']}, the furthest off: slope {off['value']:.2f}"
-        value = abs(off["value"] - off["order"])
-        unit = "orders off theory"
-        found.append(Claim(statement, Estimate(value, None, basis), below=TOLERANCE, unit=unit))
+        value = Estimate(abs(off["value"] - off["order"]), None, basis)
+        found.append(Claim(statement, value, below=TOLERANCE, unit="orders off theory"))
     return found
 
 

@@ -5,12 +5,13 @@ Stable Diffusion's, keeps √ᾱ_T = 0.07 of the image in the last step; rescale
 draw from pure noise; how bright the images are on average is compared with the real ones.
 """
 
-import matplotlib.pyplot as plt
 import numpy as np
 
+from dalle_jax.cli.figure_decoder import held_out
 from dalle_jax.pipelines.text_to_image import DallePipeline
 from dalle_jax.sweeps.figure import Claim, Figure, Measured
-from dalle_jax.sweeps.figure_measures import score_row
+from dalle_jax.sweeps.figure_axes import panels
+from dalle_jax.sweeps.figure_measures import score_row, single_rows
 from dalle_jax.sweeps.figure_rows import difference, find, num_images, select
 from dalle_jax.sweeps.grid import Sweep, product
 
@@ -28,17 +29,12 @@ def measure(workdir, num_captions) -> Measured:
     """Brightness of drawn and of real images, and which are as dark or bright as few real ones."""
     pipe = DallePipeline.from_pretrained(workdir)
     schedule = NONE if pipe.run.config["decoder"]["diffusion"]["zero_terminal_snr"] else SOME
-    source = pipe.run.open_source("test")
-    items = [source[i] for i in range(num_captions)]
-    captions, index = [item["caption"] for item in items], np.arange(num_captions)
+    (captions, images), index = held_out(pipe.run, num_captions), np.arange(num_captions)
     drawn = pipe.generate(captions, sample_index=index, seed=SEED, guidance_scale=1.0, **SAMPLER)
-    of = {"real": brightness([item["image"] for item in items]), schedule: brightness(drawn)}
+    of, rows = {"real": brightness(images), schedule: brightness(drawn)}, []
     dark, bright = np.quantile(of["real"], (TENTH, 1 - TENTH))
-    rows = [
-        {"metric": "brightness", "images": name, "caption": i, "value": float(value)}
-        for name, values in of.items()
-        for i, value in enumerate(values)
-    ]
+    for name, values in of.items():
+        rows += single_rows("brightness", values, "caption", images=name)
     extreme = ((of[schedule] < dark) | (of[schedule] > bright)).astype(float)
     rows.append(score_row("extreme", extreme, images=schedule))
     return Measured(rows, seed=SEED)
@@ -51,18 +47,17 @@ def brightness(images):
 
 def draw(rows, images):
     """Histograms beside that of the real images."""
-    figure, panels = plt.subplots(1, 2, figsize=(9, 3.6), layout="constrained", sharey=True)
+    figure, by_schedule = panels(1, 1, size=(9, 3.6), sharey=True)
     bins = np.linspace(0, 1, 26)
-    for axes, (schedule, left) in zip(panels, LEFT.items()):
+    for axes, (schedule, left) in zip(by_schedule, LEFT.items()):
         for name, style in (("real", {"color": "0.75"}), (schedule, {"histtype": "step"})):
             # Real images are told again with each decoder.
-            values = {
-                row["caption"]: row["value"] for row in select(rows, "brightness", images=name)
-            }
-            axes.hist(list(values.values()), bins, label=name, linewidth=2, **style)
+            found = select(rows, "brightness", images=name)
+            values = {row["caption"]: row["value"] for row in found}.values()
+            axes.hist(list(values), bins, label=name, linewidth=2, **style)
         axes.set(title=f"scaled-linear {schedule}: {left}", xlabel="mean brightness, 0 to 1")
         axes.legend(frameon=False)
-    panels[0].set_ylabel(f"images of {num_images(rows)}")
+    by_schedule[0].set_ylabel(f"images of {num_images(rows)}")
     return figure
 
 
