@@ -6,14 +6,11 @@ by the web's, the paper's original ones. In the place of CLIP's score stands the
 caption states that the oracle finds borne out, of original ones the colour and shape they name.
 """
 
-import textwrap
-
-import matplotlib.pyplot as plt
 import numpy as np
 
 from dalle_jax.cli.figure_captions import original_row
 from dalle_jax.sweeps.figure import Claim, Figure, Measured
-from dalle_jax.sweeps.figure_axes import plot_series
+from dalle_jax.sweeps.figure_axes import panels, plot_named
 from dalle_jax.sweeps.figure_measures import score_row
 from dalle_jax.sweeps.figure_rows import BY_CAPTION, difference, find, num_images, select
 from dalle_jax.sweeps.grid import Sweep, product
@@ -25,13 +22,8 @@ MAX_LENGTH = 64  # tokens: enough for words that a tokenizer of web captions has
 SEED = 0
 STATEMENTS = ("color", "size", "background", "shape", "place")  # a descriptive caption's
 # Label: shares. The kind that is named first is that of the held-out captions.
-BLENDS = {
-    "web": "descriptive:0,alt:1",
-    "95 % short": "descriptive:0,alt:0.05,short:0.95",
-    **{
-        f"{p} % descriptive": f"descriptive:{p / 100},alt:{1 - p / 100:.2f}"
-        for p in (65, 80, 90, 95)
-    },
+BLENDS = {"web": "descriptive:0,alt:1", "95 % short": "descriptive:0,alt:0.05,short:0.95"} | {
+    f"{p} % descriptive": f"descriptive:{p / 100},alt:{1 - p / 100:.2f}" for p in (65, 80, 90, 95)
 }
 BEST = "95 % descriptive"
 CLAIMED = (  # of which captions, against which blend, published
@@ -60,25 +52,19 @@ def row_of(rows, metric, label):
 
 def draw(rows, images):
     """What is borne out of either kind of captions, by what was trained on."""
-    panels = plt.subplots(
-        1, 2, figsize=(12, 4.4), layout="constrained", width_ratios=(1.5, 1), sharey=True
-    )[1]
-    count = num_images(rows), num_images(select(rows, "original"))
-    shown = ({f"oracle/{kind}": kind for kind in STATEMENTS}, {"original": "what they name"})
-    shown[0]["statements"] = "mean of all"
-    for axes, series, kind, of in zip(panels, shown, ("descriptive", "original"), count):
-        for i, (metric, label) in enumerate(series.items()):
-            found = {at: row_of(rows, metric, blend) for at, blend in enumerate(BLENDS)}
-            apart = 0.1 * (i - (len(series) - 1) / 2)
-            known = {at + apart: row for at, row in found.items() if row is not None}
-            style = {"color": "k", "marker": "D"} if metric in ("statements", "original") else {}
-            plot_series(axes, known, unit=100, linestyle="none", label=label, **style)
-        axes.set_xticks(range(len(BLENDS)), [textwrap.fill(blend, 12) for blend in BLENDS])
+    figure, (left, right) = panels(1.2, 1, size=(12.5, 4.4), sharey=True)
+    series = {f"oracle/{kind}": (left, kind, 0.1 * (i - 2.5)) for i, kind in enumerate(STATEMENTS)}
+    series |= {"statements": (left, "mean of all", 0.25), "original": (right, "what they name", 0)}
+    for metric, (axes, label, shift) in series.items():
+        found = {blend: row_of(rows, metric, blend) for blend in BLENDS}
+        style = {} if label in STATEMENTS else {"color": "k", "marker": "D"}
+        plot_named(axes, found, 100, shift, label=label, **style)
         axes.set(xlabel="captions trained on, the rest original", ylim=(-3, 103))
-        axes.set_title(f"drawn from {of} {kind} captions", fontsize=10)
         axes.legend(frameon=False, fontsize=8)
-    panels[0].set_ylabel("of what captions state is borne out / %")
-    return panels[0].figure
+    left.set(title=f"drawn from {num_images(rows)} descriptive captions")
+    left.set(ylabel="of what captions state is borne out / %")
+    right.set(title=f"drawn from {num_images(select(rows, 'original'))} original captions")
+    return figure
 
 
 def claims(rows):
@@ -99,10 +85,8 @@ def claims(rows):
 def get_figure(scale: str) -> Figure:
     """One training a blend."""
     config, steps, captions = SCALES[scale]
-    sweep = Sweep(
-        config=f"configs/{config}.py",
-        points=product(("data.captions", BLENDS.values())),
-        overrides={"decoder.train.steps": steps, "tokenizer.max_length": MAX_LENGTH},
-        evaluation={"n": captions, "metrics": "oracle"},
-    )
+    points = product(("data.captions", BLENDS.values()))
+    overrides = {"decoder.train.steps": steps, "tokenizer.max_length": MAX_LENGTH}
+    evaluation = {"n": captions, "metrics": "oracle"}
+    sweep = Sweep(f"configs/{config}.py", points, (), overrides, evaluation)
     return Figure(draw, claims, sweep=sweep, measure=measure, num_captions=captions)
