@@ -6,14 +6,13 @@ prior could give at most, that of the caption's real image. Distances are on a c
 features, from the real images of the same captions.
 """
 
-import matplotlib.pyplot as plt
 import numpy as np
 
 from dalle_jax.cli.figure_unclip import SEED, open_chain
 from dalle_jax.sweeps.figure import Claim, Figure, Measured
-from dalle_jax.sweeps.figure_axes import plot_series, strip
-from dalle_jax.sweeps.figure_measures import factored, judged_rows
-from dalle_jax.sweeps.figure_rows import difference, find, num_images
+from dalle_jax.sweeps.figure_axes import JUDGED, panels, plot_named, show_strip, strip
+from dalle_jax.sweeps.figure_measures import factored, judged_rows, shown_rows
+from dalle_jax.sweeps.figure_rows import BY_CAPTION, difference, find, num_images, select
 from dalle_jax.sweeps.grid import Sweep
 
 SCALES = {"tiny": ("unclip_shapes", 512), "small": ("unclip_shapes", 2048)}  # config, captions
@@ -33,49 +32,45 @@ def measure(workdir, num_captions, extractor) -> Measured:
     reals, rows, shown = factored(chain.images, extractor), [], []
     for source, embeddings_of in SOURCES.items():
         images = chain.draw(embeddings_of(chain), chain.captions)
-        rows += judged_rows(chain.captions, images, reals, extractor, embedding=source)
+        judged = judged_rows(chain.captions, images, reals, extractor, embedding=source)
+        rows += judged
+        scores = judged[0][BY_CAPTION].mean(1)
+        rows += shown_rows(chain.captions[:COLUMNS], scores, embedding=source)
         shown.append(images[:COLUMNS])
     return Measured(rows, {"drawn": strip(np.stack(shown))}, SEED)
 
 
 def draw(rows, images):
     """Pictures, a row a source, beside what is measured of them."""
-    figure, (panel, right, far) = plt.subplots(
-        1, 3, figsize=(12, 3.6), layout="constrained", width_ratios=(2, 1, 1)
-    )
-    panel.imshow(images["drawn"], interpolation="nearest")
-    side = images["drawn"].shape[0] / len(SOURCES)
-    panel.set_yticks(side * (np.arange(len(SOURCES)) + 0.5), SOURCES)
-    panel.set(xticks=[], ylabel="image embedding", title=f"the first {COLUMNS} captions")
-    labels = (
-        (right, "oracle/caption", 100, f"borne out in full / % of {num_images(rows)} captions"),
-        (far, "FD", 1, "Fréchet distance, classifier's features"),
-    )
-    for axes, metric, unit, label in labels:
+    figure, (panel, *judged) = panels(2.3, 1, 1, size=(13, 4.6))
+    captions = [row["caption"] for row in select(rows, "shown", embedding="none")]
+    show_strip(panel, images["drawn"], captions, list(SOURCES))
+    panel.tick_params(axis="x", labelsize=8)
+    panel.set(xlabel="caption that the column is drawn from", ylabel="image embedding")
+    for axes, (metric, (unit, label)) in zip(judged, JUDGED.items()):
         found = {source: find(rows, metric, embedding=source) for source in SOURCES}
-        plot_series(axes, found, unit, linestyle="none")
-        axes.set(ylabel=label, xlabel="image embedding")
-        axes.tick_params(axis="x", labelsize=8)
+        plot_named(axes, found, unit)
+        axes.set(ylabel=label, xlabel="image embedding", title=f"{num_images(rows)} captions")
     return figure
 
 
 def claims(rows):
     """The prior against what does without one."""
     at = lambda source, metric: find(rows, metric, embedding=source)
-    published = {
-        "caption's": "FID 16.55 with the caption's embedding, 7.99 with a prior's (§5.1)",
-        "none": "in pictures (figure 8)",
+    paper = "FID 16.55 with the caption's embedding, 7.99 with a prior's (§5.1)"
+    others = {  # source: in a sentence, published
+        "caption's": ("the caption's own embedding", paper),
+        "none": ("no embedding", "in pictures (figure 8)"),
     }
     found = []
-    for source in ("caption's", "none"):
-        name = "the caption's own embedding" if source == "caption's" else "no embedding"
+    for source, (name, published) in others.items():
         found += [
             Claim(
                 f"The prior's embedding draws images nearer to real ones than {name}.",
                 difference(at("prior's", "FD"), at(source, "FD")),
                 above=0,
                 unit="of Fréchet distance nearer",
-                published=published[source],
+                published=published,
             ),
             Claim(
                 f"The prior's embedding bears out more captions than {name}.",
@@ -92,6 +87,4 @@ def get_figure(scale: str) -> Figure:
     config, num_captions = SCALES[scale]
     stages = ("clip", "prior", "decoder")
     sweep = Sweep(f"configs/{config}.py", [{}], stages, evaluation=None)
-    return Figure(
-        draw, claims, sweep, measure, features="configs/features.py", num_captions=num_captions
-    )
+    return Figure(draw, claims, sweep, measure, "configs/features.py", num_captions)
