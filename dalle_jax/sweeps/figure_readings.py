@@ -7,7 +7,7 @@ import numpy as np
 from einops import rearrange
 
 from dalle_jax.sweeps.figure import MISSING, Estimate, Measured, Row
-from dalle_jax.sweeps.figure_axes import plot_estimates, show_strip, strip
+from dalle_jax.sweeps.figure_axes import in_lines, plot_estimates, show_strip, strip
 from dalle_jax.sweeps.figure_measures import seen
 from dalle_jax.sweeps.figure_rows import counted, mean, select
 
@@ -27,14 +27,15 @@ def read_along(
     Args:
         over: [K], the places on the axis.
         drawn: K arrays of images uint8 [N, H, W, 3].
-        asked: [N], the colour and shape that each is to show there.
+        asked: [N], the colour and shape that each is to show there; they stand in its rows.
         seed: of the images.
         shown: how many of the N are kept as pictures.
     """
     rows = []
     for at, images in zip(over, drawn):
         for i, (image, (color, shape)) in enumerate(zip(images, asked)):
-            one, head = seen(image), {"at": float(at), "image": i}
+            one = seen(image)
+            head = {"at": float(at), "image": i, "asked": f"{color} {shape}"}
             right = one is not None and np.array([one.color == color, one.shape == shape])
             for metric, value in zip(COLOR_AND_SHAPE, np.broadcast_to(right, 2).tolist()):
                 rows.append({**head, "metric": metric, "value": int(value)})
@@ -57,20 +58,39 @@ def share(rows: Sequence[Row], metric: str, *at: float) -> Estimate:
     return counted(values[0], "images")
 
 
-def draw_along(rows: Sequence[Row], images: Mapping[str, np.ndarray], label: str) -> Any:
-    """A figure: pictures over the shares of images in which colour and shape are seen."""
+def draw_along(
+    rows: Sequence[Row],
+    images: Mapping[str, np.ndarray],
+    label: str,
+    *,
+    asked: str,
+    readings: tuple[str, str],
+) -> Any:
+    """A figure: pictures over the shares of images in which colour and shape are seen.
+
+    Args:
+        rows, images: of `read_along`.
+        label: of the axis.
+        asked: what the words beside the pictures are, which the oracle is to read.
+        readings: what is counted as colour and as shape, after "the oracle reads …".
+    """
     import matplotlib.pyplot as plt
 
-    over = sorted({row["at"] for row in select(rows, COLOR_AND_SHAPE[0])})
+    first = select(rows, COLOR_AND_SHAPE[0])
+    over = sorted({row["at"] for row in first})
     figure, (panel, axes) = plt.subplots(
-        2, 1, figsize=(6.5, 6.5), layout="constrained", height_ratios=(1.3, 1)
+        2, 1, figsize=(6.5, 7), layout="constrained", height_ratios=(1.3, 1)
     )
-    show_strip(panel, images["along"], over)
-    for metric, name in zip(COLOR_AND_SHAPE, ("colour", "shape")):
+    height = len(over) * images["along"].shape[0] / images["along"].shape[1]
+    names = [in_lines(row["asked"]) for row in first[: round(height)] if "asked" in row]
+    show_strip(panel, images["along"], over, names)
+    panel.set_ylabel(asked)
+    for metric, reading in zip(COLOR_AND_SHAPE, readings):
         found = {at: share(rows, metric, at) for at in over}
-        plot_estimates(axes, found, unit=100, label=name)
+        plot_estimates(axes, found, unit=100, label=f"the oracle reads {reading}")
     number = len(select(rows, "color", at=over[0]))
-    axes.set(xlabel=label, ylabel=f"seen as asked for / % of {number} images", ylim=(-3, 103))
+    axes.set(xlabel=label, ylabel=f"share of the {number} images / %", ylim=(-3, 103))
     axes.set_xlim(over[0] - (over[1] - over[0]) / 2, over[-1] + (over[1] - over[0]) / 2)
-    axes.legend(frameon=False)
+    axes.set_xticks(over, [f"{at:.2g}" for at in over])
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", frameon=False)
     return figure

@@ -29,7 +29,13 @@ def measure(workdir, num_captions) -> Measured:
 
 def draw(rows, images):
     """Ways over what is seen on them."""
-    return draw_along(rows, images, "share of the way to the second image")
+    return draw_along(
+        rows,
+        images,
+        "share of the way to the second image",
+        asked="caption of the second image",
+        readings=("the second image's colour", "the second image's shape"),
+    )
 
 
 def gained(rows, metric) -> Estimate:

@@ -38,7 +38,16 @@ def measure(workdir, num_captions) -> Measured:
 
 def draw(rows, images):
     """Images as they are turned over what is seen in them."""
-    return draw_along(rows, images, "share of the way to the captions' difference")
+    return draw_along(
+        rows,
+        images,
+        "share of the way to the captions' difference",
+        asked="target caption",
+        readings=(
+            "the target caption's colour",
+            "the target caption's shape, which is the image's own",
+        ),
+    )
 
 
 def claims(rows):

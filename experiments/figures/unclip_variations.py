@@ -28,7 +28,13 @@ def measure(workdir, num_captions) -> Measured:
 
 def draw(rows, images):
     """Images and their variations over what is seen in them."""
-    return draw_along(rows, images, "0: the image; 1 to 6: its variations")
+    return draw_along(
+        rows,
+        images,
+        "0: the image; 1 to 6: its variations",
+        asked="caption of the image",
+        readings=("the colour of the image's caption", "the shape of the image's caption"),
+    )
 
 
 def claims(rows):

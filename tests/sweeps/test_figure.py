@@ -17,7 +17,7 @@ from dalle_jax.sweeps.figure import (
     Figure,
     overall,
 )
-from dalle_jax.sweeps.figure_axes import plot_front
+from dalle_jax.sweeps.figure_axes import plot_front, plot_named
 from dalle_jax.sweeps.figure_measures import entropy_row
 from dalle_jax.sweeps.figure_readings import draw_along, read_along, share
 from dalle_jax.sweeps.figure_rows import (
@@ -172,7 +172,14 @@ def test_what_is_seen_along_an_axis_is_held_against_what_is_asked_for():
     assert {row["sampling_seeds"] for row in measured.table} == {"3"}
     assert measured.images["along"].shape == (64, 64, 3)
     assert (measured.images["along"][:32, 32:] == blue).all()  # a row an image, a column a place
-    axes = draw_along(measured.table, measured.images, "turn").axes
+    how = {"asked": "target", "readings": ("its colour", "its shape")}
+    drawn = draw_along(measured.table, measured.images, "turn", **how)
+    axes, (legend,) = drawn.axes, drawn.legends
+    told = [text.get_text() for text in legend.get_texts()]
+    assert told == ["the oracle reads its colour", "the oracle reads its shape"]
+    assert axes[1].get_ylabel() == "share of the 2 images / %"
+    beside = [text.get_text() for text in axes[0].get_yticklabels()]
+    assert beside == ["red circle", "blue circle"]
     lines = [drawn.lines for drawn in axes[1].containers]
     assert [values.get_ydata().tolist() for values, *_ in lines] == [[50, 0], [100, 50]]
     ends = 100 * np.array([wilson(1, 2), wilson(0, 2)]).T  # of the colours
@@ -196,6 +203,16 @@ def test_a_front_labels_each_point_on_the_side_away_from_its_neighbour():
     assert np.asarray(upright)[1, :, 1].tolist() == [3, 6]
     labels = [(text.get_text().strip(), text.get_ha(), text.get_va()) for text in axes.texts]
     assert labels == [("1", "right", "bottom"), ("2", "left", "top")]
+
+
+def test_what_has_names_has_its_place_also_where_another_is_missing():
+    axes = plt.figure().subplots()
+    rows = {"none": {"value": 1}, "missing": None, "the caption's own": {"value": 3}}
+    plot_named(axes, rows, unit=100, shift=0.25)
+    (drawn,) = axes.containers
+    assert drawn.lines[0].get_xydata().tolist() == [[0.25, 100], [2.25, 300]]
+    names = [label.get_text() for label in axes.get_xticklabels()]
+    assert names == ["none", "missing", "the\ncaption's\nown"]
 
 
 def test_a_difference_of_two_trainings_says_that_there_is_one_of_each():
