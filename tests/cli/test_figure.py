@@ -272,7 +272,7 @@ def test_every_figure_of_the_project_is_one_at_its_scales_and_listed_as_it_was_m
         if found.sweep is not None:  # its knobs are those of its config
             config = figure_sweep.project_file(path, found.sweep.config)
             assert build_graph(found.sweep, partial(figure_sweep.load, config)).points
-        assert len(path.read_text().splitlines()) <= 110
+        assert len(path.read_text().splitlines()) <= 95
         configs = figure.full_scale(path)
         assert configs or callable(figure.load_figure(path, "paper").draw)
         assert all((ROOT / config).is_file() for config in configs)
