@@ -5,6 +5,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from dalle_jax.nn.fusion import computed_once
+
 _EPSILON = 1e-5
 
 
@@ -29,7 +31,7 @@ class GroupNorm(nn.Module):
             )
         scale = self.param("scale", nn.initializers.ones, (channels,))
         bias = self.param("bias", nn.initializers.zeros, (channels,))
-        x32 = x.astype(jnp.float32)
+        x32 = computed_once(x).astype(jnp.float32)
         mean = _group_mean(jnp.mean(x32, axis=(1, 2)), self.groups)  # [B, C]
         mean_square = _group_mean(jnp.mean(jnp.square(x32), axis=(1, 2)), self.groups)
         variance = jnp.maximum(mean_square - jnp.square(mean), 0.0)

@@ -1,0 +1,26 @@
+"""What XLA's fusion on a CPU should leave alone."""
+
+import jax
+from jax import Array
+from jax.experimental.xla_metadata import set_xla_metadata
+
+
+def computed_once(x: Array) -> Array:
+    """x as it is, and the gradient through it, each worked out once and written down.
+
+    On a CPU XLA fuses a cheap sum into each layer that reads it: the residual branches so far would
+    be added up anew for the moments, the affine map and the skip of each block. A call that is not
+    inlined stops the fusion; an `optimization_barrier` is taken away before. Figures are in
+    docs/performance.md.
+    """
+    return _written(x) if jax.default_backend() == "cpu" else x
+
+
+@jax.custom_vjp
+def _written(x: Array) -> Array:
+    with set_xla_metadata(inlineable="false"):
+        return _call(x)
+
+
+_written.defvjp(lambda x: (_written(x), None), lambda _, gradient: (_written(gradient),))
+_call = jax.jit(lambda x: x)
