@@ -7,11 +7,13 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
+from dalle_jax.train import distributed
 from dalle_jax.train.checkpoint import load_params, steps_in
 from dalle_jax.train.distributed import Place, find_place
 from tests.conftest import ONE_DEVICE, ROOT
@@ -110,6 +112,7 @@ def test_a_loss_of_one_that_is_not_finite_ends_both_and_each_writes_its_batch(tm
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1800)
 def test_a_data_worker_of_one_raises_and_both_end(tmp_path):
     processes = start(tmp_path, 2, 1000, fault="worker")
     started = time.monotonic()
@@ -124,6 +127,7 @@ def test_a_data_worker_of_one_raises_and_both_end(tmp_path):
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1800)
 def test_four_processes_train_as_one(tmp_path):
     check(tmp_path, 4)
 
@@ -149,7 +153,17 @@ def test_a_process_knows_its_place():
         find_place(environ={"JAX_COORDINATOR_ADDRESS": "host:1", "JAX_PROCESS_ID": "1"})
 
 
+def test_on_a_tpu_libtpu_knows_the_place(monkeypatch):
+    monkeypatch.setattr(distributed, "find_spec", lambda name: name == "libtpu")
+    monkeypatch.setattr(Path, "exists", lambda path: str(path) == "/dev/vfio/0")
+    assert find_place(environ={}) == Place()
+    assert find_place(environ={"JAX_PLATFORMS": "cpu"}) is None
+    monkeypatch.setattr(Path, "exists", lambda path: False)  # libtpu without a chip
+    assert find_place(environ={}) is None
+
+
 @pytest.mark.long
+@pytest.mark.timeout(1800)
 def test_the_verb_in_two_processes_is_the_verb_in_one(tmp_path, shapes_dir):
     def command(workdir, *more):
         return [
@@ -181,6 +195,7 @@ def test_the_verb_in_two_processes_is_the_verb_in_one(tmp_path, shapes_dir):
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("dead", [3, 0])
 def test_one_of_four_dies_the_others_end_and_four_go_on(tmp_path, dead):
     run_dir = tmp_path / "many"
