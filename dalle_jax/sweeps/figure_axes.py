@@ -8,9 +8,11 @@ import numpy as np
 from einops import rearrange
 
 from dalle_jax.sweeps.figure import Estimate, Row
+from dalle_jax.sweeps.figure_labels import label_points
 from dalle_jax.sweeps.figure_rows import num_images, select, series
 
 WIDTH_OF_WORDS = 12  # characters in a line of what stands under a picture or a point
+SPELLED = {"color": "colour"}  # what code spells otherwise
 
 # What `figure_measures.judged_rows` finds. Metric: the unit it is shown in, its axis' label.
 JUDGED = {
@@ -57,6 +59,11 @@ def plot_named(
 def in_lines(words: str) -> str:
     """Broken into lines of at most WIDTH_OF_WORDS; line breaks that are there stay."""
     return "\n".join(textwrap.fill(line, WIDTH_OF_WORDS) for line in words.splitlines())
+
+
+def in_words(kind: str) -> str:
+    """A kind of statement as pictures name it; a metric of it is spelled as code is."""
+    return SPELLED.get(kind, kind)
 
 
 def plot_metrics(
@@ -110,17 +117,14 @@ def plot_front(
     units: tuple[float, float] = (1.0, 1.0),
     **style: Any,
 ) -> None:
-    """Two series over the same numbers, one against the other, with those numbers as labels."""
+    """Two series over the same numbers, one against the other, with those numbers as labels.
+
+    Labels have their curve's colour and make way for those of the axes' other fronts.
+    """
     (x_values, x_ends), (y_values, y_ends) = points(x, units[0]), points(y, units[1])
-    axes.errorbar(x_values, y_values, y_ends, x_ends, **{"fmt": "o-", "lw": 1, **style})
-    at = np.stack([x_values, y_values], axis=-1)
-    for number, place in zip(x, at):
-        # A label stands on the side away from the nearest other point.
-        apart = (place - at) / np.maximum(np.ptp(at, axis=0), 1e-12)
-        distances = np.linalg.norm(apart, axis=1)
-        right, above = apart[np.argsort(distances)[1]] >= 0 if len(at) > 1 else (True, True)
-        sides = {"ha": "left" if right else "right", "va": "bottom" if above else "top"}
-        axes.annotate(f" {number:g} ", place, **sides)
+    how = {"fmt": "o-", "lw": 1, **style}
+    (line, *_) = axes.errorbar(x_values, y_values, y_ends, x_ends, **how)
+    label_points(axes, list(x), np.stack([x_values, y_values], axis=-1), line.get_color())
 
 
 def points(series: Mapping[float, Row], unit: float = 1.0) -> tuple[np.ndarray, np.ndarray]:

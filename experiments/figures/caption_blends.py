@@ -10,7 +10,7 @@ import numpy as np
 
 from dalle_jax.cli.figure_captions import original_row
 from dalle_jax.sweeps.figure import Claim, Figure, Measured
-from dalle_jax.sweeps.figure_axes import panels, plot_named
+from dalle_jax.sweeps.figure_axes import in_words, panels, plot_named
 from dalle_jax.sweeps.figure_measures import score_row
 from dalle_jax.sweeps.figure_rows import BY_CAPTION, difference, find, num_images, select
 from dalle_jax.sweeps.grid import Sweep, product
@@ -53,11 +53,13 @@ def row_of(rows, metric, label):
 def draw(rows, images):
     """What is borne out of either kind of captions, by what was trained on."""
     figure, (left, right) = panels(1.2, 1, size=(12.5, 4.4), sharey=True)
-    series = {f"oracle/{kind}": (left, kind, 0.1 * (i - 2.5)) for i, kind in enumerate(STATEMENTS)}
+    at = lambda i: 0.1 * (i - 2.5)
+    kinds = {f"oracle/{kind}": in_words(kind) for kind in STATEMENTS}
+    series = {kind: (left, word, at(i)) for i, (kind, word) in enumerate(kinds.items())}
     series |= {"statements": (left, "mean of all", 0.25), "original": (right, "what they name", 0)}
     for metric, (axes, label, shift) in series.items():
         found = {blend: row_of(rows, metric, blend) for blend in BLENDS}
-        style = {} if label in STATEMENTS else {"color": "k", "marker": "D"}
+        style = {} if metric in kinds else {"color": "k", "marker": "D"}
         plot_named(axes, found, 100, shift, label=label, **style)
         axes.set(xlabel="captions trained on, the rest original", ylim=(-3, 103))
         axes.legend(frameon=False, fontsize=8)

@@ -22,7 +22,7 @@ SCALES = {
 }
 PAPER = ("clip", "decoder")  # of configs/dalle2
 TARGETS = ("eps", "x0", "v")
-WEIGHTINGS = {"simple": "--", "min_snr": "-"}
+WEIGHTINGS = {"simple": ("unweighted", "--"), "min_snr": ("min-SNR", "-")}  # label, line
 ON_THE_WAY = "evaluation/oracle/caption"
 PUBLISHED = {  # FID of the U-Net after 200 thousand steps, without and with it
     "eps": "FID 7.32 against 8.55 after 200 thousand steps",
@@ -50,8 +50,8 @@ def draw(rows, images):
     figure, panels = plt.subplots(1, 3, figsize=(11, 3.6), layout="constrained", sharey=True)
     for point, (target, weighting) in settings_of(rows).items():
         axes = panels[TARGETS.index(target)]
-        found = series(rows, ON_THE_WAY, "step", point=point)
-        plot_series(axes, found, unit=100, linestyle=WEIGHTINGS[weighting], label=weighting)
+        found, (label, line) = series(rows, ON_THE_WAY, "step", point=point), WEIGHTINGS[weighting]
+        plot_series(axes, found, unit=100, linestyle=line, label=label)
     for axes, target in zip(panels, TARGETS):
         axes.set(title=f"predicts {target}", xlabel="steps of training")
     images = max((row["num_images"] for row in select(rows, ON_THE_WAY)), default=0)

@@ -13,7 +13,7 @@ from dalle_jax.cli.figure_decoder import open_decoder
 from dalle_jax.metrics import oracle
 from dalle_jax.pipelines.images import to_uint8
 from dalle_jax.sweeps.figure import Claim, Figure, Measured
-from dalle_jax.sweeps.figure_axes import panels, plot_estimates, show_strip, strip
+from dalle_jax.sweeps.figure_axes import in_words, panels, plot_estimates, show_strip, strip
 from dalle_jax.sweeps.figure_measures import single_rows
 from dalle_jax.sweeps.figure_rows import counted, mean, select
 from dalle_jax.sweeps.grid import Sweep
@@ -23,6 +23,7 @@ PAPER = ("clip", "decoder")  # of configs/dalle2
 STEPS, SHOWN, JUDGED_AT = 20, (1, 2, 4, 6, 8, 12, 16, 20), 8
 KINDS = ("color", "size", "shape")  # that captions state of an object
 ROWS, SEED = 4, 0
+X_0 = r"$\hat{x}_0$"  # in labels
 
 
 def measure(workdir, num_captions) -> Measured:
@@ -58,12 +59,12 @@ def draw(rows, images):
     figure, (axes, panel) = panels(1, 1.7)
     for kind in KINDS:
         found = {n: counted(right, "captions") for n, right in zip(SHOWN, share(rows, kind))}
-        plot_estimates(axes, found, unit=100, label=kind)
-    axes.set(xlabel=f"step of {STEPS}", ylabel="right in x0_hat / % of captions", ylim=(-3, 103))
+        plot_estimates(axes, found, unit=100, label=in_words(kind))
+    axes.set(xlabel=f"step of {STEPS}", ylabel=f"right in {X_0} / % of captions", ylim=(-3, 103))
     axes.set_xticks(SHOWN)
     axes.legend(frameon=False)
     show_strip(panel, images["chain"], SHOWN)
-    panel.set(xlabel=f"x0_hat after so many of {STEPS} steps")
+    panel.set(xlabel=f"{X_0} after so many of {STEPS} steps")
     return figure
 
 

@@ -13,7 +13,7 @@ from einops import repeat
 from dalle_jax.cli.figure_decoder import open_decoder
 from dalle_jax.metrics import oracle
 from dalle_jax.sweeps.figure import Claim, Figure, Measured
-from dalle_jax.sweeps.figure_axes import panels, plot_estimates, show_strip, strip
+from dalle_jax.sweeps.figure_axes import in_words, panels, plot_estimates, show_strip, strip
 from dalle_jax.sweeps.figure_measures import seen
 from dalle_jax.sweeps.figure_rows import mean, select
 from dalle_jax.sweeps.grid import Sweep
@@ -60,11 +60,11 @@ def draw(rows, images):
     """The drawings of one x_t, a row a time, beside how often two agree."""
     figure, (panel, axes) = panels(1, 1, size=(10, 3.8))
     show_strip(panel, images["drawn"], range(1, DRAWN + 1), [f"t = {t:g}" for t in TIMES])
-    panel.set(xlabel="drawings of one x_t")
+    panel.set(xlabel="drawings of one $x_t$")
     for i, kind in enumerate(KINDS):
         found = {t + 0.012 * (i - 2): mean(agreement(rows, kind, t), "latents") for t in TIMES}
-        plot_estimates(axes, found, unit=100, label=kind)
-    axes.set(xlabel="t at which x_t is shared", ylabel="pairs of drawings that agree / %")
+        plot_estimates(axes, found, unit=100, label=in_words(kind))
+    axes.set(xlabel="t at which $x_t$ is shared", ylabel="pairs of drawings that agree / %")
     axes.set(xticks=TIMES, xlim=(1.08, 0.18), ylim=(-3, 103))
     axes.legend(frameon=False)
     return figure

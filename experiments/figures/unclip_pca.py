@@ -14,7 +14,7 @@ from dalle_jax.metrics import oracle
 from dalle_jax.metrics.kernel import normalized
 from dalle_jax.models import embedding_codec
 from dalle_jax.sweeps.figure import MISSING, Claim, Estimate, Figure, Measured
-from dalle_jax.sweeps.figure_axes import mark, panels, plot_estimates, show_strip, strip
+from dalle_jax.sweeps.figure_axes import in_words, mark, panels, plot_estimates, show_strip, strip
 from dalle_jax.sweeps.figure_measures import single_rows
 from dalle_jax.sweeps.figure_rows import counted, find, mean, select
 from dalle_jax.sweeps.grid import Sweep
@@ -60,7 +60,7 @@ def draw(rows, images):
     figure, (axes, panel) = panels(1, 1.7)
     for kind in KINDS:
         found = {n: counted(seen(rows, kind, n), "images") for n in DIMENSIONS}
-        plot_estimates(axes, found, unit=100, label=kind)
+        plot_estimates(axes, found, unit=100, label=in_words(kind))
     lost = [100 * row["value"] for row in select(rows, "lost")]
     axes.plot(DIMENSIONS, lost, "k:", label="variance lost")
     mark(axes, DIMENSIONS, "principal dimensions kept of 128")

@@ -1,3 +1,4 @@
+import itertools
 import math
 
 import matplotlib.pyplot as plt
@@ -192,7 +193,7 @@ def test_zeros_and_ones_are_counted_with_wilsons_interval():
     assert counted([], "pairs") is MISSING
 
 
-def test_a_front_labels_each_point_on_the_side_away_from_its_neighbour():
+def test_a_front_labels_each_point_with_its_interval():
     axes = plt.figure().subplots()
     row = lambda value: {"value": value, "low": value - 1, "high": value + 2}
     plot_front(axes, {1: row(10), 2: row(11)}, {1: row(5), 2: row(4)}, (100, 1))
@@ -201,8 +202,22 @@ def test_a_front_labels_each_point_on_the_side_away_from_its_neighbour():
     across, upright = (bars.get_segments() for bars in drawn.lines[2])
     assert np.asarray(across)[0, :, 0].tolist() == [900, 1200]
     assert np.asarray(upright)[1, :, 1].tolist() == [3, 6]
-    labels = [(text.get_text().strip(), text.get_ha(), text.get_va()) for text in axes.texts]
-    assert labels == [("1", "right", "bottom"), ("2", "left", "top")]
+    assert [(label.get_text(), label.xy[0]) for label in axes.texts] == [("1", 1000), ("2", 1100)]
+
+
+def test_labels_of_all_fronts_have_their_colour_and_cover_neither_points_nor_each_other():
+    figure = plt.figure()
+    axes = figure.subplots()
+    row = lambda value: {"value": value}
+    # Two curves of which three points nearly touch.
+    plot_front(axes, {1: row(5.0), 2: row(5.1)}, {1: row(5.0), 2: row(9.0)}, color="C0")
+    plot_front(axes, {0.5: row(5.02), 8: row(4.9)}, {0.5: row(4.9), 8: row(5.05)}, color="C1")
+    assert [label.get_color() for label in axes.texts] == ["C0", "C0", "C1", "C1"]
+    figure.canvas.draw()
+    boxes = [label.get_window_extent() for label in axes.texts]
+    assert not any(a.overlaps(b) for a, b in itertools.combinations(boxes, 2))
+    for x, y in axes.transData.transform([label.xy for label in axes.texts]):
+        assert not any(box.contains(x, y) for box in boxes)
 
 
 def test_what_has_names_has_its_place_also_where_another_is_missing():

@@ -1,0 +1,65 @@
+"""Where the labels of points stand: beside them, clear of the other points and of each other."""
+
+import itertools
+from typing import Any
+
+import numpy as np
+
+POINT = 4.0  # half the width of a point, in points of type, as all lengths here
+SIZE = 9.0  # of the type
+# Directions from a point to its label; the crosses of intervals leave the slanting ones free.
+SIDES = [(1, 1), (-1, 1), (1, -1), (-1, -1), (0, 1), (0, -1), (1, 0), (-1, 0)]
+AWAY = (1.0, 1.6)  # how far, in distances that just clear the point
+ROOM = 18.0  # from all else that is enough
+
+
+def label_points(axes: Any, numbers: list[float], places: np.ndarray, color: Any) -> None:
+    """Numbers in a colour beside places [N, 2] of an axes' data.
+
+    All labels that were put on the axes in this way are moved, for points that have come since.
+    """
+    from matplotlib.patheffects import withStroke
+
+    for number, place in zip(numbers, places):
+        how = {"color": color, "fontsize": SIZE, "ha": "center", "va": "center"}
+        label = axes.annotate(
+            f"{number:g}", place, textcoords="offset points", xytext=(0, 0), **how
+        )
+        label.set_path_effects([withStroke(linewidth=2, foreground="w")])
+    axes.autoscale_view()
+    of_pixel = 72 / axes.figure.dpi
+    points = of_pixel * axes.transData.transform([label.xy for label in axes.texts])
+    halves = [np.array([0.35 * len(label.get_text()), 0.5]) * SIZE for label in axes.texts]
+    for label, offset in zip(axes.texts, _offsets(points, halves)):
+        label.set_position(offset)
+
+
+def _offsets(points: np.ndarray, halves: list[np.ndarray]) -> list[np.ndarray]:
+    """Of each label its middle from its point, one after the other; `halves` of their sizes."""
+    taken = [(point, np.full(2, POINT)) for point in points]  # middle, half the size
+    offsets = []
+    for i, (point, half) in enumerate(zip(points, halves)):
+        choices = [
+            np.multiply(side, half + POINT * (1 if all(side) else 1.5)) * away
+            for away, side in itertools.product(AWAY, SIDES)
+        ]
+        others = taken[:i] + taken[i + 1 :]
+        # Of those that cover least, the first with room, or with most of it.
+        covered = [sum(_overlap(point + o, half, *other) for other in taken) for o in choices]
+        room = [
+            min((_apart(point + o, middle) for middle, _ in others), default=0) for o in choices
+        ]
+        best = min(range(len(choices)), key=lambda k: (round(covered[k], 6), -min(room[k], ROOM)))
+        offsets.append(choices[best])
+        taken.append((point + choices[best], half))
+    return offsets
+
+
+def _apart(a: np.ndarray, b: np.ndarray) -> float:
+    return float(np.hypot(*(a - b)))
+
+
+def _overlap(a: np.ndarray, half_a: np.ndarray, b: np.ndarray, half_b: np.ndarray) -> float:
+    """The area that two boxes share."""
+    shared = np.minimum(a + half_a, b + half_b) - np.maximum(a - half_a, b - half_b)
+    return float(np.prod(np.maximum(shared, 0)))
