@@ -12,7 +12,7 @@ from dalle_jax.sweeps.figure_rows import difference, find, num_images
 from dalle_jax.sweeps.grid import Sweep, zip_
 
 # Config, steps of training, captions measured on.
-SCALES = {"tiny": ("ddpm", 1500, 512), "small": ("ddpm", 20_000, 2048)}
+SCALES = {"tiny": ("ddpm", 1000, 256), "small": ("ddpm", 20_000, 2048)}
 PAPER = ("clip", "decoder")  # of configs/dalle2
 # Label: target, weighting, whether Σ is learned, published FID on CIFAR-10; None is "unstable".
 ROWS = {

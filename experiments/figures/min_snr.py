@@ -17,7 +17,7 @@ from dalle_jax.sweeps.progress import read_curves
 
 # Config, steps of training, captions measured on at the end, steps between looks on the way.
 SCALES = {
-    "tiny": ("sketch", 1500, 512, 250),
+    "tiny": ("sketch", 1000, 512, 250),
     "small": ("shapes", 10_000, 2048, 1000),
 }
 PAPER = ("clip", "decoder")  # of configs/dalle2
