@@ -54,7 +54,7 @@ def draw(rows, images):
     there.set_yticks([3, 5, 10, 20, 50], ["3", "5", "10", "20", "50"])
     there.yaxis.minorticks_off()
     mark(there, PUBLISHED_AT, "evaluations of the network")
-    here[0].legend(frameon=False)
+    there.legend(frameon=False)
     return figure
 
 
