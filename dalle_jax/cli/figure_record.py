@@ -93,6 +93,7 @@ def found_text(claim: Claim) -> str:
     if value != value:
         return "not measured"
     unit = f" {claim.unit}" if claim.unit else ""
+    basis += ", whose chance may decide" if claim.one_training else ""
     around = f" [{interval[0]:.3g}, {interval[1]:.3g}]" if interval else ""
     return f"{value:.3g}{around}{unit}" + (f" ({basis})" if basis else "")
 
@@ -202,6 +203,7 @@ def _claim(claim: Claim) -> dict[str, Any]:
         "below": _finite(claim.below),
         "unit": claim.unit,
         "published": claim.published,
+        **({"one_training": True} if claim.one_training else {}),
     }
 
 

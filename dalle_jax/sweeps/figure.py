@@ -60,6 +60,8 @@ class Claim:
         above, below: the ends of the range, which are not in it.
         unit: of the number.
         published: the paper's own figures for it, with what they are of; "" if there are none.
+        one_training: it compares one training of each setting, and others are known to differ by as
+            much: the interval, which leaves that out, decides nothing.
     """
 
     statement: str
@@ -68,12 +70,17 @@ class Claim:
     below: float = math.inf
     unit: str = ""
     published: str = ""
+    one_training: bool = False
 
     @property
     def verdict(self) -> str:
-        """HOLDS if all of the interval is in the range, FAILS if none of it is, else UNDECIDED."""
+        """HOLDS if all of the interval is in the range, FAILS if none of it is, else UNDECIDED.
+
+        What the interval can't decide (`one_training`) is UNDECIDED wherever it lies.
+        """
         low, high = self.estimate.interval or (self.estimate.value,) * 2
-        if not all(map(math.isfinite, (self.estimate.value, low, high))):
+        known = all(map(math.isfinite, (self.estimate.value, low, high)))
+        if self.one_training or not known:
             return UNDECIDED
         if self.above < low and high < self.below:
             return HOLDS

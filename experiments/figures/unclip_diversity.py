@@ -3,7 +3,7 @@
 Ramesh et al. 2022 (2204.06125). Two systems trained on the same scenes, unCLIP and a decoder that
 reads captions alone as GLIDE's does, over scales of the decoder's guidance. Diversity is the
 entropy of what captions leave open, background and place, as the oracle reads them; distances are
-on a classifier's features. By this sampler GLIDE's backgrounds, unguided, are diverse as real ones.
+on a classifier's features. The sampler was chosen after a first look.
 """
 
 import functools

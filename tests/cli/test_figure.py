@@ -11,10 +11,10 @@ from PIL import Image
 
 from dalle_jax import cpu
 from dalle_jax.cli import figure, figure_sweep
-from dalle_jax.cli.figure_record import BEGIN, END, read_record, write_readme
+from dalle_jax.cli.figure_record import BEGIN, END, found_text, read_record, write_readme
 from dalle_jax.cli.main import main
 from dalle_jax.runs import create_run
-from dalle_jax.sweeps.figure import UNDECIDED
+from dalle_jax.sweeps.figure import UNDECIDED, Claim, Estimate
 from dalle_jax.sweeps.graph import build_graph
 from dalle_jax.sweeps.jobs import jobs_of
 from tests.conftest import ROOT
@@ -240,6 +240,13 @@ def test_what_is_mistyped_is_told_in_a_sentence(project, capsys, monkeypatch):
         main(["figure", "nothing"])
     assert ended.value.code == 1
     assert "there is no figure 'nothing'" in capsys.readouterr().err
+
+
+def test_what_was_found_says_that_chance_of_a_training_may_decide():
+    found = Estimate(0.5, (0.4, 0.6), "8 captions, paired; one training each")
+    assert found_text(Claim("It does.", found)).endswith("paired; one training each)")
+    told = found_text(Claim("It does.", found, one_training=True))
+    assert told.endswith("; one training each, whose chance may decide)")
 
 
 def test_the_list_and_the_readme_say_what_the_results_say(project, capsys):

@@ -56,6 +56,13 @@ def test_a_claim_holds_if_all_of_the_interval_is_where_it_says(value, interval, 
     assert claim(value, interval, **ends).verdict == verdict
 
 
+def test_single_trainings_whose_chance_decides_leave_a_claim_undecided():
+    for value in (0.5, -0.5):
+        ends = {"interval": (value - 0.1, value + 0.1), "above": 0}
+        assert claim(value, **ends).verdict == (HOLDS if value > 0 else FAILS)
+        assert claim(value, **ends, one_training=True).verdict == UNDECIDED
+
+
 def test_several_claims_hold_together():
     yes, no, perhaps = claim(1, above=0), claim(-1, above=0), claim(1, (-1, 3), above=0)
     assert overall([yes, yes]) == HOLDS
