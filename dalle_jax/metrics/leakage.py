@@ -126,10 +126,10 @@ def load_prints(path: Path) -> Prints:
             hashes were made otherwise.
     """
     with np.load(path, allow_pickle=False) as archive:
-        if archive["hash_margin"] != HASH_MARGIN:
-            raise ValueError(f"{path} has hashes that are made otherwise")
         texts = json.loads(archive["texts"].tobytes())
         digests = archive["digests"].tobytes()
+        if archive["hash_margin"] != HASH_MARGIN:
+            raise ValueError(f"{path} has hashes that are made otherwise")
         return Prints(
             texts["ids"],
             [tuple(captions) for captions in texts["captions"]],
