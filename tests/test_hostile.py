@@ -203,10 +203,11 @@ def test_a_pickle_in_an_npy_is_not_read(tmp_path, forge):
     assert not trap.exists()
 
 
+@pytest.mark.parametrize("suffix", [".pt", ".pth"])
 @pytest.mark.parametrize("forge", [forge_torch, forge_pickle], ids=lambda f: f.__name__)
-def test_a_pickle_in_a_pth_is_not_read(tmp_path, forge):
+def test_a_pickle_in_a_file_of_torch_is_not_read(tmp_path, forge, suffix):
     pytest.importorskip("torch")
-    path, trap = tmp_path / "weights.pth", tmp_path / "trap"
+    path, trap = tmp_path / f"weights{suffix}", tmp_path / "trap"
     forge(path, Trap(trap))
     with pytest.raises(ValueError, match="no file of tensors"):
         convert(path, tmp_path / "weights.safetensors")

@@ -95,6 +95,13 @@ def join(place: Place | None) -> None:
             f"process {own} of {count} did not meet the others at {place.coordinator} "
             f"({str(error)[:200]}); look whether all are started and whether that port is open"
         ) from error
+    # jax's last words, where that process dies, name it so and not by its number.
+    print(
+        f"process {jax.process_index()} of {jax.process_count()} has met the others; "
+        "process 0 is their leader task",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 @contextmanager

@@ -1,6 +1,9 @@
 """The Slurm backend: against a real Slurm of one node where one can be started, else in parts."""
 
+import csv
+import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -12,7 +15,8 @@ import types
 import pytest
 
 from dalle_jax.sweeps.slurm import TIME, TIME_OVER, Task, submit
-from tests.conftest import ROOT
+from dalle_jax.train.checkpoint import steps_in
+from tests.conftest import ONE_DEVICE, ROOT
 from tests.sweeps.twelve import FOUR, calls, graph_of, prepared
 
 PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "scancel", "scontrol")
@@ -143,6 +147,53 @@ def test_an_array_shares_the_work_and_goes_on_after_its_time_and_a_preemption(
     assert len(counted) < sum(counted.values()) <= len(counted) + TASKS
     begun = (workdir / "calls").read_text().split()
     assert any(word.startswith("from=") and word != "from=0" for word in begun)
+
+
+SEEDS = """
+from dalle_jax.sweeps.grid import Sweep, product
+
+def get_sweep(scale):
+    evaluation = {{"n": 8, "metrics": "oracle"}}
+    return Sweep("{config}", product(seed=range(2)), evaluation=evaluation)
+"""
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1800)
+@pytest.mark.skipif(bool(missing()), reason=missing() or "there is one")
+def test_a_sweep_of_two_trainings_goes_on_after_the_end_of_its_tasks_time(
+    slurm, tmp_path, shapes_dir, monkeypatch
+):
+    for name, value in ONE_DEVICE.items():
+        monkeypatch.setenv(name, value)
+    experiment, workdir = tmp_path / "seeds.py", tmp_path / "sweeps"
+    experiment.write_text(SEEDS.format(config=ROOT / "configs/tiny.py"))
+    command = [sys.executable, "-m", "dalle_jax", "sweep", experiment, f"--workdir={workdir}"]
+    command += ["--backend=slurm", "--workers=2", "--slurm.partition=low", "--slurm.time=20"]
+    command += [f"--config.data.dir={shapes_dir}", "--config.decoder.train.steps=100"]
+    command += ["--config.decoder.train.log_every=1", "--config.decoder.train.checkpoint_every=50"]
+    submitted = output(*map(str, command))
+    tasks = re.findall(r"'(\d+_\d)'", submitted)
+    assert len(tasks) == 2, submitted
+
+    def logged(run) -> int:
+        log = run / "metrics.jsonl"
+        return log.read_text().count('"loss"') if log.exists() else 0
+
+    wait_for(lambda: any(logged(run) > 60 for run in workdir.glob("runs/*")), 900)
+    subprocess.run(["scancel", "--signal=USR2", *tasks], check=True)
+    wait_for(lambda: not output("squeue", "-h"), 900)
+    runs = list(workdir.glob("runs/*"))
+    assert [steps_in(run / "checkpoints")[-1] for run in runs] == [100, 100]
+    steps = [json.loads(x) for run in runs for x in (run / "metrics.jsonl").open()]
+    assert sorted(x["step"] for x in steps if "loss" in x) == sorted([*range(1, 101)] * 2)
+    told = "".join(log.read_text() for log in workdir.glob("jobs/decoder-*/attempt_*.log"))
+    saved = [int(step) for step in re.findall(r"stopped by SIGTERM at step (\d+)", told)]
+    assert any(step > 60 for step in saved)
+    assert [int(x) for x in re.findall(r"decoder goes on from step (\d+)", told)] == saved
+    (table,) = workdir.glob("seeds-tiny*/results.csv")
+    rows = list(csv.DictReader(table.open()))
+    assert {row["seed"] for row in rows if row["metric"] == "oracle/caption"} == {"0", "1"}
 
 
 def state(task: str) -> str:

@@ -1,9 +1,10 @@
 """`fit` on a tiny stage as one of several processes: PORT COUNT OWN RUN_DIR STEPS [FAULT].
 
-FAULT is what goes wrong in the last of them: "nan", "worker" or "read".
+FAULT is what goes wrong in the last of them: "nan", "worker", "hang" or "read".
 """
 
 import sys
+import threading
 
 import jax
 import jax.numpy as jnp
@@ -26,15 +27,17 @@ FAULTY = 5  # the batch at which something goes wrong
 class Painted(Numbered):
     """Item i shows its number in its first pixel, and in the others colors of its own.
 
-    After `readable` of them nothing can be read any more.
+    After `readable` of them nothing can be read any more: an error, or no answer at all.
     """
 
-    def __init__(self, n: int, readable: float = np.inf):
+    def __init__(self, n: int, readable: float = np.inf, answers: bool = True):
         super().__init__(n)
-        self.readable = readable
+        self.readable, self.answers = readable, answers
 
     def __getitem__(self, i):
         self.readable -= 1
+        if self.readable < 0 and not self.answers:
+            threading.Event().wait()
         if self.readable < 0:
             raise OSError(f"item {i} is on a disk that is lost")
         item = super().__getitem__(i)
@@ -55,19 +58,22 @@ class Blinded(TinyStage):
 class Noted:
     """The loader of 48 items; of each batch that is taken the numbers are a line of a file.
 
-    With the fault "nan" batch `FAULTY` is black, with "worker" it can't be read.
+    With the fault "nan" batch `FAULTY` is black, with "worker" it can't be read, with "hang" its
+    reading does not end.
     """
 
     def __init__(self, path: str, fault: str = ""):
         self.path, self.taken, self.fault = path, 0, fault
         share = 16 // jax.process_count()
+        readable = (FAULTY - 1) * share if fault in ("worker", "hang") else np.inf
         self.loader = make_loader(
-            Painted(48, (FAULTY - 1) * share if fault == "worker" else np.inf),
+            Painted(48, readable, answers=fault != "hang"),
             Tokenizer(train_tokenizer(["0"], 258), max_length=8),
             batch_size=16,
             image_size=4,
             process_index=jax.process_index(),
             process_count=jax.process_count(),
+            patience=20,
         )
         self.get_state, self.set_state = self.loader.get_state, self.loader.set_state
 

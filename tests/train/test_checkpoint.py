@@ -1,5 +1,6 @@
 import errno
 import functools
+import gc
 import logging
 import os
 import resource
@@ -7,7 +8,7 @@ import shutil
 import subprocess
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from unittest.mock import Mock
 
 import jax
@@ -241,18 +242,16 @@ def test_half_written_save_is_no_checkpoint(copy):
 @contextmanager
 def one_file_more():
     """A single file can be opened at a time, as in a process that has too many of them."""
-    limits, taken = resource.getrlimit(resource.RLIMIT_NOFILE), []
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(512, limits[0]), limits[1]))
+    gc.collect()  # files of what is no more: closed meanwhile, they would make room for others
+    lowest, limits = os.open(os.devnull, os.O_RDONLY), resource.getrlimit(resource.RLIMIT_NOFILE)
+    os.close(lowest)
+    gc.disable()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (lowest + 1, limits[1]))
     try:
-        with suppress(OSError):
-            while True:
-                taken.append(os.open(os.devnull, os.O_RDONLY))
-        os.close(taken.pop())
         yield
     finally:
-        for file in taken:
-            os.close(file)
         resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        gc.enable()
 
 
 # Python's half-made event loops complain of themselves.

@@ -113,13 +113,20 @@ def test_a_loss_of_one_that_is_not_finite_ends_both_and_each_writes_its_batch(tm
 
 @pytest.mark.long
 @pytest.mark.timeout(1800)
-def test_a_data_worker_of_one_raises_and_both_end(tmp_path):
-    processes = start(tmp_path, 2, 1000, fault="worker")
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ("worker", r"item \d+ is on a disk that is lost"),
+        ("hang", r"no batch came in 20 s: batch 4 hangs at .*\d+"),
+    ],
+)
+def test_a_data_worker_of_one_raises_or_hangs_and_both_end(tmp_path, fault, said):
+    processes = start(tmp_path, 2, 1000, fault=fault)
     started = time.monotonic()
     told = [process.communicate(timeout=300)[1] for process in processes]
     assert time.monotonic() - started < 200
     assert all(process.returncode not in (0, None) for process in processes)
-    assert re.search(r"dalle-jax train: .*item \d+ is on a disk that is lost", told[1])
+    assert re.search(f"dalle-jax train: .*{said}", told[1]), told[1]
     # What was saved is whole: the command without the fault goes on from it.
     assert steps_in(tmp_path / "checkpoints") == [3]
     state = train(tmp_path / "alone", Noted(tmp_path / "read"), mesh={"data": -1})
@@ -209,10 +216,12 @@ def test_one_of_four_dies_the_others_end_and_four_go_on(tmp_path, dead):
     told = [process.communicate(timeout=300)[1] for process in processes]
     assert time.monotonic() - died < 120
     assert all(process.returncode not in (0, None) for process in processes)
-    # jax names it by its number, or, since it holds the others together, as the leader.
+    # jax names it by its number, or, since it holds the others together, as the leader, whose
+    # number each has said when it met the others.
     named = r"stopped sending heartbeats\):\s+3\b" if dead else r"leader task was .*died"
     for text in told[:dead] + told[dead + 1 :]:
         assert re.search(named, text), text
+        assert dead or "of 4 has met the others; process 0 is their leader task" in text, text
     # What was saved before is whole, and they go on with it.
     last = steps_in(run_dir / "checkpoints")[-1] + 3
     state = train(tmp_path / "one", Noted(tmp_path / "read"), mesh={"data": -1}, steps=last)

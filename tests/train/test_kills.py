@@ -165,13 +165,22 @@ def test_killed_on_eight_devices_it_goes_on_elsewhere(uninterrupted, tmp_path, t
     process = run_to(12, run_dir, tmp_path / "moment", SLOW="0.05")
     process.kill()
     process.communicate(timeout=60)
-    assert 0 < steps_in(run_dir / "checkpoints")[-1] < 24
-    processes = [start(run_dir, **devices(4))] if then == "four devices" else start_two(run_dir)
+    saved, taken = steps_in(run_dir / "checkpoints")[-1], tmp_path / "taken"
+    assert 0 < saved < 24
+    count = 1 if then == "four devices" else 2
+    processes = (
+        [start(run_dir, TAKEN=str(taken), **devices(4))]
+        if count == 1
+        else start_two(run_dir, TAKEN=str(taken))
+    )
     for process in processes:
         _, told = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, told
     close(run_dir, uninterrupted[1])
     assert [x["step"] for x in lines(run_dir) if "loss" in x] == [4, 8, 12, 16, 20, 24]
+    # After the batches that the checkpoint has come all others, each once (a process its share).
+    batches = sorted(map(int, taken.read_text().split()))
+    assert batches == [k for k in range(saved, 24) for _ in range(count)]
 
 
 def test_one_of_two_is_terminated_and_both_stop_at_one_step(uninterrupted, tmp_path):

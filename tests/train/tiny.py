@@ -108,8 +108,8 @@ def main(run_dir):
     """`fit_tiny` as a program that can be killed.
 
     SLOW is a pause in seconds, in the reading of each batch and in each step; MOMENT a file that
-    says in which of them it is, and of which batch; COORDINATOR, "HOST:PORT NUMBER OF", makes it
-    one of several processes.
+    says in which of them it is, and of which batch; TAKEN a file that gets the number of each batch
+    that is read; COORDINATOR, "HOST:PORT NUMBER OF", makes it one of several processes.
     """
     pause, moment = float(os.environ.get("SLOW", "0")), os.environ.get("MOMENT", os.devnull)
     if "COORDINATOR" in os.environ:
@@ -117,6 +117,7 @@ def main(run_dir):
         jax.config.update("jax_cpu_collectives_implementation", "gloo")
         jax.distributed.initialize(address, int(of), int(number))
     file = os.open(moment, os.O_WRONLY | os.O_CREAT)
+    taken = os.open(os.environ.get("TAKEN", os.devnull), os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 
     def rest(where):
         os.pwrite(file, f"{where} {batches.k:4d}".encode(), 0)
@@ -125,6 +126,7 @@ def main(run_dir):
     class SlowBatches(Batches):
         def __next__(self):
             rest("read")
+            os.write(taken, b"%d\n" % self.k)
             return super().__next__()
 
     batches = SlowBatches()
