@@ -36,6 +36,20 @@ def forget_compiled_programs():
     jax.clear_caches()
 
 
+@pytest.fixture
+def one_device(monkeypatch):
+    """For a verb called within the tests' process: a program of one device compiles sooner."""
+    devices = jax.devices()[:1]
+    monkeypatch.setattr(jax, "devices", lambda: devices)
+
+
+# Knobs of configs/tiny.py for tests of a verb to which the network is nothing: half to compile.
+SMALLER = [
+    f"--config.decoder.{knob}"
+    for knob in ("model.unet.channel_mult=(1,)", "model.unet.attention_resolutions=()")
+]
+
+
 # For the verbs as a person runs them: in a process of its own, on one device.
 ONE_DEVICE = {
     **os.environ,

@@ -48,7 +48,7 @@ def test_the_flag_is_added_once_and_others_stay(before_jax):
     assert not cpu.configure(environ)
 
 
-@pytest.mark.slow
+@pytest.mark.long  # it optimizes as programs are outside of tests: a minute of two cores
 def test_the_settings_change_no_number():
     def start(**settings):
         kept = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "GLIBC_TUNABLES")}

@@ -2,12 +2,20 @@
 
 import json
 import math
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from tensorboardX import SummaryWriter
+
+# tensorboardX would load torch where that is installed: seconds, and of no use here.
+_torch = sys.modules.get("torch")
+sys.modules["torch"] = _torch  # None: as if there were none
+from tensorboardX import SummaryWriter  # noqa: E402
+
+if _torch is None:
+    del sys.modules["torch"]
 
 
 class RunLog:

@@ -13,7 +13,7 @@ import pytest
 from dalle_jax.cli import train
 from dalle_jax.cli.replay import read_batch, replay
 from dalle_jax.train.loop import Diverged
-from tests.conftest import ROOT
+from tests.conftest import ROOT, SMALLER
 from tests.train.tiny import Batches, TinyStage, fit_tiny
 
 
@@ -137,7 +137,7 @@ def test_what_is_no_batch_of_the_run_gets_a_sentence(broken_by_its_batch, tmp_pa
 
 
 @pytest.mark.slow
-def test_the_verb(tmp_path, shapes_dir, capsys):
+def test_the_verb(one_device, tmp_path, shapes_dir, capsys):
     command = [
         f"--config={ROOT / 'configs/tiny.py'}",
         f"--workdir={tmp_path}",
@@ -145,6 +145,7 @@ def test_the_verb(tmp_path, shapes_dir, capsys):
         "--config.decoder.train.optimizer.learning_rate=1e38",
         "--config.decoder.train.optimizer.warmup_steps=0",
         "--config.decoder.train.validation_images=0",
+        *SMALLER,
     ]
     with pytest.raises(Diverged, match="in another --workdir, since a run keeps those"):
         train.run(command)
@@ -160,8 +161,10 @@ def test_the_verb(tmp_path, shapes_dir, capsys):
     assert not (tmp_path / "other").exists()
 
 
-@pytest.mark.slow
-def test_a_run_that_has_finished_since_is_replayed_too(tiny_workdir, shapes_dir, capsys):
+@pytest.mark.long  # it compiles
+def test_a_run_that_has_finished_since_is_replayed_too(
+    one_device, tiny_workdir, shapes_dir, capsys
+):
     run = tiny_workdir / "decoder"
     tokens = json.loads((run / "config.json").read_text())["config"]["tokenizer"]["max_length"]
     path = run / "diverged_00000012.npz"

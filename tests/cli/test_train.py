@@ -13,7 +13,7 @@ import pytest
 from dalle_jax.cli import train
 from dalle_jax.cli.alone import alone_in
 from dalle_jax.train.checkpoint import load_params
-from tests.conftest import ONE_DEVICE, ROOT
+from tests.conftest import ONE_DEVICE, ROOT, SMALLER
 
 
 @pytest.mark.parametrize(
@@ -93,7 +93,7 @@ def test_without_locks_there_is_a_warning_and_training_goes_on(tmp_path, monkeyp
 
 @pytest.mark.slow
 def test_a_finished_training_whose_last_checkpoint_is_damaged_makes_it_again(
-    shapes_dir, tmp_path, capsys
+    one_device, shapes_dir, tmp_path, capsys
 ):
     train_to = lambda steps: train.run(
         [
@@ -104,6 +104,7 @@ def test_a_finished_training_whose_last_checkpoint_is_damaged_makes_it_again(
             "--config.decoder.train.checkpoint_every=2",
             "--config.decoder.train.validation_images=0",
             "--config.decoder.train.preview_every=100",
+            *SMALLER,
         ]
     )
     assert train_to(4) == 0
