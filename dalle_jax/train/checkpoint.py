@@ -79,6 +79,19 @@ def load_params(
         return checkpointer.restore(path / "state", args=restore)[name]
 
 
+class _Manager(ocp.CheckpointManager):
+    """Orbax's manager, which leaves it to the loop when to stop.
+
+    It would ask jax's preemption service itself, by the number of a step. The service takes that
+    for where this process is in the loop's own counting, and has all processes stop at the count
+    after it, which the loop has passed: a signal that came while a checkpoint was saved, or in what
+    was drawn after that, was never heard of again.
+    """
+
+    def reached_preemption(self, step: int) -> bool:
+        return False
+
+
 class Checkpoints:
     """The checkpoints of one run: saved in the background, the newest few and the best kept."""
 
@@ -98,7 +111,7 @@ class Checkpoints:
             n=1,
             keep_checkpoints_without_metrics=False,
         )
-        self._manager = ocp.CheckpointManager(
+        self._manager = _Manager(
             self.directory,
             item_handlers=handlers(),
             options=ocp.CheckpointManagerOptions(

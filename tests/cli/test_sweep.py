@@ -23,11 +23,12 @@ def get_sweep(scale):
     points = product(
         ("decoder.loss.target", ["v", "eps"]), ("decoder.sample.guidance_scale", [1.0, 3.0])
     )
+    unet = {"decoder.model.unet.channel_mult": (1,), "decoder.model.unet.attention_resolutions": ()}
     steps = {"tiny": 4}[scale]
     return Sweep(
         config="configs/tiny.py",
         points=points,
-        overrides={"decoder.train.steps": steps, "decoder.train.validation_images": 8},
+        overrides={"decoder.train.steps": steps, "decoder.train.validation_images": 8, **unet},
         evaluation={"n": 8, "metrics": "oracle"},
     )
 """

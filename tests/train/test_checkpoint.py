@@ -16,6 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
+from jax.experimental import multihost_utils
 
 from dalle_jax.train import checkpoint
 from dalle_jax.train.checkpoint import Checkpoints, load_params, steps_in
@@ -225,6 +226,16 @@ def half_written(path, whole):
         if file.name in closing or i % 2:
             file.unlink()
     return half
+
+
+def test_saving_asks_no_preemption_service(copy, monkeypatch):
+    """What it would ask by is another counting than the loop's, see `signals.StopSignals`."""
+    asked = Mock(return_value=False)
+    monkeypatch.setattr(multihost_utils, "reached_preemption_sync_point", asked)
+    checkpoints = Checkpoints(copy)
+    checkpoints.save(3, make_state(3), {"k": 3}, None)
+    checkpoints.close()
+    assert steps_in(copy)[-1] == 3 and not asked.called
 
 
 def test_half_written_save_is_no_checkpoint(copy):
