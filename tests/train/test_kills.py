@@ -183,8 +183,12 @@ def test_killed_on_eight_devices_it_goes_on_elsewhere(uninterrupted, tmp_path, t
     assert batches == [k for k in range(saved, 24) for _ in range(count)]
 
 
-def test_one_of_two_is_terminated_and_both_stop_at_one_step(uninterrupted, tmp_path):
-    processes = run_two_to(8, tmp_path)
+@pytest.mark.parametrize("place", ["step", "save"])
+def test_one_of_two_is_terminated_and_both_stop_at_one_step(uninterrupted, tmp_path, place):
+    # The service looks each second for a signal: a step lasts longer than that.
+    processes = run_two_to(8, tmp_path, pause="0.2" if place == "step" else "1.5")
+    if place == "save":
+        wait_until(lambda: being_saved(tmp_path), processes)
     os.kill(processes[1].pid, signal.SIGTERM)
     # The grace that launch/slurm.sbatch and launch/jobset.yaml ask for.
     told = [process.communicate(timeout=120)[1] for process in processes]
@@ -210,7 +214,7 @@ def test_terminated_before_its_first_step_a_run_that_goes_on_stops_after_it(tmp_
     assert steps_in(tmp_path / "checkpoints")[-1] == step + 1
 
 
-def run_two_to(step, run_dir):
-    processes, log = start_two(run_dir, SLOW="0.2"), run_dir / "metrics.jsonl"
+def run_two_to(step, run_dir, pause="0.2"):
+    processes, log = start_two(run_dir, SLOW=pause), run_dir / "metrics.jsonl"
     wait_until(lambda: log.exists() and f'"step": {step},' in log.read_text(), processes)
     return processes
