@@ -92,6 +92,7 @@ def test_a_point_that_can_not_be_measured_is_told_and_the_others_go_on(
     assert shown[1].endswith(reason) and shown[2].split()[-2:] == ["batch", "16"]
 
 
+@pytest.mark.long  # it compiles
 def test_drawing_is_measured():
     config = load_config(ROOT / "configs/tiny.py").to_dict()
     row = bench_measure.measure_drawing("decoder", config, "as configured", 2, 1)

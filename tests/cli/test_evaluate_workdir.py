@@ -168,7 +168,7 @@ def test_a_half_done_evaluation_goes_on_to_the_same_row(workdir, tmp_path):
     assert kept.stat().st_mtime_ns == before
 
 
-@pytest.mark.slow
+@pytest.mark.long  # three processes that compile; one cut short is above
 def test_a_killed_evaluation_goes_on_to_the_same_row(workdir, tmp_path):
     def command(where):
         return [

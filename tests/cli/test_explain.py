@@ -76,7 +76,7 @@ def test_a_mesh_that_can_not_be_is_refused(mesh, told):
         explain("clip", config, mesh, False)
 
 
-@pytest.mark.slow
+@pytest.mark.long  # it compiles for four devices
 def test_a_step_over_a_tensor_mesh_is_compiled_and_told():
     command = [
         *(sys.executable, "-m", "dalle_jax", "train", f"--config={ROOT / 'configs/tiny.py'}"),

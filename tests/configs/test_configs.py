@@ -20,7 +20,13 @@ def test_all_of_them_are_found():
     assert {"base", "quickstart", "shapes", "emoji", "features", "unclip_shapes"} <= set(NAMES)
 
 
-@pytest.mark.parametrize("name", NAMES)
+# Traced at other sizes of the same parts as `unclip_shapes`.
+ALIKE = {"unclip_folder", "unclip_emoji"}
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.long] * (name in ALIKE)) for name in NAMES]
+)
 def test_each_stage_has_a_loss(name):
     config = import_module(f"configs.{name}").get_config().to_dict()
     rows, key = 4, jax.random.key(0)
