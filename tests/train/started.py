@@ -5,12 +5,11 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import jax
 import numpy as np
 
-ROOT = Path(__file__).parent.parent.parent
+from tests.conftest import ROOT
 
 
 def assert_equal(a, b):

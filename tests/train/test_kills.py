@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 from dalle_jax.train.checkpoint import load_params, steps_in
-from tests.train.started import ROOT, assert_equal, lines, start
+from tests.conftest import ROOT
+from tests.train.started import assert_equal, lines, start
 from tests.train.tiny import SlowStage, fit_tiny
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(3600)]
