@@ -1,0 +1,204 @@
+"""The files below a folder: links followed, circles cut, and what is left out by its reason."""
+
+import os
+import stat
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from operator import itemgetter
+from pathlib import Path
+from typing import NamedTuple
+
+HIDDEN = "hidden"
+SYSTEM = "system file"
+BROKEN_LINK = "broken link"
+CIRCLE = "link in a circle"
+SPECIAL = "no regular file"
+UNREADABLE = "unreadable"
+
+# Names, in lower case, under which systems and tools keep files of their own.
+_SYSTEM_NAMES = frozenset(
+    (
+        "thumbs.db",
+        "thumbs.db:encryptable",
+        "ehthumbs.db",
+        "ehthumbs_vista.db",
+        "desktop.ini",
+        "icon\r",
+        "__macosx",
+        "__pycache__",
+        "lost+found",
+        "@eadir",
+        "@tmp",
+        "#recycle",
+        "#snapshot",
+        "$recycle.bin",
+        "recycler",
+        "system volume information",
+    )
+)
+
+
+class File(NamedTuple):
+    """A regular file below the folder.
+
+    Attributes:
+        name: its path from the folder on, with "/" between the parts.
+        size: in bytes.
+        mtime_ns: when it was last modified.
+        real: the path with all links resolved; None where no link lies on the way.
+        outside: whether `real` lies outside the folder.
+    """
+
+    name: str
+    size: int
+    mtime_ns: int
+    real: str | None = None
+    outside: bool = False
+
+
+@dataclass(frozen=True)
+class Walk:
+    """The files below a folder.
+
+    Attributes:
+        root: the folder, with all links resolved.
+        files: ordered by name.
+        left_out: names by reason, ordered; a folder's ends with "/" and stands for all it holds.
+    """
+
+    root: str
+    files: list[File]
+    left_out: dict[str, list[str]]
+
+
+def walk(root: str | Path) -> Walk:
+    """All regular files below `root`, in linked folders too.
+
+    A link to a folder that is being listed is left out. So are names for which `reserved` has a
+    reason, links to nothing, whatever is neither a file nor a folder, and folders that may not be
+    read. A folder that two links lead to is listed under both names, so that a file's name never
+    depends on which other links there are.
+
+    Raises:
+        FileNotFoundError: there is no such folder.
+        NotADirectoryError: it is no folder.
+        PermissionError: it may not be read.
+    """
+    top = os.path.realpath(root)
+    listing = _Listing(top)
+    listing.list(top)
+    return Walk(
+        top,
+        sorted(listing.files, key=itemgetter(0)),
+        {reason: sorted(names) for reason, names in sorted(listing.left_out.items())},
+    )
+
+
+def reserved(name: str) -> str | None:
+    """The reason why a file or member of the relative path `name` is nobody's data, if any.
+
+    HIDDEN where a part of it begins with a dot, SYSTEM where one is a name under which a system
+    or a tool keeps files of its own.
+    """
+    reasons = (_reserved_part(part) for part in name.split("/") if part not in (".", ".."))
+    return next((reason for reason in reasons if reason), None)
+
+
+def _reserved_part(part: str) -> str | None:
+    if part.startswith("."):
+        return HIDDEN
+    return SYSTEM if part.lower() in _SYSTEM_NAMES else None
+
+
+def describe(left_out: Mapping[str, Sequence[str]], examples: int = 3) -> str:
+    """One phrase about the entries that were left out: "2 hidden (.a, .b), 1 broken link (c)"."""
+    parts = []
+    for reason, names in left_out.items():
+        shown = [name if name.isprintable() else ascii(name) for name in names[:examples]]
+        shown += ["…"] if len(names) > examples else []
+        parts.append(f"{len(names)} {reason} ({', '.join(shown)})")
+    return ", ".join(parts)
+
+
+class _Folder(NamedTuple):
+    """A folder on the way down: its name with a final "/", where it lies and the one above it."""
+
+    name: str
+    path: str
+    identity: tuple[int, int]
+    linked: bool
+    above: "_Folder | None"
+
+    def chain(self) -> Iterable[tuple[int, int]]:
+        """Device and inode of this folder and of all above it."""
+        folder = self
+        while folder is not None:
+            yield folder.identity
+            folder = folder.above
+
+
+@dataclass
+class _Listing:
+    top: str
+    files: list[File] = field(default_factory=list)
+    left_out: dict[str, list[str]] = field(default_factory=dict)
+    _real_folders: dict[str, str] = field(default_factory=dict)
+
+    def list(self, top: str) -> None:
+        status = os.stat(top)
+        folders = [_Folder("", top, (status.st_dev, status.st_ino), False, None)]
+        while folders:
+            folder = folders.pop()
+            try:
+                with os.scandir(folder.path) as entries:
+                    for entry in entries:
+                        below = self._entry(folder, entry)
+                        if below is not None:
+                            folders.append(below)
+            except OSError:
+                if folder.above is None:
+                    raise
+                self._leave_out(UNREADABLE, folder.name)
+
+    def _entry(self, folder: _Folder, entry: os.DirEntry) -> _Folder | None:
+        """Note a file, or return the folder that the entry is."""
+        name = folder.name + entry.name
+        reason = _reserved_part(entry.name)
+        is_link = entry.is_symlink()
+        try:
+            status = entry.stat()
+        except FileNotFoundError:
+            return self._leave_out(reason or BROKEN_LINK, name)
+        except OSError:  # A circle of links alone, or one into a folder that may not be read.
+            return self._leave_out(reason or (BROKEN_LINK if is_link else UNREADABLE), name)
+        is_folder = stat.S_ISDIR(status.st_mode)
+        if reason:
+            return self._leave_out(reason, name + "/" if is_folder else name)
+        if is_folder:
+            identity = (status.st_dev, status.st_ino)
+            linked = folder.linked or is_link
+            if linked and identity in folder.chain():
+                return self._leave_out(CIRCLE, name + "/")
+            # The path stays free of links, so that a file's real path is folder and name.
+            path = os.path.realpath(entry.path) if is_link else entry.path
+            return _Folder(name + "/", path, identity, linked, folder)
+        if not stat.S_ISREG(status.st_mode):
+            return self._leave_out(SPECIAL, name)
+        if is_link or folder.linked:
+            real = self._target(folder, entry) if is_link else entry.path
+            outside = not real.startswith(self.top.rstrip("/") + "/")
+            self.files.append(File(name, status.st_size, status.st_mtime_ns, real, outside))
+        else:
+            self.files.append(File(name, status.st_size, status.st_mtime_ns))
+        return None
+
+    def _target(self, folder: _Folder, entry: os.DirEntry) -> str:
+        """The real path of a linked file; its folder's is looked up once for all its files."""
+        where, base = os.path.split(os.path.join(folder.path, os.readlink(entry.path)))
+        if where not in self._real_folders:
+            self._real_folders[where] = os.path.realpath(where)
+        path = os.path.join(self._real_folders[where], base)
+        return os.path.realpath(path) if os.path.islink(path) else path
+
+    def _leave_out(self, reason: str, name: str) -> None:
+        self.left_out.setdefault(reason, []).append(name)
