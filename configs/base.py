@@ -24,6 +24,11 @@ def get_config() -> ConfigDict:
     )
     config.data.languages = ("en",)  # of the captions of emoji
     config.data.max_bad_share = 0.01  # of items that can't be read or have no caption
+    config.data.encoding = "utf-8"  # of captions and tables in one's own data
+    config.data.image_column = ""  # of a table of one's own data; "" finds it by its usual names
+    config.data.caption_column = ""
+    config.data.min_side = 0  # pixels; one's own images with a shorter side are left out
+    config.data.max_aspect_ratio = 0.0  # longer side / shorter side of one's own images; 0 is any
     config.data.flip = False  # mirror half of the images; wrong where captions say left or right
     config.data.max_shift = 0  # pixels by which images are moved at random
     config.data.num_threads = 2  # that prepare batches

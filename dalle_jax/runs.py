@@ -10,7 +10,7 @@ import copy
 import hashlib
 import itertools
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -23,6 +23,7 @@ from dalle_jax.stages import OUTSIDE, Stage, build_stage, data_of, upstream_of
 from dalle_jax.train.checkpoint import load_params, steps_in
 
 FORMAT = 1  # of a run directory; one of another format is refused
+UPSTREAM = "upstream "  # before the name of a stage whose dependencies follow
 
 # Knobs that change how a run is watched or laid out, not what it learns: they may differ when it
 # goes on, and the fingerprint leaves them out.
@@ -41,16 +42,21 @@ FREE_TRAIN_KNOBS = (
 )
 FREE_DATA_KNOBS = ("dir", "num_threads", "max_bad_share")
 
-# Knobs that configs got after runs of this format had been made: stage, section, knob, and the
-# value by which those runs were trained. A config without the knob is read as having that value,
-# and a fingerprint leaves the knob out at it, so that an older run's stays what it was.
-LATER_KNOBS = (
-    ("decoder", "model", "layout", {"size": 0, "width": 128, "depth": 3, "num_heads": 4}),
-    ("clip", "model", "scan_blocks", False),
-    ("prior", "model", "scan_blocks", False),
-    ("decoder", "model", "scan_blocks", False),
-    ("decoder", "diffusion", "zero_terminal_snr", False),
-)
+# Settings that configs got after runs of this format had been made: the path in the config, and the
+# value by which those runs were trained. A config without the setting is read as having that value,
+# and a fingerprint leaves the setting out at it, so that an older run's stays what it was.
+LATER_SETTINGS = {
+    ("decoder", "model", "layout"): {"size": 0, "width": 128, "depth": 3, "num_heads": 4},
+    ("clip", "model", "scan_blocks"): False,
+    ("prior", "model", "scan_blocks"): False,
+    ("decoder", "model", "scan_blocks"): False,
+    ("decoder", "diffusion", "zero_terminal_snr"): False,
+    ("data", "encoding"): "utf-8",
+    ("data", "image_column"): "",
+    ("data", "caption_column"): "",
+    ("data", "min_side"): 0,
+    ("data", "max_aspect_ratio"): 0.0,
+}
 
 
 @dataclass(frozen=True)
@@ -152,7 +158,7 @@ class Run:
         return WithEmbeddings(source, StoredEmbeddings(path, clip.checkpoint_name))
 
     def _fitting(self, name: str, run: "Run") -> "Run":
-        wanted = _dependencies(name, with_later_knobs(self.config))
+        wanted = _dependencies(name, with_later_settings(self.config))
         if differences := differing_knobs(_dependencies(name, run.config), wanted):
             raise ValueError(
                 f"{self.stage_name} in {self.directory} does not fit {name} in {run.directory}: "
@@ -184,6 +190,7 @@ class Run:
             captions=data["captions"],
             languages=data["languages"],
             max_bad_share=data["max_bad_share"],
+            **reading_options(data),
         )
 
     def tokenizer(self, source: Source) -> Tokenizer:
@@ -212,6 +219,15 @@ class Run:
         return tokenizer
 
 
+def reading_options(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of `open_source` in a data section that were set to other than their defaults.
+
+    Those at their defaults are left out, since built-in data sets take none.
+    """
+    later = {name: value for (first, name, *_), value in LATER_SETTINGS.items() if first == "data"}
+    return {name: data[name] for name, value in later.items() if data.get(name, value) != value}
+
+
 def create_run(directory: str | Path, stage_name: str, config: Mapping[str, Any]) -> Run:
     """Make a run directory, or open the one that is there if it was made with this config.
 
@@ -234,7 +250,7 @@ def create_run(directory: str | Path, stage_name: str, config: Mapping[str, Any]
     there = open_run(directory)
     differences = differing_knobs(
         _dependencies(there.stage_name, there.config),
-        _dependencies(stage_name, with_later_knobs(config)),
+        _dependencies(stage_name, with_later_settings(config)),
     )
     if differences:
         raise ValueError(
@@ -266,26 +282,45 @@ def open_run(directory: str | Path) -> Run:
             f"{directory} is a run of format {found}; this version reads format {FORMAT}: "
             "use the version of dalle_jax that made it"
         )
-    return Run(Path(directory), stage, with_later_knobs(config))
+    return Run(Path(directory), stage, with_later_settings(config))
 
 
-def with_later_knobs(config: Mapping[str, Any]) -> dict[str, Any]:
-    """`config`, and those of `LATER_KNOBS` that it lacks at the value that it was made by."""
+def with_later_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """`config`, and those of `LATER_SETTINGS` that it lacks at the value that it was made by."""
     config = copy.deepcopy(dict(config))
-    for stage, section, knob, value in LATER_KNOBS:
-        if section in config.get(stage, {}):
-            config[stage][section].setdefault(knob, copy.deepcopy(value))
+    for (*sections, name), value in LATER_SETTINGS.items():
+        if (section := _section(config, sections)) is not None:
+            section.setdefault(name, copy.deepcopy(value))
     return config
 
 
 def fingerprint(stage_name: str, config: Mapping[str, Any]) -> str:
     """Hash of a stage's config, its data and its upstream: all that its weights depend on."""
-    config = copy.deepcopy(dict(config))
-    for stage, section, knob, value in LATER_KNOBS:
-        if config.get(stage, {}).get(section, {}).get(knob) == value:
-            del config[stage][section][knob]
-    text = json.dumps(_dependencies(stage_name, config), sort_keys=True)
+    dependencies = _without_later_settings(_dependencies(stage_name, config))
+    text = json.dumps(dependencies, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _without_later_settings(dependencies: dict[str, Any]) -> dict[str, Any]:
+    """What `_dependencies` gives, here and upstream, as it was before the settings came."""
+    for (*sections, name), value in LATER_SETTINGS.items():
+        section = _section(dependencies, sections) or {}
+        if name in section and section[name] == value:
+            del section[name]
+    for name, upstream in dependencies.items():
+        if name.startswith(UPSTREAM):
+            _without_later_settings(upstream)
+    return dependencies
+
+
+def _section(config: Mapping[str, Any], path: Sequence[str]) -> dict[str, Any] | None:
+    """The section of a config at a path; None where it has none."""
+    section: Any = config
+    for name in path:
+        section = section.get(name)
+        if section is None:
+            return None
+    return section
 
 
 def differing_knobs(there: Any, given: Any, prefix: str = "") -> list[str]:
@@ -320,5 +355,5 @@ def _dependencies(stage_name: str, config: Mapping[str, Any]) -> dict[str, Any]:
         stage_name: own,
     }
     for name in upstream_of(stage_name, config):
-        dependencies[f"upstream {name}"] = _dependencies(name, config)
+        dependencies[UPSTREAM + name] = _dependencies(name, config)
     return json.loads(json.dumps(dependencies))

@@ -1,5 +1,6 @@
 """A run directory: made, opened, refused, its weights read back."""
 
+import functools
 import json
 from pathlib import Path
 
@@ -8,7 +9,8 @@ import numpy as np
 import pytest
 
 from configs import tiny, unclip_tiny
-from dalle_jax.runs import LATER_KNOBS, create_run, fingerprint, open_run
+from dalle_jax import runs
+from dalle_jax.runs import LATER_SETTINGS, create_run, fingerprint, open_run
 from dalle_jax.train.checkpoint import Checkpoints
 from dalle_jax.train.optim import make_optimizer
 from dalle_jax.train.state import create_state
@@ -96,10 +98,10 @@ def test_missing_foreign_and_old_directories(tmp_path):
 
 
 def older(config):
-    """The config of a run that was made before the knobs of `LATER_KNOBS` were."""
-    for stage, section, knob, _ in LATER_KNOBS:
-        if stage in config:
-            del config[stage][section][knob]
+    """The config of a run that was made before the knobs of `LATER_SETTINGS` were."""
+    for *sections, name in LATER_SETTINGS:
+        section = functools.reduce(lambda part, key: part.get(key, {}), sections, config)
+        section.pop(name, None)
     return config
 
 
@@ -150,6 +152,46 @@ def test_fingerprints_outlast_the_knobs_that_came_later():
     now["clip"]["model"]["scan_blocks"] = True  # another tree of parameters; all stand on it
     differing = [s for s in now["stages"] if fingerprint(s, now) != fingerprint(s, before)]
     assert differing == ["clip", "prior", "decoder", "joint"]
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"),
+    [
+        ("encoding", "cp1252"),
+        ("image_column", "path"),
+        ("caption_column", "title"),
+        ("min_side", 64),
+        ("max_aspect_ratio", 2.0),
+    ],
+)
+def test_settings_of_how_own_data_are_read_count_once_they_are_set(tmp_path, setting, value):
+    before = older(config())
+    assert setting not in before["data"]
+    assert fingerprint("decoder", before) == fingerprint("decoder", config())
+    changed = config(**{f"data.{setting}": value})
+    assert fingerprint("decoder", changed) != fingerprint("decoder", before)
+    create_run(tmp_path, "decoder", before)
+    with pytest.raises(ValueError, match=rf"data\.{setting} is .* there, {value!r} given"):
+        create_run(tmp_path, "decoder", changed)
+
+
+def test_a_stage_of_own_data_at_the_default_differs_from_the_system_s_setting():
+    given = unclip_tiny.get_config().to_dict()
+    given["data"]["encoding"] = "cp1252"
+    everywhere = fingerprint("clip", given)
+    given["clip"]["data"] = {"encoding": "utf-8"}
+    assert fingerprint("clip", given) != everywhere
+
+
+def test_settings_reach_the_reader_of_own_data_and_no_other(monkeypatch, tmp_path):
+    options = {}
+    monkeypatch.setattr(runs, "open_source", lambda source, **given: options.update(given))
+    run = create_run(tmp_path, "decoder", config(**{"data.source": "folder:x"}))
+    run.open_source("train")
+    assert not {"encoding", "min_side"} & options.keys()  # a built-in data set takes none
+    given = config(**{"data.source": "folder:x", "data.encoding": "cp1252", "data.min_side": 8})
+    create_run(tmp_path / "other", "decoder", given).open_source("train")
+    assert (options["encoding"], options["min_side"]) == ("cp1252", 8)
 
 
 def test_a_run_with_another_tokenizer_does_not_fit(tmp_path):
