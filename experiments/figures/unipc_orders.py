@@ -24,8 +24,8 @@ UNIPC = {"sampler": "unipc", **WHOLE}
 SOLVERS = {  # name: (order in theory, settings)
     **{f"UniP-{p}": (p, UNIPC | {"order": p, "corrector": False}) for p in (1, 2, 3)},
     **{f"UniPC-{p}": (p + 1, UNIPC | {"order": p}) for p in (1, 2, 3)},
-    "Heun": (2, {"sampler": "heun"}),
-    "Heun + UniC-2": (3, {"sampler": "heun", "unic_order": 2}),
+    "Heun": (2, {"sampler": "heun", "variable": "sigma"}),
+    "Heun + UniC-2": (3, {"sampler": "heun", "variable": "sigma", "unic_order": 2}),
 }
 
 

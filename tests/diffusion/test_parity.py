@@ -264,6 +264,8 @@ class TestVariancePreserving:
                 grid = "karras"
             elif spacing == "linspace":  # not rounded to whole steps there
                 grid = np.append((np.linspace(0, T - 1, steps)[::-1] + 1) / T, 0.0)
+            if sampler == "heun":
+                options["variable"] = "sigma"  # theirs is in σ always
             settings = dict(sampler=sampler, steps=steps, spacing=grid, **options)
             assert_same(
                 ours(schedule, prediction, X_T, **settings),

@@ -1,13 +1,15 @@
-"""Euler and Heun in σ = sigma / alpha, with churn (EDM, Karras et al. 2022, 2206.00364).
+"""Euler and Heun along the probability flow, with churn (EDM, Karras et al. 2022, 2206.00364).
 
-In x / alpha and σ the probability flow is dx/dσ = (x − x0_hat) / σ, whatever the schedule.
-Heun with churn is EDM's algorithm 2.
+In x / alpha and σ = sigma / alpha the flow is dx/dσ = (x − x0_hat) / σ, whatever the schedule.
+Heun in σ with churn is EDM's algorithm 2.
 """
 
 import numpy as np
 
 from dalle_jax.diffusion.grids import Grid
 from dalle_jax.diffusion.samplers.table import Row
+
+VARIABLES = ("flow", "sigma")
 
 
 def euler(
@@ -30,19 +32,29 @@ def euler(
 def heun(
     grid: Grid,
     *,
+    variable: str = "flow",
     churn: float = 0.0,
     churn_min: float = 0.0,
     churn_max: float = np.inf,
     churn_noise: float = 1.0,
 ) -> list[Row]:
-    """x' = x + (σ' − σ) (d + d') / 2, with d' at the end of an Euler step: two evaluations a step.
+    """x' = x + (u' − u) (d + d') / 2, with d' at the end of an Euler step: two evaluations a step.
+
+    u is what the flow is integrated over. "flow" is sigma / (alpha + sigma), the time of a
+    rectified flow, with d = (x − x0_hat) / u of x / (alpha + sigma); u is 1 at pure noise, so that
+    any grid of any schedule can be followed. "sigma" is σ = sigma / alpha, as in EDM: its first
+    steps are wrong where σ falls many times over in one step (from 22,026 to 6.3 in ten even steps
+    of the cosine schedule), and pure noise has no σ.
 
     The step onto clean data is Euler's, so steps N cost 2 N − 1 evaluations.
     """
-    if grid.alpha[0] == 0:
+    if variable not in VARIABLES:
+        raise ValueError(f'no variable "{variable}" of heun; known are {", ".join(VARIABLES)}')
+    κ = float(variable == "flow")  # both are u = sigma / (alpha + κ sigma)
+    if grid.alpha[0] + κ == 0:
         raise ValueError(
-            "heun works in sigma / alpha, which is infinite at the first time of this grid: "
-            'use a spacing with sigma_max ("karras", "logsnr") or another sampler'
+            'heun in variable "sigma" works in sigma / alpha, which is infinite at the first time '
+            'of this grid: use variable "flow", a spacing with sigma_max or another sampler'
         )
     rows = []
     for i, raised in enumerate(_raise_noise(grid, churn, churn_min, churn_max, churn_noise)):
@@ -51,18 +63,14 @@ def heun(
         alpha_next, sigma_next = grid.alpha[i + 1], grid.sigma[i + 1]
         if sigma_next == 0:
             continue
-        r, r_next = sigma / alpha, sigma_next / alpha_next
-        half = (r_next - r) / 2
-        # With x the raised state and x' its Euler step, d = (x − m_1) / r and d' = (x' − m_0) / r',
-        # x' itself being r'/r x + (1 − r'/r) m_1.
-        rows.append(
-            Row(
-                t=grid.t[i + 1],
-                a=sigma_next / sigma,
-                b=(-alpha_next * half / r_next, alpha_next * half * (1 / r_next - 2 / r)),
-                correction=(1.0, ()),
-            )
-        )
+        ratio = sigma_next / sigma
+        scale_next = alpha_next + κ * sigma_next
+        # With X the raised state and X' its Euler step, d = (X − m_1) / u and d' = (X' − m_0) / u',
+        # the mean of the two slopes leads to X' + (u − u') / (2 u') (m_0 − m_1).
+        share = (scale_next / (alpha + κ * sigma) / ratio - 1) / 2  # (u / u' − 1) / 2
+        newer = scale_next * share
+        older = alpha_next - ratio * alpha - newer
+        rows.append(Row(grid.t[i + 1], ratio, (newer, older), correction=(1.0, ())))
     return rows
 
 

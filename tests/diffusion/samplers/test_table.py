@@ -88,7 +88,7 @@ def test_one_step_of_heun_by_hand():
     euler = x / grid.alpha[1] + (r[2] - r[1]) * d
     d_next = (euler - m_next) / r[2]
     expected = grid.alpha[2] * (x / grid.alpha[1] + (r[2] - r[1]) * (d + d_next) / 2)
-    first, second = sampler_rows(LINEAR, sampler="heun", steps=4)[2:4]
+    first, second = sampler_rows(LINEAR, sampler="heun", variable="sigma", steps=4)[2:4]
     assert first.a * x + first.b[0] * m == pytest.approx(grid.alpha[2] * euler)
     assert second.a * x + second.b[0] * m_next + second.b[1] * m == pytest.approx(expected)
 
