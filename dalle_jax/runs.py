@@ -2,15 +2,15 @@
 
 <run>/config.json     stage, project version and the whole config
 <run>/fingerprint     hash of all that the trained weights depend on
+<run>/data.json       content signature of the data that it was trained on, see `run_data`
 <run>/tokenizer.json  the tokenizer that its captions were encoded with
 <run>/checkpoints/    weights; metrics.jsonl, samples/ and tensorboard/ stand beside them
 """
 
-import copy
-import hashlib
 import itertools
 import json
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -19,53 +19,41 @@ from dalle_jax.data.embeddings import StoredEmbeddings, WithEmbeddings
 from dalle_jax.data.loader import Source, read_item
 from dalle_jax.data.open import open_source
 from dalle_jax.data.tokenizer import Tokenizer, train_tokenizer
-from dalle_jax.stages import OUTSIDE, Stage, build_stage, data_of, upstream_of
+from dalle_jax.fingerprint import (
+    dependencies,
+    differing_knobs,
+    fingerprint,
+    reading_options,
+    with_later_settings,
+)
+from dalle_jax.run_data import (
+    Reading,
+    content_of,
+    count_items,
+    how_changed,
+    read_record,
+    record_reading,
+    signature_of,
+)
+from dalle_jax.stages import Stage, build_stage, data_of, upstream_of
 from dalle_jax.train.checkpoint import load_params, steps_in
 
 FORMAT = 1  # of a run directory; one of another format is refused
-UPSTREAM = "upstream "  # before the name of a stage whose dependencies follow
-
-# Knobs that change how a run is watched or laid out, not what it learns: they may differ when it
-# goes on, and the fingerprint leaves them out.
-FREE_TRAIN_KNOBS = (
-    "log_every",
-    "validate_every",
-    "validation_images",
-    "preview_every",
-    "evaluate_every",
-    "evaluation_images",
-    "evaluation_features",
-    "checkpoint_every",
-    "keep_checkpoints",
-    "mesh",
-    "remat",
-)
-FREE_DATA_KNOBS = ("dir", "num_threads", "max_bad_share")
-
-# Settings that configs got after runs of this format had been made: the path in the config, and the
-# value by which those runs were trained. A config without the setting is read as having that value,
-# and a fingerprint leaves the setting out at it, so that an older run's stays what it was.
-LATER_SETTINGS = {
-    ("decoder", "model", "layout"): {"size": 0, "width": 128, "depth": 3, "num_heads": 4},
-    ("clip", "model", "scan_blocks"): False,
-    ("prior", "model", "scan_blocks"): False,
-    ("decoder", "model", "scan_blocks"): False,
-    ("decoder", "diffusion", "zero_terminal_snr"): False,
-    ("data", "encoding"): "utf-8",
-    ("data", "image_column"): "",
-    ("data", "caption_column"): "",
-    ("data", "min_side"): 0,
-    ("data", "max_aspect_ratio"): 0.0,
-}
 
 
 @dataclass(frozen=True)
 class Run:
-    """A run directory that exists, and the config it was made with."""
+    """A run directory that exists, and the config it was made with.
+
+    Attributes:
+        moved_to: where its data lies now, as `config.data.source` would name it; "" for where its
+            config says.
+    """
 
     directory: Path
     stage_name: str
     config: Mapping[str, Any]
+    moved_to: str = ""
 
     @property
     def fingerprint(self) -> str:
@@ -158,8 +146,8 @@ class Run:
         return WithEmbeddings(source, StoredEmbeddings(path, clip.checkpoint_name))
 
     def _fitting(self, name: str, run: "Run") -> "Run":
-        wanted = _dependencies(name, with_later_settings(self.config))
-        if differences := differing_knobs(_dependencies(name, run.config), wanted):
+        wanted = dependencies(name, with_later_settings(self.config))
+        if differences := differing_knobs(dependencies(name, run.config), wanted):
             raise ValueError(
                 f"{self.stage_name} in {self.directory} does not fit {name} in {run.directory}: "
                 f"{'; '.join(differences)}. Train {name} anew in another --workdir, or give "
@@ -180,10 +168,13 @@ class Run:
         return run
 
     def open_source(self, split: str) -> Source:
-        """A split of the data that the run is about."""
+        """A split of the data that the run is about.
+
+        A warning says how the data differs from what its training read, if it does.
+        """
         data = self.data
-        return open_source(
-            data["source"],
+        source = open_source(
+            self.moved_to or data["source"],
             data_dir=data["dir"],
             split=split,
             image_size=data["image_size"],
@@ -192,6 +183,64 @@ class Run:
             max_bad_share=data["max_bad_share"],
             **reading_options(data),
         )
+        if changed := self.data_changed(split, source):
+            warnings.warn(changed, stacklevel=2)
+        return source
+
+    @property
+    def last_reading(self) -> Reading | None:
+        """The data that its training read last; None if that is not recorded.
+
+        Where the data moved and the run itself has no record, that of a run upstream counts.
+        """
+        record = read_record(self.directory)
+        if record and record.readings:
+            return record.readings[-1]
+        upstream = self.upstream().values() if self.moved_to else ()
+        readings = (run.last_reading for run in upstream)
+        return next((r for r in readings if r and r.source == self.data["source"]), None)
+
+    def data_changed(self, split: str, source: Source) -> str | None:
+        """A sentence on how a split of data differs from what the training read last, or None."""
+        then = self.last_reading
+        return then and how_changed(self.directory, then, split, source, self.moved_to)
+
+    def check_known_data(self) -> None:
+        """Refuse a run to be made on data that moved if nothing here was trained on the data.
+
+        Raises:
+            ValueError: so it is.
+        """
+        if self.moved_to and self.last_reading is None:
+            raise ValueError(
+                f"{self.directory} holds no run whose data could have moved to {self.moved_to}; "
+                f"for a new training give --config.data.source={self.moved_to}"
+            )
+
+    def record_data(self, train: Source, validation: Source) -> None:
+        """Write to data.json what the training reads from now on.
+
+        Raises:
+            ValueError: it is other data than before, and the run is shared by the points of a
+                sweep, or the data is stated to be the same at another place.
+        """
+        changed = self.data_changed("train", train)
+        upstream = {name: run.content for name, run in self.upstream().items()}
+        signature = signature_of(train)
+        reading = Reading(
+            step=self.step,
+            source=self.data["source"],
+            signature=signature,
+            content=content_of(signature, upstream),
+            items={**count_items(train), "train": len(train), "validation": len(validation)},
+        )
+        record_reading(self.directory, reading, changed, self.moved_to)
+
+    @property
+    def content(self) -> str:
+        """Of the data that it and the runs upstream were trained on, see `run_data.content_of`."""
+        record = read_record(self.directory)
+        return record.content if record else ""
 
     def tokenizer(self, source: Source) -> Tokenizer:
         """The run's tokenizer; made at the first call, from a given file or `source`'s captions."""
@@ -219,17 +268,12 @@ class Run:
         return tokenizer
 
 
-def reading_options(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of `open_source` in a data section that were set to other than their defaults.
-
-    Those at their defaults are left out, since built-in data sets take none.
-    """
-    later = {name: value for (first, name, *_), value in LATER_SETTINGS.items() if first == "data"}
-    return {name: data[name] for name, value in later.items() if data.get(name, value) != value}
-
-
-def create_run(directory: str | Path, stage_name: str, config: Mapping[str, Any]) -> Run:
+def create_run(
+    directory: str | Path, stage_name: str, config: Mapping[str, Any], moved_to: str = ""
+) -> Run:
     """Make a run directory, or open the one that is there if it was made with this config.
+
+    Where the data of a run lies elsewhere now, `moved_to` says where; its config stays.
 
     Raises:
         ValueError: the run there has another config, or a stage that it needs does not fit it; the
@@ -249,15 +293,15 @@ def create_run(directory: str | Path, stage_name: str, config: Mapping[str, Any]
         return run
     there = open_run(directory)
     differences = differing_knobs(
-        _dependencies(there.stage_name, there.config),
-        _dependencies(stage_name, with_later_settings(config)),
+        dependencies(there.stage_name, there.config),
+        dependencies(stage_name, with_later_settings(config)),
     )
     if differences:
         raise ValueError(
             f"{directory} was made with another config: {'; '.join(differences)}. "
             "Give another --workdir, or the same config"
         )
-    return Run(directory, stage_name, config)
+    return Run(directory, stage_name, config, moved_to)
 
 
 def open_run(directory: str | Path) -> Run:
@@ -283,77 +327,3 @@ def open_run(directory: str | Path) -> Run:
             "use the version of dalle_jax that made it"
         )
     return Run(Path(directory), stage, with_later_settings(config))
-
-
-def with_later_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """`config`, and those of `LATER_SETTINGS` that it lacks at the value that it was made by."""
-    config = copy.deepcopy(dict(config))
-    for (*sections, name), value in LATER_SETTINGS.items():
-        if (section := _section(config, sections)) is not None:
-            section.setdefault(name, copy.deepcopy(value))
-    return config
-
-
-def fingerprint(stage_name: str, config: Mapping[str, Any]) -> str:
-    """Hash of a stage's config, its data and its upstream: all that its weights depend on."""
-    dependencies = _without_later_settings(_dependencies(stage_name, config))
-    text = json.dumps(dependencies, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def _without_later_settings(dependencies: dict[str, Any]) -> dict[str, Any]:
-    """What `_dependencies` gives, here and upstream, as it was before the settings came."""
-    for (*sections, name), value in LATER_SETTINGS.items():
-        section = _section(dependencies, sections) or {}
-        if name in section and section[name] == value:
-            del section[name]
-    for name, upstream in dependencies.items():
-        if name.startswith(UPSTREAM):
-            _without_later_settings(upstream)
-    return dependencies
-
-
-def _section(config: Mapping[str, Any], path: Sequence[str]) -> dict[str, Any] | None:
-    """The section of a config at a path; None where it has none."""
-    section: Any = config
-    for name in path:
-        section = section.get(name)
-        if section is None:
-            return None
-    return section
-
-
-def differing_knobs(there: Any, given: Any, prefix: str = "") -> list[str]:
-    """`decoder.train.batch_size is 16 there, 48 given` for each knob that is not the same."""
-    if isinstance(there, Mapping) and isinstance(given, Mapping):
-        names = [*there, *(name for name in given if name not in there)]
-        return [
-            difference
-            for name in names
-            for difference in differing_knobs(
-                there.get(name), given.get(name), f"{prefix}.{name}" if prefix else name
-            )
-        ]
-    return [] if there == given else [f"{prefix} is {there!r} there, {given!r} given"]
-
-
-def _dependencies(stage_name: str, config: Mapping[str, Any]) -> dict[str, Any]:
-    """The part of a config that a stage's weights depend on, as JSON would hold it."""
-    own = {
-        name: dict(section) if isinstance(section, Mapping) else section
-        for name, section in config[stage_name].items()
-        if name not in OUTSIDE or name == "train"
-    }
-    for name in FREE_TRAIN_KNOBS:
-        own["train"].pop(name, None)
-    data = data_of(stage_name, config)
-    data = {name: value for name, value in data.items() if name not in FREE_DATA_KNOBS}
-    dependencies = {
-        "seed": config["seed"],
-        "data": data,
-        "tokenizer": config["tokenizer"],
-        stage_name: own,
-    }
-    for name in upstream_of(stage_name, config):
-        dependencies[UPSTREAM + name] = _dependencies(name, config)
-    return json.loads(json.dumps(dependencies))

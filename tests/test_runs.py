@@ -10,7 +10,8 @@ import pytest
 
 from configs import tiny, unclip_tiny
 from dalle_jax import runs
-from dalle_jax.runs import LATER_SETTINGS, create_run, fingerprint, open_run
+from dalle_jax.fingerprint import LATER_SETTINGS, fingerprint
+from dalle_jax.runs import create_run, open_run
 from dalle_jax.train.checkpoint import Checkpoints
 from dalle_jax.train.optim import make_optimizer
 from dalle_jax.train.state import create_state

@@ -38,6 +38,12 @@ def run(argv: list[str], opened: Opened | None = None) -> int:
     parser.add_argument("--workdir", required=True)
     parser.add_argument("--manifest", help="captions; made by `dalle-jax prepare --manifest`")
     parser.add_argument("--images", help="where a manifest's images lie, as folder:PATH")
+    parser.add_argument(
+        "--data_source",
+        metavar="SOURCE",
+        default="",
+        help="where the data of the run lies now, as folder:PATH",
+    )
     parser.add_argument("--split", default="test", help="captions, where no manifest is given")
     parser.add_argument("--n", type=count, help="how many captions; 512 of a split, else all")
     parser.add_argument(
@@ -80,6 +86,7 @@ def run(argv: list[str], opened: Opened | None = None) -> int:
         workdir=Path(args.workdir),
         manifest=args.manifest,
         images=args.images,
+        data_source=args.data_source,
         split=args.split,
         n=args.n,
         metrics=tuple(name.strip() for name in args.metrics.split(",") if name.strip()),

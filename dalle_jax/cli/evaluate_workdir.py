@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from dalle_jax.metrics.shards import SHARD_SIZE, Shards, alone
 from dalle_jax.pipelines.images import captioned_grid
 from dalle_jax.pipelines.system import by_stage
 from dalle_jax.pipelines.text_to_image import DallePipeline
+from dalle_jax.run_data import check_moved
 from dalle_jax.runs import Run
 
 OF_SETS = tuple(INCEPTION_TAPS | POOLED_TAPS)
@@ -55,6 +56,7 @@ class Evaluation:
     seeds: tuple[int, ...]
     manifest: str | None = None
     images: str | None = None
+    data_source: str = ""
     split: str = "test"
     n: int | None = None
     inception: str | None = None
@@ -76,9 +78,13 @@ def evaluate(what: Evaluation, opened: Opened) -> list[dict[str, Any]]:
         ValueError: a metric is unknown or can't be had of these captions, or there are too few.
     """
     pipe = opened.pipeline(what.workdir, what.weights)
-    held_out = open_held_out(pipe.run, what.manifest, what.images, what.split, what.n)
+    run = pipe.run
+    if what.data_source:
+        check_moved([run.data["source"]], what.data_source)
+        run = replace(run, moved_to=what.data_source)
+    held_out = open_held_out(run, what.manifest, what.images, what.split, what.n)
     sampling = sampling_of(pipe, what.sampling)
-    measurements = open_measurements(what, held_out, {**sampling, "seeds": what.seeds}, pipe.run)
+    measurements = open_measurements(what, held_out, {**sampling, "seeds": what.seeds}, run)
     model = {
         name: {
             "fingerprint": run.fingerprint,
@@ -109,7 +115,7 @@ def evaluate(what: Evaluation, opened: Opened) -> list[dict[str, Any]]:
         with alone(results.with_name(".evaluate.lock")):
             leaked = None
             if what.leakage:
-                leaked = leakage_of(pipe.run, held_out, extractor, what.workdir / "leakage")
+                leaked = leakage_of(run, held_out, extractor, what.workdir / "leakage")
                 text = json.dumps(leaked, indent=1)
                 (what.workdir / f"leakage{_suffix(held_out)}.json").write_text(text)
             for i, one in enumerate(measurements):

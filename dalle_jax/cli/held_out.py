@@ -1,6 +1,6 @@
 """The captions and images that an evaluation is about: a manifest's, or drawn from a split."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,6 +9,7 @@ import numpy as np
 from dalle_jax.data.loader import Source
 from dalle_jax.data.manifest import Manifest, read_manifest
 from dalle_jax.data.manifest_source import (
+    ARGUMENTS_OF,
     PATH_KINDS,
     SOURCE_ARGUMENTS,
     ManifestSource,
@@ -17,6 +18,7 @@ from dalle_jax.data.manifest_source import (
     open_split,
 )
 from dalle_jax.data.open import captions_of_split
+from dalle_jax.fingerprint import reading_options
 from dalle_jax.metrics.images import Chosen
 from dalle_jax.runs import Run
 
@@ -44,13 +46,13 @@ class HeldOut:
         manifest: the rows; of those, the first `len(captions)` are used.
         source: captions and images, row by row.
         captions: of the rows that are used.
-        max_bad_share: of the items of user data that may be bad.
+        reading: options of `open_source` that the data was read with.
     """
 
     manifest: Manifest
     source: ManifestSource
     captions: list[str]
-    max_bad_share: float
+    reading: Mapping[str, Any]
 
     @property
     def name(self) -> str:
@@ -76,8 +78,7 @@ class HeldOut:
         by_path = any(isinstance(row.image, str) for row in rows)
         if by_path or header.source.partition(":")[0] in PATH_KINDS:
             return None
-        how = {"data_dir": data_dir, "max_bad_share": self.max_bad_share}
-        source = open_split(header, header.source, **how)
+        source = open_split(header, header.source, data_dir=data_dir, **self.reading)
         others = np.setdiff1d(np.arange(len(source)), [row.image for row in rows])
         if len(others) < len(self.captions):
             return None
@@ -98,10 +99,12 @@ def open_held_out(
         ValueError: there are fewer than n captions.
     """
     data = run.data
-    how = {"data_dir": data["dir"], "max_bad_share": data["max_bad_share"]}
+    reading = {"max_bad_share": data["max_bad_share"], **reading_options(data)}
     if manifest:
         found = read_manifest(manifest)
-        source = open_manifest(found, source=images, **how)
+        if found.header.source.partition("/")[0] in ARGUMENTS_OF:  # built-in data take no options
+            reading = {}
+        source = open_manifest(found, source=images, data_dir=data["dir"], **reading)
         n = len(found) if n is None else n
     else:
         held_out = run.open_source(split)
@@ -113,11 +116,13 @@ def open_held_out(
         found = make_manifest(
             held_out, name=data["source"], split=split, n=n, data=source_arguments(data, split)
         )
-        source = open_manifest(found, source=_place(data["source"]), **how)
+        source = open_manifest(
+            found, source=_place(run.moved_to or data["source"]), data_dir=data["dir"], **reading
+        )
     if not 0 < n <= len(found):
         raise ValueError(f"the manifest has {len(found)} captions, fewer than the {n} asked for")
     captions = [row.caption for row in found.rows[:n]]
-    return HeldOut(found, source, captions, data["max_bad_share"])
+    return HeldOut(found, source, captions, reading)
 
 
 def source_arguments(data: dict[str, Any], split: str) -> dict[str, Any]:

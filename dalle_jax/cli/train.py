@@ -41,6 +41,12 @@ def run(argv: list[str]) -> int:
     parser.add_argument("--workdir", help="each stage is trained in WORKDIR/STAGE")
     parser.add_argument("--stage", help="this stage alone")
     parser.add_argument(
+        "--data_source",
+        metavar="SOURCE",
+        default="",
+        help="where the data of a run that goes on lies now, as folder:PATH",
+    )
+    parser.add_argument(
         "--replay",
         metavar="FILE",
         help="a diverged_STEP.npz of a run: say what in that step is not finite; trains nothing",
@@ -79,8 +85,13 @@ def run(argv: list[str]) -> int:
         for stage in stages:
             explain(stage, config.to_dict(), args.mesh, args.explain == "compiled")
         return 0
+    from dalle_jax.run_data import check_moved
     from dalle_jax.runs import open_run
+    from dalle_jax.stages import data_of
     from dalle_jax.train import distributed
+
+    if args.data_source:
+        check_moved([data_of(s, config.to_dict())["source"] for s in stages], args.data_source)
     from dalle_jax.train.loop import Interrupted
 
     distributed.join(distributed.find_place(args.coordinator, args.num_processes, args.process_id))
@@ -89,7 +100,9 @@ def run(argv: list[str]) -> int:
     for stage in stages:
         try:
             with distributed.naming_the_dead():
-                train_stage(stage, config.to_dict(), Path(args.workdir), args.replay)
+                train_stage(
+                    stage, config.to_dict(), Path(args.workdir), args.replay, args.data_source
+                )
         except Interrupted as stop:
             print(f"dalle-jax train: {stop}", file=sys.stderr)
             return stop.exit_code
@@ -97,11 +110,16 @@ def run(argv: list[str]) -> int:
 
 
 def train_stage(
-    name: str, config: Mapping[str, Any], workdir: Path, replayed: str | None = None
+    name: str,
+    config: Mapping[str, Any],
+    workdir: Path,
+    replayed: str | None = None,
+    moved_to: str = "",
 ) -> None:
     """Train one stage to its last step; returns at once if it is there already.
 
-    With the file `replayed` nothing is trained: the step that diverged is looked into.
+    With the file `replayed` nothing is trained: the step that diverged is looked into. `moved_to`
+    is where the data that the config names lies now.
     """
     from dalle_jax.cli.alone import alone_in
     from dalle_jax.runs import Run, create_run
@@ -114,11 +132,12 @@ def train_stage(
     with in_turn(f"make the run of {name}"):
         if not (directory / "config.json").exists():
             # First: a mistake leaves no run behind that would refuse the mended config.
-            planned = Run(directory, name, config)
+            planned = Run(directory, name, config, moved_to)
             planned.build_stage()
+            planned.check_known_data()
             for split in ("train", "validation"):
                 planned.open_source(split)
-        run = create_run(directory, name, config)
+        run = create_run(directory, name, config, moved_to)
     steps = config[name]["train"]["steps"]
     if replayed is not None:
         learn(run, replayed)
@@ -147,10 +166,14 @@ def learn(run: Any, replayed: str | None = None) -> None:
     name, config = run.stage_name, run.config
     data, settings = run.data, dict(config[name]["train"])
     steps, batch_size = settings.pop("steps"), settings.pop("batch_size")
+    opened = {split: run.open_source(split) for split in ("train", "validation")}
+    if not replayed:
+        with in_turn(f"record the data of {name}"):
+            run.record_data(opened["train"], opened["validation"])
     # Kept, since the tokenizer goes through the captions before the loader does.
-    source = run.with_embeddings(run.open_source("train"), "train")
+    source = run.with_embeddings(opened["train"], "train")
     source = keep_in_memory(source, data["image_size"])
-    held_out = run.with_embeddings(run.open_source("validation"), "validation")
+    held_out = run.with_embeddings(opened["validation"], "validation")
     with in_turn(f"make the tokenizer of {name}"):
         tokenizer = run.tokenizer(source)
     stage = run.build_stage()

@@ -120,7 +120,7 @@ def open_manifest(
     *,
     data_dir: str | Path = "data",
     source: str | None = None,
-    max_bad_share: float = 0.01,
+    **options: Any,
 ) -> ManifestSource:
     """The manifest's images and captions as a source.
 
@@ -129,7 +129,7 @@ def open_manifest(
         data_dir: where prepared data sets are.
         source: where the data lies on this machine, if the manifest does not tell: "folder:PATH" of
             the images for one of a folder or of COCO, "webdataset:GLOB".
-        max_bad_share: of the items of user data that may be bad, as `open_source` has it.
+        options: further arguments of `open_source` by which user data are read.
 
     Raises:
         FileNotFoundError: there is no such data.
@@ -149,7 +149,7 @@ def open_manifest(
                 f"The images of the manifest of {header.source} are files; {source} is no folder."
             )
         return ManifestSource(manifest, Path(folder))
-    images = open_split(header, source, data_dir=data_dir, max_bad_share=max_bad_share)
+    images = open_split(header, source, data_dir=data_dir, **options)
     return ManifestSource(manifest, images)
 
 

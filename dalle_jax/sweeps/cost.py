@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 import jax
 
 from dalle_jax.data.checked import write_atomically
-from dalle_jax.runs import fingerprint, open_run
+from dalle_jax.fingerprint import fingerprint
+from dalle_jax.runs import open_run
 from dalle_jax.stages import STAGES
 from dalle_jax.sweeps.abstract import (
     Config,

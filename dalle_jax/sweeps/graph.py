@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dalle_jax.runs import FREE_DATA_KNOBS, FREE_TRAIN_KNOBS, fingerprint, open_run
+from dalle_jax.fingerprint import FREE_DATA_KNOBS, FREE_TRAIN_KNOBS, fingerprint
+from dalle_jax.runs import open_run
 from dalle_jax.stages import upstream_of
 from dalle_jax.sweeps.grid import OTHER_CONFIG, Sweep, is_sampling, override_text, point_name
 

@@ -1,0 +1,127 @@
+"""What of a run's config its weights depend on: the fingerprint, and which settings may change."""
+
+import copy
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from dalle_jax.stages import OUTSIDE, data_of, upstream_of
+
+UPSTREAM = "upstream "  # before the name of a stage whose dependencies follow
+
+# Knobs that change how a run is watched or laid out, not what it learns: they may differ when it
+# goes on, and the fingerprint leaves them out.
+FREE_TRAIN_KNOBS = (
+    "log_every",
+    "validate_every",
+    "validation_images",
+    "preview_every",
+    "evaluate_every",
+    "evaluation_images",
+    "evaluation_features",
+    "checkpoint_every",
+    "keep_checkpoints",
+    "mesh",
+    "remat",
+)
+FREE_DATA_KNOBS = ("dir", "num_threads", "max_bad_share")
+
+# Settings that configs got after runs of this format had been made: the path in the config, and the
+# value by which those runs were trained. A config without the setting is read as having that value,
+# and a fingerprint leaves the setting out at it, so that an older run's stays what it was.
+LATER_SETTINGS = {
+    ("decoder", "model", "layout"): {"size": 0, "width": 128, "depth": 3, "num_heads": 4},
+    ("clip", "model", "scan_blocks"): False,
+    ("prior", "model", "scan_blocks"): False,
+    ("decoder", "model", "scan_blocks"): False,
+    ("decoder", "diffusion", "zero_terminal_snr"): False,
+    ("data", "encoding"): "utf-8",
+    ("data", "image_column"): "",
+    ("data", "caption_column"): "",
+    ("data", "min_side"): 0,
+    ("data", "max_aspect_ratio"): 0.0,
+}
+
+
+def with_later_settings(config: Mapping[str, Any]) -> dict[str, Any]:
+    """`config`, and those of `LATER_SETTINGS` that it lacks at the value that it was made by."""
+    config = copy.deepcopy(dict(config))
+    for (*sections, name), value in LATER_SETTINGS.items():
+        if (section := _section(config, sections)) is not None:
+            section.setdefault(name, copy.deepcopy(value))
+    return config
+
+
+def fingerprint(stage_name: str, config: Mapping[str, Any]) -> str:
+    """Hash of a stage's config, its data and its upstream: all that its weights depend on."""
+    parts = _without_later_settings(dependencies(stage_name, config))
+    text = json.dumps(parts, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def _without_later_settings(parts: dict[str, Any]) -> dict[str, Any]:
+    """What `dependencies` gives, here and upstream, as it was before the settings came."""
+    for (*sections, name), value in LATER_SETTINGS.items():
+        section = _section(parts, sections) or {}
+        if name in section and section[name] == value:
+            del section[name]
+    for name, upstream in parts.items():
+        if name.startswith(UPSTREAM):
+            _without_later_settings(upstream)
+    return parts
+
+
+def _section(config: Mapping[str, Any], path: Sequence[str]) -> dict[str, Any] | None:
+    """The section of a config at a path; None where it has none."""
+    section: Any = config
+    for name in path:
+        section = section.get(name)
+        if section is None:
+            return None
+    return section
+
+
+def differing_knobs(there: Any, given: Any, prefix: str = "") -> list[str]:
+    """`decoder.train.batch_size is 16 there, 48 given` for each knob that is not the same."""
+    if isinstance(there, Mapping) and isinstance(given, Mapping):
+        names = [*there, *(name for name in given if name not in there)]
+        return [
+            difference
+            for name in names
+            for difference in differing_knobs(
+                there.get(name), given.get(name), f"{prefix}.{name}" if prefix else name
+            )
+        ]
+    return [] if there == given else [f"{prefix} is {there!r} there, {given!r} given"]
+
+
+def dependencies(stage_name: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The part of a config that a stage's weights depend on, as JSON would hold it."""
+    own = {
+        name: dict(section) if isinstance(section, Mapping) else section
+        for name, section in config[stage_name].items()
+        if name not in OUTSIDE or name == "train"
+    }
+    for name in FREE_TRAIN_KNOBS:
+        own["train"].pop(name, None)
+    data = data_of(stage_name, config)
+    data = {name: value for name, value in data.items() if name not in FREE_DATA_KNOBS}
+    parts = {
+        "seed": config["seed"],
+        "data": data,
+        "tokenizer": config["tokenizer"],
+        stage_name: own,
+    }
+    for name in upstream_of(stage_name, config):
+        parts[UPSTREAM + name] = dependencies(name, config)
+    return json.loads(json.dumps(parts))
+
+
+def reading_options(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of `open_source` in a data section that were set to other than their defaults.
+
+    Those at their defaults are left out, since built-in data sets take none.
+    """
+    later = {name: value for (first, name, *_), value in LATER_SETTINGS.items() if first == "data"}
+    return {name: data[name] for name, value in later.items() if data.get(name, value) != value}
