@@ -11,10 +11,11 @@ import secrets
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -31,27 +32,43 @@ UNREADABLE_NPZ = (
 
 @dataclass
 class Report:
-    """How many items a data set has and which of them were skipped, by reason."""
+    """Which items a data set has, and what of it is not used.
+
+    Attributes:
+        what: the data set, for messages.
+        total: number of items, bad ones included.
+        skipped: ids of the bad items, by reason; they count against `max_bad_share`.
+        left_out: names of what counts as no item, by reason: other files, images smaller than
+            asked for.
+        noted: ids of items that are used although something about them is worth knowing.
+        signature: of names, sizes and times; as long as it is the same, no item is read again.
+        content: of names, sizes and captions, wherever the data lies and however it is reached.
+    """
 
     what: str
     total: int = 0
     skipped: dict[str, list[str]] = field(default_factory=dict)
+    left_out: dict[str, list[str]] = field(default_factory=dict)
+    noted: dict[str, list[str]] = field(default_factory=dict)
     signature: str = ""
+    content: str = ""
 
     def skip(self, reason: str, item: str) -> None:
-        """Notes that `item` is left out because of `reason`."""
+        """Note that `item` is bad because of `reason`."""
         self.skipped.setdefault(reason, []).append(item)
 
     @property
     def num_skipped(self) -> int:
-        """Number of items left out."""
+        """Number of bad items."""
         return sum(map(len, self.skipped.values()))
 
     def __str__(self) -> str:
         text = f"{self.what}: {self.total - self.num_skipped} of {self.total} items used"
-        for reason, items in sorted(self.skipped.items()):
-            named = ", ".join(items[:NAMED_IN_TEXT]) + (", …" if items[NAMED_IN_TEXT:] else "")
-            text += f"; {len(items)} skipped: {reason} ({named})"
+        for named, how in ((self.skipped, "skipped"), (self.left_out, "left out")):
+            for reason, names in sorted(named.items()):
+                text += f"; {len(names)} {how}: {reason} ({_first(names)})"
+        for note, items in sorted(self.noted.items()):
+            text += f"; {len(items)} {note} ({_first(items)})"
         return text + "."
 
     def check(self, max_bad_share: float) -> None:
@@ -83,60 +100,140 @@ class Report:
         """The report saved at `path`, or None where there is none that can be read."""
         try:
             report = cls(**json.loads(path.read_bytes()))
-            items = [item for named in report.skipped.values() for item in [*named]]
+            lists = (report.skipped, report.left_out, report.noted)
+            items = [item for named in lists for part in named.values() for item in [*part]]
         except (OSError, ValueError, TypeError, AttributeError, RecursionError):
             return None
-        return report if all(isinstance(item, str) for item in items) else None
+        texts = (report.content, report.signature, *items)
+        sound = isinstance(report.total, int) and all(isinstance(text, str) for text in texts)
+        return report if sound else None
+
+
+class Finding(NamedTuple):
+    """What the inspection of an item found.
+
+    Attributes:
+        bad: why the item can't be used, or None.
+        left_out: why it counts as no item, or None.
+        note: what is worth knowing of an item that is used, or None.
+        content: what of it enters the signature of the data's content: key, size, captions.
+    """
+
+    bad: str | None = None
+    left_out: str | None = None
+    note: str | None = None
+    content: object = None
 
 
 def scan(
     what: str,
     ids: Sequence[str],
-    problem: Callable[[int], str | None],
+    inspect: Callable[[int], Finding | str | None],
     *,
     signature: str,
     report_path: Path,
     max_bad_share: float,
+    left_out: Mapping[str, Sequence[str]] | None = None,
     num_threads: int | None = None,
 ) -> tuple[np.ndarray, Report]:
-    """Indices (int64) of the items without a problem, and the report.
+    """Indices (int64) of the items to use, and the report.
 
-    `problem(i)` says why item i cannot be used, or None; it is asked in threads, once for each
-    item as long as `signature` stays the same.
+    Args:
+        what: the data set, for messages.
+        ids: of all items, each once.
+        inspect: reads item i and says what it found, or only why it is bad; asked in threads, once
+            for each item while `signature` is the same.
+        signature: of names, sizes and times, and of the options that `inspect` depends on.
+        report_path: where the report is kept.
+        max_bad_share: of the items that may be bad.
+        left_out: names of other entries that are no items, by reason.
+        num_threads: that inspect items; None for one per core.
 
     Raises:
         ValueError: more than `max_bad_share` of the items, or all of them, are bad.
     """
+    others = {reason: list(names) for reason, names in (left_out or {}).items() if names}
     report = Report.load(report_path)
-    if report is None or report.signature != signature or report.total != len(ids):
-        report = Report(what, len(ids), signature=signature)
+    if (
+        report is None
+        or report.signature != signature
+        or _num_inspected(report, others) != len(ids)
+    ):
+        report = Report(what, len(ids), left_out=dict(others), signature=signature)
+        content = 0
         with ThreadPoolExecutor(num_threads or os.cpu_count()) as threads:
-            for item, reason in zip(ids, threads.map(problem, range(len(ids)))):
-                if reason is not None:
-                    report.skip(reason, item)
+            for item, found in zip(ids, threads.map(inspect, range(len(ids)))):
+                if not isinstance(found, Finding):
+                    found = Finding(found)
+                if found.bad is not None:
+                    report.skip(found.bad, item)
+                elif found.left_out is not None:
+                    report.left_out.setdefault(found.left_out, []).append(item)
+                    report.total -= 1
+                elif found.note is not None:
+                    report.noted.setdefault(found.note, []).append(item)
+                # A sum, so that the order of the items does not matter.
+                content += int(signature_of([found.content]), 16)
+        report.content = f"{content % 2**128:032x}"
         report.save(report_path)
-    report.what = what
+    report.what, report.left_out = what, {**report.left_out, **others}
     report.check(max_bad_share)
-    if report.num_skipped:
+    if report.skipped or report.left_out or report.noted:
         warnings.warn(f"{report} All are named in {report_path}.", stacklevel=3)
-    bad = {item for items in report.skipped.values() for item in items}
-    good = np.flatnonzero([item not in bad for item in ids])
-    return good, report
+    unused = {item for items in report.skipped.values() for item in items}
+    unused |= {item for names in _inspected(report, others) for item in names}
+    return np.flatnonzero([item not in unused for item in ids]), report
+
+
+def _inspected(report: Report, others: Mapping[str, object]) -> list[list[str]]:
+    """The ids of items that were left out; names of other entries could be spelled like an id."""
+    return [names for reason, names in report.left_out.items() if reason not in others]
+
+
+def _num_inspected(report: Report, others: Mapping[str, object]) -> int:
+    return report.total + sum(map(len, _inspected(report, others)))
+
+
+def inspect_item(
+    encoded: bytes | None,
+    captions: Sequence[str],
+    content: object = None,
+    *,
+    min_side: int = 0,
+    max_aspect_ratio: float = 0.0,
+    look: Callable[[np.ndarray], str | None] | None = None,
+) -> Finding:
+    """What there is to say of an item: an encoded image (None where there is none), its captions.
+
+    Args:
+        encoded: the image.
+        captions: of the image; blank ones are none.
+        content: what of the item enters the signature of the data's content.
+        min_side: in pixels; an image with a shorter side is left out.
+        max_aspect_ratio: longer by shorter side; an image beyond it is left out. 0 is any.
+        look: says of the decoded image what is worth knowing, or None.
+    """
+    if not captions:
+        return Finding("image without caption", content=content)
+    if not any(caption.strip() for caption in captions):
+        return Finding("empty caption", content=content)
+    if encoded is None:
+        return Finding("no image", content=content)
+    try:
+        image = decode(encoded)
+    except ValueError:
+        return Finding("unreadable image", content=content)
+    short, long = sorted(image.shape[:2])
+    if short < min_side:
+        return Finding(left_out=f"side below {min_side} pixels", content=content)
+    if max_aspect_ratio and long > max_aspect_ratio * short:
+        return Finding(left_out=f"aspect ratio above {max_aspect_ratio:g}", content=content)
+    return Finding(note=look(image) if look else None, content=content)
 
 
 def item_problem(encoded: bytes | None, captions: Sequence[str]) -> str | None:
     """Why an item of an encoded image and its captions cannot be used, or None."""
-    if not captions:
-        return "image without caption"
-    if not any(caption.strip() for caption in captions):
-        return "empty caption"
-    if encoded is None:
-        return "no image"
-    try:
-        decode(encoded)
-    except ValueError:
-        return "unreadable image"
-    return None
+    return inspect_item(encoded, captions).bad
 
 
 def signature_of(parts: Iterable[object]) -> str:
@@ -158,3 +255,9 @@ def write_atomically(path: Path, write: Callable) -> None:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _first(names: Sequence[str]) -> str:
+    """The first of some names, each as it can be printed."""
+    shown = [name if name.isprintable() else ascii(name) for name in names[:NAMED_IN_TEXT]]
+    return ", ".join(shown) + (", …" if len(names) > NAMED_IN_TEXT else "")

@@ -1,6 +1,10 @@
-import pytest
+import io
+import warnings
 
-from dalle_jax.data.checked import Report, scan
+import pytest
+from PIL import Image
+
+from dalle_jax.data.checked import Finding, Report, inspect_item, scan
 
 
 def run(tmp_path, problems, signature="a", share=0.5):
@@ -58,3 +62,69 @@ def test_a_place_that_cannot_be_written_is_a_warning(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.warns(UserWarning, match="could not be written"):
         assert run(tmp_path / "file", [None])[0] == [0]
+
+
+def scan_findings(tmp_path, findings, ids=None, others=None, signature="a", **options):
+    ids = ids or [f"item{i}" for i in range(len(findings))]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return scan(
+            "set",
+            ids,
+            lambda i: findings[i],
+            signature=signature,
+            report_path=tmp_path / "report.json",
+            max_bad_share=0.5,
+            left_out=others,
+            **options,
+        )
+
+
+def test_what_is_left_out_is_no_item_and_never_an_error(tmp_path):
+    findings = [Finding(), *[Finding(left_out="too small")] * 8, Finding("torn")]
+    for _ in range(2):  # inspected, then read from the report
+        good, report = scan_findings(tmp_path, findings, others={"suffix .npy": ["item0"]})
+        assert good.tolist() == [0] and report.total == 2
+        assert str(report) == (
+            "set: 1 of 2 items used; 1 skipped: torn (item9); 1 left out: suffix .npy (item0); "
+            "8 left out: too small (item1, item2, item3, …)."
+        )
+
+
+def test_a_note_names_items_that_are_used(tmp_path):
+    for _ in range(2):
+        good, report = scan_findings(tmp_path, [Finding(note="with a border"), Finding()])
+        assert good.tolist() == [0, 1] and "1 with a border (item0)" in str(report)
+
+
+def test_the_content_is_that_of_the_items_in_any_order(tmp_path):
+    findings = [Finding(content=("a", 3)), Finding("torn", content=("b", 4)), Finding(content="c")]
+    contents = [
+        scan_findings(tmp_path, found, signature=str(n))[1].content
+        for n, found in enumerate(
+            [findings, findings[::-1], findings[:2], [*findings, findings[0]]]
+        )
+    ]
+    assert contents[0] == contents[1] and len(set(contents)) == 3
+    assert scan_findings(tmp_path, [*findings, None], signature="3")[1].content == contents[3]
+
+
+@pytest.mark.parametrize(
+    ("size", "options", "reason"),
+    [
+        ((64, 64), {"min_side": 64}, None),
+        ((640, 63), {"min_side": 64}, "side below 64 pixels"),
+        ((30, 10), {"max_aspect_ratio": 3.0}, None),
+        ((10, 31), {"max_aspect_ratio": 3.0}, "aspect ratio above 3"),
+        ((1, 1), {}, None),
+    ],
+)
+def test_images_of_other_sizes_are_left_out(size, options, reason):
+    file = io.BytesIO()
+    Image.new("RGB", size).save(file, "PNG")
+    assert inspect_item(file.getvalue(), ["a"], **options) == Finding(left_out=reason)
+
+
+def test_a_bad_item_is_bad_whatever_its_size():
+    assert inspect_item(b"torn", ["a"], min_side=10**6).bad == "unreadable image"
+    assert inspect_item(None, [], max_aspect_ratio=1.0).bad == "image without caption"
