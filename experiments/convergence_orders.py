@@ -29,7 +29,7 @@ STEPS = (10, 20, 40, 80, 160, 320, 640)
 WHOLE = {"lower_order_final": False}  # falling to lower orders at the end caps the order at 2
 SOLVERS = {  # name: (order, settings)
     "DDIM": (1, {"sampler": "ddim"}),
-    "Heun": (2, {"sampler": "heun"}),
+    "Heun": (2, {"sampler": "heun", "variable": "sigma"}),
     "DPM-Solver++ 2M": (2, {"sampler": "dpmpp_2m", **WHOLE}),
     "DPM-Solver++ 3M": (3, {"sampler": "dpmpp_3m", **WHOLE}),
     **{
@@ -51,7 +51,7 @@ SOLVERS = {  # name: (order, settings)
     "UniPC-3 bh2, lower order final": (2, {"sampler": "unipc", "order": 3}),
     "DDIM + UniC-1": (2, {"sampler": "ddim", "unic_order": 1}),
     "2M + UniC-2": (3, {"sampler": "dpmpp_2m", "unic_order": 2, **WHOLE}),
-    "Heun + UniC-2": (3, {"sampler": "heun", "unic_order": 2}),
+    "Heun + UniC-2": (3, {"sampler": "heun", "variable": "sigma", "unic_order": 2}),
 }
 
 

@@ -1,4 +1,4 @@
-"""Every sampler on every schedule and spacing, with few steps, against Gaussian data in closed form.
+"""Every sampler on every schedule and spacing against Gaussian data in closed form.
 
 All samplers are linear in what the network says, and the exact denoiser of a Gaussian is affine in
 x_t, so that a whole chain is an affine map of the noises that it draws: its mean and deviation come
@@ -68,13 +68,13 @@ def draw(schedule, grid, rows):
         x0 = gain * x
         x0[0] += MEAN - gain * alpha * MEAN
         past.insert(0, (x - row.eps_of[0] * x0) / row.eps_of[1] if row.eps_of else x0)
-        y = x
         if row.correction:
             c, d = row.correction
-            y = c * y_before + sum(d_k * m for d_k, m in zip(d, past))
+            y = c * y + sum(d_k * m for d_k, m in zip(d, past))
+        else:
+            y = x
         x = row.a * y + sum(b_k * m for b_k, m in zip(row.b, past))
         x[3 + 2 * i] += row.s
-        y_before = y
     return x[0], np.linalg.norm(x[1:])
 
 
