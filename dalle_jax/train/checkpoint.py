@@ -11,6 +11,7 @@ whole, or not at all.
 
 import json
 import logging
+import math
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ from jax.sharding import SingleDeviceSharding
 from orbax.checkpoint import checkpoint_managers as policies
 
 from dalle_jax.train.damage import CHECKSUMS, damage, write_checksums
-from dalle_jax.train.restoring import encode, handlers, read, told_by_first
+from dalle_jax.train.restoring import check_float32, encode, handlers, read, told_by_first
 
 log = logging.getLogger(__name__)
 
@@ -47,7 +48,7 @@ def load_params(
 
     Raises:
       FileNotFoundError: there is no such checkpoint.
-      ValueError: it is damaged.
+      ValueError: it is damaged, or holds parameters of another precision than float32.
     """
     steps = steps_in(directory)
     if not steps or (step is not None and step not in steps):
@@ -65,6 +66,7 @@ def load_params(
     handler = ocp.PyTreeCheckpointHandler()
     with ocp.Checkpointer(handler) as checkpointer:
         saved = checkpointer.metadata(path / "state").item_metadata.tree[name]
+        check_float32(saved, path)
         place = SingleDeviceSharding(jax.local_devices()[0])
         item = {
             name: jax.tree.map(
@@ -107,7 +109,7 @@ class Checkpoints:
         self._sealing: Future | None = None
         newest = policies.LatestN(keep)
         best = policies.BestN(
-            get_metric_fn=lambda metrics: -metrics["loss"],
+            get_metric_fn=lambda metrics: _worth(metrics["loss"]),
             n=1,
             keep_checkpoints_without_metrics=False,
         )
@@ -234,6 +236,14 @@ class Checkpoints:
                 f"a checkpoint could not be saved in {self.directory} "
                 f"({type(error).__name__}: {str(error)[:200]}); whole ones there: {whole}"
             ) from error
+
+
+def _worth(validation_loss: float) -> float:
+    """What the best checkpoint has most of.
+
+    Orbax sorts by it, and a NaN among the numbers leaves them in any order: the best would go.
+    """
+    return -validation_loss if math.isfinite(validation_loss) else -math.inf
 
 
 def newest_is_damaged(directory: str | Path) -> bool:

@@ -14,9 +14,13 @@ VALIDATION_SEED = 0
 def evaluate(
     eval_step: Callable, params: Any, frozen: Any, batches: Iterable[Mapping[str, jax.Array]]
 ) -> dict[str, float]:
-    """Mean of each metric over `batches`, weighted by their size; NaN entries are left out.
+    """Mean of each metric over `batches`, weighted by their size.
 
-    A metric that has nothing to say about a batch (an empty bin of timesteps) is NaN there.
+    A metric that has nothing to say about a batch (an empty bin of timesteps) is NaN there and is
+    left out. Where the loss itself is NaN nothing is left out: then the whole validation is NaN.
+
+    Raises:
+      ValueError: there is no batch.
     """
     key = jax.random.key(VALIDATION_SEED)
     sums: dict[str, float] = defaultdict(float)
@@ -24,12 +28,11 @@ def evaluate(
     for i, batch in enumerate(batches):
         size = len(next(iter(batch.values())))
         metrics = jax.device_get(eval_step(params, frozen, batch, jax.random.fold_in(key, i)))
+        lost = math.isnan(metrics["loss"])
         for name, value in metrics.items():
-            if not math.isnan(value):
+            if lost or not math.isnan(value):
                 sums[name] += size * float(value)
                 weights[name] += size
     if "loss" not in sums:
-        raise ValueError(
-            "validation gave no loss: its data holds not one whole batch, or every loss is NaN"
-        )
+        raise ValueError("validation gave no loss: its data holds not one whole batch")
     return {name: sums[name] / weights[name] for name in sums}

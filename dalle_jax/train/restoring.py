@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
@@ -112,23 +113,42 @@ def handlers() -> dict[str, ocp.CheckpointHandler]:
 
 def _check_fits(saved: Any, wanted: Any, path: Path) -> None:
     flat = ocp.tree.to_flat_dict
-    there = {k: tuple(v.shape) for k, v in flat(saved, sep="/").items() if hasattr(v, "shape")}
-    here = {
-        k: tuple(v.shape)
-        for k, v in flat(ocp.tree.serialize_tree(wanted, keep_empty_nodes=True), sep="/").items()
-        if hasattr(v, "shape")
-    }
-    differences = [
-        f"{name} is {there.get(name, 'missing')} there, {here.get(name, 'missing')} here"
-        for name in sorted(there.keys() | here.keys())
-        if there.get(name) != here.get(name)
-    ]
+    there = _arrays(flat(saved, sep="/"))
+    here = _arrays(flat(ocp.tree.serialize_tree(wanted, keep_empty_nodes=True), sep="/"))
+    differences = []
+    for name in sorted(there.keys() | here.keys()):
+        (shape, dtype), (shape_here, dtype_here) = (
+            arrays.get(name, ("missing", "missing")) for arrays in (there, here)
+        )
+        if shape != shape_here:
+            differences.append(f"{name} is {shape} there, {shape_here} here")
+        elif dtype != dtype_here:
+            differences.append(f"{name} is {dtype} there, {dtype_here} here")
     if differences:
         more = f", and {len(differences) - 3} more" if len(differences) > 3 else ""
         raise Mismatch(
             f"the checkpoint of step {path.name} is of another model or optimizer: "
             f"{'; '.join(differences[:3])}{more}"
         )
+
+
+def check_float32(saved: Any, path: Path) -> None:
+    """Parameters are float32 whatever a network computes in; refuse what is stored otherwise.
+
+    Raises:
+      ValueError: a floating-point array of the checkpoint's metadata `saved` has another dtype.
+    """
+    for name, (_, dtype) in _arrays(ocp.tree.to_flat_dict(saved, sep="/")).items():
+        if jnp.issubdtype(dtype, jnp.floating) and dtype != jnp.float32:
+            raise ValueError(
+                f"{name} in checkpoint {path} is {dtype}, and parameters are float32: convert it, "
+                "or train anew"
+            )
+
+
+def _arrays(flat: Mapping[str, Any]) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    """Shape and dtype of each array of a flat tree."""
+    return {k: (tuple(v.shape), np.dtype(v.dtype)) for k, v in flat.items() if hasattr(v, "shape")}
 
 
 def encode(data_state: Any) -> dict:

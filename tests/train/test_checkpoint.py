@@ -189,6 +189,23 @@ def test_newest_and_best_are_kept(tmp_path):
     assert steps_in(tmp_path) == [2, 5, 6]
 
 
+@pytest.mark.parametrize("lost", [np.nan, np.inf, -np.inf], ids=str)
+@pytest.mark.parametrize("place", range(4))
+@pytest.mark.parametrize("told", [False, True])
+def test_a_validation_loss_that_is_no_number_never_costs_the_best(tmp_path, lost, place, told):
+    """Real Orbax, which leaves NaN among numbers in any order: 0.1 is best wherever NaN comes."""
+    losses = [0.5, 0.1, 0.3]
+    losses.insert(place, lost)
+    checkpoints = Checkpoints(tmp_path, keep=1)
+    for step, loss in enumerate([*losses, 0.4, 0.2], start=1):
+        checkpoints.save(step, {"a": jnp.zeros(2)}, {}, None if told else loss)
+        if told:
+            checkpoints.wait()
+            checkpoints.tell_loss(step, loss)
+    checkpoints.close()
+    assert steps_in(tmp_path) == [losses.index(0.1) + 1, 6]
+
+
 @pytest.mark.parametrize("harm", HARMS, ids=lambda f: f.__name__)
 def test_damaged_newest_is_named_and_the_one_before_used(copy, harm, caplog):
     harm(copy / "2")
@@ -310,6 +327,24 @@ def test_another_tree_is_refused_by_name(copy):
         checkpoints.restore(abstract(make_state(name="muon")))
     checkpoints.close()
     assert steps_in(copy) == [1, 2]
+
+
+def test_arrays_of_another_precision_are_refused_by_name(tmp_path):
+    def state(dtype, count=jnp.int32):
+        return {"params": {"w": jnp.ones(3, dtype)}, "count": jnp.zeros((), count)}
+
+    checkpoints = Checkpoints(tmp_path)
+    checkpoints.save(1, state(jnp.bfloat16), {"k": 1}, None)
+    checkpoints.wait()
+    with pytest.raises(ValueError, match="params/w is bfloat16 there, float32 here"):
+        checkpoints.restore(abstract(state(jnp.float32)))
+    with pytest.raises(ValueError, match="count is int32 there, float32 here; params/w is"):
+        checkpoints.restore(abstract(state(jnp.float16, jnp.float32)))
+    restored, _ = checkpoints.restore(abstract(state(jnp.bfloat16)))
+    assert restored["params"]["w"].dtype == jnp.bfloat16
+    checkpoints.close()
+    with pytest.raises(ValueError, match=r"w in checkpoint .* is bfloat16, and parameters are"):
+        load_params(tmp_path, weights="raw")
 
 
 def test_ema_params_alone(copy):

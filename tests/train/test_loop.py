@@ -155,6 +155,13 @@ def test_evaluate_weighs_by_size_and_leaves_nan_out():
         evaluate(None, None, None, [])
 
 
+@pytest.mark.parametrize("lost", [(0,), (1,), (2,), (0, 2), (0, 1, 2)], ids=str)
+def test_a_validation_with_a_loss_of_nan_is_nan_not_the_mean_of_the_others(lost):
+    values = iter({"loss": np.nan if i in lost else 1.0, "t0": np.nan} for i in range(3))
+    result = evaluate(lambda *_: next(values), None, None, [{"image": np.zeros(2)}] * 3)
+    assert np.isnan(result["loss"]) and np.isnan(result["t0"])
+
+
 def test_a_checkpoint_of_another_model_is_refused(uninterrupted, tmp_path):
     fit_tiny(tmp_path, steps=4)
     with pytest.raises(ValueError, match="another model or optimizer"):
