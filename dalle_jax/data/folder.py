@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from dalle_jax.data.checked import item_problem, scan, signature_of
-from dalle_jax.data.images import decode
+from dalle_jax.data.images import IMAGE_SUFFIXES, decode
 from dalle_jax.data.splits import TEST_SHARE, VALIDATION_SHARE, split_mask
 
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 METADATA = "metadata.jsonl"
 TABLE = "captions.csv"
 REPORT = "data_report.json"

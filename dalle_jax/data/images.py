@@ -1,13 +1,57 @@
-"""Encoded images to uint8 [H, W, 3] arrays, and any size of image to the size of the model."""
+"""Encoded images to uint8 [H, W, 3] arrays, and any size of image to the size of the model.
+
+How values become the 256 levels of a channel:
+
+- 8 bits are levels; 1, 2 and 4 bits are spread over them.
+- Of 16 bits (12 in some TIFF files) it is the upper eight.
+- Integers of 32 bits are levels where all lie in 0 to 255; an image with others is refused.
+- Floats of 0 to 1 are multiplied by 255 and rounded; an image with others is refused.
+
+Transparent pixels lie over white. Colour profiles, gamma and comments are not read.
+"""
 
 import io
+from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, UnidentifiedImageError
 
-# Of the formats that Pillow knows, those that it reads by itself: an EPS file is a program, for
-# which it starts Ghostscript. A file is told by its content, whatever its suffix.
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+from dalle_jax.data.image_metadata import separate_metadata, without_avif_exif
+
+# EPS files are programs, for which Pillow starts Ghostscript; WMF files need a program of Windows.
+# Of the stubs and of MPEG, Pillow knows only the name. An IPTC record wraps a file of any format.
+_EXCLUDED = frozenset(("EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG", "IPTC"))
+
+Image.init()
+# A file is read by its content, whatever its suffix. Formats that have no signature come last,
+# since they might take another's file for theirs.
+FORMATS: tuple[str, ...] = tuple(
+    sorted((id for id in Image.ID if id not in _EXCLUDED), key=lambda id: Image.OPEN[id][1] is None)
+)
+IMAGE_SUFFIXES: frozenset[str] = frozenset(
+    suffix
+    for suffix, id in Image.registered_extensions().items()
+    # Pillow reads MPO, several JPEG images in one file, as JPEG.
+    if id in FORMATS or id == "MPO"
+)
+
+# Formats of which Pillow gives integers up to 65535 in the mode of 32-bit integers.
+_SIXTEEN_BITS_IN_32 = ("PPM", "PNG", "JPEG2000")
+# Measurements, of which Pillow reads neither unit nor scale.
+_WITHOUT_SCALE = ("FITS", "MCIDAS")
+
+_BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # Tags of TIFF.
+
+# By EXIF's orientation: whether rows and columns are swapped, then which of them are reversed.
+_UPRIGHT = {
+    2: (False, False, True),
+    3: (False, True, True),
+    4: (False, True, False),
+    5: (True, False, False),
+    6: (True, False, True),
+    7: (True, True, True),
+    8: (True, True, False),
+}
 
 RESIZE_FILTERS = {
     "box": Image.Resampling.BOX,
@@ -20,30 +64,157 @@ RESIZE_FILTERS = {
 def decode(encoded: bytes) -> np.ndarray:
     """uint8 [H, W, 3] of an encoded image: its first frame, turned upright, over white.
 
+    Metadata that Pillow refuses cost nothing but themselves: the image is then read without them.
+
     Raises:
-        ValueError: it is no image of `FORMATS`, is torn, or has more pixels than Pillow holds to
-            be safe.
+        ValueError: it is no image of `FORMATS`, is torn, has values that no rule scales to 256
+            levels, or has more pixels than Pillow considers safe.
     """
     try:
-        with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
-            width, height = image.size
-            if width * height > Image.MAX_IMAGE_PIXELS:
-                raise ValueError(f"{width} × {height} pixels are too many")
-            return to_rgb(ImageOps.exif_transpose(image))
+        encoded = without_avif_exif(encoded)
+        try:
+            return _upright_rgb(encoded, None)
+        except _RefusedError:
+            raise
+        except Exception:
+            separated = separate_metadata(encoded)
+            if separated is None:
+                raise
+        return _upright_rgb(*separated)
+    except UnidentifiedImageError as error:
+        raise ValueError("unreadable image: its format is none that Pillow reads") from error
     except Exception as error:  # Fed with torn bytes, the decoders raise nearly anything.
         raise ValueError(f"unreadable image: {error}") from error
 
 
+class _RefusedError(ValueError):
+    """What an image is refused for, whatever its metadata are."""
+
+
+def _upright_rgb(encoded: bytes, exif: bytes | None) -> np.ndarray:
+    """`exif` is where the orientation is read; None if it is the image's own."""
+    with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
+        width, height = image.size
+        if width * height > Image.MAX_IMAGE_PIXELS:
+            raise _RefusedError(f"{width} × {height} pixels are too many")
+        tags: Any = None
+        if image.format == "TIFF":
+            tags = image.tag_v2
+            orientation = _orientation(tags)
+            # When a TIFF is loaded, Pillow reads and writes all its EXIF: one broken entry would
+            # cost the picture.
+            image.getexif = Image.Exif
+        transparent = _transparent(image, encoded)
+        image.load()
+        rgb = to_rgb(image) if tags is None else _tiff_rgb(image, tags)
+        if transparent is not None:
+            rgb = np.where(transparent[..., None], np.uint8(255), rgb)
+        if tags is None:
+            orientation = _orientation(image if exif is None else exif)
+    if orientation in _UPRIGHT:
+        swapped, reverse_rows, reverse_columns = _UPRIGHT[orientation]
+        rgb = rgb.transpose(1, 0, 2) if swapped else rgb
+        rgb = rgb[:: -1 if reverse_rows else 1, :: -1 if reverse_columns else 1]
+    return np.ascontiguousarray(rgb)
+
+
+def _orientation(source: Any) -> int:
+    """EXIF's orientation of an image, of TIFF tags or of EXIF's bytes; 1 if it can't be read."""
+    try:
+        if isinstance(source, bytes):
+            tags = Image.Exif()
+            tags.load(source)
+        else:
+            tags = source.getexif() if isinstance(source, Image.Image) else source
+        return int(tags.get(ExifTags.Base.Orientation, 1))
+    except Exception:  # EXIF is written by all kinds of software, and is no part of the picture.
+        return 1
+
+
 def to_rgb(image: Image.Image) -> np.ndarray:
-    """uint8 [H, W, 3] of a Pillow image of any mode; what is transparent becomes white."""
-    if image.mode.startswith("I;16") or image.mode == "I":
-        gray = np.asarray(image, np.uint32) >> 8
-        return np.repeat(gray.clip(0, 255).astype(np.uint8)[..., None], 3, axis=-1)
+    """uint8 [H, W, 3] of a Pillow image of any mode; what is transparent becomes white.
+
+    Raises:
+        ValueError: its values are integers or floats that no rule scales to 256 levels.
+    """
+    if image.mode.startswith("I") or image.mode == "F":
+        gray = _gray_levels(image, bits=16)
+        if isinstance(transparent := image.info.get("transparency"), int):
+            gray = np.where(np.asarray(image) == transparent, np.uint8(255), gray)
+        return np.repeat(gray[..., None], 3, axis=-1)
+    if image.mode == "CMYK" and image.format == "JPEG" and "adobe" not in image.info:
+        # Pillow inverts all CMYK in JPEG, as Adobe writes it; without its mark nothing is inverted.
+        image = Image.fromarray(255 - np.asarray(image), "CMYK")
+    if image.mode in ("La", "RGBa"):
+        image = image.convert({"La": "LA", "RGBa": "RGBA"}[image.mode])
     if image.has_transparency_data:
         image = image.convert("RGBA")
         white = Image.new("RGBA", image.size, "white")
         image = Image.alpha_composite(white, image)
     return np.asarray(image.convert("RGB"))
+
+
+def _tiff_rgb(image: Image.Image, tags: Any) -> np.ndarray:
+    """`to_rgb`, for which the tags say how many bits an integer has and whether 0 is white."""
+    if not image.mode.startswith("I") and image.mode != "F":
+        return to_rgb(image)
+    bits = tags.get(_BITS_PER_SAMPLE, (16,))[0]
+    gray = _gray_levels(image, bits)
+    if tags.get(_PHOTOMETRIC) == 0:
+        gray = 255 - gray
+    return np.repeat(gray[..., None], 3, axis=-1)
+
+
+def _gray_levels(image: Image.Image, bits: int) -> np.ndarray:
+    """uint8 [H, W] of an image of integers of more than 8 bits or of floats."""
+    values = np.asarray(image)
+    low, high = (values.min(), values.max()) if values.size else (0, 0)
+    if image.mode == "F":
+        if not (low >= 0 and high <= 1):  # So that NaN is refused too.
+            raise _RefusedError(
+                f"its floats go from {low:.4g} to {high:.4g}; only those of 0 to 1 have a scale"
+            )
+        return np.rint(values * 255).astype(np.uint8)
+    if image.mode.startswith("I;16") and image.format not in _WITHOUT_SCALE:
+        return (values.astype(np.uint16) >> (bits - 8)).astype(np.uint8)
+    if image.format in _SIXTEEN_BITS_IN_32 and low >= 0 and high < 2**16:
+        return (values >> 8).astype(np.uint8)
+    if low < 0 or high > 255:
+        raise _RefusedError(
+            f"its integers go from {low} to {high} without a scale; save it with 8 or 16 bits"
+        )
+    return values.astype(np.uint8)
+
+
+def _transparent(image: Image.Image, encoded: bytes) -> np.ndarray | None:
+    """bool [H, W]: the pixels of the one colour that a PNG without alpha calls transparent.
+
+    Pillow compares that colour, of as many bits as the file has, with what it has made of the
+    pixels; where both differ it is taken over here, and taken from the image.
+    """
+    color = image.info.get("transparency")
+    if image.format != "PNG" or not image.tile or not isinstance(color, (int, tuple)):
+        return None
+    rawmode = image.tile[0].args
+    if rawmode in ("L;2", "L;4"):
+        bits = int(rawmode[-1])
+        levels = 2**bits - 1
+        image.info["transparency"] = (color & levels) * (255 // levels)
+    elif rawmode in ("L", "RGB"):
+        low = np.asarray(color) & 255
+        image.info["transparency"] = int(low) if low.ndim == 0 else tuple(low.tolist())
+    elif rawmode == "RGB;16B":
+        del image.info["transparency"]
+        high, low = (_png_bytes(encoded, name) for name in ("RGB;16B", "RGB;16L"))
+        return (high.astype(np.uint16) * 256 + low == np.asarray(color)).all(-1)
+    return None
+
+
+def _png_bytes(encoded: bytes, rawmode: str) -> np.ndarray:
+    """Of a 16-bit PNG the upper bytes, or the lower ones where it is read as little-endian."""
+    with Image.open(io.BytesIO(encoded), formats=("PNG",)) as image:
+        image.tile = [image.tile[0]._replace(args=rawmode)]
+        return np.asarray(image)
 
 
 def center_crop_resize(image: np.ndarray, size: int, resize_filter: str = "lanczos") -> np.ndarray:

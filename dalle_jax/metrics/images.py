@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from dalle_jax.data.checked import UNREADABLE_NPZ
-from dalle_jax.data.folder import IMAGE_SUFFIXES
-from dalle_jax.data.images import decode
+from dalle_jax.data.images import IMAGE_SUFFIXES, decode
 
 
 class ImageFolder:

@@ -8,12 +8,7 @@ from hypothesis import strategies as st
 from PIL import EpsImagePlugin, Image
 
 from dalle_jax.data.images import center_crop_resize, decode
-
-
-def encoded(image, kind="PNG", **settings):
-    file = io.BytesIO()
-    image.save(file, kind, **settings)
-    return file.getvalue()
+from tests.data.encoded import encoded
 
 
 def test_modes_become_rgb():
