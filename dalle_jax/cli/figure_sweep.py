@@ -13,6 +13,7 @@ from dalle_jax.cli.config import PREFIX
 from dalle_jax.cli.figure_own import Own
 from dalle_jax.cli.sweep import load, walk, with_typed, write_definition
 from dalle_jax.runs import open_run
+from dalle_jax.sweeps.content import data_signatures
 from dalle_jax.sweeps.figure import Figure, Measured
 from dalle_jax.sweeps.figure_rows import rows_of
 from dalle_jax.sweeps.graph import Graph, build_graph
@@ -66,7 +67,9 @@ def swept(
         if sweep.evaluation is not None:
             how = {**sweep.evaluation, "features": features}
             sweep = dataclasses.replace(sweep, evaluation=how)
-    graph = build_graph(sweep, config_of)
+    # Trained systems are measured whatever their data is by now.
+    of_data = () if workdir is not None else (data_signatures(place.workdir),)
+    graph = build_graph(sweep, config_of, *of_data)
     if workdir is not None:
         _check_trained(graph, place, workdir)
     code = _walk(graph, place, config, args, reuse)
@@ -117,8 +120,10 @@ def _features(
     tokenizer = {f"tokenizer.{name}": value for name, value in base["tokenizer"].items()}
     file = project_file(path, config)
     sweep = Sweep(config=config, points=[{}], overrides=data | tokenizer, evaluation=None)
-    graph = build_graph(sweep, lambda overrides: load(file, overrides))
     place = Place(Path(args.sweeps).absolute(), "features")
+    graph = build_graph(
+        sweep, lambda overrides: load(file, overrides), data_signatures(place.workdir)
+    )
     run = str(Path(args.sweeps) / "runs" / next(iter(graph.runs)))
     return _walk(graph, place, file, args, reuse), run
 

@@ -18,6 +18,7 @@ import jax
 from dalle_jax.cli.config import PREFIX, load_config, nearest
 from dalle_jax.data.checked import write_atomically
 from dalle_jax.runs import Run
+from dalle_jax.sweeps.content import data_signatures
 from dalle_jax.sweeps.graph import Graph, build_graph, is_free
 from dalle_jax.sweeps.grid import Sweep, base_of, override_text, sweep_name
 from dalle_jax.sweeps.place import Place, lay_out
@@ -48,9 +49,11 @@ def run(argv: list[str]) -> int:
     path = Path(args.experiment)
     sweep = with_typed(load_sweep(path, args.scale), typed)
     config = path.resolve().parent.parent / sweep.config
-    graph = build_graph(sweep, lambda overrides: load(config, overrides))
     name = sweep_name(f"{path.stem}-{args.scale}", sweep.typed)
     place = Place(Path(args.workdir).absolute(), name)
+    graph = build_graph(
+        sweep, lambda overrides: load(config, overrides), data_signatures(place.workdir)
+    )
     reuse = [Path(name) for name in args.reuse.split(",") if name]
 
     # This process computes nothing, and is to take no GPU from those that do.

@@ -1,8 +1,8 @@
 """The points of a sweep as a graph of trainings: what two points share stands in it once.
 
-A stage's fingerprint is the hash of all that its weights depend on, so two points whose stage has
-the same one share the run. Each point is a system: a choice of one run for each stage, and how it
-is sampled and measured.
+A stage's fingerprint is the hash of its config and of the stages that it stands on; a signature of
+the content of one's own data joins it. Two points whose stage has the same of both share the run.
+Each point is a system: a choice of one run for each stage, and how it is sampled and measured.
 """
 
 import hashlib
@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dalle_jax.fingerprint import FREE_DATA_KNOBS, FREE_TRAIN_KNOBS, fingerprint
+from dalle_jax.run_data import content_of
 from dalle_jax.runs import open_run
 from dalle_jax.stages import upstream_of
 from dalle_jax.sweeps.grid import OTHER_CONFIG, Sweep, is_sampling, override_text, point_name
@@ -28,6 +29,8 @@ NOT_DRAWN_WITH = ("joint",)
 JUDGES = ("features", "clip")
 STAGES_OF_JUDGES = ("classifier", "clip")
 
+CONTENT_DIGITS = 8
+
 
 @dataclass(frozen=True)
 class StageRun:
@@ -37,6 +40,8 @@ class StageRun:
         overrides: of training, of the first point that needs it, the knob `config` among them.
         config: of that point; of it the fingerprint covers what the weights depend on.
         needs: keys of the runs that it stands on.
+        signature: of the content of its data; "" for a built-in data set.
+        content: of its data and of those upstream, see `run_data.content_of`.
     """
 
     stage: str
@@ -44,11 +49,14 @@ class StageRun:
     overrides: Mapping[str, Any]
     config: Config
     needs: tuple[str, ...]
+    signature: str = ""
+    content: str = ""
 
     @property
     def key(self) -> str:
-        """The name of its directory, `decoder-0123456789ab`."""
-        return f"{self.stage}-{self.fingerprint}"
+        """The name of its directory, `decoder-0123456789ab`; on own data `-CONTENT` follows."""
+        content = f"-{self.content[:CONTENT_DIGITS]}" if self.content else ""
+        return f"{self.stage}-{self.fingerprint}{content}"
 
     @property
     def steps(self) -> int:
@@ -100,12 +108,18 @@ class Graph:
         return [point for point in self.points if key in point.runs.values()]
 
 
-def build_graph(sweep: Sweep, config_of: Callable[[Mapping[str, Any]], Config]) -> Graph:
+def build_graph(
+    sweep: Sweep,
+    config_of: Callable[[Mapping[str, Any]], Config],
+    signature_of: Callable[[str, Config], str] = lambda stage, config: "",
+) -> Graph:
     """The graph of a sweep.
 
     Args:
         sweep: of a base config.
         config_of: overrides by knob -> the base config with them, as a plain dict.
+        signature_of: a stage and the config -> the content signature of the stage's data, "" for a
+            built-in data set.
 
     Raises:
         ValueError: an override is wrong, or a stage is missing that another stands on.
@@ -119,7 +133,7 @@ def build_graph(sweep: Sweep, config_of: Callable[[Mapping[str, Any]], Config]) 
         config = _with_sampling(config_of(training), every)
         keys: dict[str, str] = {}
         for stage in _stages(sweep, config, overrides):
-            run = _stage_run(stage, config, training, keys)
+            run = _stage_run(stage, config, training, keys, runs, signature_of)
             keys[stage] = runs.setdefault(run.key, run).key
         evaluation = None
         if sweep.evaluation is not None:
@@ -146,7 +160,12 @@ def _stages(sweep: Sweep, config: Config, overrides: Mapping[str, Any]) -> tuple
 
 
 def _stage_run(
-    stage: str, config: Config, overrides: Mapping[str, Any], before: Mapping[str, str]
+    stage: str,
+    config: Config,
+    overrides: Mapping[str, Any],
+    before: Mapping[str, str],
+    runs: Mapping[str, StageRun],
+    signature_of: Callable[[str, Config], str],
 ) -> StageRun:
     if stage not in config["stages"]:
         raise ValueError(f"the config has no stage {stage!r}; it has {', '.join(config['stages'])}")
@@ -157,7 +176,10 @@ def _stage_run(
             "first in the sweep's stages"
         )
     needs = tuple(before[name] for name in needed)
-    return StageRun(stage, fingerprint(stage, config), overrides, config, needs)
+    signature = signature_of(stage, config)
+    content = content_of(signature, {name: runs[before[name]].content for name in needed})
+    name = fingerprint(stage, config)
+    return StageRun(stage, name, overrides, config, needs, signature, content)
 
 
 def _with_sampling(config: Config, overrides: Mapping[str, Any]) -> Config:

@@ -1,6 +1,7 @@
 """Where the things of sweeps lie in a workdir, and the links that make a system of shared runs.
 
-<workdir>/runs/STAGE-FINGERPRINT/      trained stages, shared by all points of all sweeps here
+<workdir>/runs/STAGE-FINGERPRINT/      trained stages, shared by all points of all sweeps here; on
+                                       one's own data a hash of its content follows
 <workdir>/systems/HASH/STAGE           links to the runs of one point; its results and images
 <workdir>/jobs/KEY/                    of a job: lock, begun, attempts.jsonl, attempt_1.log, …, done
 <workdir>/SWEEP/sweep.json             the points, with their configs
@@ -18,7 +19,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dalle_jax.runs import open_run
+from dalle_jax.run_data import FILE as DATA_FILE
+from dalle_jax.run_data import DataRecord, Reading, read_record, write_record
+from dalle_jax.runs import Run, open_run
+from dalle_jax.stages import data_of
 from dalle_jax.sweeps.graph import Graph, PlannedPoint, StageRun
 from dalle_jax.train import due
 from dalle_jax.train.checkpoint import steps_in
@@ -69,16 +73,22 @@ def lay_out(place: Place, graph: Graph, reuse: Sequence[Path] = ()) -> None:
     Args:
         place: of the sweep.
         graph: its runs and points.
-        reuse: workdirs whose trained stages are taken where they are of the same fingerprint.
+        reuse: workdirs whose trained stages are taken where they are of the same fingerprint and
+            were trained on the same data.
 
     Raises:
         FileNotFoundError: a workdir of `reuse` is not there.
         ValueError: something else is where a link is to be.
     """
     for key, path in find_reusable(place, graph, reuse).items():
-        _link(place.run(key), path)
-    for key in graph.runs:
+        if not (place.run(key) / "config.json").exists():
+            (place.run(key) / DATA_FILE).unlink(missing_ok=True)  # of a run that never began
+        beside = path.parent == place.run(key).parent.resolve()
+        _link(place.run(key), Path(path.name) if beside else path)
+    for key, run in graph.runs.items():
         place.run(key).mkdir(parents=True, exist_ok=True)
+        if run.content and not place.step(run):
+            _note_content(place.run(key), run)
     for point in graph.points:
         system = place.system(point)
         for stage, key in point.runs.items():
@@ -87,19 +97,38 @@ def lay_out(place: Place, graph: Graph, reuse: Sequence[Path] = ()) -> None:
 
 
 def find_reusable(place: Place, graph: Graph, reuse: Iterable[Path]) -> dict[str, Path]:
-    """Runs of other workdirs that are trained as the graph wants them, by their key here."""
+    """Runs of other workdirs that are trained as the graph wants them, by their key here.
+
+    A run that has no record of its data, from an earlier version, is taken by its fingerprint. Such
+    runs of sweeps in this workdir, whose directories lack the hash of the content, count too.
+    """
     found = {}
     for workdir in reuse:
         if not workdir.is_dir():
             raise FileNotFoundError(f"there is no workdir {workdir} to reuse runs of")
-        for key, run in graph.runs.items():
-            directory = workdir / run.stage
-            if place.step(run) or not (directory / "config.json").exists():
-                continue
-            there = open_run(directory)
-            if there.fingerprint == run.fingerprint and there.step >= run.steps:
+    for key, run in graph.runs.items():
+        if place.step(run):
+            continue
+        directories = [workdir / run.stage for workdir in reuse]
+        if run.content:
+            directories.append(place.run(f"{run.stage}-{run.fingerprint}"))
+        for directory in directories:
+            if (directory / "config.json").exists() and _is_trained_as(run, open_run(directory)):
                 found[key] = directory.resolve()
     return found
+
+
+def _is_trained_as(run: StageRun, there: Run) -> bool:
+    same_data = not run.content or there.content in ("", run.content)
+    return same_data and there.fingerprint == run.fingerprint and there.step >= run.steps
+
+
+def _note_content(directory: Path, run: StageRun) -> None:
+    """Let the training of a run refuse other data than the sweep shares it by."""
+    if read_record(directory) is None:
+        source = data_of(run.stage, run.config)["source"]
+        reading = Reading(0, source, run.signature, run.content)
+        write_record(directory, DataRecord([reading], shared=True))
 
 
 def _relative(target: Path, start: Path) -> Path:

@@ -1,0 +1,41 @@
+"""The content signatures of the data that the trainings of a sweep read."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from dalle_jax.fingerprint import fingerprint
+from dalle_jax.run_data import read_record, signature_of
+from dalle_jax.runs import Run
+from dalle_jax.stages import data_of
+
+
+def data_signatures(workdir: Path) -> Callable[[str, Mapping[str, Any]], str]:
+    """A function of a stage and a config: the signature of the stage's data, "" if it is built in.
+
+    Each data set is opened once. Of one that is not there, the signature is that by which the runs
+    of the stage in the sweeps' workdir were trained, if they all have the same; else "".
+    """
+    known: dict[str, str] = {}
+
+    def signature(stage: str, config: Mapping[str, Any]) -> str:
+        data = data_of(stage, config)
+        if ":" not in data["source"]:
+            return ""
+        name = json.dumps(data, sort_keys=True, default=str)
+        if name not in known:
+            try:
+                known[name] = signature_of(Run(workdir, stage, config).open_source("train"))
+            except FileNotFoundError:
+                known[name] = _recorded(workdir, stage, config)
+        return known[name]
+
+    return signature
+
+
+def _recorded(workdir: Path, stage: str, config: Mapping[str, Any]) -> str:
+    directories = workdir.glob(f"runs/{stage}-{fingerprint(stage, config)}-*")
+    records = filter(None, map(read_record, directories))
+    found = {reading.signature for record in records for reading in record.readings}
+    return found.pop() if len(found) == 1 else ""

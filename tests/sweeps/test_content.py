@@ -1,0 +1,157 @@
+"""A sweep shares a training among points and with other sweeps only where its data is the same."""
+
+import json
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from dalle_jax import runs
+from dalle_jax.cli.sweep import load
+from dalle_jax.run_data import DataRecord, Reading, read_record, write_record
+from dalle_jax.runs import create_run
+from dalle_jax.sweeps.content import data_signatures
+from dalle_jax.sweeps.definition import read_definition
+from dalle_jax.sweeps.graph import build_graph
+from dalle_jax.sweeps.grid import Sweep, product
+from dalle_jax.sweeps.place import Place, find_reusable, lay_out
+from tests.conftest import ROOT
+
+STAGES = ("clip", "prior", "decoder")
+
+
+def graph_of(signatures=None, **overrides):
+    """Two seeds of the three stages, on data of the given signatures by stage."""
+    overrides = {"data.source": "folder:cards", **overrides}
+    points = product(("decoder.sample.guidance_scale", [1.0, 3.0]))
+    sweep = Sweep("", points, STAGES, overrides=overrides, evaluation=None)
+    signature_of = lambda stage, config: (signatures or {}).get(stage, "")
+    return build_graph(sweep, partial(load, ROOT / "configs/unclip_tiny.py"), signature_of)
+
+
+def same(signature):
+    return dict.fromkeys(STAGES, signature)
+
+
+def trained(directory: Path, stage: str, graph, content: str | None = None):
+    """A run at its last step, of the data of that content; None makes one of earlier versions."""
+    (run,) = [run for run in graph.runs.values() if run.stage == stage]
+    document = {"format": 1, "stage": stage, "config": json.loads(json.dumps(run.config))}
+    (directory / f"checkpoints/{run.steps}").mkdir(parents=True)
+    (directory / "config.json").write_text(json.dumps(document))
+    if content is not None:
+        write_record(directory, DataRecord([Reading(0, "folder:cards", content, content)]))
+    return run
+
+
+def test_keys_on_built_in_data_are_fingerprints_alone():
+    assert all(run.key == f"{run.stage}-{run.fingerprint}" for run in graph_of().runs.values())
+
+
+def test_the_same_content_is_shared_and_another_is_not():
+    one, again, other = (set(graph_of(same(s)).runs) for s in ("aa", "aa", "bb"))
+    assert one == again and len(one) == 3
+    assert not one & other
+
+
+@pytest.mark.parametrize(
+    ("changed", "trained_anew"),
+    [
+        ("clip", {"clip", "prior", "decoder"}),
+        ("prior", {"prior"}),
+        ("decoder", {"decoder"}),
+    ],
+)
+def test_what_stands_on_a_changed_stage_is_trained_anew(changed, trained_anew):
+    before, after = graph_of(same("aa")), graph_of({**same("aa"), changed: "bb"})
+    anew = {key.partition("-")[0] for key in after.runs.keys() - before.runs.keys()}
+    assert anew == trained_anew
+
+
+def test_laying_out_notes_the_content_that_a_run_is_shared_by(tmp_path):
+    place, graph = Place(tmp_path, "s"), graph_of(same("aa"))
+    lay_out(place, graph)
+    for key, run in graph.runs.items():
+        record = read_record(place.run(key))
+        assert record.shared and record.content == run.content
+    lay_out(place, graph_of())  # built-in data have nothing to be noted
+    assert all(read_record(place.run(key)) is None for key in graph_of().runs)
+
+
+@pytest.mark.parametrize(("content", "taken"), [("aa", True), (None, True), ("bb", False)])
+def test_runs_of_other_workdirs_are_taken_where_their_data_is_the_same(tmp_path, content, taken):
+    place, graph = Place(tmp_path / "sweeps", "s"), graph_of(same("aa"))
+    run = trained(tmp_path / "own/clip", "clip", graph, content)
+    assert (run.key in find_reusable(place, graph, [tmp_path / "own"])) == taken
+    lay_out(place, graph)  # a sweep that began without them
+    lay_out(place, graph, [tmp_path / "own"])
+    assert place.run(run.key).is_symlink() == taken
+
+
+@pytest.mark.parametrize(("content", "taken"), [("aa", True), (None, True), ("bb", False)])
+def test_runs_that_sweeps_of_earlier_versions_trained_here_are_taken(tmp_path, content, taken):
+    place, graph = Place(tmp_path, "s"), graph_of(same("aa"))
+    (run,) = [run for run in graph.runs.values() if run.stage == "clip"]
+    trained(place.run(f"clip-{run.fingerprint}"), "clip", graph, content)
+    lay_out(place, graph)
+    assert place.is_trained(run) == taken
+    if taken:
+        assert place.run(run.key).readlink() == Path(f"clip-{run.fingerprint}")
+
+
+def test_a_training_on_two_readings_of_data_is_shared_by_none(tmp_path):
+    place, graph = Place(tmp_path / "sweeps", "s"), graph_of(same("aa"))
+    run = trained(tmp_path / "own/clip", "clip", graph)
+    readings = [Reading(step, "folder:cards", text, text) for step, text in ((0, "bb"), (2, "aa"))]
+    write_record(tmp_path / "own/clip", DataRecord(readings))
+    assert run.key not in find_reusable(place, graph, [tmp_path / "own"])
+
+
+def config(source="folder:cards", **data):
+    config = load(ROOT / "configs/tiny.py", {})
+    return {**config, "data": {**config["data"], "source": source, **data}}
+
+
+def test_each_data_set_is_opened_once_and_built_in_ones_never(tmp_path, monkeypatch):
+    opened = []
+
+    def open_source(source, *, data_dir, **_):
+        opened.append(source)
+        return SimpleNamespace(signature=f"of {source} in {data_dir}")
+
+    monkeypatch.setattr(runs, "open_source", open_source)
+    signature = data_signatures(tmp_path)
+    assert signature("decoder", config("captioned_shapes/easy")) == ""
+    assert signature("decoder", config("emoji")) == ""
+    assert signature("decoder", config()) == signature("decoder", config())
+    assert opened == ["folder:cards"]
+    here, there = (signature("decoder", config("tfds:coco", dir=d)) for d in ("a", "b"))
+    assert here != there  # the same fingerprint, other data
+
+
+def test_data_that_is_gone_has_the_signature_of_what_was_trained_on_it(tmp_path):
+    source = f"folder:{tmp_path}/gone"
+    assert data_signatures(tmp_path)("decoder", config(source)) == ""
+    run = create_run(tmp_path / "r", "decoder", config(source))
+    directory = tmp_path / f"runs/decoder-{run.fingerprint}-aa"
+    directory.mkdir(parents=True)
+    write_record(directory, DataRecord([Reading(0, source, "aa", "aa")], shared=True))
+    assert data_signatures(tmp_path)("decoder", config(source)) == "aa"
+    directory.rename(directory.with_name(directory.name + "bb"))
+    directory.mkdir()
+    write_record(directory, DataRecord([Reading(0, source, "bb", "bb")], shared=True))
+    assert data_signatures(tmp_path)("decoder", config(source)) == ""  # which of the two?
+
+
+def test_the_keys_of_a_written_sweep_are_read_back(tmp_path):
+    graph = graph_of(same("aa"))
+    points = [
+        {"name": p.name, "system": p.key, "overrides": {}, "runs": p.runs, "evaluation": None}
+        | {"config": p.config}
+        for p in graph.points
+    ]
+    (tmp_path / "sweep.json").write_text(json.dumps({"sweep": "s", "points": points}))
+    _, read = read_definition(tmp_path)
+    assert list(read.runs) == list(graph.runs)
+    assert [run.key for run in read.runs.values()] == list(graph.runs)
