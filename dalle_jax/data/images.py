@@ -42,15 +42,14 @@ _WITHOUT_SCALE = ("FITS", "MCIDAS")
 
 _BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # Tags of TIFF.
 
-# By EXIF's orientation: whether rows and columns are swapped, then which of them are reversed.
-_UPRIGHT = {
-    2: (False, False, True),
-    3: (False, True, True),
-    4: (False, True, False),
-    5: (True, False, False),
-    6: (True, False, True),
-    7: (True, True, True),
-    8: (True, True, False),
+_UPRIGHT = {  # By EXIF's orientation.
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
 }
 
 RESIZE_FILTERS = {
@@ -106,16 +105,18 @@ def _upright_rgb(encoded: bytes, exif: bytes | None) -> np.ndarray:
             image.getexif = Image.Exif
         transparent = _transparent(image, encoded)
         image.load()
-        rgb = to_rgb(image) if tags is None else _tiff_rgb(image, tags)
-        if transparent is not None:
-            rgb = np.where(transparent[..., None], np.uint8(255), rgb)
         if tags is None:
             orientation = _orientation(image if exif is None else exif)
-    if orientation in _UPRIGHT:
-        swapped, reverse_rows, reverse_columns = _UPRIGHT[orientation]
-        rgb = rgb.transpose(1, 0, 2) if swapped else rgb
-        rgb = rgb[:: -1 if reverse_rows else 1, :: -1 if reverse_columns else 1]
-    return np.ascontiguousarray(rgb)
+        turned = image
+        if orientation in _UPRIGHT:
+            turned = image.transpose(_UPRIGHT[orientation])
+            turned.format = image.format
+            if transparent is not None:
+                transparent = transparent.transpose(_UPRIGHT[orientation])
+        rgb = to_rgb(turned) if tags is None else _tiff_rgb(turned, tags)
+    if transparent is not None:
+        rgb = np.where(np.asarray(transparent)[..., None], np.uint8(255), rgb)
+    return rgb
 
 
 def _orientation(source: Any) -> int:
@@ -186,8 +187,8 @@ def _gray_levels(image: Image.Image, bits: int) -> np.ndarray:
     return values.astype(np.uint8)
 
 
-def _transparent(image: Image.Image, encoded: bytes) -> np.ndarray | None:
-    """bool [H, W]: the pixels of the one colour that a PNG without alpha calls transparent.
+def _transparent(image: Image.Image, encoded: bytes) -> Image.Image | None:
+    """A mask of the size of the image: the pixels of the one colour that a PNG without alpha calls transparent.
 
     Pillow compares that colour, of as many bits as the file has, with what it has made of the
     pixels; where both differ it is taken over here, and taken from the image.
@@ -206,7 +207,7 @@ def _transparent(image: Image.Image, encoded: bytes) -> np.ndarray | None:
     elif rawmode == "RGB;16B":
         del image.info["transparency"]
         high, low = (_png_bytes(encoded, name) for name in ("RGB;16B", "RGB;16L"))
-        return (high.astype(np.uint16) * 256 + low == np.asarray(color)).all(-1)
+        return Image.fromarray((high.astype(np.uint16) * 256 + low == np.asarray(color)).all(-1))
     return None
 
 
