@@ -11,6 +11,8 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
+from dalle_jax import config_ranges
+
 PREFIX = "--config."
 
 
@@ -23,7 +25,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> ConfigDict:
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it is no program or fails, has no get_config, or an override is unknown,
-            mistyped or not understood.
+            mistyped, not understood or out of range (`config_ranges`).
     """
     path = Path(path)
     if not path.is_file():
@@ -43,6 +45,7 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> ConfigDict:
         raise ValueError(f"{path} is not a config file: it has no get_config() of a ConfigDict")
     for override in overrides:
         apply_override(config, override)
+    config_ranges.check(config.to_dict())
     return config.lock()
 
 

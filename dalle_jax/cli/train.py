@@ -11,11 +11,6 @@ from typing import Any
 from dalle_jax.cli.config import load_config
 
 NUM_PREVIEWS = 12
-# Knobs of a stage's training that are counts, of which there is one at least.
-COUNTS = (
-    *("steps", "batch_size", "accumulate", "keep_checkpoints"),
-    *("log_every", "validate_every", "preview_every", "checkpoint_every"),
-)
 
 EXAMPLE = """examples:
   dalle-jax train --config=configs/shapes.py --workdir=runs/shapes \\
@@ -127,7 +122,6 @@ def train_stage(
     from dalle_jax.train.checkpoint import newest_is_damaged
     from dalle_jax.train.distributed import in_turn
 
-    check_counts(name, config)
     directory = workdir / name
     with in_turn(f"make the run of {name}"):
         if not (directory / "config.json").exists():
@@ -259,17 +253,6 @@ def learn(run: Any, replayed: str | None = None) -> None:
             title=name,
             **settings,
         )
-
-
-def check_counts(stage: str, config: Mapping[str, Any]) -> None:
-    """Refuse those of `COUNTS` that are less than one.
-
-    Raises:
-        ValueError: one is; the message names the knob.
-    """
-    for knob in COUNTS:
-        if (value := config[stage]["train"][knob]) < 1:
-            raise ValueError(f"config.{stage}.train.{knob} is {value}; it must be at least 1")
 
 
 def validation_size(name: str, asked: int, held_out: int, batch_size: int) -> int:

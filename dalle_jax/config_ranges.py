@@ -1,0 +1,345 @@
+"""The values that the settings of a config may have, as plain data, and the check against them.
+
+Each numeric setting is in `RANGES` or in `FREE`, and each name of a fixed list in `CHOICES`. What
+depends on two settings, such as a width and its number of heads, is checked by `RELATIONS`. Nothing
+here imports jax, so a value out of range is refused at once, before data are read.
+"""
+
+import difflib
+import math
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Range:
+    """Numbers between two bounds; NaN and infinity are in none.
+
+    Attributes:
+        low, high: the bounds.
+        above, below: whether the lower and the upper bound is excluded.
+        also: single values outside the bounds that are allowed as well.
+        of_tuple: "each" of a tuple's numbers has to be inside; of a "pair" both, the first not
+            greater than the second; "second" is two numbers (or none), the second one inside.
+    """
+
+    low: float = -math.inf
+    high: float = math.inf
+    above: bool = False
+    below: bool = False
+    also: tuple[float, ...] = ()
+    of_tuple: str = "each"
+
+    def holds(self, value: Any) -> bool:
+        """Whether a number, or the numbers of a tuple or list, are inside."""
+        if not isinstance(value, tuple | list):
+            return self._holds_number(value)
+        if self.of_tuple == "second":
+            numbers = all(math.isfinite(x) for x in value)
+            return len(value) == 0 or (len(value) == 2 and numbers and self._holds_number(value[1]))
+        inside = all(map(self._holds_number, value))
+        if self.of_tuple == "pair":
+            return inside and len(value) == 2 and value[0] <= value[1]
+        return inside and len(value) > 0
+
+    def _holds_number(self, value: float) -> bool:
+        if value in self.also:
+            return True
+        above = value > self.low if self.above else value >= self.low
+        below = value < self.high if self.below else value <= self.high
+        return above and below and math.isfinite(value)
+
+    def __str__(self) -> str:
+        """As in `it must be at least 1`."""
+        low = f"above {self.low:,}" if self.above else f"at least {self.low:,}"
+        high = f"below {self.high:,}" if self.below else f"at most {self.high:,}"
+        bounds = [low] * (self.low > -math.inf) + [high] * (self.high < math.inf)
+        text = " and ".join(bounds) or "a finite number"
+        if self.of_tuple == "pair":
+            text = f"two numbers, the smaller first, each {text}"
+        elif self.of_tuple == "second":
+            text = f"empty, or two numbers, the second {text}"
+        return text + "".join(f", or {value}" for value in self.also)
+
+
+POSITIVE = Range(0, above=True)
+NOT_NEGATIVE = Range(0)
+AT_LEAST_ONE = Range(1)
+SHARE = Range(0, 1)
+BELOW_ONE = Range(0, 1, below=True)
+FINITE = Range()
+
+# By dotted name, in which * stands for any part of it. The first pattern that fits counts.
+RANGES: dict[str, Range] = {
+    "seed": Range(0, 2**32 - 1),
+    "data.max_bad_share": SHARE,
+    "data.max_shift": NOT_NEGATIVE,
+    "data.num_threads": NOT_NEGATIVE,
+    "*image_size": AT_LEAST_ONE,
+    "tokenizer.vocab_size": Range(258),  # 256 bytes, padding and end of text
+    "tokenizer.max_length": Range(2),  # a token and end of text
+    # Networks
+    "*.width": AT_LEAST_ONE,
+    "*.depth": AT_LEAST_ONE,
+    "*.num_heads": AT_LEAST_ONE,
+    "*.patch_size": AT_LEAST_ONE,
+    "*.embedding_width": AT_LEAST_ONE,
+    "*.embedding_rms": POSITIVE,
+    "*.num_tokens": AT_LEAST_ONE,
+    "*.layout.size": NOT_NEGATIVE,  # 0 is no layout
+    "*.channels": AT_LEAST_ONE,
+    "*.channel_mult": AT_LEAST_ONE,
+    "*.num_res_blocks": AT_LEAST_ONE,
+    "*.head_channels": AT_LEAST_ONE,
+    "*.norm_groups": AT_LEAST_ONE,
+    "*.dropout": BELOW_ONE,
+    "*.low_res_size": AT_LEAST_ONE,
+    # Diffusion and losses
+    "*.num_timesteps": NOT_NEGATIVE,  # 0 is continuous time
+    "*.num_dimensions": AT_LEAST_ONE,
+    "*.num_buckets": Range(2),
+    "*.num_fitted": Range(2),
+    "*.log_normal_times": Range(0, above=True, of_tuple="second"),
+    "*_dropout": SHARE,
+    "*.sample_share": SHARE,
+    "*.prior_weight": NOT_NEGATIVE,
+    "*.temperature": POSITIVE,
+    "*.max_logit_scale": POSITIVE,
+    "*.sam_radius": NOT_NEGATIVE,
+    "*.crop_size": AT_LEAST_ONE,
+    "*.degradation.kernel_size": AT_LEAST_ONE,
+    "*.degradation.share": SHARE,
+    "*.degradation.sigma": Range(0, above=True, of_tuple="pair"),
+    "*.degradation.scale": Range(0, above=True, of_tuple="pair"),
+    "*.degradation.noise": Range(0, of_tuple="pair"),
+    "*.degradation.quality": Range(1, 100, of_tuple="pair"),
+    # Training
+    "*.train.steps": AT_LEAST_ONE,
+    "*.train.batch_size": AT_LEAST_ONE,
+    "*.train.accumulate": AT_LEAST_ONE,
+    "*.optimizer.learning_rate": POSITIVE,
+    "*.optimizer.warmup_steps": NOT_NEGATIVE,
+    "*.optimizer.end_factor": SHARE,
+    "*.optimizer.b1": BELOW_ONE,
+    "*.optimizer.b2": BELOW_ONE,
+    "*.optimizer.eps": POSITIVE,
+    "*.optimizer.weight_decay": NOT_NEGATIVE,
+    "*.optimizer.clip_norm": POSITIVE,
+    "*.train.ema_decay": BELOW_ONE,
+    "*.train.mesh.*": Range(1, also=(-1,)),
+    "*.train.evaluate_every": NOT_NEGATIVE,  # 0 is never
+    "*.train.*_every": AT_LEAST_ONE,
+    "*.train.validation_images": NOT_NEGATIVE,
+    "*.train.evaluation_images": AT_LEAST_ONE,
+    "*.train.keep_checkpoints": AT_LEAST_ONE,
+    # Sampling
+    "*.num_inference_steps": AT_LEAST_ONE,
+    "*.num_candidates": AT_LEAST_ONE,
+    "*.dot_percentile": SHARE,
+    "*.guidance_rescale": SHARE,
+    "*.eta": NOT_NEGATIVE,
+}
+
+# Numbers that may be any finite one, and tuples of which any content has a meaning: guidance below
+# 1 leads towards the empty caption, and no attention resolution is no attention but in the middle.
+FREE = ("*.guidance_scale", "*.attention_resolutions")
+
+CHOICES: dict[str, tuple[str, ...]] = {
+    "*.model.dtype": ("float32", "bfloat16"),
+    "*.model.resize": ("nearest", "bilinear", "bicubic"),
+    "*.diffusion.schedule": (
+        *("cosine", "linear", "scaled_linear", "sigmoid", "edm", "rectified_flow"),
+    ),
+    "*.loss.target": ("eps", "x0", "v", "flow", "score", "edm", "mean"),
+    "*.loss.weighting": ("simple", "snr", "truncated_snr", "min_snr", "p2", "edm", "bound"),
+    "*.degradation.name": ("none", "blur", "bsr"),
+    "prior.kind": ("diffusion", "autoregressive"),
+    "*.optimizer.name": ("adamw", "muon"),
+    "*.optimizer.decay": ("constant", "cosine", "linear", "inverse_sqrt"),
+    "*.train.remat": ("none", "products", "blocks"),
+    "*.sampler": (
+        *("ddpm", "ddim", "euler", "heun", "dpmpp_1s", "dpmpp_2m", "dpmpp_3m", "dpmpp_sde_2m"),
+        "unipc",
+    ),
+    "*.spacing": (
+        *("trailing", "leading", "linspace", "sections", "logsnr", "exponential", "karras", "beta"),
+    ),
+    "*.threshold": ("static", "dynamic", "none"),
+}
+
+
+def check(config: Mapping[str, Any]) -> None:
+    """Refuse the first setting of a whole config that is out of range or does not fit another.
+
+    Raises:
+        ValueError: one is; the message says which, and what it may be.
+    """
+    for name, value in _settings(config):
+        if reason := refusal(name, value):
+            raise ValueError(reason)
+    for stage in config.get("stages", ()):
+        if stage not in config:
+            known = [name for name, own in config.items() if isinstance(own, Mapping)]
+            known = [name for name in known if name not in ("data", "tokenizer")]
+            raise ValueError(
+                f"config.stages names {stage!r}, of which the config has no section; it has "
+                f"{', '.join(known)}{_nearest(stage, known)}"
+            )
+        for relation in RELATIONS:
+            try:
+                reasons = list(relation(stage, config))
+            except (KeyError, TypeError, AttributeError):
+                continue  # a setting is missing, which building the stage reports
+            if reasons:
+                raise ValueError(reasons[0])
+
+
+def refusal(name: str, value: Any) -> str | None:
+    """Why a setting, by its dotted name, can't have a value; None if it can."""
+    if isinstance(value, str):
+        choices = choices_of(name)
+        if choices is None or value in choices:
+            return None
+        known = f"one of {', '.join(choices)}{_nearest(value, choices)}"
+        return f"config.{name} is {value!r}; it must be {known}"
+    bounds = range_of(name)
+    if bounds is None or bounds.holds(value):
+        return None
+    return f"config.{name} is {value!r}; it must be {bounds}"
+
+
+def range_of(name: str) -> Range | None:
+    """The range of a numeric setting; None for what is no number or is not in the table."""
+    for pattern, bounds in RANGES.items():
+        if fnmatchcase(name, pattern):
+            return bounds
+    return FINITE if fnmatchcase(name, "*.guidance_scale") else None
+
+
+def choices_of(name: str) -> tuple[str, ...] | None:
+    """The names that a setting may have; None where they are not of a fixed list."""
+    return next((known for key, known in CHOICES.items() if fnmatchcase(name, key)), None)
+
+
+def _settings(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """All settings by dotted name, of numbers, tuples of numbers and text."""
+    for key, value in section.items():
+        if isinstance(value, Mapping):
+            yield from _settings(value, f"{prefix}{key}.")
+        elif not isinstance(value, bool):
+            yield prefix + key, value
+
+
+def _nearest(name: str, known: Any) -> str:
+    close = difflib.get_close_matches(name, list(known), n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+# What two settings have to be to each other: (stage, config) -> reasons why they are not.
+
+
+def _heads(stage: str, config: Mapping[str, Any]) -> Iterator[str]:
+    """Attention heads cut the width of a transformer into equal parts."""
+    model = config[stage].get("model", {})
+    for part, own in model.items():
+        if not isinstance(own, Mapping) or "num_heads" not in own:
+            continue
+        unused = (part == "layout" and not own["size"]) or (
+            part == "latent" and config[stage]["kind"] != "autoregressive"
+        )
+        if not unused and own["width"] % own["num_heads"]:
+            yield (
+                f"config.{stage}.model.{part}.width is {own['width']}; it must be a multiple of "
+                f"num_heads, {own['num_heads']}"
+            )
+
+
+def _groups(stage: str, config: Mapping[str, Any]) -> Iterator[str]:
+    """Group norm cuts the width of each level into equal groups, attention into equal heads."""
+    model = config[stage].get("model", {})
+    name, net = ("unet.", model["unet"]) if "unet" in model else ("", model)
+    if "channel_mult" not in net:
+        return
+    side = _side(stage, config) / net.get("patch_size", 1)
+    for level, mult in enumerate(net["channel_mult"]):
+        width, of = net["channels"] * mult, f"config.{stage}.model.{name}"
+        told = f"{of}channels times channel_mult is {width} at level {level}"
+        if width % net["norm_groups"]:
+            yield f"{told}; it must be a multiple of norm_groups, {net['norm_groups']}"
+        last = level == len(net["channel_mult"]) - 1
+        attends = "head_channels" in net and (
+            last or side / 2**level in net["attention_resolutions"]
+        )
+        if attends and width % net["head_channels"]:
+            yield f"{told}; it must be a multiple of head_channels, {net['head_channels']}"
+
+
+def _sides(stage: str, config: Mapping[str, Any]) -> Iterator[str]:
+    """Images can be cut into patches, halved at each level, and shrunk from those of the data."""
+    model, side = config[stage].get("model", {}), _side(stage, config)
+    data = _data_side(stage, config)
+    if "unet" in model:
+        net = model["unet"]
+        factor = net.get("patch_size", 1) * 2 ** (len(net["channel_mult"]) - 1)
+        crop = config[stage].get("loss", {}).get("crop_size", side)
+        for pixels in {side: None, crop: None}:
+            if pixels % factor:
+                yield (
+                    f"the U-Net of {stage} takes images of {pixels} pixels; with its patch_size "
+                    f"and {len(net['channel_mult'])} levels it needs a multiple of {factor}"
+                )
+    if "patch_size" in model.get("image", {}) and side % model["image"]["patch_size"]:
+        yield (
+            f"config.{stage}.model.image_size is {side}; it must be a multiple of "
+            f"image.patch_size, {model['image']['patch_size']}"
+        )
+    if "image_size" in model and data % side:
+        yield (
+            f"config.{stage}.model.image_size is {side}; images of data.image_size, {data} pixels, "
+            "must be a multiple of it"
+        )
+
+
+def _batches(stage: str, config: Mapping[str, Any]) -> Iterator[str]:
+    """A batch is worked through in equal parts."""
+    train = config[stage].get("train", {})
+    if "accumulate" in train and train["batch_size"] % train["accumulate"]:
+        yield (
+            f"config.{stage}.train.batch_size is {train['batch_size']}; it must be a multiple of "
+            f"accumulate, {train['accumulate']}"
+        )
+
+
+def _codes(stage: str, config: Mapping[str, Any]) -> Iterator[str]:
+    """An autoregressive prior's PCA has no more dimensions than CLIP's embeddings and its data."""
+    own = config[stage]
+    if own.get("kind") != "autoregressive" or "clip" not in config:
+        return
+    sizes, width = own["autoregressive"], config["clip"]["model"]["embedding_width"]
+    wanted = sizes["num_dimensions"]
+    if wanted > width:
+        yield (
+            f"config.{stage}.autoregressive.num_dimensions is {wanted}; it must be at most "
+            f"clip.model.embedding_width, {width}"
+        )
+    if sizes["num_fitted"] <= wanted:
+        yield (
+            f"config.{stage}.autoregressive.num_fitted is {sizes['num_fitted']}; it must be above "
+            f"num_dimensions, {wanted}"
+        )
+
+
+def _data_side(stage: str, config: Mapping[str, Any]) -> int:
+    return {**config["data"], **config[stage].get("data", {})}["image_size"]
+
+
+def _side(stage: str, config: Mapping[str, Any]) -> int:
+    """Of the images that a stage's network is given."""
+    return config[stage].get("model", {}).get("image_size") or _data_side(stage, config)
+
+
+RELATIONS: tuple[Callable[[str, Mapping[str, Any]], Iterator[str]], ...] = (
+    *(_heads, _groups, _sides, _batches, _codes),
+)
