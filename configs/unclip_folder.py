@@ -9,7 +9,6 @@ def get_config() -> ConfigDict:
     """`unclip_shapes` on `--config.data.source=folder:PATH`, with longer captions."""
     config = unclip_shapes.get_config()
     config.data.source = "folder:my_pictures"
-    config.data.flip = True
     config.tokenizer.vocab_size = 4096
     config.tokenizer.max_length = 32
     return config

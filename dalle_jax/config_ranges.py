@@ -75,6 +75,8 @@ FINITE = Range()
 RANGES: dict[str, Range] = {
     "seed": Range(0, 2**32 - 1),
     "data.max_bad_share": SHARE,
+    "data.min_side": NOT_NEGATIVE,
+    "data.max_aspect_ratio": Range(1, also=(0,)),  # 0 is any
     "data.max_shift": NOT_NEGATIVE,
     "data.num_threads": NOT_NEGATIVE,
     "*image_size": AT_LEAST_ONE,

@@ -27,6 +27,7 @@ CONFIGS = sorted(
 )
 # Text of which any is allowed here: data say themselves what they have.
 FREE_TEXT = ("licence", "data.source", "data.dir", "data.captions", "data.languages", "stages")
+FREE_TEXT += ("data.encoding", "data.*_column")
 FREE_TEXT += ("tokenizer.file", "*.evaluation_features", "*.sample.variance")
 
 
