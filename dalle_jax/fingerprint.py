@@ -6,7 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dalle_jax.stages import OUTSIDE, data_of, upstream_of
+from dalle_jax.data.location import is_same_source
+from dalle_jax.stages import OUTSIDE, STAGES, data_of, upstream_of
 
 UPSTREAM = "upstream "  # before the name of a stage whose dependencies follow
 
@@ -83,7 +84,10 @@ def _section(config: Mapping[str, Any], path: Sequence[str]) -> dict[str, Any] |
 
 
 def differing_knobs(there: Any, given: Any, prefix: str = "") -> list[str]:
-    """`decoder.train.batch_size is 16 there, 48 given` for each knob that is not the same."""
+    """`decoder.train.batch_size is 16 there, 48 given` for each setting that is not the same.
+
+    A data source that is spelled otherwise and leads to the same place is the same.
+    """
     if isinstance(there, Mapping) and isinstance(given, Mapping):
         names = [*there, *(name for name in given if name not in there)]
         return [
@@ -93,7 +97,24 @@ def differing_knobs(there: Any, given: Any, prefix: str = "") -> list[str]:
                 there.get(name), given.get(name), f"{prefix}.{name}" if prefix else name
             )
         ]
-    return [] if there == given else [f"{prefix} is {there!r} there, {given!r} given"]
+    if there == given or (
+        prefix.endswith("data.source") and there and given and is_same_source(there, given)
+    ):
+        return []
+    return [f"{prefix} is {there!r} there, {given!r} given"]
+
+
+def with_spelling_of(there: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The config `given`, its data source spelled as in `there` where both lead to one place.
+
+    So a run that goes on keeps its fingerprint, whichever way its folder is named this time.
+    """
+    given = copy.deepcopy(dict(given))
+    for path in (("data",), *((stage, "data") for stage in STAGES)):
+        old, new = _section(there, path) or {}, _section(given, path) or {}
+        if "source" in old and "source" in new and is_same_source(old["source"], new["source"]):
+            new["source"] = old["source"]
+    return given
 
 
 def dependencies(stage_name: str, config: Mapping[str, Any]) -> dict[str, Any]:

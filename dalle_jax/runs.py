@@ -25,6 +25,7 @@ from dalle_jax.fingerprint import (
     fingerprint,
     reading_options,
     with_later_settings,
+    with_spelling_of,
 )
 from dalle_jax.run_data import (
     Reading,
@@ -146,8 +147,7 @@ class Run:
         return WithEmbeddings(source, StoredEmbeddings(path, clip.checkpoint_name))
 
     def _fitting(self, name: str, run: "Run") -> "Run":
-        wanted = dependencies(name, with_later_settings(self.config))
-        if differences := differing_knobs(dependencies(name, run.config), wanted):
+        if differences := run.differences(name, self.config):
             raise ValueError(
                 f"{self.stage_name} in {self.directory} does not fit {name} in {run.directory}: "
                 f"{'; '.join(differences)}. Train {name} anew in another --workdir, or give "
@@ -166,6 +166,14 @@ class Run:
                 f"than {name} in {run.directory}; train one of them anew in another --workdir"
             )
         return run
+
+    def differences(self, stage_name: str, config: Mapping[str, Any]) -> list[str]:
+        """By which settings weights of `stage_name` under `config` would differ from this run's.
+
+        Each as `decoder.train.batch_size is 16 there, 48 given`; none if they would be the same.
+        """
+        there = dependencies(self.stage_name, self.config)
+        return differing_knobs(there, dependencies(stage_name, with_later_settings(config)))
 
     def open_source(self, split: str) -> Source:
         """A split of the data that the run is about.
@@ -292,16 +300,20 @@ def create_run(
         temporary.replace(directory / "config.json")
         return run
     there = open_run(directory)
-    differences = differing_knobs(
-        dependencies(there.stage_name, there.config),
-        dependencies(stage_name, with_later_settings(config)),
-    )
-    if differences:
+    if differences := there.differences(stage_name, config):
+        advice = "Give another --workdir, or the same config"
+        steps = f"{stage_name}.train.steps"
+        if [difference.partition(" ")[0] for difference in differences] == [steps]:
+            advice = (
+                "The length of a training can't be changed once it has begun, since its learning "
+                f"rate is planned over all steps: train anew with --config.{steps}="
+                f"{config[stage_name]['train']['steps']} in another --workdir, or go on here with "
+                "the number of steps that it was begun with"
+            )
         raise ValueError(
-            f"{directory} was made with another config: {'; '.join(differences)}. "
-            "Give another --workdir, or the same config"
+            f"{directory} was made with another config: {'; '.join(differences)}. {advice}"
         )
-    return Run(directory, stage_name, config, moved_to)
+    return Run(directory, stage_name, with_spelling_of(there.config, config), moved_to)
 
 
 def open_run(directory: str | Path) -> Run:

@@ -175,7 +175,7 @@ def test_sizes_of_an_autoregressive_prior_do_not_matter_to_the_other_kind(overri
 def test_a_layout_that_is_not_there_may_have_any_width():
     narrow = ["--config.decoder.model.layout.width=130"]
     load_config(TINY, narrow)
-    with pytest.raises(ValueError, match="layout.width is 130; it must be a multiple"):
+    with pytest.raises(ValueError, match=r"layout\.width is 130; it must be a multiple"):
         load_config(TINY, [*narrow, "--config.decoder.model.layout.size=8"])
 
 

@@ -15,9 +15,14 @@ MAY_IMPORT = {
     "models": {"nn"},
     "metrics": {"data"},
     "stages": {"models", "diffusion"},
-    "runs": {"stages", "train", "data"},
+    "config_ranges": set(),
+    "fingerprint": {"stages", "data"},
+    "run_data": {"data"},
+    "runs": {"fingerprint", "run_data", "stages", "train", "data"},
     "pipelines": {"runs", "stages", "models", "diffusion", "data", "metrics"},
-    "sweeps": {"cpu", "runs", "stages", "train", "metrics", "data"},
+    "sweeps": {
+        *("cpu", "runs", "run_data", "fingerprint", "stages", "train", "metrics", "data"),
+    },
     "interop": {"metrics", "runs", "models", "nn"},
     "cli": None,  # everything
     "__main__": {"cli"},

@@ -10,6 +10,7 @@ import pytest
 
 from configs import tiny, unclip_tiny
 from dalle_jax import runs
+from dalle_jax.data.location import is_same_source
 from dalle_jax.fingerprint import LATER_SETTINGS, fingerprint
 from dalle_jax.runs import create_run, open_run
 from dalle_jax.train.checkpoint import Checkpoints
@@ -67,6 +68,72 @@ def test_what_weights_do_not_depend_on_may_change(tmp_path, knob, value):
     after = create_run(tmp_path, "decoder", changed)
     assert after.fingerprint == before.fingerprint
     assert after.config == changed
+
+
+def test_a_longer_training_says_why_it_can_t_go_on_and_what_to_do(tmp_path):
+    create_run(tmp_path, "decoder", config())
+    with pytest.raises(ValueError, match="steps is 20 there, 30 given") as error:
+        create_run(tmp_path, "decoder", config(**{"decoder.train.steps": 30}))
+    told = str(error.value)
+    assert "its learning rate is planned over all steps" in told
+    assert "train anew with --config.decoder.train.steps=30 in another --workdir" in told
+    with pytest.raises(ValueError) as error:  # with a further difference that is no advice
+        create_run(tmp_path, "decoder", config(**{"decoder.train.steps": 30, "seed": 1}))
+    assert "planned over all steps" not in str(error.value)
+
+
+@pytest.fixture
+def pictures(tmp_path, monkeypatch):
+    """A folder `pictures` in the working directory and the home, and a link to it."""
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "linked").symlink_to("pictures")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    return tmp_path
+
+
+SPELLINGS = ("pictures", "pictures/", "./pictures", "{here}/pictures//", "~/pictures", "linked")
+
+
+@pytest.mark.parametrize("second", SPELLINGS)
+@pytest.mark.parametrize("first", SPELLINGS[:3])
+@pytest.mark.parametrize("kind", ["folder:{}", "webdataset:{}/*.tar", "webdataset:a.tar::{}/b.tar"])
+def test_another_spelling_of_the_same_place_goes_on_as_the_same_run(pictures, kind, first, second):
+    made = config(**{"data.source": kind.format(first)})
+    again = config(**{"data.source": kind.format(second.format(here=pictures))})
+    before = create_run(pictures / "run", "decoder", made)
+    after = create_run(pictures / "run", "decoder", again)
+    assert after.fingerprint == before.fingerprint == fingerprint("decoder", made)
+    assert after.data["source"] == kind.format(first)
+    assert create_run(pictures / "run", "decoder", made).fingerprint == before.fingerprint
+
+
+@pytest.mark.parametrize("other", ["folder:others", "folder:pictures/sub", "webdataset:pictures"])
+def test_another_place_is_refused_in_the_words_that_were_typed(pictures, other):
+    create_run(pictures / "run", "decoder", config(**{"data.source": "folder:pictures"}))
+    with pytest.raises(
+        ValueError, match=f"data.source is 'folder:pictures' there, '{other}' given"
+    ):
+        create_run(pictures / "run", "decoder", config(**{"data.source": other}))
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "same"),
+    [
+        ("folder:a", "folder:a/", True),
+        ("folder:a/../a", "folder:a", True),
+        ("folder:a", "folder:b", False),
+        ("folder:a", "webdataset:a", False),
+        ("captioned_shapes/easy", "captioned_shapes/easy/", False),
+        ("tfds:coco", "tfds:coco", True),
+        ("webdataset:gs://bucket/a.tar", "webdataset:gs://bucket/a.tar", True),
+        ("webdataset:gs://bucket/a.tar", "webdataset:gs://bucket/./a.tar", False),
+        ("webdataset:a.tar::b.tar", "webdataset:./a.tar::./b.tar", True),
+        ("folder:", "folder:.", False),
+    ],
+)
+def test_sources_are_the_same_place_or_not(one, other, same):
+    assert is_same_source(one, other) is same
 
 
 def test_fingerprint_tells_configs_apart():

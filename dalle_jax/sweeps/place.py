@@ -120,7 +120,7 @@ def find_reusable(place: Place, graph: Graph, reuse: Iterable[Path]) -> dict[str
 
 def _is_trained_as(run: StageRun, there: Run) -> bool:
     same_data = not run.content or there.content in ("", run.content)
-    return same_data and there.fingerprint == run.fingerprint and there.step >= run.steps
+    return same_data and not there.differences(run.stage, run.config) and there.step >= run.steps
 
 
 def _note_content(directory: Path, run: StageRun) -> None:
