@@ -78,7 +78,7 @@ def _open_user_data(
 ) -> Source:
     known = {"validation_share", "test_share", "cache_dir"}
     if kind == "tfds":
-        known |= {"image_feature", "caption_feature"}
+        known |= {"image_column", "caption_column", "encoding", "min_side", "max_aspect_ratio"}
     unknown = sorted(set(options) - known)
     if unknown:
         raise ValueError(

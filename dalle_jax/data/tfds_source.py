@@ -8,15 +8,19 @@ from typing import Any
 
 import numpy as np
 import tensorflow_datasets as tfds
+from google.protobuf.message import DecodeError
 
-from dalle_jax.data.checked import item_problem, scan, signature_of
+from dalle_jax.data.checked import Finding, inspect_item, scan, signature_of
 from dalle_jax.data.images import decode
 from dalle_jax.data.splits import TEST_SHARE, VALIDATION_SHARE, split_mask
+from dalle_jax.data.text import check_encoding, clean_captions, decode_text
 
 INFO = "dataset_info.json"
 FEATURES = "features.json"
 # Under these names features.json names classes, in the spellings of old and new versions of tfds.
 CLASS_KEYS = ("type", "pythonClassName", "python_class_name")
+# What a torn or foreign record raises when its features are taken out of it.
+UNREADABLE_RECORD = (ValueError, RuntimeError, KeyError, TypeError, IndexError, DecodeError)
 CAPTION_NAMES = {"caption", "captions", "text", "texts", "title", "description"}
 
 
@@ -24,8 +28,14 @@ class TfdsSource:
     """Items of a split of a TFDS data set prepared as ArrayRecord.
 
     `name` is NAME, NAME/CONFIG, NAME:VERSION or NAME/CONFIG:VERSION. The image and the caption
-    feature are found by their types, or given as paths ("image", "captions/text"). A split that
-    the data set lacks is taken out of its `train` by a hash of the item's number.
+    feature are found by their types, or given as paths (`image_column="image"`,
+    `caption_column="captions/text"`). A split that the data set lacks is taken out of its `train`
+    by a hash of the item's number.
+
+    Attributes:
+        report: of the split of the data set that the items are in.
+        signature: of the names and sizes of all files of the data set and of which features are
+            read; the same wherever the data set lies.
 
     Raises:
         FileNotFoundError: the data set is not prepared in `data_dir`.
@@ -39,13 +49,17 @@ class TfdsSource:
         data_dir: str | Path,
         split: str = "train",
         *,
-        image_feature: str | None = None,
-        caption_feature: str | None = None,
+        image_column: str = "",
+        caption_column: str = "",
+        encoding: str = "utf-8",
+        min_side: int = 0,
+        max_aspect_ratio: float = 0.0,
         max_bad_share: float = 0.01,
         validation_share: float = VALIDATION_SHARE,
         test_share: float = TEST_SHARE,
         cache_dir: str | Path | None = None,
     ):
+        self._encoding = check_encoding(encoding)
         folder = find_prepared(name, data_dir)
         check_features(folder)
         builder = tfds.builder_from_directory(folder)
@@ -57,8 +71,8 @@ class TfdsSource:
         paths = _leaves(builder.info.features)
         images = [path for path, kind in paths.items() if kind is tfds.features.Image]
         texts = [path for path, kind in paths.items() if kind is tfds.features.Text]
-        self._image = _choose("image", image_feature, images, folder, set())
-        self._caption = _choose("caption", caption_feature, texts, folder, CAPTION_NAMES)
+        self._image = _choose("image", image_column, images, folder, set())
+        self._caption = _choose("caption", caption_column, texts, folder, CAPTION_NAMES)
 
         own = split if split in builder.info.splits else "train"
         if own not in builder.info.splits:
@@ -67,6 +81,7 @@ class TfdsSource:
                 f"{', '.join(builder.info.splits)}."
             )
         # Left to itself, tfds would decode all other features too, with whatever opens them.
+        self._folder = folder
         self._features = _only(builder.info.features, {self._image, self._caption})
         self._decoders = _nested(self._image, tfds.decode.SkipDecoding())
         self._records = builder.as_data_source(
@@ -74,23 +89,32 @@ class TfdsSource:
         )
         ids = [f"{own}/{i}" for i in range(len(self._records))]
 
-        def problem(i: int) -> str | None:
-            return item_problem(*self._parts(i))
+        def inspect(i: int) -> Finding:
+            try:
+                encoded, texts = self._parts(i)
+            except UNREADABLE_RECORD:
+                return Finding("unreadable record")
+            except CaptionError as error:
+                return Finding(str(error))
+            captions = clean_captions(texts) or [""] * len(texts)
+            return inspect_item(
+                encoded, captions, min_side=min_side, max_aspect_ratio=max_aspect_ratio
+            )
 
+        files = [
+            file for file in sorted(folder.iterdir()) if not file.name.startswith("data_report")
+        ]
+        statuses = [file.stat() for file in files]
+        features = (self._image, self._caption, self._encoding)
+        sizes = [(file.name, status.st_size) for file, status in zip(files, statuses)]
+        self.signature = signature_of([*features, *sizes])
+        options = (min_side, max_aspect_ratio)
         good, self.report = scan(
             f"tfds {name} ({own})",
             ids,
-            problem,
+            inspect,
             signature=signature_of(
-                (
-                    file.name,
-                    file.stat().st_size,
-                    file.stat().st_mtime_ns,
-                    self._image,
-                    self._caption,
-                )
-                for file in sorted(folder.iterdir())
-                if not file.name.startswith("data_report")
+                [self.signature, options, *(status.st_mtime_ns for status in statuses)]
             ),
             report_path=Path(cache_dir or folder) / f"data_report-{own}.json",
             max_bad_share=max_bad_share,
@@ -112,18 +136,30 @@ class TfdsSource:
         return len(self._good)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        encoded, captions = self._parts(int(self._good[index]))
-        captions = tuple(text.strip() for text in captions if text.strip())
+        encoded, texts = self._parts(int(self._good[index]))
+        captions = clean_captions(texts)
         return {
             "image": decode(encoded),
             "caption": captions[0],
-            "captions": captions,
+            "captions": tuple(captions),
             "id": self._ids[index],
         }
 
+    def place(self, index: int) -> str:
+        """The record of an item."""
+        return f"{self._folder}, record {self._ids[index]}"
+
     def _parts(self, i: int) -> tuple[bytes, list[str]]:
         record = self._features.deserialize_example_np(self._records[i], decoders=self._decoders)
-        return _value(record, self._image), _texts(_value(record, self._caption))
+        try:
+            texts = list(_texts(_value(record, self._caption), self._encoding))
+        except ValueError as error:
+            raise CaptionError(str(error)) from error
+        return _value(record, self._image), texts
+
+
+class CaptionError(Exception):
+    """A caption that is not text of the encoding; says why in words fit for a report."""
 
 
 def find_prepared(name: str, data_dir: str | Path) -> Path:
@@ -222,9 +258,9 @@ def _only(feature: Any, paths: set[str], path: str = "") -> Any:
     return feature if path in paths else None
 
 
-def _choose(what: str, given: str | None, paths: list[str], folder: Path, names: set[str]) -> str:
+def _choose(what: str, given: str, paths: list[str], folder: Path, names: set[str]) -> str:
     found = ", ".join(paths) or "none"
-    if given is not None:
+    if given:
         if given not in paths:
             raise ValueError(f"{folder} has no {what} feature {given!r}; it has {found}.")
         return given
@@ -233,7 +269,7 @@ def _choose(what: str, given: str | None, paths: list[str], folder: Path, names:
     if len(choices) != 1:
         raise ValueError(
             f"{folder} has {'no' if not choices else 'several'} {what} features ({found}); "
-            + (f"give one as {what}_feature." if choices else "choose another data set.")
+            + (f"name one as {what}_column." if choices else "choose another data set.")
         )
     return choices[0]
 
@@ -253,10 +289,12 @@ def _value(record: Any, path: str) -> Any:
     return record
 
 
-def _texts(value: Any) -> list[str]:
-    """Captions of a feature's value: one text or a sequence of them."""
+def _texts(value: Any, encoding: str) -> Iterator[str]:
+    """The texts in a feature's value, which is one text or a sequence of them."""
     if isinstance(value, bytes):
-        return [value.decode("utf-8", "replace")]
-    if isinstance(value, str):
-        return [value]
-    return [text for inner in value for text in _texts(inner)]
+        yield decode_text(value, encoding)
+    elif isinstance(value, str):
+        yield value
+    else:
+        for inner in value:
+            yield from _texts(inner, encoding)

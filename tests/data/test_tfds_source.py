@@ -134,6 +134,74 @@ def test_bad_items_are_skipped_and_named(data_dir):
 
 
 @pytest.mark.filterwarnings("ignore:tfds like_coco")
+def test_the_signature_is_that_of_the_whole_set_wherever_it_lies(data_dir, tmp_path):
+    options = {"max_bad_share": 0.1}
+    source = TfdsSource("like_coco", data_dir, "train", **options)
+    assert source.signature == TfdsSource("like_coco", data_dir, "val", **options).signature
+    shutil.copytree(data_dir / "like_coco", tmp_path / "elsewhere/like_coco")
+    moved = TfdsSource("like_coco", tmp_path / "elsewhere", "train", **options)
+    assert moved.signature == source.signature
+    (file, *_) = sorted((tmp_path / "elsewhere").rglob("*train*array_record*"))
+    shutil.copytree(data_dir / "plain", tmp_path / "other/like_coco")
+    plain = [TfdsSource("plain", data_dir, "test", caption_column=c) for c in ("text", "title")]
+    assert len({s.signature for s in (*plain, source)}) == 3
+    assert moved.place(0) == f"{file.parent}, record {moved[0]['id']}"
+
+
+@pytest.mark.filterwarnings("ignore:tfds plain")
+@pytest.mark.parametrize(
+    ("option", "reason"),
+    [({"min_side": 4}, "side below 4 pixels"), ({"max_aspect_ratio": 1.2}, "aspect ratio above")],
+)
+def test_pictures_of_other_shapes_than_wanted_are_left_out(data_dir, tmp_path, option, reason):
+    how = {"caption_column": "text", "cache_dir": tmp_path}
+    assert len(TfdsSource("plain", data_dir, "test", min_side=3, **how)) == 4
+    with pytest.raises(ValueError, match=f"holds no items|{reason}"):
+        TfdsSource("plain", data_dir, "test", **option, **how)
+
+
+class Texts(Plain, skip_registration=True):
+    """Captions in bytes of every kind."""
+
+    name = "texts"
+    feature_dict = {  # noqa: RUF012
+        "picture": tfds.features.Image(encoding_format="png"),
+        "text": tfds.features.Text(),
+    }
+    texts = ("ein Käfer".encode(), "ein Käfer".encode("cp1252"), "\u200b".encode(), b"plain")
+
+    def example(self, split, i):
+        return {"picture": png(i), "text": self.texts[i]}
+
+
+@pytest.mark.filterwarnings("ignore:tfds texts")
+def test_captions_are_decoded_strictly_by_the_encoding_that_is_stated(tmp_path):
+    Texts(data_dir=tmp_path, file_format="array_record").download_and_prepare()
+    source = TfdsSource("texts", tmp_path, "test", max_bad_share=0.6)
+    assert {item["caption"] for item in items(source).values()} == {"ein Käfer", "plain"}
+    skipped = {reason: len(ids) for reason, ids in source.report.skipped.items()}
+    assert skipped == {"not UTF-8 (cp1252? state encoding=cp1252)": 1, "empty caption": 1}
+    latin = TfdsSource("texts", tmp_path, "test", encoding="cp1252", max_bad_share=0.6)
+    assert "ein Käfer" in {item["caption"] for item in items(latin).values()}
+    with pytest.raises(ValueError, match="no text encoding 'klingon'"):
+        TfdsSource("texts", tmp_path, "test", encoding="klingon")
+
+
+@pytest.mark.filterwarnings("ignore:tfds like_coco")
+def test_a_record_that_is_torn_is_one_bad_item(data_dir, tmp_path, monkeypatch):
+    parts = TfdsSource._parts
+
+    def torn(self, i):
+        if i == 3:
+            return self._features.deserialize_example_np(b"\n\xff torn", decoders=self._decoders)
+        return parts(self, i)
+
+    monkeypatch.setattr(TfdsSource, "_parts", torn)
+    source = TfdsSource("like_coco", data_dir, max_bad_share=0.2, cache_dir=tmp_path)
+    assert source.report.skipped["unreadable record"] == ["train/3"]
+
+
+@pytest.mark.filterwarnings("ignore:tfds like_coco")
 def test_splits_the_set_lacks_are_taken_out_of_train(data_dir):
     parts = [
         set(items(TfdsSource("like_coco", data_dir, split, max_bad_share=0.1, test_share=0.3)))
@@ -143,20 +211,20 @@ def test_splits_the_set_lacks_are_taken_out_of_train(data_dir):
 
 
 def test_features_are_given_where_types_do_not_tell(data_dir):
-    with pytest.raises(ValueError, match=r"several caption features .* caption_feature"):
+    with pytest.raises(ValueError, match=r"several caption features .* caption_column"):
         TfdsSource("plain", data_dir, "test")
-    source = TfdsSource("plain", data_dir, "test", caption_feature="text")
+    source = TfdsSource("plain", data_dir, "test", caption_column="text")
     assert {item["caption"] for item in items(source).values()} == {f"text {i}" for i in range(4)}
     with pytest.raises(ValueError, match="no image feature 'photo'; it has picture"):
-        TfdsSource("plain", data_dir, "test", image_feature="photo")
+        TfdsSource("plain", data_dir, "test", image_column="photo")
     with pytest.raises(ValueError, match="neither a split 'validation' nor train"):
-        TfdsSource("plain", data_dir, "validation", caption_feature="text")
+        TfdsSource("plain", data_dir, "validation", caption_column="text")
 
 
 def test_what_is_not_asked_for_is_not_decoded(data_dir, monkeypatch):
     opened = []
     monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *args: opened.append(args))
-    feature = {"image_feature": "items/picture"}
+    feature = {"image_column": "items/picture"}
     source = TfdsSource("two", data_dir, "test", **feature)
     assert {item["caption"] for item in items(source).values()} == {f"number {i}" for i in range(4)}
     assert not opened
@@ -228,7 +296,7 @@ def forge(folder, how):
 def test_a_class_that_is_not_tfds_own_is_refused_and_not_imported(forged, tmp_path, how):
     forge(forged, how)
     with pytest.raises(ValueError, match=rf"features\.json names the class '{PAYLOAD}'"):
-        TfdsSource("plain", tmp_path, "test", caption_feature="text")
+        TfdsSource("plain", tmp_path, "test", caption_column="text")
     assert not (tmp_path / "trap").exists() and "payload_of_features" not in sys.modules
 
 
