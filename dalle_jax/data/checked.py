@@ -74,7 +74,8 @@ class Report:
     def check(self, max_bad_share: float) -> None:
         """Raises a ValueError when more than `max_bad_share` of all items were skipped, or all."""
         if self.total == 0:
-            raise ValueError(f"{self.what} holds no items.")
+            left_out = f" that are used: {self}" if self.left_out else "."
+            raise ValueError(f"{self.what} holds no items{left_out}")
         if self.num_skipped > max_bad_share * self.total or self.num_skipped == self.total:
             raise ValueError(
                 f"{self} This is more than the share allowed (max_bad_share = {max_bad_share:g}); "

@@ -297,6 +297,12 @@ def _problem(row: Row) -> str | None:
     return None
 
 
+def caption_problem(text: str) -> str | None:
+    """Why a text can't be a manifest's caption, or None."""
+    problem = _text_problem("caption", text, MAX_CAPTION)
+    return problem and problem.removeprefix("its ")
+
+
 def _text_problem(what: str, text: str, limit: int) -> str | None:
     if not text.strip():
         return f"its {what} is empty"

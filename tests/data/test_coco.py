@@ -64,23 +64,149 @@ def test_images_are_opened_from_their_folder(annotations, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "content",
+    ("content", "what"),
     [
-        "{",
-        "[]",
-        '{"images": []}',
-        '{"images": [{"id": 1}], "annotations": []}',
-        '{"images": [], "annotations": [{"id": 1, "image_id": 2, "caption": "x"}]}',
-        '{"images": [{"id": 1, "file_name": "a"}], '
-        '"annotations": [{"id": 1, "image_id": 1, "caption": 3}]}',
-        "[" * 10_000,
+        ("{", "it is no JSON"),
+        ("[" * 10_000, "it is no JSON"),
+        ("\xff", "it is no JSON"),
+        ("[]", "it is a JSON list, not an object"),
+        ("null", "it is a JSON NoneType"),
+        ('{"images": []}', "it has no annotations, but images"),
+        ('{"info": {}, "licenses": []}', "no images and no annotations, but info, licenses"),
+        ('{"images": {}, "annotations": []}', "its images are no list"),
+        (
+            '{"images": [], "annotations": [{"id": 1, "image_id": 1, "bbox": []}]}',
+            "no annotation has a caption, but id, image_id, bbox",
+        ),
     ],
 )
-def test_other_files_get_a_sentence(tmp_path, content):
+def test_other_files_get_a_sentence(tmp_path, content, what):
     path = tmp_path / "captions.json"
     path.write_text(content)
-    with pytest.raises(ValueError, match="is not a COCO annotation file of captions"):
+    with pytest.raises(ValueError, match="is not a COCO annotation file of captions") as error:
         make_coco_manifest(path, n=1)
+    assert what in str(error.value) and "\n" not in str(error.value)
+
+
+def written(path, *, images=(), captions=(), count=4):
+    """A file of sound images 1 … count with a dog each, and further rows before them."""
+    images = [*images, *({"id": i, "file_name": f"{i}.jpg"} for i in range(1, count + 1))]
+    dogs = [{"id": i, "image_id": i, "caption": "A dog."} for i in range(1, count + 1)]
+    path.write_text(json.dumps({"images": images, "annotations": [*captions, *dogs]}))
+    return path
+
+
+CAPTION = {"id": 90, "image_id": 1, "caption": "A cat."}
+BAD_CAPTIONS = [
+    (
+        {**CAPTION, "image_id": 99},
+        "of an image that is not among the images",
+        "caption 90 of image 99",
+    ),
+    ({**CAPTION, "caption": None}, "caption that is no text", "caption 90 of image 1"),
+    ({**CAPTION, "caption": 3}, "caption that is no text", "caption 90 of image 1"),
+    ({**CAPTION, "caption": ["A cat."]}, "caption that is no text", "caption 90 of image 1"),
+    ({"id": 90, "image_id": 1}, "caption that is no text", "caption 90 of image 1"),
+    ({**CAPTION, "caption": "a\0b"}, "holds a NUL", "caption 90 of image 1"),
+    ({**CAPTION, "caption": "a\udc80b"}, "holds a lone surrogate", "caption 90 of image 1"),
+    ({**CAPTION, "caption": "a" * 10_001}, "has 10001 characters", "caption 90 of image 1"),
+    ({**CAPTION, "id": 1}, "number of two captions", "caption 1 of image 1"),
+    ({**CAPTION, "id": None}, "caption without a number", "annotations[0]"),
+    ({**CAPTION, "id": True}, "caption without a number", "annotations[0]"),
+    ({**CAPTION, "id": "x"}, "caption without a number", "annotations[0]"),
+    ({**CAPTION, "id": 1.5}, "caption without a number", "annotations[0]"),
+    ({**CAPTION, "id": float("nan")}, "caption without a number", "annotations[0]"),
+    ({**CAPTION, "image_id": None}, "caption without an image", "annotations[0]"),
+    (None, "caption without a number", "annotations[0]"),
+    ([90, 1, "A cat."], "caption without a number", "annotations[0]"),
+]
+
+
+@pytest.mark.parametrize(("row", "reason", "name"), BAD_CAPTIONS)
+@pytest.mark.parametrize("rule", ["one", "all"])
+def test_one_bad_caption_is_skipped_and_named(tmp_path, row, reason, name, rule):
+    path = written(tmp_path / "captions_x.json", captions=[row])
+    with pytest.warns(
+        UserWarning, match="coco captions_x.json: 4 of 5 items used; 1 skipped: "
+    ) as told:
+        manifest = make_coco_manifest(path, rule=rule, n=None, max_bad_share=0.2)
+    assert len(manifest) == 4
+    if row != BAD_CAPTIONS[8][0]:  # there the first of the two is used
+        assert set(manifest.captions) == {"A dog."}
+    (message,) = [str(warning.message) for warning in told]
+    assert reason in message and name in message
+    with pytest.raises(ValueError, match="more than the share allowed") as error:
+        make_coco_manifest(path, rule=rule, n=None)
+    assert name in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("row", "reason", "name"),
+    [
+        ({"id": 9}, "image without a file name", "image 9"),
+        ({"id": 9, "file_name": None}, "image without a file name", "image 9"),
+        ({"id": 9, "file_name": " "}, "image without a file name", "image 9"),
+        ({"file_name": "9.jpg"}, "image without a number", "images[0]"),
+        ({"id": [9], "file_name": "9.jpg"}, "image without a number", "images[0]"),
+        ("9.jpg", "image without a number", "images[0]"),
+        ({"id": 1, "file_name": "one.jpg"}, "number of two images", "image 1: one.jpg, 1.jpg"),
+    ],
+)
+def test_one_bad_image_is_skipped_and_named(tmp_path, row, reason, name):
+    path = written(tmp_path / "captions_x.json", images=[row])
+    with pytest.warns(UserWarning) as told:
+        assert len(make_coco_manifest(path, n=None, max_bad_share=0.2)) == 4
+    assert f"1 skipped: {reason} ({name})" in str(told[0].message)
+
+
+def test_captions_of_a_bad_image_are_named_with_it(tmp_path):
+    of_nine = {"id": 90, "image_id": 9, "caption": "A cat."}
+    path = written(tmp_path / "captions_x.json", images=[{"id": 9}], captions=[of_nine])
+    with pytest.warns(UserWarning, match=r"1 skipped: of a bad image \(caption 90 of image 9\)"):
+        make_coco_manifest(path, n=None, max_bad_share=0.5)
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\n", "\u200b", "\u00a0\u00ad"])
+def test_a_blank_caption_beside_another_is_no_bad_row(tmp_path, blank):
+    row = {"id": 0, "image_id": 1, "caption": blank}
+    path = written(tmp_path / "captions_x.json", captions=[row], count=2)
+    with pytest.warns(
+        UserWarning, match=r"1 blank captions beside others \(caption 0 of image 1\)"
+    ):
+        manifest = make_coco_manifest(path, n=2)
+    assert manifest.captions == ["A dog."] * 2
+
+
+def test_an_image_whose_only_caption_is_blank_is_bad(tmp_path):
+    images = [{"id": 9, "file_name": "9.jpg"}]
+    row = {"id": 90, "image_id": 9, "caption": " "}
+    path = written(tmp_path / "captions_x.json", images=images, captions=[row])
+    with pytest.warns(UserWarning, match=r"1 skipped: empty caption \(caption 90 of image 9\)"):
+        assert len(make_coco_manifest(path, n=None, max_bad_share=0.2)) == 4
+
+
+def test_several_files_are_put_together(tmp_path):
+    one = written(tmp_path / "captions_train2014.json")
+    notes = [{"id": 70, "image_id": 7, "caption": "A cow."}]
+    notes += [
+        {"id": 30, "image_id": 2, "caption": "A second dog."}
+    ]  # of an image in the other file
+    document = {"images": [{"id": 7, "file_name": "7.jpg"}], "annotations": notes}
+    two = tmp_path / "captions_val2014.json"
+    two.write_text(json.dumps(document))
+    manifest = make_coco_manifest([one, two], rule="all", n=None)
+    assert {row.id for row in manifest.rows} == {"1#1", "2#2", "2#30", "3#3", "4#4", "7#70"}
+    header = manifest.header
+    assert header.source == "coco:captions_train2014.json+captions_val2014.json"
+    assert header.split == "train2014+val2014" and len(header.data["annotations_sha256"]) == 2
+    with pytest.raises(FileNotFoundError, match=r"no annotation file .*none"):
+        make_coco_manifest([one, tmp_path / "none.json"])
+
+
+def test_the_hash_of_a_sound_file_s_manifest_is_what_it_always_was(tmp_path):
+    path = written(tmp_path / "captions_x.json")
+    hashes = {rule: make_coco_manifest(path, rule=rule, n=3).sha256[:16] for rule in ("one", "all")}
+    assert hashes == {"one": "15797e66ca5a5f64", "all": "f827b90f22402062"}
 
 
 def test_files_lead_out_of_no_folder(tmp_path):
