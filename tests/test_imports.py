@@ -12,6 +12,7 @@ GROUND = {"nn", "diffusion", "data", "train"}
 MAY_IMPORT = {
     **{room: set() for room in GROUND},
     "cpu": set(),
+    "nearest": set(),
     "models": {"nn"},
     "metrics": {"data"},
     "stages": {"models", "diffusion"},

@@ -1,6 +1,5 @@
 """`dalle-jax bench`: how fast a config trains and draws here, against what the device can do."""
 
-import argparse
 import contextlib
 import copy
 import csv
@@ -10,7 +9,9 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from dalle_jax.cli.config import load_config
+from dalle_jax.cli.choices import STAGES
+from dalle_jax.cli.config import PREFIX, load_config
+from dalle_jax.cli.options import OneOf, Parser, SomeOf, count, local_path
 
 EXAMPLE = """examples:
   dalle-jax bench --config=configs/quickstart.py
@@ -27,31 +28,14 @@ def run(argv: list[str]) -> int:
     A point that can't be measured, as one that the memory does not hold, is told in its row, and
     makes the exit code 1.
     """
-    parser = argparse.ArgumentParser(
-        prog="dalle-jax bench",
-        description="Time the training step and the drawing of a config's stages with random "
-        "weights, images and captions. Between the steps a matrix product is timed, so that a "
-        "share of this device's peak can be told. Any knob is set as --config.some.knob=value.",
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("--config", required=True, help="a file of configs/")
-    parser.add_argument("--stage", help="this stage alone")
-    parser.add_argument("--sweep", default="", help=f"some of {','.join(SWEEPS)}")
-    parser.add_argument("--rounds", type=int, default=5, help="whose median is told")
-    parser.add_argument("--block", type=int, default=10, help="steps a round")
-    parser.add_argument("--csv", help="also write the rows to this file")
-    args, overrides = parser.parse_known_args(argv)
-    config = load_config(args.config, overrides).to_dict()
+    args = make_parser().parse_args(argv)
+    config = load_config(args.config, args.overrides).to_dict()
     stages = [args.stage] if args.stage else list(config["stages"])
     if unknown := set(stages) - set(config["stages"]):
         raise ValueError(
             f"{args.config} has no stage {min(unknown)!r}; it has {', '.join(config['stages'])}"
         )
-    sweeps = args.sweep.split(",") if args.sweep else []
-    if unknown := set(sweeps) - set(SWEEPS):
-        raise ValueError(f"bench sweeps no {min(unknown)!r}; it sweeps {', '.join(SWEEPS)}")
+    sweeps = args.sweep
 
     import jax
 
@@ -85,6 +69,27 @@ def run(argv: list[str]) -> int:
                     write(row)
                     print(line(row), flush=True)
     return 1 if failed else 0
+
+
+def make_parser() -> Parser:
+    """The options of the verb."""
+    parser = Parser(
+        "bench",
+        "Time the training step and the drawing of a config's stages with random weights, images "
+        "and captions. Between the steps a matrix product is timed, for the share of this device's "
+        "peak. Any setting of the config is given as --config.some.name=value.",
+        EXAMPLE,
+    )
+    parser.add_argument("--config", required=True, type=local_path, help="a file of configs/")
+    parser.add_argument("--stage", type=OneOf(STAGES), help="only this stage")
+    parser.add_argument("--sweep", type=SomeOf(SWEEPS), default=(), help="some, with commas, of")
+    parser.add_argument("--rounds", type=count, default=5, help="whose median is reported")
+    parser.add_argument("--block", type=count, default=10, help="steps a round")
+    parser.add_argument(
+        "--csv", type=local_path, metavar="FILE", help="also write the rows to this file"
+    )
+    parser.add_prefix(PREFIX, "overrides")
+    return parser
 
 
 @contextlib.contextmanager

@@ -1,12 +1,13 @@
 """`dalle-jax compare`: rank rows of results that may be ranked, and test what differs."""
 
-import argparse
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+
+from dalle_jax.cli.options import Parser, local_path
 
 EXAMPLE = """examples:
   dalle-jax compare runs/a/results.jsonl runs/b/results.jsonl --metric=oracle/caption
@@ -34,20 +35,7 @@ class Candidate(NamedTuple):
 
 def run(argv: list[str]) -> int:
     """Read, rank, test, print."""
-    parser = argparse.ArgumentParser(
-        prog="dalle-jax compare",
-        description=DESCRIPTION,
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument(
-        "results", nargs="+", type=Path, help="files of rows, results.jsonl; or of statistics, .npz"
-    )
-    parser.add_argument("--metric", help="as oracle/caption, fid, fd, precision")
-    parser.add_argument(
-        "--vary", default="", help="what may differ, as sampling.guidance_scale,sampling.sampler"
-    )
-    parser.add_argument("--protocol", help="rows of this protocol alone, by its hash")
+    parser = make_parser()
     args = parser.parse_args(argv)
     if all(path.suffix == ".npz" for path in args.results):
         from dalle_jax.cli import compare_statistics
@@ -61,6 +49,23 @@ def run(argv: list[str]) -> int:
     vary = [name.strip() for name in args.vary.split(",") if name.strip()]
     show(rank(candidates, metric, vary), metric, vary)
     return 0
+
+
+def make_parser() -> Parser:
+    """The options of the verb."""
+    parser = Parser("compare", DESCRIPTION, EXAMPLE)
+    parser.add_argument(
+        "results",
+        nargs="+",
+        type=local_path,
+        help="files of rows, results.jsonl; or of statistics, .npz",
+    )
+    parser.add_argument("--metric", help="as oracle/caption, fid, fd, precision")
+    parser.add_argument(
+        "--vary", default="", help="what may differ, as sampling.guidance_scale,sampling.sampler"
+    )
+    parser.add_argument("--protocol", help="only rows of this protocol, by its hash")
+    return parser
 
 
 def read(paths: Sequence[Path], protocol: str | None) -> list[Candidate]:

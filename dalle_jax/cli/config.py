@@ -1,7 +1,6 @@
 """A config file and the overrides typed after it, as one locked ConfigDict."""
 
 import ast
-import difflib
 import runpy
 import sys
 import traceback
@@ -12,6 +11,7 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from dalle_jax import config_ranges
+from dalle_jax.nearest import nearest
 
 PREFIX = "--config."
 
@@ -63,9 +63,8 @@ def apply_override(config: ConfigDict, override: str) -> None:
     """Set one knob from `--config.some.knob=value`."""
     name, equals, text = override.removeprefix(PREFIX).partition("=")
     if not override.startswith(PREFIX) or not equals:
-        hint = nearest(override.split("=")[0], ["--config", "--workdir", "--stage", "--help"])
         raise ValueError(
-            f"{override!r} is not understood{hint}; knobs are set as --config.some.knob=value"
+            f"{override!r} is not understood; settings are given as --config.some.name=value"
         )
     knobs = dict(flatten(config))
     if name not in knobs:
@@ -84,15 +83,6 @@ def flatten(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield from flatten(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value
-
-
-def nearest(name: str, known) -> str:
-    """`; did you mean …?` if something known is close to `name` or ends like it, else nothing."""
-    known = list(known)
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    last = name.rsplit(".", 1)[-1]
-    close = close or [k for k in known if k.rsplit(".", 1)[-1] == last]
-    return f"; did you mean {close[0]}?" if close else ""
 
 
 def _typed(name: str, text: str, default: Any) -> Any:

@@ -1,33 +1,11 @@
 """`dalle-jax prepare --embeddings`: store CLIP's image embeddings for the stages above it."""
 
-import argparse
 from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 
-EXAMPLE = """example:
-  dalle-jax train --config=configs/unclip_shapes.py --workdir=runs/unclip --stage=clip
-  dalle-jax prepare --embeddings --workdir=runs/unclip
-"""
 SPLITS = ("train", "validation")
-
-
-def run(argv: list[str]) -> int:
-    """Compute, write, and say where."""
-    parser = argparse.ArgumentParser(
-        prog="dalle-jax prepare --embeddings",
-        description="Compute the image embeddings of a workdir's trained CLIP once and store them "
-        "in it; prior and decoder then read them, with the same results as without.",
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--embeddings", action="store_true", required=True)
-    parser.add_argument("--workdir", required=True, type=Path)
-    args = parser.parse_args(argv)
-    for split in SPLITS:
-        print(store(args.workdir, split))
-    return 0
 
 
 def store(workdir: Path, split: str, batch_size: int = 256) -> Path:

@@ -1,11 +1,12 @@
 """`dalle-jax evaluate --fake=DIR --real=DIR`: FID and its kin of any two sets of images."""
 
-import argparse
 import sys
 from pathlib import Path
 from typing import Any
 
-from dalle_jax.cli.counts import count
+from dalle_jax.cli.choices import METRICS_OF_SETS
+from dalle_jax.cli.evaluate import add_preprocessing
+from dalle_jax.cli.options import OneOf, Parser, SomeOf, count, local_path, path_text, whole
 
 EXAMPLE = """examples:
   dalle-jax evaluate --fake=samples/ --real=photos/ --metrics=fid,kid,prdc,is \\
@@ -17,7 +18,7 @@ EXAMPLE = """examples:
 
 def run(argv: list[str]) -> int:
     """Measure, append the row, print its table."""
-    args = parse(argv)
+    args = make_parser().parse_args(argv)
     from dalle_jax.cli.tables import print_row
     from dalle_jax.metrics.distances import Settings
     from dalle_jax.metrics.preprocess import Preprocessing
@@ -31,11 +32,10 @@ def run(argv: list[str]) -> int:
         seed=args.seed,
     )
     preprocessing = Preprocessing(args.preprocess, args.fit, args.round_trip)
-    metrics = [name.strip() for name in args.metrics.split(",") if name.strip()]
     row = evaluate_folders(
         args.fake,
         args.real,
-        metrics,
+        list(args.metrics),
         args.inception,
         preprocessing,
         settings,
@@ -52,43 +52,51 @@ def run(argv: list[str]) -> int:
     return 0
 
 
-def parse(argv: list[str]) -> argparse.Namespace:
-    """The arguments."""
-    parser = argparse.ArgumentParser(
-        prog="dalle-jax evaluate --fake --real",
-        description="Measure one set of images against another. A set is a folder, or a .npz or "
-        ".npy of uint8 [N, H, W, 3]; the real one may also be statistics, for fid and sfid: those "
-        "of --save_statistics, pytorch-fid or guided-diffusion.",
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("--fake", required=True, help="the images that are measured")
-    parser.add_argument("--real", required=True, help="the images or statistics to measure against")
-    parser.add_argument("--metrics", default="fid", help="of fid, sfid, kid, prdc, is, cmmd")
-    parser.add_argument("--inception", help="weights, made by `dalle-jax convert inception`")
-    parser.add_argument(
-        "--features", metavar="RUN", help="a trained classifier or clip in Inception's place"
+def make_parser() -> Parser:
+    """The options of the verb for two sets of images."""
+    parser = Parser(
+        "evaluate",
+        "Measure one set of images against another. A set is a folder, or a .npz or .npy of uint8 "
+        "[N, H, W, 3]; the real one may also be statistics, for fid and sfid: those of "
+        "--save_statistics, pytorch-fid or guided-diffusion.",
+        EXAMPLE,
     )
     parser.add_argument(
-        "--preprocess", default="torch-fidelity", help="torch-fidelity, pytorch-fid or clean-fid"
+        "--fake", type=path_text, required=True, help="the images that are measured"
     )
-    parser.add_argument("--fit", default="squeeze", help="squeeze or crop what is not square")
-    parser.add_argument("--round_trip", default="none", help="none, png or jpeg:QUALITY")
+    parser.add_argument(
+        "--real", type=path_text, required=True, help="images or statistics to measure against"
+    )
+    parser.add_argument(
+        "--metrics", type=SomeOf(METRICS_OF_SETS), default="fid", help="with commas, some of"
+    )
+    parser.add_argument(
+        "--inception", type=path_text, help="weights, made by `dalle-jax convert inception`"
+    )
+    parser.add_argument(
+        "--features",
+        metavar="RUN",
+        type=path_text,
+        help="a trained classifier or clip in Inception's place",
+    )
+    add_preprocessing(parser)
     parser.add_argument("--n", type=count, help="how many fakes there must be; fewer is an error")
-    parser.add_argument("--batch_size", type=count, default=64)
-    parser.add_argument("--kid_subsets", type=count, default=100)
-    parser.add_argument("--kid_subset_size", type=count, default=1000)
-    parser.add_argument("--is_splits", type=count, default=10)
+    parser.add_argument("--batch_size", type=count, default=64, help="images at a time")
+    parser.add_argument("--kid_subsets", type=count, default=100, help="over which KID is a mean")
+    parser.add_argument("--kid_subset_size", type=count, default=1000, help="images in each")
+    parser.add_argument("--is_splits", type=count, default=10, help="over which IS is a mean")
     parser.add_argument(
         "--intervals",
-        choices=("on", "off"),
+        type=OneOf(("on", "off")),
         default="on",
         help="off: no errors and no floor, and for fid and sfid a memory that does not grow",
     )
-    parser.add_argument("--seed", type=int, default=2020, help="of subsets, shuffles, resampling")
-    parser.add_argument("--save_statistics", metavar="FILE.npz", help="of the real images")
-    parser.add_argument("--out", help="append the row to this results.jsonl")
-    return parser.parse_args(argv)
+    parser.add_argument("--seed", type=whole, default=2020, help="of subsets and resampling")
+    parser.add_argument(
+        "--save_statistics", metavar="FILE.npz", type=local_path, help="of the real images"
+    )
+    parser.add_argument("--out", type=local_path, help="append the row to this results.jsonl")
+    return parser
 
 
 def evaluate_folders(

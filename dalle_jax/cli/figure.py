@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import dalle_jax
-from dalle_jax.cli.config import PREFIX, nearest
+from dalle_jax.cli.choices import SCALES
+from dalle_jax.cli.config import PREFIX
 from dalle_jax.cli.figure_record import (
     Made,
     print_list,
@@ -17,6 +18,8 @@ from dalle_jax.cli.figure_record import (
     why_not_replaced,
     write_readme,
 )
+from dalle_jax.cli.options import OneOf, Parser, count, hours, local_path, local_paths, path_text
+from dalle_jax.nearest import nearest
 from dalle_jax.sweeps.figure import Figure, Measured
 from dalle_jax.sweeps.figure_kept import used_by_this_process
 from dalle_jax.sweeps.machine import own_machine
@@ -24,7 +27,6 @@ from dalle_jax.sweeps.record import ended_now, origin_now
 from dalle_jax.sweeps.slurm import TIME_OVER
 
 EXPERIMENTS = Path(dalle_jax.__file__).parents[1] / "experiments"
-SCALES = ("tiny", "small", "paper")
 STOPPED = 128  # and the number of a signal: nothing is drawn
 
 EXAMPLE = """examples:
@@ -43,7 +45,8 @@ it was made. Any knob is set for all points as --config.some.knob=value."""
 
 def run(argv: list[str]) -> int:
     """Make one figure, or list them."""
-    args, typed = _parse(argv)
+    args = make_parser().parse_args(argv)
+    args.until = time.monotonic() + 3600 * args.max_hours
     if args.list:
         print_list(figure_files(), EXPERIMENTS / "results")
         return 0
@@ -56,20 +59,20 @@ def run(argv: list[str]) -> int:
     if args.scale == "paper" and (configs := full_scale(path)):
         _tell_full_scale(path, configs)
         return 0
-    return _make(load_figure(path, args.scale), path, args, typed)
+    return _make(load_figure(path, args.scale), path, args)
 
 
-def _make(figure: Figure, path: Path, args: argparse.Namespace, typed: list[str]) -> int:
+def _make(figure: Figure, path: Path, args: argparse.Namespace) -> int:
     """Train, measure and draw; the exit code."""
     if figure.sweep is None:
-        if args.workdir or args.captions or typed or args.dry_run:
+        if args.workdir or args.captions or args.overrides or args.dry_run:
             raise ValueError(f"{path.stem} needs no trained network, and takes no options of one")
         code, missing, changed, measured, done = 0, [], {}, *_of_no_network(figure)
     else:
         from dalle_jax.cli.figure_sweep import done_for, measured_of, missing_of, swept
 
         began = origin_now(machine="")  # by what code this process measures
-        code, own = swept(figure, path, args, typed)
+        code, own = swept(figure, path, args)
         if args.dry_run:
             own.print_plan()
         if args.dry_run or code > STOPPED:
@@ -86,10 +89,10 @@ def _make(figure: Figure, path: Path, args: argparse.Namespace, typed: list[str]
     scale = [args.scale, *(f"{knob}={value}" for knob, value in changed.items())]
     scale += [f"{args.captions} captions"] if args.captions else []
     made = Made(path.stem, ", ".join(scale), rows, figure.claims(rows), done, missing)
-    if refused := why_not_replaced(made, Path(args.out)):
+    if refused := why_not_replaced(made, args.out):
         print(refused, file=sys.stderr)
         return code or 1
-    record, files = save(made, figure.draw(rows, measured.images), Path(args.out))
+    record, files = save(made, figure.draw(rows, measured.images), args.out)
     tell(record, path, files)
     return code
 
@@ -122,8 +125,8 @@ def find_file(name: str) -> Path:
     Raises:
         ValueError: there is none; those that there are are named.
     """
-    if name.endswith(".py") and Path(name).is_file():
-        return Path(name)
+    if name.endswith(".py") and (path := Path(name).expanduser()).is_file():
+        return path
     known = figure_files()
     if name not in known:
         raise ValueError(
@@ -171,41 +174,38 @@ def load_figure(path: Path, scale: str) -> Figure:
         raise ValueError(f"{path.stem} has no scale {scale!r}{known}") from error
 
 
-def _parse(argv: list[str]) -> tuple[argparse.Namespace, list[str]]:
-    """The arguments, and the overrides of the config."""
-    parser = argparse.ArgumentParser(
-        prog="dalle-jax figure",
-        description=DESCRIPTION,
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
+def make_parser() -> Parser:
+    """The options of the verb."""
+    parser = Parser("figure", DESCRIPTION, EXAMPLE)
     parser.add_argument("name", nargs="?", help="a figure of experiments/figures, or a file")
     parser.add_argument("--list", action="store_true", help="the figures, their cost and status")
-    parser.add_argument("--scale", choices=SCALES, default="tiny")
-    parser.add_argument("--workdir", help="a trained system to make it of; else one is trained")
-    parser.add_argument("--features", help="a trained run for distances; else one is trained")
-    parser.add_argument("--sweeps", default="runs/sweeps", help="workdir of what is missing")
-    parser.add_argument("--reuse", default="", help="workdirs whose fitting runs are taken over")
-    parser.add_argument("--out", default="figures", help="folder of the files that are made")
+    parser.add_argument("--scale", type=OneOf(SCALES), default="tiny", help="of the figure")
+    parser.add_argument("--workdir", type=local_path, help="a trained system; else one is trained")
     parser.add_argument(
-        "--captions", type=int, help="that it is measured on, in the place of the scale's"
+        "--features", type=path_text, help="a trained run for distances; else one is trained"
     )
-    parser.add_argument("--workers", type=int, default=1, help="processes at a time")
+    parser.add_argument(
+        "--sweeps", type=local_path, default="runs/sweeps", help="workdir of what is missing"
+    )
+    parser.add_argument(
+        "--reuse", type=local_paths, default=[], help="workdirs whose fitting runs are taken over"
+    )
+    parser.add_argument(
+        "--out", type=local_path, default="figures", help="folder of the files that are made"
+    )
+    parser.add_argument(
+        "--captions", type=count, help="that it is measured on, in the place of the scale's"
+    )
+    parser.add_argument("--workers", type=count, default=1, help="processes at a time")
     parser.add_argument(
         "--max-hours",
-        type=float,
+        type=hours,
         default=float("inf"),
         help="then nothing more is started, and what is there is drawn",
     )
-    parser.add_argument("--dry-run", action="store_true", help="tell what would be done")
+    parser.add_argument("--dry-run", action="store_true", help="print what would be done")
     parser.add_argument(
         "--readme", action="store_true", help="write the list of experiments/README.md anew"
     )
-    args, rest = parser.parse_known_args(argv)
-    for option in rest:
-        if not option.startswith(PREFIX) or "=" not in option:
-            known = [name for action in parser._actions for name in action.option_strings]
-            raise ValueError(f"{option!r} is not understood{nearest(option, known)}")
-    args.until = time.monotonic() + 3600 * args.max_hours
-    return args, rest
+    parser.add_prefix(PREFIX, "overrides")
+    return parser

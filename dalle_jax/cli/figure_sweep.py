@@ -11,7 +11,7 @@ import jax
 
 from dalle_jax.cli.config import PREFIX
 from dalle_jax.cli.figure_own import Own
-from dalle_jax.cli.sweep import load, walk, with_typed, write_definition
+from dalle_jax.cli.sweep_run import load, walk, with_typed, write_definition
 from dalle_jax.runs import open_run
 from dalle_jax.sweeps.content import data_signatures
 from dalle_jax.sweeps.figure import Figure, Measured
@@ -27,9 +27,7 @@ from dalle_jax.sweeps.workers import divide
 DONE = 0
 
 
-def swept(
-    figure: Figure, path: Path, args: argparse.Namespace, typed: list[str]
-) -> tuple[int, Own]:
+def swept(figure: Figure, path: Path, args: argparse.Namespace) -> tuple[int, Own]:
     """Train and measure what is missing for a figure, or tell what that would cost.
 
     Returns:
@@ -38,10 +36,10 @@ def swept(
     if figure.measure is None:
         # This process computes nothing, and is to take no GPU from those that do.
         jax.config.update("jax_platforms", "cpu")
+    typed = args.overrides
     sweep = with_typed(figure.sweep, typed)
     name = sweep_name(f"{path.stem}-{args.scale}", sweep.typed)
-    workdir = Path(args.workdir) if args.workdir else None
-    reuse = [Path(other) for other in args.reuse.split(",") if other]
+    workdir, reuse = args.workdir, list(args.reuse)
     if workdir is not None:
         if typed := [option for option in typed if not is_sampling(option.removeprefix(PREFIX))]:
             raise ValueError(f"{workdir} is trained already, so {typed[0]} can't be set")
@@ -57,7 +55,7 @@ def swept(
         raise ValueError(f"{path.stem} measures its own, and takes no --captions")
     if args.captions and sweep.evaluation is not None:
         sweep = dataclasses.replace(sweep, evaluation={**sweep.evaluation, "n": args.captions})
-    place = Place(Path(args.sweeps).absolute(), name)
+    place = Place(args.sweeps.absolute(), name)
     of_figure = {"figure": figure, "source": path, "scale": args.scale, "place": place}
     features = None
     if figure.features is not None:
@@ -120,11 +118,11 @@ def _features(
     tokenizer = {f"tokenizer.{name}": value for name, value in base["tokenizer"].items()}
     file = project_file(path, config)
     sweep = Sweep(config=config, points=[{}], overrides=data | tokenizer, evaluation=None)
-    place = Place(Path(args.sweeps).absolute(), "features")
+    place = Place(args.sweeps.absolute(), "features")
     graph = build_graph(
         sweep, lambda overrides: load(file, overrides), data_signatures(place.workdir)
     )
-    run = str(Path(args.sweeps) / "runs" / next(iter(graph.runs)))
+    run = str(args.sweeps / "runs" / next(iter(graph.runs)))
     return _walk(graph, place, file, args, reuse), run
 
 

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from importlib import import_module
 
 from dalle_jax import cpu
+from dalle_jax.nearest import nearest
 
 VERBS = {
     "prepare": "build a data set",
@@ -22,7 +23,7 @@ VERBS = {
 }
 
 # Where a verb's file is called otherwise.
-FILES = {"report": "sweep_report"}
+FILES = {"report": "report_sweep"}
 
 USAGE = (
     "usage: dalle-jax VERB …\n\n"
@@ -39,14 +40,17 @@ def main(argv: list[str] | None = None) -> None:
         sys.exit(0 if argv else 2)
     verb, *rest = argv
     if verb not in VERBS:
-        print(
-            f"dalle-jax: there is no verb {verb!r}; known are {', '.join(VERBS)}", file=sys.stderr
-        )
+        hint = nearest(verb, VERBS) or f"; known are {', '.join(VERBS)}"
+        print(f"dalle-jax: there is no verb {verb!r}{hint}", file=sys.stderr)
         sys.exit(2)
     cpu.restart_with_heap()
     quieten()
-    file = f"dalle_jax.cli.{FILES.get(verb, verb)}"
-    sys.exit(exit_code(verb, lambda: import_module(file).run(rest)))
+    sys.exit(exit_code(verb, lambda: run_verb(verb, rest)))
+
+
+def run_verb(verb: str, argv: list[str]) -> int:
+    """What the verb's file makes of its arguments."""
+    return import_module(f"dalle_jax.cli.{FILES.get(verb, verb)}").run(argv)
 
 
 def exit_code(verb: str, run: Callable[[], int]) -> int:

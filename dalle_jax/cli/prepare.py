@@ -2,14 +2,17 @@
 
 import argparse
 import sys
+from pathlib import Path
 from typing import Any
 
-from dalle_jax.cli.counts import count
+from dalle_jax.cli.choices import CAPTIONS, RULES, SOURCES, SPLITS
+from dalle_jax.cli.options import OneOf, Parser, Suggested, count, local_path, share, whole
 
 EXAMPLE = """examples:
   dalle-jax prepare captioned_shapes/easy --resolution=32
   dalle-jax prepare emoji --resolution=32 --font=NotoColorEmoji.ttf
   dalle-jax prepare folder:my_pictures
+  dalle-jax prepare --embeddings --workdir=runs/unclip
 
 a caption manifest, which an evaluation is of:
   dalle-jax prepare captioned_shapes/easy --resolution=32 --split=test --rule=one --n=512 \\
@@ -28,11 +31,13 @@ MANIFEST_DEFAULTS = {
 
 def run(argv: list[str]) -> int:
     """Build or scan, and report; write the manifest, if one is asked for."""
-    if "--embeddings" in argv:
+    args = parse(argv)
+    if args.embeddings:
         from dalle_jax.cli import embeddings
 
-        return embeddings.run(argv)
-    args = parse(argv)
+        for split in embeddings.SPLITS:
+            print(embeddings.store(args.workdir, split))
+        return 0
     import tensorflow_datasets as tfds
 
     if not sys.stderr.isatty():
@@ -51,48 +56,79 @@ def run(argv: list[str]) -> int:
     return 0
 
 
-def parse(argv: list[str]) -> argparse.Namespace:
-    """The arguments."""
-    parser = argparse.ArgumentParser(
-        prog="dalle-jax prepare",
-        description="Build a data set (captioned_shapes/easy, captioned_shapes/pairs, "
-        "captioned_shapes/full, emoji), or scan one's own (folder:PATH, webdataset:GLOB, "
-        "tfds:NAME) for items that can't be used. With --manifest, also fix the captions that an "
-        "evaluation is of: a hashed file that is made once.",
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+def make_parser() -> Parser:
+    """The options of the verb."""
+    parser = Parser(
+        "prepare",
+        "Build a data set (captioned_shapes/easy, captioned_shapes/pairs, captioned_shapes/full, "
+        "emoji), or scan one's own (folder:PATH, webdataset:GLOB, tfds:NAME) for items that can't "
+        "be used. With --manifest, also fix the captions that an evaluation is of: a hashed file "
+        "that is made once. With --embeddings, store the image embeddings of a trained CLIP.",
+        EXAMPLE,
     )
-    parser.add_argument("source", nargs="?")
-    parser.add_argument("--data_dir", default="data", help="where prepared data sets are")
+    parser.add_argument("source", nargs="?", type=Suggested(SOURCES), help="what data")
+    parser.add_argument(
+        "--data_dir", type=local_path, default="data", help="where prepared data sets are"
+    )
     parser.add_argument("--resolution", type=count, default=32, help="side of the images in pixels")
-    parser.add_argument("--font", help="emoji: a colour-emoji font, if it is not found by itself")
+    parser.add_argument(
+        "--font", type=local_path, help="emoji: a colour-emoji font; found by itself"
+    )
     parser.add_argument(
         "--max_bad_share",
-        type=float,
+        type=share,
         default=0.01,
         help="one's own data: share of items that may be unusable before it is an error",
     )
     manifest = parser.add_argument_group("caption manifest")
-    manifest.add_argument("--manifest", metavar="FILE.jsonl", help="write one of the data set")
-    manifest.add_argument("--split", help="that it is of (default: test)")
+    manifest.add_argument(
+        "--manifest", metavar="FILE.jsonl", type=local_path, help="write one of the data set"
+    )
+    manifest.add_argument(
+        "--split", type=Suggested(SPLITS), help="that it is of (default: test), such as"
+    )
     manifest.add_argument(
         "--rule",
+        type=OneOf(RULES),
         help="one: the first caption of each image; all: every caption (default: one)",
     )
     manifest.add_argument(
         "--n", type=count, help="draw as many captions (default: all; of COCO 30,000)"
     )
-    manifest.add_argument("--seed", type=int, help="of the drawing (default: 0)")
+    manifest.add_argument("--seed", type=whole, help="of the drawing (default: 0)")
     manifest.add_argument(
-        "--captions", help="captioned_shapes: the kind of caption (default: short)"
+        "--captions",
+        type=OneOf(CAPTIONS),
+        help="captioned_shapes: the kind of caption (default: short)",
     )
     manifest.add_argument("--languages", help="emoji: of the captions, as en,zh (default: en)")
     manifest.add_argument(
         "--coco_captions",
         metavar="FILE.json",
+        type=local_path,
         help="COCO's annotation file of captions, in place of a source",
     )
+    embeddings = parser.add_argument_group("image embeddings")
+    embeddings.add_argument(
+        "--embeddings",
+        action="store_true",
+        help="compute the image embeddings of a workdir's trained CLIP once and store them in it; "
+        "prior and decoder then read them, with the same results as without",
+    )
+    embeddings.add_argument("--workdir", type=local_path, help="of the trained CLIP")
+    return parser
+
+
+def parse(argv: list[str]) -> argparse.Namespace:
+    """The arguments."""
+    parser = make_parser()
     args = parser.parse_args(argv)
+    if args.embeddings != bool(args.workdir):
+        parser.error("--embeddings and --workdir go together")
+    if args.embeddings:
+        if args.source or args.coco_captions or args.manifest:
+            parser.error("--embeddings are of the workdir's own data; leave out the data set")
+        return args
     if bool(args.source) == bool(args.coco_captions):
         parser.error("give either a source, as captioned_shapes/easy, or --coco_captions")
     if args.coco_captions and not args.manifest:
@@ -155,7 +191,7 @@ def open_split(args: argparse.Namespace, split: str, data: dict[str, Any]) -> An
     )
 
 
-def write(path: str, manifest: Any) -> None:
+def write(path: Path, manifest: Any) -> None:
     """Write the manifest and print what it is known by."""
     from dalle_jax.data.manifest import RULES, write_manifest
 

@@ -1,31 +1,30 @@
 """`dalle-jax sample`: draw images of captions with a trained workdir."""
 
-import argparse
-import ast
 from pathlib import Path
 from typing import Any
 
-from dalle_jax.cli.counts import count
+from dalle_jax.cli.choices import EMBEDDINGS, UNTIL
+from dalle_jax.cli.options import OneOf, Parser, count, local_path, whole
+from dalle_jax.cli.sampling_options import add_sampling, sampling_settings
 
 EXAMPLE = """example:
   dalle-jax sample --workdir=runs/quickstart "a large red circle" \\
       --num_inference_steps=50 --guidance_scale=3 --seed=0 --n=8 --out=circle.png
 """
 
-# What the pipeline takes besides a sampler's options, and the command line does not say.
-NO_SETTINGS = ("callback", "output", "images", "batch_size", "sample_index", "negative_prompts")
-
 
 def run(argv: list[str]) -> int:
     """Draw, save, and say where."""
-    args, settings = parse(argv)
+    parser = make_parser()
+    args = parser.parse_args(argv)
+    settings = sampling_settings(parser, args)
     import numpy as np
     from PIL import Image
 
     from dalle_jax.pipelines.images import GeneratedImage, captioned_grid, shared_record
     from dalle_jax.pipelines.text_to_image import DallePipeline
 
-    out = Path(args.out)
+    out = args.out
     if out.suffix.lower() not in Image.registered_extensions():
         raise ValueError(f"--out={out} does not end as an image file does; give FILE.png")
     if args.image:
@@ -64,62 +63,33 @@ def run(argv: list[str]) -> int:
     return 0
 
 
-def parse(argv: list[str]) -> tuple[argparse.Namespace, dict[str, Any]]:
-    """The arguments, and the sampler's settings among them."""
-    parser = argparse.ArgumentParser(
-        prog="dalle-jax sample",
-        description="Draw images of captions. Any option of a sampler can be given as --name=value;"
-        " what is not given is taken from the run's own config. Those of another stage than the "
-        "decoder have its name before them: --prior.guidance_scale=2.",
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def make_parser() -> Parser:
+    """The options of the verb."""
+    parser = Parser("sample", "Draw images of captions with a trained workdir.", EXAMPLE)
     parser.add_argument("prompt", nargs="+", help="one or more captions")
-    parser.add_argument("--workdir", required=True, help="where `dalle-jax train` trained")
+    parser.add_argument(
+        "--workdir", type=local_path, required=True, help="where `dalle-jax train` trained"
+    )
     parser.add_argument("--negative_prompt", help="what the images shall not show")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=whole, default=0, help="of the noise")
     parser.add_argument("--n", type=count, default=1, help="images of each caption")
     parser.add_argument(
         "--from",
         dest="source",
+        type=OneOf(EMBEDDINGS),
         help="unCLIP: where the decoder's image embedding comes from: prior (as usual), "
         "text-embedding, or image-embedding (of --image)",
     )
-    parser.add_argument("--image", help="unCLIP: a picture to draw variations of")
-    parser.add_argument("--until", help="unCLIP: the last stage to run, decoder or upsampler")
-    parser.add_argument("--out", default="sample.png", help="a PNG; several get _0, _1, … as well")
-    args, settings = parse_settings(parser, argv)
-    if taken := [name for name in NO_SETTINGS if name in settings]:
-        parser.error(f"--{taken[0]} is no option of a sampler")
-    return args, settings
+    parser.add_argument("--image", type=local_path, help="unCLIP: a picture to draw variations of")
+    parser.add_argument("--until", type=OneOf(UNTIL), help="unCLIP: the last stage to run")
+    parser.add_argument(
+        "--out", type=local_path, default="sample.png", help="a PNG; several get _0, _1, … as well"
+    )
+    add_sampling(parser)
+    return parser
 
 
-def parse_settings(
-    parser: argparse.ArgumentParser, argv: list[str]
-) -> tuple[argparse.Namespace, dict[str, Any]]:
-    """The arguments that `parser` knows, and the sampler's settings: any other --name=value."""
-    parser.add_argument("--num_inference_steps", type=int, help="steps of the sampler")
-    parser.add_argument("--guidance_scale", type=float, help="1 is no guidance")
-    parser.add_argument("--sampler", help="ddpm, ddim, …")
-    args, options = parser.parse_known_args(argv)
-    settings = {
-        name: value
-        for name in ("num_inference_steps", "guidance_scale", "sampler")
-        if (value := getattr(args, name)) is not None
-    }
-    for option in options:
-        name, equals, value = option.removeprefix("--").partition("=")
-        if not option.startswith("--") or not equals:
-            parser.error(f"{option!r} is not understood; a sampler's options are --name=value")
-        stage, dot, of_stage = name.partition(".")
-        if dot:
-            settings.setdefault(stage, {})[of_stage] = _literal(value)
-        else:
-            settings[name] = _literal(value)
-    return args, settings
-
-
-def read_image(path: str) -> Any:
+def read_image(path: Path) -> Any:
     """A picture as uint8 [H, W, 3].
 
     Raises:
@@ -127,11 +97,4 @@ def read_image(path: str) -> Any:
     """
     from dalle_jax.data.images import decode
 
-    return decode(Path(path).read_bytes())
-
-
-def _literal(text: str) -> Any:
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
+    return decode(path.read_bytes())

@@ -1,31 +1,9 @@
 """`dalle-jax sweep`: train and measure each point of an experiment file."""
 
-import argparse
-import ast
-import dataclasses
-import json
-import os
-import runpy
-import signal
-import socket
-import sys
-from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from dalle_jax.cli.choices import SCALES
+from dalle_jax.cli.config import PREFIX
+from dalle_jax.cli.options import Number, OneOf, Parser, count, hours, local_path, local_paths
 
-import jax
-
-from dalle_jax.cli.config import PREFIX, load_config, nearest
-from dalle_jax.data.checked import write_atomically
-from dalle_jax.runs import Run
-from dalle_jax.sweeps.content import data_signatures
-from dalle_jax.sweeps.graph import Graph, build_graph, is_free
-from dalle_jax.sweeps.grid import Sweep, base_of, override_text, sweep_name
-from dalle_jax.sweeps.place import Place, lay_out
-from dalle_jax.sweeps.slurm import TIME_OVER
-
-SCALES = ("tiny", "small", "paper")
-BACKENDS = ("local", "slurm")
 SLURM = "--slurm."
 
 EXAMPLE = """examples:
@@ -40,251 +18,46 @@ DESCRIPTION = """Train and measure every point of an experiment file.
 Stages that two points share are trained once, what is there is reused, what crashed is tried again
 and the other points go on; the same command goes on after any stop, and several may run on one
 workdir at once. The table of results is WORKDIR/NAME-SCALE/results.csv; `dalle-jax report` draws
-it. Any knob is set for all points as --config.some.knob=value."""
+it. Any setting is given for all points as --config.some.name=value, and resources that are asked of
+Slurm as --slurm.name=value."""
 
 
 def run(argv: list[str]) -> int:
-    """Walk the graph of a sweep, or tell what that would cost."""
-    args, typed, slurm = _parse(argv)
-    path = Path(args.experiment)
-    sweep = with_typed(load_sweep(path, args.scale), typed)
-    config = path.resolve().parent.parent / sweep.config
-    name = sweep_name(f"{path.stem}-{args.scale}", sweep.typed)
-    place = Place(Path(args.workdir).absolute(), name)
-    graph = build_graph(
-        sweep, lambda overrides: load(config, overrides), data_signatures(place.workdir)
+    """Run the sweep, or print what it would do and cost."""
+    args = make_parser().parse_args(argv)
+    from dalle_jax.cli import sweep_run
+
+    return sweep_run.run(args)
+
+
+def make_parser() -> Parser:
+    """The options of the verb."""
+    parser = Parser("sweep", DESCRIPTION, EXAMPLE)
+    parser.add_argument(
+        "experiment", type=local_path, help="a file with get_sweep(scale), as in experiments/"
     )
-    reuse = [Path(name) for name in args.reuse.split(",") if name]
-
-    # This process computes nothing, and is to take no GPU from those that do.
-    jax.config.update("jax_platforms", "cpu")
-    if args.dry_run:
-        from dalle_jax.cli.sweep_plan import print_plan
-        from dalle_jax.sweeps.workers import divide
-
-        # Each task of Slurm has all that it is given, here as if that were this machine.
-        slurm_tasks = args.backend == "slurm" and divide(1) * args.workers
-        print_plan(graph, place, reuse, slurm_tasks or divide(args.workers, share=args.share))
-        return 0
-    lay_out(place, graph, reuse)
-    write_definition(place, graph, config)
-    if args.backend == "slurm":
-        from dalle_jax.sweeps.slurm import submit
-
-        submitted = submit(
-            _worker_command(args, typed), args.workers, place.directory / "slurm", slurm
-        )
-        print(f"submitted: {submitted}; `dalle-jax report {place.directory}` shows how it stands")
-        return 0
-    return walk(
-        graph,
-        place,
-        config,
-        workers=args.workers,
-        share=args.share,
-        retries=args.retries,
-        max_hours=args.max_hours,
+    parser.add_argument(
+        "--workdir", type=local_path, required=True, help="sweeps in one workdir share their runs"
     )
-
-
-def load_sweep(path: Path, scale: str) -> Sweep:
-    """What `get_sweep(scale)` of an experiment file gives.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it defines no sweep, none of this scale, or one that can't be.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"there is no experiment file {path}; `ls experiments` shows the known ones"
-        )
-    get_sweep = runpy.run_path(str(path)).get("get_sweep")
-    if get_sweep is None:
-        raise ValueError(f"{path} is no sweep: it defines no get_sweep(scale)")
-    try:
-        sweep = get_sweep(scale)
-    except KeyError as error:
-        if error.args != (scale,):
-            raise
-        raise ValueError(f"{path} has no scale {scale!r}") from error
-    if not isinstance(sweep, Sweep):
-        raise ValueError(f"get_sweep of {path} gives a {type(sweep).__name__}, not a Sweep")
-    return sweep
-
-
-def write_definition(place: Place, graph: Graph, config: Path) -> None:
-    """sweep.json: the points and their configs, for whoever reads the results."""
-    document = {
-        "sweep": place.sweep,
-        "config": str(config),
-        "typed": dict(graph.typed),
-        "points": [
-            {
-                "name": point.name,
-                "system": point.key,
-                "overrides": point.overrides,
-                "runs": point.runs,
-                "evaluation": point.evaluation,
-                "config": point.config,
-            }
-            for point in graph.points
-        ],
-    }
-    text = json.dumps(document, indent=1) + "\n"
-    write_atomically(place.directory / "sweep.json", lambda file: file.write(text.encode()))
-
-
-def check_data(graph: Graph, place: Place) -> None:
-    """Open what the trainings to come read, so that what is missing is told before any starts.
-
-    Raises:
-        FileNotFoundError: a data set is not there.
-        ValueError: it can't be read.
-    """
-    opened = set()
-    for run in graph.runs.values():
-        planned = Run(place.run(run.key), run.stage, run.config)
-        told = json.dumps(planned.data, sort_keys=True, default=str)
-        if not place.is_trained(run) and told not in opened:
-            planned.open_source("train")
-            opened.add(told)
-
-
-def walk(
-    graph: Graph,
-    place: Place,
-    config: Path,
-    *,
-    workers: int = 1,
-    share: bool = False,
-    retries: int = 1,
-    max_hours: float = float("inf"),
-) -> int:
-    """Run the jobs here, and write the table of what is there afterwards; returns the exit code."""
-    check_data(graph, place)
-    from dalle_jax.cli.sweep_tables import LiveTable
-    from dalle_jax.sweeps.cost import Counts
-    from dalle_jax.sweeps.jobs import evaluation_key, jobs_of
-    from dalle_jax.sweeps.local import FAILED, NOT_STARTED, Launcher
-    from dalle_jax.sweeps.results import is_reported, table, write_table
-    from dalle_jax.sweeps.workers import divide
-
-    # Points that differ in a seed are the same programs; of other machines they might not run here.
-    cache = place.workdir / "xla" / socket.gethostname()
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
-    python = (sys.executable, "-m")
-    jobs = jobs_of(
-        graph, place, config, (*python, "dalle_jax"), server=(*python, "dalle_jax.cli.kept")
+    parser.add_argument("--scale", type=OneOf(SCALES), default="tiny", help="of the experiment")
+    parser.add_argument(
+        "--backend", type=OneOf(("local", "slurm")), default="local", help="where jobs run"
     )
-    systems = {evaluation_key(point): place.system(point) for point in graph.points}
-    view = LiveTable(graph, place)
-    launcher = Launcher(
-        jobs,
-        divide(workers, share=share),
-        retries=retries,
-        max_seconds=3600 * max_hours,
-        on_change=view.changed,
-        has_ended_well=lambda job, began: (
-            job.key in systems and is_reported(systems[job.key], began)
-        ),
-    )
-    received: list[int] = []
-
-    def stop(number, frame):
-        received.append(number)
-        launcher.stop()
-
-    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        with view.shown(launcher):
-            done = launcher.run(view.refresh)
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    if not received:  # who asked it to end does not wait for the operations to be counted
-        rows = table(graph, place, Counts(place.workdir / "flops.json").training)
-        if rows:
-            print(f"results: {', '.join(map(str, write_table(rows, place.directory)))}")
-    if done:
-        print(f"`dalle-jax report {place.directory}` draws them")
-        return 0
-    states = [status.state for status in launcher.status.values()]
-    for key, status in launcher.status.items():
-        if status.state == FAILED:
-            print(f"failed: {launcher.jobs[key].title}: {status.note}", file=sys.stderr)
-    if left := states.count(NOT_STARTED):
-        print(f"{left} jobs are left; the same command goes on", file=sys.stderr)
-    if received:
-        return 128 + received[0]
-    return 1 if FAILED in states else TIME_OVER
-
-
-def _parse(argv: list[str]) -> tuple[argparse.Namespace, list[str], dict[str, Any]]:
-    """The arguments, the overrides of the config, and the resources asked of Slurm."""
-    parser = argparse.ArgumentParser(
-        prog="dalle-jax sweep",
-        description=DESCRIPTION,
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("experiment", help="a file with get_sweep(scale), as in experiments/")
-    parser.add_argument("--workdir", required=True, help="sweeps in one workdir share their runs")
-    parser.add_argument("--scale", choices=SCALES, default="tiny")
-    parser.add_argument("--backend", choices=BACKENDS, default="local")
-    parser.add_argument("--workers", type=int, default=1, help="processes; tasks of a Slurm array")
+    parser.add_argument("--workers", type=count, default=1, help="processes; Slurm's array tasks")
     parser.add_argument("--share", action="store_true", help="several workers on one core or GPU")
-    parser.add_argument("--retries", type=int, default=1, help="of a job that comes no further")
     parser.add_argument(
-        "--max-hours", type=float, default=float("inf"), help="then no new job is started"
+        "--retries", type=Number(int, 0), default=1, help="of a job that comes no further"
     )
     parser.add_argument(
-        "--reuse", default="", help="workdirs of `train`, with commas; fitting runs are taken over"
+        "--max-hours", type=hours, default=float("inf"), help="then no new job is started"
     )
-    parser.add_argument("--dry-run", action="store_true", help="tell what would be done")
-    args, rest = parser.parse_known_args(argv)
-    typed, slurm = [], {}
-    for option in rest:
-        name, equals, text = option.partition("=")
-        if equals and name.startswith(PREFIX):
-            typed.append(option)
-        elif equals and name.startswith(SLURM):
-            slurm[name.removeprefix(SLURM)] = _literal(text)
-        else:
-            known = [action for a in parser._actions for action in a.option_strings]
-            raise ValueError(f"{option!r} is not understood{nearest(name, known)}")
-    return args, typed, slurm
-
-
-def with_typed(sweep: Sweep, typed: Sequence[str]) -> Sweep:
-    """The sweep with the overrides of the command line, for all points."""
-    given = {}
-    for option in typed:
-        knob, _, text = option.removeprefix(PREFIX).partition("=")
-        if any(knob in point for point in sweep.points):
-            raise ValueError(f"{knob} is what the sweep varies; it can't be set for all points")
-        given[knob] = _literal(text)
-    changing = {knob: value for knob, value in given.items() if not is_free(knob)}
-    return dataclasses.replace(sweep, overrides={**sweep.overrides, **given}, typed=changing)
-
-
-def load(config: Path, overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """A point's config: the base in a file, or the one that it names, with overrides by knob."""
-    file, knobs = base_of(config, overrides)
-    typed = [f"{PREFIX}{knob}={override_text(value)}" for knob, value in knobs.items()]
-    return load_config(file, typed).to_dict()
-
-
-def _worker_command(args: argparse.Namespace, typed: Sequence[str]) -> list[str]:
-    """What each task of a Slurm array runs: this sweep on the cores and GPUs that it was given."""
-    command = [sys.executable, "-m", "dalle_jax", "sweep", str(Path(args.experiment).resolve())]
-    command += [f"--workdir={Path(args.workdir).absolute()}", f"--scale={args.scale}"]
-    command += [f"--retries={args.retries}", f"--max-hours={args.max_hours}"]
-    return [*command, *([f"--reuse={args.reuse}"] if args.reuse else []), *typed]
-
-
-def _literal(text: str) -> Any:
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text
+    parser.add_argument(
+        "--reuse",
+        type=local_paths,
+        default=[],
+        help="workdirs of `train`, with commas; fitting runs are taken over",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print what would be done")
+    parser.add_prefix(PREFIX, "overrides")
+    parser.add_prefix(SLURM, "slurm")
+    return parser

@@ -1,6 +1,5 @@
-"""`dalle-jax report`: a sweep's results as one HTML page that needs no other file."""
+"""What `dalle-jax report` writes: a sweep's results as one HTML page that needs no other file."""
 
-import argparse
 import html
 import json
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,14 +23,6 @@ from dalle_jax.sweeps.place import Place
 from dalle_jax.sweeps.progress import read_curves
 from dalle_jax.sweeps.results import by_point
 
-EXAMPLE = """example:
-  dalle-jax report runs/sweeps/guidance-tiny
-"""
-DESCRIPTION = """Draw a sweep's results as one HTML page, at any time while it runs and after it.
-
-It holds the table of all points, which can be sorted by overrides, metrics and costs; the curves of
-the losses; samples of all points for the same captions and noise; and what differs between the
-configs of two points."""
 SHOWN = 16  # captions in the grid
 CURVES = ("loss", "validation/loss")
 
@@ -43,23 +34,17 @@ class Samples(NamedTuple):
     images: list[np.ndarray]
 
 
-def run(argv: list[str]) -> int:
-    """Read the results of a sweep and write its page."""
-    parser = argparse.ArgumentParser(
-        prog="dalle-jax report",
-        description=DESCRIPTION,
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
-    parser.add_argument("workdir", type=Path, help="of a sweep: WORKDIR/NAME-SCALE")
-    parser.add_argument("--out", type=Path, help="a file; WORKDIR/report.html otherwise")
-    args = parser.parse_args(argv)
-    directory = find_sweep(args.workdir)
-    out = args.out or directory / "report.html"
+def write_page(workdir: Path, out: Path | None) -> Path:
+    """Write the page of the sweep in a workdir to `out`, or into the sweep's directory; its path.
+
+    Raises:
+        FileNotFoundError, ValueError: there is no sweep, or several; see `find_sweep`, `render`.
+    """
+    directory = find_sweep(workdir)
+    out = out or directory / "report.html"
     page = render(directory)
     write_atomically(out, lambda file: file.write(page.encode()))
-    print(f"report: {out}")
-    return 0
+    return out
 
 
 def find_sweep(workdir: Path) -> Path:

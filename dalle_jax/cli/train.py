@@ -1,6 +1,5 @@
 """`dalle-jax train`: train the stages of a config, each into its own run."""
 
-import argparse
 import functools
 import itertools
 import sys
@@ -8,7 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dalle_jax.cli.config import load_config
+from dalle_jax.cli.choices import STAGES
+from dalle_jax.cli.config import PREFIX, load_config
+from dalle_jax.cli.options import Number, OneOf, Parser, count, local_path
 
 NUM_PREVIEWS = 12
 
@@ -23,42 +24,9 @@ Under Slurm, in a Kubernetes JobSet and on a TPU pod the processes find each oth
 
 def run(argv: list[str]) -> int:
     """Train what is not trained yet; the same command goes on where an earlier one stopped."""
-    parser = argparse.ArgumentParser(
-        prog="dalle-jax train",
-        description="Train the stages of a config. Any knob is set as --config.some.knob=value. "
-        "Ctrl-C or SIGTERM, and SIGTERM alone where processes train together, saves a checkpoint; "
-        "the same command goes on from there.",
-        epilog=EXAMPLE,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("--config", required=True, help="a file of configs/")
-    parser.add_argument("--workdir", help="each stage is trained in WORKDIR/STAGE")
-    parser.add_argument("--stage", help="this stage alone")
-    parser.add_argument(
-        "--data_source",
-        metavar="SOURCE",
-        default="",
-        help="where the data of a run that goes on lies now, as folder:PATH",
-    )
-    parser.add_argument(
-        "--replay",
-        metavar="FILE",
-        help="a diverged_STEP.npz of a run: say what in that step is not finite; trains nothing",
-    )
-    parser.add_argument(
-        "--explain",
-        nargs="?",
-        const="computed",
-        choices=("computed", "compiled"),
-        help="tell what a step takes of each device, and train nothing; `compiled` compiles it for "
-        "as many virtual CPU devices, which takes minutes",
-    )
-    parser.add_argument("--mesh", help="with --explain: sizes such as data=8,fsdp=64, of any pod")
-    parser.add_argument("--coordinator", metavar="HOST:PORT", help="where process 0 is")
-    parser.add_argument("--num_processes", type=int, help="that train together")
-    parser.add_argument("--process_id", type=int, help="of this one, from 0")
-    args, overrides = parser.parse_known_args(argv)
+    parser = make_parser()
+    args = parser.parse_args(argv)
+    overrides = args.overrides
     if not args.explain and not args.workdir:
         parser.error("--workdir is needed")
     if args.mesh and not args.explain:
@@ -66,7 +34,7 @@ def run(argv: list[str]) -> int:
     config = load_config(args.config, overrides)
     stages = [args.stage] if args.stage else list(config.stages)
     if args.replay and not args.stage:
-        stages = [Path(args.replay).absolute().parent.name]  # whose run it lies in
+        stages = [args.replay.absolute().parent.name]  # whose run it lies in
     unknown = [stage for stage in stages if stage not in config.stages]
     if unknown:
         raise ValueError(
@@ -91,24 +59,62 @@ def run(argv: list[str]) -> int:
 
     distributed.join(distributed.find_place(args.coordinator, args.num_processes, args.process_id))
     if args.replay:
-        open_run(Path(args.workdir, stages[0]))  # only what is there can be replayed
+        open_run(args.workdir / stages[0])  # only what is there can be replayed
     for stage in stages:
         try:
             with distributed.naming_the_dead():
-                train_stage(
-                    stage, config.to_dict(), Path(args.workdir), args.replay, args.data_source
-                )
+                train_stage(stage, config.to_dict(), args.workdir, args.replay, args.data_source)
         except Interrupted as stop:
             print(f"dalle-jax train: {stop}", file=sys.stderr)
             return stop.exit_code
     return 0
 
 
+def make_parser() -> Parser:
+    """The options of the verb."""
+    parser = Parser(
+        "train",
+        "Train the stages of a config. Any setting of it is given as --config.some.name=value. "
+        "Ctrl-C or SIGTERM, and only SIGTERM where processes train together, saves a checkpoint; "
+        "the same command continues from there.",
+        EXAMPLE,
+    )
+    parser.add_argument("--config", required=True, type=local_path, help="a file of configs/")
+    parser.add_argument("--workdir", type=local_path, help="each stage is trained in WORKDIR/STAGE")
+    parser.add_argument("--stage", type=OneOf(STAGES), help="only this stage")
+    parser.add_argument(
+        "--data_source",
+        metavar="SOURCE",
+        default="",
+        help="where the data of a run that continues are now, as folder:PATH",
+    )
+    parser.add_argument(
+        "--replay",
+        metavar="FILE",
+        type=local_path,
+        help="a diverged_STEP.npz of a run: say what in that step is not finite; trains nothing",
+    )
+    parser.add_argument(
+        "--explain",
+        nargs="?",
+        const="computed",
+        type=OneOf(("computed", "compiled")),
+        help="report what a step takes of each device, and train nothing; `compiled` compiles it "
+        "for as many virtual CPU devices, which takes minutes",
+    )
+    parser.add_argument("--mesh", help="with --explain: sizes such as data=8,fsdp=64, of any pod")
+    parser.add_argument("--coordinator", metavar="HOST:PORT", help="where process 0 is")
+    parser.add_argument("--num_processes", type=count, help="that train together")
+    parser.add_argument("--process_id", type=Number(int, 0), help="of this one, from 0")
+    parser.add_prefix(PREFIX, "overrides")
+    return parser
+
+
 def train_stage(
     name: str,
     config: Mapping[str, Any],
     workdir: Path,
-    replayed: str | None = None,
+    replayed: Path | None = None,
     moved_to: str = "",
 ) -> None:
     """Train one stage to its last step; returns at once if it is there already.
@@ -146,7 +152,7 @@ def train_stage(
             learn(run)
 
 
-def learn(run: Any, replayed: str | None = None) -> None:
+def learn(run: Any, replayed: Path | None = None) -> None:
     """Train the stage of a run to its last step, or look into the step of the file `replayed`."""
     import jax
 

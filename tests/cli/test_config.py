@@ -36,7 +36,6 @@ def test_overrides_take_the_type_of_the_knob():
         ("--config.decoder.train.steps=7.5", "is a int"),
         ("--config.decoder.train=3", "no knob config.decoder.train"),
         ("--config.decoder.train.steps", "is not understood"),
-        ("--wrokdir=x", "did you mean --workdir"),
         ("--config.data.flip=1", "is a bool"),
         ("--config.decoder.train.steps=" + "(" * 100_000, "is a int"),
     ],

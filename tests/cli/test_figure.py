@@ -227,7 +227,6 @@ def test_what_is_mistyped_is_told_in_a_sentence(project, capsys, monkeypatch):
         "of configs/dalle2/clip.py, configs/dalle2/decoder.py: for a pod" in capsys.readouterr().out
     )
     refused("squares", "--workdir=runs/x", match="squares needs no trained network")
-    refused("guided", "--feature=x", match="did you mean --features")
     refused(match="name a figure; `dalle-jax figure --list`")
     (project / "experiments/figures/none.py").write_text("")
     refused("none", match="defines no get_figure")

@@ -22,8 +22,6 @@ def test_a_manifest_of_captioned_shapes(shapes_dir, tmp_path, capsys):
     assert "12 of 40 captions of captioned_shapes/easy test" in capsys.readouterr().out
     before = path.read_bytes()
     assert prepare.run(arguments) == 0 and path.read_bytes() == before
-    with pytest.raises(ValueError, match="no rule 'best'"):
-        prepare.run([*arguments, "--rule=best"])
     with pytest.raises(ValueError, match="holds another manifest"):
         prepare.run([*arguments, "--n=13"])
 
@@ -60,8 +58,11 @@ def test_a_manifest_of_coco(tmp_path, capsys):
         (["--coco_captions=x.json"], "give --manifest"),
         (["--coco_captions=x.json", "--manifest=m", "--split=test"], "leave out --split"),
         (["emoji", "--n=3"], "--n is of a manifest"),
-        (["emoji", "--n=0", "--manifest=m"], "argument --n: 0 is less than 1"),
-        (["emoji", "--resolution=0"], "argument --resolution: 0 is less than 1"),
+        (["emoji", "--n=0", "--manifest=m"], "--n is a whole number of at least 1, not '0'"),
+        (["emoji", "--resolution=0"], "--resolution is a whole number of at least 1"),
+        (["--embeddings"], "--embeddings and --workdir go together"),
+        (["emoji", "--workdir=x"], "--embeddings and --workdir go together"),
+        (["emoji", "--embeddings", "--workdir=x"], "leave out the data set"),
         (["emoji", "--languages=zh"], "--languages is of a manifest"),
     ],
 )

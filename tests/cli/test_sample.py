@@ -50,9 +50,9 @@ def test_what_is_no_image_file_is_told_before_anything_is_drawn(asked, out):
 @pytest.mark.parametrize(
     ("option", "message"),
     [
-        ("--callback=3", "--callback is no option of a sampler"),
-        ("--batch_size=0", "--batch_size is no option of a sampler"),
-        ("--n=0", "argument --n: 0 is less than 1"),
+        ("--callback=3", "no option --callback"),
+        ("--batch_size=0", "no option --batch_size"),
+        ("--n=0", "--n is a whole number of at least 1"),
     ],
 )
 def test_options_that_there_are_not(asked, option, message, capsys):

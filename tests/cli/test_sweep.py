@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from dalle_jax.cli import sweep
+from dalle_jax.cli import sweep, sweep_run
 from dalle_jax.sweeps import local, slurm
 from dalle_jax.sweeps.cost import Counts
 from dalle_jax.sweeps.definition import read_definition
@@ -69,7 +69,6 @@ def test_what_is_mistyped_is_told_in_a_sentence(experiment, tmp_path):
         with pytest.raises((ValueError, OSError), match=match):
             sweep.run([str(experiment), f"--workdir={tmp_path}/w", *options])
 
-    refused("--max-hour=3", match="did you mean --max-hours")
     refused("--scale=paper", match="has no scale 'paper'")
     refused("--config.decoder.loss.target=x0", match="is what the sweep varies")
     refused("--config.decoder.train.stepz=3", match=r"did you mean decoder\.train\.steps")
@@ -95,7 +94,7 @@ def test_what_is_typed_has_a_place_of_its_own_and_columns(experiment, tmp_path, 
         assert read_definition(place.directory)[1].typed == graph.typed
         return 0
 
-    monkeypatch.setattr(sweep, "walk", keep_table)
+    monkeypatch.setattr(sweep_run, "walk", keep_table)
     typed = ["--config.decoder.train.batch_size=8", "--config.seed=3"]
     free = [f"--config.data.dir={tmp_path}", "--config.decoder.train.log_every=7"]
     for options in ([], free, [*typed, *free], [f"--config.data.source=folder:/{'a' * 80}"]):
@@ -119,7 +118,7 @@ def test_when_its_hours_are_over_it_ends_with_75_and_the_same_command_goes_on(
         return jobs_of(graph, place, config, (sys.executable, "-S", str(STAND_IN), str(workdir)))
 
     monkeypatch.setattr("dalle_jax.sweeps.jobs.jobs_of", by_stand_in)
-    monkeypatch.setattr(sweep, "check_data", lambda *given: None)
+    monkeypatch.setattr(sweep_run, "check_data", lambda *given: None)
     monkeypatch.setattr(Counts, "training", lambda counts, run: 100.0)
     monkeypatch.setattr(local, "POLL_SECONDS", 0.05)
     monkeypatch.setenv("STAND_IN_SECONDS", "0.15")
@@ -158,14 +157,14 @@ def test_the_slurm_backend_submits_this_sweep_for_each_task(
     assert resources == {"partition": "gpu", "gpus_per_node": 1}
     # What a task is given is a sweep of the local backend, over the same points.
     assert command[1:4] == ["-m", "dalle_jax", "sweep"]
-    args, typed, rest = sweep._parse(command[4:])
+    args = sweep.make_parser().parse_args(command[4:])
     assert (args.backend, args.experiment, args.workdir) == (
         "local",
-        str(experiment),
-        str(workdir),
+        experiment,
+        workdir,
     )
-    assert (args.scale, args.retries, rest) == ("tiny", 3, {})
-    assert typed == ["--config.decoder.train.batch_size=8"]
+    assert (args.scale, args.retries, args.slurm) == ("tiny", 3, [])
+    assert args.overrides == ["--config.decoder.train.batch_size=8"]
     assert (place / "sweep.json").exists()
 
 

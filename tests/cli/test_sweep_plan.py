@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from dalle_jax.cli import sweep_plan
-from dalle_jax.cli.sweep import load
+from dalle_jax.cli.sweep_run import load
 from dalle_jax.runs import create_run
 from dalle_jax.sweeps.graph import build_graph
 from dalle_jax.sweeps.grid import Sweep, product

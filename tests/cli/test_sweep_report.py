@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dalle_jax.cli import sweep, sweep_report
+from dalle_jax.cli import report_sweep, sweep_report, sweep_run
 from dalle_jax.cli.sweep_report_table import bytes_text, duration_text, flop_text
 from dalle_jax.sweeps.grid import chain
 from tests.cli.browser import dom_after, greys_seen, needs_browser, width_on_a_phone
@@ -24,7 +24,7 @@ def swept_in(workdir: Path, points=SWEEP.points) -> Path:
     graph = graph_of(dataclasses.replace(SWEEP, points=points))
     place, jobs = prepared(graph, workdir)
     launch(jobs)
-    sweep.write_definition(place, graph, CONFIG)
+    sweep_run.write_definition(place, graph, CONFIG)
     # A CLIP's step is one GFLOP, that of the first prior two, and so on.
     of_steps = {f"step {key}": 1e9 * (1 + n) for n, key in enumerate(graph.runs)}
     (workdir / "flops.json").write_text(json.dumps(of_steps))
@@ -104,7 +104,7 @@ class Page(HTMLParser):
 
 
 def test_the_report_has_each_point_and_needs_no_other_file(swept, capsys):
-    assert sweep_report.run([str(swept.parent)]) == 0  # the only sweep in it
+    assert report_sweep.run([str(swept.parent)]) == 0  # the only sweep in it
     assert str(swept / "report.html") in capsys.readouterr().out
     text = (swept / "report.html").read_text()
     page = Page(text)
@@ -240,12 +240,12 @@ def test_a_point_that_overrides_nothing_is_the_base(tmp_path):
 
 def test_the_report_names_the_sweeps_where_there_is_not_one(swept, tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no sweep"):
-        sweep_report.run([str(tmp_path)])
+        report_sweep.run([str(tmp_path)])
     for name in ("a-tiny", "b-tiny"):
         (tmp_path / name).mkdir()
         shutil.copy(swept / "sweep.json", tmp_path / name)
     with pytest.raises(ValueError, match=r"name one: .*a-tiny, .*b-tiny"):
-        sweep_report.run([str(tmp_path)])
+        report_sweep.run([str(tmp_path)])
 
 
 def test_the_report_is_made_from_within_the_sweep_too(swept, monkeypatch):
@@ -257,7 +257,7 @@ def test_the_report_is_made_from_within_the_sweep_too(swept, monkeypatch):
 def test_a_torn_definition_is_named(tmp_path, content):
     (tmp_path / "sweep.json").write_text(content)
     with pytest.raises(ValueError, match=r"sweep\.json is not what `dalle-jax sweep` writes"):
-        sweep_report.run([str(tmp_path)])
+        report_sweep.run([str(tmp_path)])
 
 
 # Sort by operations, largest first; compare the first point with the fourth; count pictures.
@@ -275,7 +275,7 @@ document.title = [...document.images].filter(image => image.naturalWidth === 8).
 
 @needs_browser
 def test_the_report_sorts_and_shows_pictures_in_a_browser(swept, tmp_path):
-    sweep_report.run([str(swept)])
+    report_sweep.run([str(swept)])
     text = (swept / "report.html").read_text()
     opened = dom_after(text, CLICKS, tmp_path)
     costs = Page(opened).numbers("operations")

@@ -151,7 +151,7 @@ def test_help_shows_an_example(verb, capsys):
 @pytest.mark.parametrize(
     "arguments, message",
     [
-        (["smaple"], "there is no verb 'smaple'"),
+        (["smaple"], "no verb 'smaple'; did you mean sample?"),
         (["sample", "--workdir=/nonexistent", "x"], "holds no run"),
         (["train", "--config=none.py", "--workdir=x"], "there is no config file"),
         (

@@ -10,6 +10,7 @@ from PIL import Image
 
 from dalle_jax import DallePipeline
 from dalle_jax.cli import embeddings as cli_embeddings
+from dalle_jax.cli import prepare as cli_prepare
 from dalle_jax.cli import sample as cli_sample
 from dalle_jax.cli import train as cli_train
 from dalle_jax.cli.config import load_config
@@ -123,7 +124,7 @@ def test_a_stage_refuses_what_it_does_not_stand_on(tiny_unclip_workdir, shapes_d
 @pytest.mark.slow
 def test_stored_embeddings_give_the_same_training(tiny_unclip_workdir, shapes_dir, tmp_path):
     shutil.copytree(tiny_unclip_workdir / "clip", tmp_path / "clip")
-    cli_embeddings.run(["--embeddings", f"--workdir={tmp_path}"])
+    cli_prepare.run(["--embeddings", f"--workdir={tmp_path}"])
     cli_train.train_stage("prior", config(shapes_dir), tmp_path)
     with_stored, without = last_line(tmp_path, "prior"), last_line(tiny_unclip_workdir, "prior")
     for name, value in without.items():

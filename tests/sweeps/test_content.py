@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 
 from dalle_jax import runs
-from dalle_jax.cli.sweep import load
+from dalle_jax.cli.sweep_run import load
 from dalle_jax.run_data import DataRecord, Reading, read_record, write_record
 from dalle_jax.runs import create_run
 from dalle_jax.sweeps.content import data_signatures

@@ -11,7 +11,7 @@ import time
 import pytest
 from pyarrow import parquet
 
-from dalle_jax.cli import sweep as cli
+from dalle_jax.cli import sweep_run as cli
 from dalle_jax.sweeps import local
 from dalle_jax.sweeps.cost import Counts
 from dalle_jax.sweeps.job import read_attempts

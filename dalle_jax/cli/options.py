@@ -1,0 +1,300 @@
+"""One parser for all verbs: a typing error is named in one sentence, with the nearest known name.
+
+Nothing here, nor at the top of a verb's file, may import jax or another heavy package: `--help` and
+typing errors are to answer at once.
+"""
+
+import argparse
+import ast
+import math
+import os
+import re
+import sys
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+from dalle_jax.nearest import nearest
+
+# Where argparse's own messages are in words of its own: a pattern and the sentence in its place.
+MESSAGES = (
+    (r"the following arguments are required: (.*), (\S+)", r"\1 and \2 are needed"),
+    (r"the following arguments are required: (.*)", r"\1 is needed"),
+    (
+        r"unrecognized arguments: (\S+).*",
+        r"'\1' is one argument too many; options are --name=value",
+    ),
+    (r"argument (\S+): expected .*", r"\1 needs a value, as \1=…"),
+    (r"argument (\S+): ignored explicit argument (.*)", r"\1 takes no value; leave out =\2"),
+    (r"argument ([^:]+): (.*)", r"\1 \2"),
+)
+LONG_DASHES = "–—−"  # what word processors and web pages make of `--`
+
+
+class _Help(argparse.RawDescriptionHelpFormatter):
+    """Help with the values and the default of each option."""
+
+    def _get_help_string(self, action: argparse.Action) -> str:
+        text = action.help or ""
+        names = ", ".join(values_of(action))
+        if not all(name in text for name in values_of(action)):
+            text += f": {names}"
+        default = action.default
+        said = default not in (None, "", (), [], argparse.SUPPRESS, math.inf)
+        if action.option_strings and action.nargs != 0 and said and "default" not in text:
+            text += f" (default: {default})"
+        return text.replace("%", "%%")
+
+
+class Parser(argparse.ArgumentParser):
+    """The options of one verb; in their names `-` and `_` are alike."""
+
+    def __init__(self, verb: str, description: str, examples: str):
+        super().__init__(
+            prog=f"dalle-jax {verb}",
+            description=_wrapped(description),
+            epilog=examples,
+            formatter_class=_Help,
+            allow_abbrev=False,
+        )
+        self.also: tuple[str, ...] = ()  # options of the verb's other uses, to name in errors
+        self.prefixes: dict[str, tuple[str, tuple[str, ...] | None]] = {}
+
+    def add_prefix(self, prefix: str, dest: str, names: Iterable[str] | None = None) -> None:
+        """Take `PREFIXname=value` for the given names, or for any, as a list of texts in `dest`."""
+        self.prefixes[prefix] = (dest, None if names is None else tuple(names))
+
+    def parse_args(self, argv: Sequence[str]) -> argparse.Namespace:  # type: ignore[override]
+        """The arguments; an error ends the program with a sentence and the code 2."""
+        typed = argv[: argv.index("--")] if "--" in argv else argv
+        if {"-h", "--help"} & set(typed):
+            self.print_help()
+            sys.exit(0)
+        plain, prefixed = self._sorted(typed)
+        args = super().parse_args([*plain, *argv[len(typed) :]])
+        for name, texts in prefixed.items():
+            setattr(args, name, texts)
+        return args
+
+    def format_help(self) -> str:
+        """The help, above it what has to be given."""
+        names = [
+            f"{action.option_strings[0]}=…" if action.option_strings else action.dest
+            for action in self._actions
+            if action.required
+        ]
+        self.usage = " ".join([self.prog, *names, "[options]"])
+        return super().format_help()
+
+    def error(self, message: str) -> NoReturn:
+        """End the program with a sentence."""
+        for pattern, sentence in MESSAGES:
+            if found := re.fullmatch(pattern, message, re.DOTALL):
+                message = found.expand(sentence)
+                break
+        ending = "" if message.endswith("?") else f"; see `{self.prog} --help`"
+        print(f"{self.prog}: {message}{ending}", file=sys.stderr)
+        sys.exit(2)
+
+    def _sorted(self, argv: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
+        """What argparse is to read, by the known spelling, and what begins with a prefix."""
+        spelled = {_spelling(name): name for name in self._option_string_actions}
+        plain: list[str] = []
+        prefixed: dict[str, list[str]] = {dest: [] for dest, _ in self.prefixes.values()}
+        waiting = False  # whether the option before may take this token as its value
+        for token in argv:
+            name, equals, value = token.partition("=")
+            if not name.startswith("--"):
+                if not waiting or token[:1] in ("-", "="):
+                    self._check_slip(token, spelled)
+                plain.append(token)
+                waiting = False
+            elif known := spelled.get(_spelling(name)):
+                plain.append(f"{known}{equals}{value}")
+                waiting = not equals and self._option_string_actions[known].nargs != 0
+            elif prefix := next((p for p in self.prefixes if _spelling(name).startswith(p)), None):
+                dest, names = self.prefixes[prefix]
+                name = name if names is None else _spelling(name)
+                if not equals:
+                    self.error(f"{token!r} lacks its value; write it as {prefix}some.name=value")
+                if names is not None and name.removeprefix(prefix) not in names:
+                    self.error(f"there is no option {name}{nearest(name, _joined(prefix, names))}")
+                prefixed[dest].append(f"{name}{equals}{value}")
+            elif " " in name:  # a text, as a prompt may be
+                plain.append(token)
+            else:
+                self.error(f"there is no option {name}{nearest(name, self.option_names())}")
+        return plain, prefixed
+
+    def _check_slip(self, token: str, spelled: dict[str, str]) -> None:
+        """Refuse an option that is typed with one dash, a long dash or none."""
+        name = token.partition("=")[0]
+        bare = name.lstrip("-" + LONG_DASHES)
+        known = spelled.get(_spelling(f"--{bare}"))
+        if known is None and any(f"--{bare}".startswith(prefix) for prefix in self.prefixes):
+            known = f"--{bare}"
+        if token[:1] in LONG_DASHES and token and known:
+            self.error(f"{token!r} begins with a long dash; type {known}, with two short ones")
+        if re.match(r"-[^\d.\s]", token) and " " not in name:
+            hint = f"; did you mean {known}?" if known else nearest(name, self.option_names())
+            self.error(f"{token!r} is not understood, as options begin with two dashes{hint}")
+        if known and "=" in token and not re.search(r"\s", token):
+            self.error(f"{token!r} lacks its two dashes; type {known}={token.partition('=')[2]}")
+        if token == "=":
+            self.error("an option and its value stand without blanks: --name=value")
+
+    def option_names(self) -> list[str]:
+        """The long options, and those of known names that begin with a prefix."""
+        names = [name for name in self._option_string_actions if name.startswith("--")]
+        names += self.also
+        for prefix, (_, known) in self.prefixes.items():
+            names += _joined(prefix, known or ())
+        return names
+
+
+def _wrapped(text: str) -> str:
+    return "\n".join(textwrap.fill(line, 100) for line in text.splitlines())
+
+
+def _spelling(name: str) -> str:
+    dashes = len(name) - len(name.lstrip("-"))
+    return name[:dashes] + name[dashes:].replace("-", "_")
+
+
+def _joined(prefix: str, names: Iterable[str]) -> list[str]:
+    return [prefix + name for name in names]
+
+
+def values_of(action: argparse.Action) -> tuple[str, ...]:
+    """The names that an option takes; none where any text may be given."""
+    return tuple(getattr(action.type, "names", ()))
+
+
+@dataclass(frozen=True)
+class OneOf:
+    """A `type` of options: one of some names."""
+
+    names: Sequence[str]
+
+    def __call__(self, text: str) -> str:
+        """The name."""
+        if text not in self.names:
+            raise argparse.ArgumentTypeError(
+                f"is one of {', '.join(self.names)}, not {text!r}{nearest(text, self.names)}"
+            )
+        return text
+
+
+@dataclass(frozen=True)
+class Suggested:
+    """A `type` of options: any text; the names are what it mostly is."""
+
+    names: Sequence[str]
+
+    def __call__(self, text: str) -> str:
+        """The text."""
+        return text
+
+
+@dataclass(frozen=True)
+class SomeOf:
+    """A `type` of options: some of the names, with commas."""
+
+    names: Sequence[str]
+
+    def __call__(self, text: str) -> tuple[str, ...]:
+        """The names, each once, in the order that they are given in."""
+        given = [name.strip() for name in text.split(",") if name.strip()]
+        if not given:
+            raise argparse.ArgumentTypeError(f"is some of {', '.join(self.names)}, and names none")
+        for name in given:
+            if name not in self.names:
+                raise argparse.ArgumentTypeError(
+                    f"is some of {', '.join(self.names)}, with commas, and has no "
+                    f"{name!r}{nearest(name, self.names)}"
+                )
+        return tuple(dict.fromkeys(given))
+
+
+@dataclass(frozen=True)
+class OneOfOrLiteral:
+    """A `type` of options: one of some names, or a Python literal that is no text."""
+
+    names: Sequence[str]
+
+    def __call__(self, text: str) -> Any:
+        """The name, or the literal's value."""
+        value = literal(text)
+        return OneOf(self.names)(text) if isinstance(value, str) else value
+
+
+@dataclass(frozen=True)
+class Number:
+    """A `type` of options: a finite number in a range, its ends included."""
+
+    kind: Callable[[str], Any]  # int, float, or `numeric`
+    least: float = -math.inf
+    most: float = math.inf
+    endless: bool = False  # whether `inf` is one too
+
+    def __call__(self, text: str) -> Any:
+        """The number."""
+        try:
+            number = self.kind(text)
+        except ValueError:
+            number = math.nan
+        endless = number in (math.inf, -math.inf)
+        if not self.least <= number <= self.most or (endless and not self.endless):
+            raise argparse.ArgumentTypeError(f"is {self}, not {text!r}")
+        return number
+
+    def __str__(self) -> str:
+        noun = "a whole number" if self.kind is int else "a number"
+        if math.isfinite(self.most):
+            return f"{noun} from {self.least} to {self.most}"
+        return noun if math.isinf(self.least) else f"{noun} of at least {self.least}"
+
+
+def numeric(text: str) -> int | float:
+    """A number as it is typed: 2 stays an int, 2.0 a float.
+
+    Raises:
+        ValueError: it is none.
+    """
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
+
+
+whole, number = Number(int), Number(numeric)
+count = Number(int, 1)  # of things of which there is one at least
+share = Number(float, 0, 1)
+hours = Number(float, 0, endless=True)
+
+
+def local_path(text: str) -> Path:
+    """A `type` of options: a path, in which `~` is the home folder."""
+    return Path(path_text(text))
+
+
+def path_text(text: str) -> str:
+    """A `type` of options: a path as it is typed, for records; `~` is the home folder."""
+    if not text:
+        raise argparse.ArgumentTypeError("is empty; give a path")
+    return os.path.expanduser(text)
+
+
+def local_paths(text: str) -> list[Path]:
+    """A `type` of options: paths with commas between them."""
+    return [local_path(one.strip()) for one in text.split(",") if one.strip()]
+
+
+def literal(text: str) -> Any:
+    """A `type` of options: the value of a Python literal, or the text where it is none."""
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text

@@ -1,0 +1,234 @@
+"""What `dalle-jax sweep` does: train and measure each point of an experiment file."""
+
+import argparse
+import dataclasses
+import json
+import os
+import runpy
+import signal
+import socket
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from dalle_jax.cli.config import PREFIX, load_config
+from dalle_jax.cli.options import literal
+from dalle_jax.cli.sweep import SLURM
+from dalle_jax.data.checked import write_atomically
+from dalle_jax.runs import Run
+from dalle_jax.sweeps.content import data_signatures
+from dalle_jax.sweeps.graph import Graph, build_graph, is_free
+from dalle_jax.sweeps.grid import Sweep, base_of, override_text, sweep_name
+from dalle_jax.sweeps.place import Place, lay_out
+from dalle_jax.sweeps.slurm import TIME_OVER
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train and measure what is missing of a sweep, or print the plan and its cost."""
+    path, typed = args.experiment, args.overrides
+    sweep = with_typed(load_sweep(path, args.scale), typed)
+    config = path.resolve().parent.parent / sweep.config
+    name = sweep_name(f"{path.stem}-{args.scale}", sweep.typed)
+    place = Place(args.workdir.absolute(), name)
+    graph = build_graph(
+        sweep, lambda overrides: load(config, overrides), data_signatures(place.workdir)
+    )
+
+    # This process computes nothing, and is to take no GPU from those that do.
+    jax.config.update("jax_platforms", "cpu")
+    if args.dry_run:
+        from dalle_jax.cli.sweep_plan import print_plan
+        from dalle_jax.sweeps.workers import divide
+
+        # Each task of Slurm has all that it is given, here as if that were this machine.
+        slurm_tasks = args.backend == "slurm" and divide(1) * args.workers
+        print_plan(graph, place, args.reuse, slurm_tasks or divide(args.workers, share=args.share))
+        return 0
+    lay_out(place, graph, args.reuse)
+    write_definition(place, graph, config)
+    if args.backend == "slurm":
+        from dalle_jax.sweeps.slurm import submit
+
+        submitted = submit(
+            _worker_command(args), args.workers, place.directory / "slurm", _slurm(args)
+        )
+        print(f"submitted: {submitted}; `dalle-jax report {place.directory}` shows how it stands")
+        return 0
+    return walk(
+        graph,
+        place,
+        config,
+        workers=args.workers,
+        share=args.share,
+        retries=args.retries,
+        max_hours=args.max_hours,
+    )
+
+
+def load_sweep(path: Path, scale: str) -> Sweep:
+    """What `get_sweep(scale)` of an experiment file gives.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it defines no sweep, none of this scale, or one that can't be.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"there is no experiment file {path}; `ls experiments` shows the known ones"
+        )
+    get_sweep = runpy.run_path(str(path)).get("get_sweep")
+    if get_sweep is None:
+        raise ValueError(f"{path} is no sweep: it defines no get_sweep(scale)")
+    try:
+        sweep = get_sweep(scale)
+    except KeyError as error:
+        if error.args != (scale,):
+            raise
+        raise ValueError(f"{path} has no scale {scale!r}") from error
+    if not isinstance(sweep, Sweep):
+        raise ValueError(f"get_sweep of {path} gives a {type(sweep).__name__}, not a Sweep")
+    return sweep
+
+
+def write_definition(place: Place, graph: Graph, config: Path) -> None:
+    """sweep.json: the points and their configs, for whoever reads the results."""
+    document = {
+        "sweep": place.sweep,
+        "config": str(config),
+        "typed": dict(graph.typed),
+        "points": [
+            {
+                "name": point.name,
+                "system": point.key,
+                "overrides": point.overrides,
+                "runs": point.runs,
+                "evaluation": point.evaluation,
+                "config": point.config,
+            }
+            for point in graph.points
+        ],
+    }
+    text = json.dumps(document, indent=1) + "\n"
+    write_atomically(place.directory / "sweep.json", lambda file: file.write(text.encode()))
+
+
+def check_data(graph: Graph, place: Place) -> None:
+    """Open what the trainings to come read, so that what is missing is told before any starts.
+
+    Raises:
+        FileNotFoundError: a data set is not there.
+        ValueError: it can't be read.
+    """
+    opened = set()
+    for run in graph.runs.values():
+        planned = Run(place.run(run.key), run.stage, run.config)
+        told = json.dumps(planned.data, sort_keys=True, default=str)
+        if not place.is_trained(run) and told not in opened:
+            planned.open_source("train")
+            opened.add(told)
+
+
+def walk(
+    graph: Graph,
+    place: Place,
+    config: Path,
+    *,
+    workers: int = 1,
+    share: bool = False,
+    retries: int = 1,
+    max_hours: float = float("inf"),
+) -> int:
+    """Run the jobs here, and write the table of what is there afterwards; returns the exit code."""
+    check_data(graph, place)
+    from dalle_jax.cli.sweep_tables import LiveTable
+    from dalle_jax.sweeps.cost import Counts
+    from dalle_jax.sweeps.jobs import evaluation_key, jobs_of
+    from dalle_jax.sweeps.local import FAILED, NOT_STARTED, Launcher
+    from dalle_jax.sweeps.results import is_reported, table, write_table
+    from dalle_jax.sweeps.workers import divide
+
+    # Points that differ in a seed are the same programs; of other machines they might not run here.
+    cache = place.workdir / "xla" / socket.gethostname()
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
+    python = (sys.executable, "-m")
+    jobs = jobs_of(
+        graph, place, config, (*python, "dalle_jax"), server=(*python, "dalle_jax.cli.kept")
+    )
+    systems = {evaluation_key(point): place.system(point) for point in graph.points}
+    view = LiveTable(graph, place)
+    launcher = Launcher(
+        jobs,
+        divide(workers, share=share),
+        retries=retries,
+        max_seconds=3600 * max_hours,
+        on_change=view.changed,
+        has_ended_well=lambda job, began: (
+            job.key in systems and is_reported(systems[job.key], began)
+        ),
+    )
+    received: list[int] = []
+
+    def stop(number, frame):
+        received.append(number)
+        launcher.stop()
+
+    before = {number: signal.signal(number, stop) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        with view.shown(launcher):
+            done = launcher.run(view.refresh)
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if not received:  # who asked it to end does not wait for the operations to be counted
+        rows = table(graph, place, Counts(place.workdir / "flops.json").training)
+        if rows:
+            print(f"results: {', '.join(map(str, write_table(rows, place.directory)))}")
+    if done:
+        print(f"`dalle-jax report {place.directory}` draws them")
+        return 0
+    states = [status.state for status in launcher.status.values()]
+    for key, status in launcher.status.items():
+        if status.state == FAILED:
+            print(f"failed: {launcher.jobs[key].title}: {status.note}", file=sys.stderr)
+    if left := states.count(NOT_STARTED):
+        print(f"{left} jobs are left; the same command goes on", file=sys.stderr)
+    if received:
+        return 128 + received[0]
+    return 1 if FAILED in states else TIME_OVER
+
+
+def with_typed(sweep: Sweep, typed: Sequence[str]) -> Sweep:
+    """The sweep with the overrides of the command line, for all points."""
+    given = {}
+    for option in typed:
+        knob, _, text = option.removeprefix(PREFIX).partition("=")
+        if any(knob in point for point in sweep.points):
+            raise ValueError(f"{knob} is what the sweep varies; it can't be set for all points")
+        given[knob] = literal(text)
+    changing = {knob: value for knob, value in given.items() if not is_free(knob)}
+    return dataclasses.replace(sweep, overrides={**sweep.overrides, **given}, typed=changing)
+
+
+def load(config: Path, overrides: Mapping[str, Any]) -> dict[str, Any]:
+    """A point's config: the base in a file, or the one that it names, with overrides by knob."""
+    file, knobs = base_of(config, overrides)
+    typed = [f"{PREFIX}{knob}={override_text(value)}" for knob, value in knobs.items()]
+    return load_config(file, typed).to_dict()
+
+
+def _slurm(args: argparse.Namespace) -> dict[str, Any]:
+    """The resources asked of Slurm."""
+    options = (option.removeprefix(SLURM).partition("=") for option in args.slurm)
+    return {name: literal(text) for name, _, text in options}
+
+
+def _worker_command(args: argparse.Namespace) -> list[str]:
+    """The command of each task of a Slurm array: this sweep on the task's cores and GPUs."""
+    command = [sys.executable, "-m", "dalle_jax", "sweep", str(args.experiment.resolve())]
+    command += [f"--workdir={args.workdir.absolute()}", f"--scale={args.scale}"]
+    command += [f"--retries={args.retries}", f"--max-hours={args.max_hours}"]
+    reuse = ",".join(map(str, args.reuse))
+    return [*command, *([f"--reuse={reuse}"] if reuse else []), *args.overrides]
