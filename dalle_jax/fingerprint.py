@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dalle_jax.data.location import is_same_source
+from dalle_jax.data.open import READING_DEFAULTS
 from dalle_jax.stages import OUTSIDE, STAGES, data_of, upstream_of
 
 UPSTREAM = "upstream "  # before the name of a stage whose dependencies follow
@@ -37,11 +38,7 @@ LATER_SETTINGS = {
     ("prior", "model", "scan_blocks"): False,
     ("decoder", "model", "scan_blocks"): False,
     ("decoder", "diffusion", "zero_terminal_snr"): False,
-    ("data", "encoding"): "utf-8",
-    ("data", "image_column"): "",
-    ("data", "caption_column"): "",
-    ("data", "min_side"): 0,
-    ("data", "max_aspect_ratio"): 0.0,
+    **{("data", name): value for name, value in READING_DEFAULTS.items()},
 }
 
 
@@ -137,12 +134,3 @@ def dependencies(stage_name: str, config: Mapping[str, Any]) -> dict[str, Any]:
     for name in upstream_of(stage_name, config):
         parts[UPSTREAM + name] = dependencies(name, config)
     return json.loads(json.dumps(parts))
-
-
-def reading_options(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of `open_source` in a data section that were set to other than their defaults.
-
-    Those at their defaults are left out, since built-in data sets take none.
-    """
-    later = {name: value for (first, name, *_), value in LATER_SETTINGS.items() if first == "data"}
-    return {name: data[name] for name, value in later.items() if data.get(name, value) != value}

@@ -17,13 +17,12 @@ from typing import Any, Literal
 
 from dalle_jax.data.embeddings import StoredEmbeddings, WithEmbeddings
 from dalle_jax.data.loader import Source, read_item
-from dalle_jax.data.open import open_source
+from dalle_jax.data.open import open_source, reading_options
 from dalle_jax.data.tokenizer import Tokenizer, train_tokenizer
 from dalle_jax.fingerprint import (
     dependencies,
     differing_knobs,
     fingerprint,
-    reading_options,
     with_later_settings,
     with_spelling_of,
 )

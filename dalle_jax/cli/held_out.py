@@ -17,8 +17,7 @@ from dalle_jax.data.manifest_source import (
     open_manifest,
     open_split,
 )
-from dalle_jax.data.open import captions_of_split
-from dalle_jax.fingerprint import reading_options
+from dalle_jax.data.open import captions_of_split, reading_options
 from dalle_jax.metrics.images import Chosen
 from dalle_jax.runs import Run
 

@@ -6,7 +6,17 @@ from pathlib import Path
 from typing import Any
 
 from dalle_jax.cli.choices import CAPTIONS, RULES, SOURCES, SPLITS
-from dalle_jax.cli.options import OneOf, Parser, Suggested, count, local_path, share, whole
+from dalle_jax.cli.options import (
+    Number,
+    OneOf,
+    Parser,
+    Suggested,
+    count,
+    local_path,
+    local_paths,
+    share,
+    whole,
+)
 
 EXAMPLE = """examples:
   dalle-jax prepare captioned_shapes/easy --resolution=32
@@ -19,6 +29,7 @@ a caption manifest, which an evaluation is of:
       --seed=0 --manifest=data/manifests/easy_test.jsonl
   dalle-jax prepare --coco_captions=captions_val2014.json --manifest=data/manifests/coco30k.jsonl
 """
+size, ratio = Number(int, 0), Number(float, 0)
 MANIFEST_DEFAULTS = {
     "split": "test",
     "rule": "one",
@@ -46,7 +57,13 @@ def run(argv: list[str]) -> int:
         from dalle_jax.data.coco import NUM_CAPTIONS, make_coco_manifest
 
         n = NUM_CAPTIONS if args.n is None else args.n
-        manifest = make_coco_manifest(args.coco_captions, rule=args.rule, n=n, seed=args.seed)
+        manifest = make_coco_manifest(
+            args.coco_captions,
+            rule=args.rule,
+            n=n,
+            seed=args.seed,
+            max_bad_share=args.max_bad_share,
+        )
     else:
         prepare(args)
         if not args.manifest:
@@ -74,11 +91,26 @@ def make_parser() -> Parser:
     parser.add_argument(
         "--font", type=local_path, help="emoji: a colour-emoji font; found by itself"
     )
-    parser.add_argument(
+    own = parser.add_argument_group("one's own data")
+    own.add_argument(
         "--max_bad_share",
         type=share,
         default=0.01,
-        help="one's own data: share of items that may be unusable before it is an error",
+        help="share of items that may be unusable before it is an error",
+    )
+    own.add_argument("--encoding", default="utf-8", help="of captions and tables, such as cp1252")
+    own.add_argument(
+        "--image_column", default="", help="of a table; found by its usual names if not given"
+    )
+    own.add_argument("--caption_column", default="", help="the same; several with commas")
+    own.add_argument(
+        "--min_side", type=size, default=0, help="pixels; images with a shorter side are left out"
+    )
+    own.add_argument(
+        "--max_aspect_ratio",
+        type=ratio,
+        default=0.0,
+        help="longer side / shorter side; images beyond it are left out, 0 is any",
     )
     manifest = parser.add_argument_group("caption manifest")
     manifest.add_argument(
@@ -105,8 +137,8 @@ def make_parser() -> Parser:
     manifest.add_argument(
         "--coco_captions",
         metavar="FILE.json",
-        type=local_path,
-        help="COCO's annotation file of captions, in place of a source",
+        type=local_paths,
+        help="COCO's annotation file of captions, or several with commas, in place of a source",
     )
     embeddings = parser.add_argument_group("image embeddings")
     embeddings.add_argument(
@@ -155,7 +187,9 @@ def prepare(args: argparse.Namespace) -> None:
 
         print(builder.prepare(args.data_dir, args.resolution, font=args.font))
     else:
-        print(f"{args.source}: {len(open_split(args, 'train', {}))} items for training")
+        from dalle_jax.cli.prepare_own import show
+
+        show(args.source, lambda split: open_split(args, split, {}), args.data_dir)
 
 
 def manifest_of(args: argparse.Namespace) -> Any:
@@ -180,14 +214,14 @@ def manifest_of(args: argparse.Namespace) -> Any:
 
 def open_split(args: argparse.Namespace, split: str, data: dict[str, Any]) -> Any:
     """A split of the data set."""
-    from dalle_jax.data.open import open_source
+    from dalle_jax.data.open import open_source, reading_options
 
     return open_source(
         args.source,
         data_dir=args.data_dir,
         split=split,
         max_bad_share=args.max_bad_share,
-        **{"image_size": args.resolution, **data},
+        **{"image_size": args.resolution, **data, **reading_options(vars(args))},
     )
 
 

@@ -43,6 +43,7 @@ class Report:
         noted: ids of items that are used although something about them is worth knowing.
         signature: of names, sizes and times; as long as it is the same, no item is read again.
         content: of names, sizes and captions, wherever the data lies and however it is reached.
+        path: of the file that it is kept in, which does not hold it.
     """
 
     what: str
@@ -52,6 +53,7 @@ class Report:
     noted: dict[str, list[str]] = field(default_factory=dict)
     signature: str = ""
     content: str = ""
+    path: Path | None = field(default=None, compare=False)
 
     def skip(self, reason: str, item: str) -> None:
         """Note that `item` is bad because of `reason`."""
@@ -94,7 +96,8 @@ class Report:
             )
 
     def _json(self) -> str:
-        return json.dumps(vars(self), ensure_ascii=True, indent=1, sort_keys=True)
+        kept = {name: value for name, value in vars(self).items() if name != "path"}
+        return json.dumps(kept, ensure_ascii=True, indent=1, sort_keys=True)
 
     @classmethod
     def load(cls, path: Path) -> "Report | None":
@@ -178,6 +181,7 @@ def scan(
         report.content = f"{content % 2**128:032x}"
         report.save(report_path)
     report.what, report.left_out = what, {**report.left_out, **others}
+    report.path = report_path
     report.check(max_bad_share)
     if report.skipped or report.left_out or report.noted:
         warnings.warn(f"{report} All are named in {report_path}.", stacklevel=3)

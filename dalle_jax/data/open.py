@@ -8,6 +8,24 @@ from dalle_jax.data.loader import Source
 
 KNOWN = ("captioned_shapes/CONFIG", "emoji", "folder:PATH", "webdataset:GLOB", "tfds:NAME")
 
+# Options by which one's own data are read, and their defaults; built-in data sets take none.
+READING_DEFAULTS = {
+    "encoding": "utf-8",
+    "image_column": "",
+    "caption_column": "",
+    "min_side": 0,
+    "max_aspect_ratio": 0.0,
+}
+
+
+def reading_options(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of some settings that are options of reading and set to other than their defaults."""
+    return {
+        name: settings[name]
+        for name, default in READING_DEFAULTS.items()
+        if settings.get(name, default) != default
+    }
+
 
 def open_source(
     spec: str,
@@ -78,7 +96,7 @@ def _open_user_data(
 ) -> Source:
     known = {"validation_share", "test_share", "cache_dir"}
     if kind == "tfds":
-        known |= {"image_column", "caption_column", "encoding", "min_side", "max_aspect_ratio"}
+        known |= READING_DEFAULTS.keys()
     unknown = sorted(set(options) - known)
     if unknown:
         raise ValueError(

@@ -12,7 +12,7 @@ from google.protobuf.message import DecodeError
 
 from dalle_jax.data.checked import Finding, inspect_item, scan, signature_of
 from dalle_jax.data.images import decode
-from dalle_jax.data.splits import TEST_SHARE, VALIDATION_SHARE, split_mask
+from dalle_jax.data.splits import SPLITS, TEST_SHARE, VALIDATION_SHARE, split_mask
 from dalle_jax.data.text import check_encoding, clean_captions, decode_text
 
 INFO = "dataset_info.json"
@@ -33,6 +33,7 @@ class TfdsSource:
     by a hash of the item's number.
 
     Attributes:
+        splits: that can be opened, its own and those that are taken out of its train.
         report: of the split of the data set that the items are in.
         signature: of the names and sizes of all files of the data set and of which features are
             read; the same wherever the data set lies.
@@ -74,6 +75,7 @@ class TfdsSource:
         self._image = _choose("image", image_column, images, folder, set())
         self._caption = _choose("caption", caption_column, texts, folder, CAPTION_NAMES)
 
+        self.splits = tuple(dict.fromkeys([*SPLITS, *builder.info.splits]))
         own = split if split in builder.info.splits else "train"
         if own not in builder.info.splits:
             raise ValueError(
@@ -144,6 +146,13 @@ class TfdsSource:
             "captions": tuple(captions),
             "id": self._ids[index],
         }
+
+    def encoded(self, item_id: str) -> bytes | None:
+        """The encoded image of an item, also of one that was refused; None where it has none."""
+        try:
+            return self._parts(int(item_id.rpartition("/")[2]))[0]
+        except (*UNREADABLE_RECORD, CaptionError):
+            return None
 
     def place(self, index: int) -> str:
         """The record of an item."""

@@ -1,10 +1,15 @@
 import json
+import re
+import warnings
+from pathlib import Path
 
 import pytest
 from PIL import Image
 
+from configs import base
 from dalle_jax.cli import prepare
 from dalle_jax.data.manifest import read_manifest
+from dalle_jax.data.open import READING_DEFAULTS
 
 
 def test_a_manifest_of_captioned_shapes(shapes_dir, tmp_path, capsys):
@@ -37,6 +42,64 @@ def test_a_manifest_of_ones_own_pictures(tmp_path, capsys):
     manifest = read_manifest(path)
     assert len(manifest) == 60 and manifest.header.source == "folder:pictures"
     assert manifest.sha256 in capsys.readouterr().out
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """40 pictures, of which one is torn and one has no caption."""
+    folder = tmp_path / "my pictures"
+    folder.mkdir()
+    for i in range(40):
+        Image.new("RGB", (6 + i % 2 * 20, 20), (i, 0, 0)).save(folder / f"{i}.png")
+        (folder / f"{i}.txt").write_text(f"red {i}")
+    (folder / "3.png").write_bytes(b"torn")
+    (folder / "4.txt").unlink()
+    return folder
+
+
+def test_ones_own_data_is_reported_by_split_and_reason_with_a_sheet(pictures, tmp_path, capsys):
+    arguments = [f"folder:{pictures}", "--max_bad_share=0.1", f"--data_dir={tmp_path}/data"]
+    for _ in range(2):  # scanned, and from the report
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # what is printed is not said twice
+            assert prepare.run(arguments) == 0
+        first, *lines = capsys.readouterr().out.splitlines()
+        sizes = re.fullmatch(
+            r".*: 38 of 40 items used: (\d+) train, (\d+) validation, (\d+) test", first
+        )
+        assert sum(map(int, sizes.groups())) == 38
+        assert lines[:2] == [
+            "  1 skipped: image without caption (4.png)",
+            "  1 skipped: unreadable image (3.png)",
+        ]
+        assert lines[-2] == f"  all are named in {pictures / 'data_report.json'}"
+        path = Path(lines[-1].removeprefix("contact sheet: "))
+        assert path.parent == tmp_path / "data/contact_sheets" and path.name.endswith(
+            "_my_pictures.png"
+        )
+        with Image.open(path) as sheet:
+            assert sheet.size[0] > 1000
+
+
+def test_a_sheet_that_can_t_be_written_is_a_warning(pictures, tmp_path, capsys):
+    (tmp_path / "data").write_text("a file where the folder would be")
+    with pytest.warns(UserWarning, match="contact sheet .* could not be written"):
+        prepare.run([f"folder:{pictures}", "--max_bad_share=0.1", f"--data_dir={tmp_path}/data"])
+    assert "contact sheet" not in capsys.readouterr().out
+
+
+def test_options_of_reading_have_the_defaults_of_the_readers():
+    args = vars(prepare.parse(["folder:x"]))
+    assert {name: args[name] for name in READING_DEFAULTS} == READING_DEFAULTS
+    config = base.get_config().data
+    assert {name: config[name] for name in READING_DEFAULTS} == READING_DEFAULTS
+
+
+def test_options_of_reading_are_of_ones_own_data(tmp_path):
+    with pytest.raises(ValueError, match="'emoji' has no option 'encoding'"):
+        prepare.open_split(
+            prepare.parse(["emoji", "--encoding=cp1252", f"--data_dir={tmp_path}"]), "train", {}
+        )
 
 
 def test_a_manifest_of_coco(tmp_path, capsys):

@@ -1,0 +1,136 @@
+"""A sheet of small pictures: what was read of a data set, with captions, and what was refused."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import chain, islice, zip_longest
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFile, ImageFont
+
+from dalle_jax.data.checked import Report
+from dalle_jax.data.images import decode
+from dalle_jax.data.loader import Source
+from dalle_jax.pipelines.images import captioned_grid
+
+SIDE = 144  # pixels of a picture
+COLUMNS = 8
+SHOWN = 32  # pictures of each kind
+MAX_TEXT = 160  # characters under a picture
+RED = "#b42318"
+Picture = tuple[np.ndarray, str]  # uint8 [SIDE, SIDE, 3], and the text under it
+
+
+def contact_sheet(
+    source: Source, report: Report, read: Callable[[str], bytes | None]
+) -> Image.Image:
+    """The first pictures that were read, evenly over all, over those that were refused.
+
+    Args:
+        source: of all items that are used.
+        report: of its scan.
+        read: gives the encoded image of an item that was refused, by its name in the report; None
+            where it has none.
+    """
+    indices = np.unique(np.linspace(0, len(source) - 1, SHOWN).astype(int)).tolist()
+    used = [_used(source, index) for index in indices]
+    num_left_out = sum(map(len, report.left_out.values()))
+    refused = list(islice(_refused(report, read), SHOWN))
+    parts = [
+        _heading(f"{report.what}: {len(source)} items are used, of which {len(used)} are shown"),
+        _grid(used, "black"),
+    ]
+    if report.num_skipped or num_left_out:
+        text = f"{report.num_skipped} items are refused and {num_left_out} entries are left out"
+        parts.append(_heading(f"{text}, of which {len(refused)} are shown"))
+    if refused:
+        parts.append(_grid(refused, RED))
+    width, height = max(part.width for part in parts), sum(part.height for part in parts)
+    sheet = Image.new("RGB", (width, height), "white")
+    top = 0
+    for part in parts:
+        sheet.paste(part, (0, top))
+        top += part.height
+    return sheet
+
+
+def _used(source: Source, index: int) -> Picture:
+    item = source[index]
+    captions = item.get("captions") or (item["caption"],)
+    more = f" (+{len(captions) - 1})" if len(captions) > 1 else ""
+    return _fitted(item["image"]), _shortened(captions[0]) + more
+
+
+def _refused(report: Report, read: Callable[[str], bytes | None]) -> Iterator[Picture]:
+    """Of each reason one after the other, so that each is seen.
+
+    Of what is left out, only pictures: a hidden file is none.
+    """
+    reasons = [_named(reason, names) for reason, names in sorted(report.skipped.items())]
+    left_out = [_named(reason, names) for reason, names in sorted(report.left_out.items())]
+    for reason, name in _in_turns(reasons):
+        image = _partly_decoded(read(name))
+        yield _cross() if image is None else _fitted(image), _shortened(f"{reason}: {name}")
+    for reason, name in _in_turns(left_out):
+        image = _partly_decoded(read(name))
+        if image is not None:
+            yield _fitted(image), _shortened(f"{reason}: {name}")
+
+
+def _named(reason: str, names: Sequence[str]) -> list[tuple[str, str]]:
+    return [(reason, name) for name in names[:SHOWN]]
+
+
+def _in_turns(lists: Iterable[Sequence[tuple[str, str]]]) -> Iterator[tuple[str, str]]:
+    return filter(None, chain.from_iterable(zip_longest(*lists)))
+
+
+def _partly_decoded(encoded: bytes | None) -> np.ndarray | None:
+    """The image, of a torn one what there is; None where nothing can be shown."""
+    if not encoded:
+        return None
+    before = ImageFile.LOAD_TRUNCATED_IMAGES
+    ImageFile.LOAD_TRUNCATED_IMAGES = True  # process-wide: nothing else decodes meanwhile
+    try:
+        return decode(encoded)
+    except ValueError:
+        return None
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = before
+
+
+def _fitted(image: np.ndarray) -> np.ndarray:
+    """All of an image [H, W, 3] in a grey square [SIDE, SIDE, 3], small ones enlarged."""
+    picture = Image.fromarray(image)
+    scale = SIDE / max(picture.size)
+    size = tuple(max(1, round(length * scale)) for length in picture.size)
+    filter = Image.Resampling.NEAREST if scale > 1 else Image.Resampling.LANCZOS
+    square = Image.new("RGB", (SIDE, SIDE), "#e4e4e4")
+    left, top = ((SIDE - length) // 2 for length in size)
+    square.paste(picture.resize(size, filter), (left, top))
+    return np.asarray(square)
+
+
+def _cross() -> np.ndarray:
+    square = Image.new("RGB", (SIDE, SIDE), "#e4e4e4")
+    draw = ImageDraw.Draw(square)
+    for line in ((0, 0, SIDE, SIDE), (0, SIDE, SIDE, 0)):
+        draw.line(line, "#b0b0b0", 2)
+    return np.asarray(square)
+
+
+def _grid(pictures: Sequence[Picture], color: str) -> Image.Image:
+    images, texts = zip(*pictures)
+    colors = [color] * len(texts)
+    return captioned_grid(np.stack(images), texts, columns=COLUMNS, side=SIDE, colors=colors)
+
+
+def _heading(text: str) -> Image.Image:
+    font = ImageFont.load_default(16)
+    left, _, right, _ = font.getbbox(text)
+    image = Image.new("RGB", (int(right - left) + 16, 32), "white")
+    ImageDraw.Draw(image).text((8, 8), text, "black", font)
+    return image
+
+
+def _shortened(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 1] + "…"

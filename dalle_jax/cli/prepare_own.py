@@ -1,0 +1,75 @@
+"""What `prepare` says of one's own data: the items of each split, what is not used and why."""
+
+import re
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from dalle_jax.cli.contact_sheet import contact_sheet
+from dalle_jax.data.checked import Report, write_atomically
+from dalle_jax.data.loader import Source
+from dalle_jax.data.splits import SPLITS
+
+NAMED = 10  # names that are printed of each reason; the report has all
+SHEETS = "contact_sheets"  # folder in data_dir
+
+
+def show(spec: str, open_split: Callable[[str], Source], data_dir: Path) -> None:
+    """Scan a data set, print what there is and what is not used, and draw its contact sheet.
+
+    Args:
+        spec: as `config.data.source` names it.
+        open_split: gives a split of it.
+        data_dir: the sheet is written into a folder in it.
+    """
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        everything = open_split("all")
+        sizes = {name: len(open_split(name)) for name in getattr(everything, "splits", SPLITS)}
+    report = everything.report
+    for warning in told:
+        if not str(warning.message).startswith(f"{report.what}: "):  # which is printed below
+            warnings.warn_explicit(
+                warning.message, warning.category, warning.filename, warning.lineno
+            )
+    for line in summary(spec, report, sizes):
+        print(line)
+    path = data_dir / SHEETS / f"{_file_name(spec)}.png"
+    sheet = contact_sheet(everything, report, _reader_of_refused(everything))
+    try:
+        write_atomically(path, lambda file: sheet.save(file, "PNG"))
+    except OSError as error:
+        warnings.warn(f"The contact sheet {path} could not be written ({error}).", stacklevel=2)
+        return
+    print(f"contact sheet: {path}")
+
+
+def summary(spec: str, report: Report, sizes: Mapping[str, int]) -> list[str]:
+    """Lines on how many items each split has, what is skipped, left out and noted, and why."""
+    used = report.total - report.num_skipped
+    splits = ", ".join(f"{size:,} {name}" for name, size in sizes.items())
+    lines = [f"{spec}: {used:,} of {report.total:,} items used: {splits}"]
+    parts = {"skipped": report.skipped, "left out": report.left_out, "": report.noted}
+    for how, reasons in parts.items():
+        for reason, names in sorted(reasons.items()):
+            lines.append(f"  {len(names):,} {how}{': ' if how else ''}{reason} ({_first(names)})")
+    if len(lines) > 1 and report.path is not None:
+        lines.append(f"  all are named in {report.path}")
+    return lines
+
+
+def _first(names: Sequence[str]) -> str:
+    shown = [name if name.isprintable() else ascii(name) for name in names[:NAMED]]
+    return ", ".join(shown) + (", …" if len(names) > NAMED else "")
+
+
+def _reader_of_refused(source: Source) -> Callable[[str], bytes | None]:
+    """A function from the name of an item that was refused to its encoded image, if it has one."""
+    return getattr(source, "encoded", lambda name: None)
+
+
+def _file_name(spec: str) -> str:
+    """The kind and the last two parts of a source's name, as a file may be called."""
+    kind, _, place = spec.partition(":")
+    parts = [part for part in re.split(r"[\\/]+", place) if part not in ("", ".", "..")]
+    return re.sub(r"[^\w.-]+", "_", "_".join([kind, *parts[-2:]]))[:120]
