@@ -218,15 +218,15 @@ def test_a_hostile_caption_in_a_file_of_its_own_goes_to_a_batch_or_is_named(
     if "\ud800" not in caption:
         reaches_a_batch(kept_in(tmp_path, caption.encode()))
         return
-    with pytest.warns(UserWarning, match=r"unreadable caption \((0\.tar/a|a\.png)\)"):
+    with pytest.warns(UserWarning, match=r"unreadable caption.*\((0\.tar/a|a\.png)\)"):
         source = kept_in(tmp_path, caption.encode("utf-8", "surrogatepass"))
     assert [source[i]["caption"] for i in range(len(source))] == ["plain"]
 
 
 @pytest.mark.parametrize("kept_in", [in_text_files, in_a_shard], ids=lambda f: f.__name__)
-@pytest.mark.parametrize("raw", [b"a \xff b", b"\xc0\x80", b"a \xf0\x9f", b"\xff\xfea\0"])
+@pytest.mark.parametrize("raw", [b"a \xff b", b"\xc0\x80", b"a \xf0\x9f", b"\xff\xfea\0\0"])
 def test_a_caption_that_is_no_utf8_is_named(tmp_path, raw, kept_in):
-    with pytest.warns(UserWarning, match=r"unreadable caption \((0\.tar/a|a\.png)\)"):
+    with pytest.warns(UserWarning, match=r"unreadable caption.*\((0\.tar/a|a\.png)\)"):
         assert len(kept_in(tmp_path, raw)) == 1
 
 

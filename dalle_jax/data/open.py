@@ -1,12 +1,13 @@
 """A data set's name in the config → the source that reads it; each is imported when it is used."""
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dalle_jax.data.loader import Source
 
-KNOWN = ("captioned_shapes/CONFIG", "emoji", "folder:PATH", "webdataset:GLOB", "tfds:NAME")
+KNOWN = ("captioned_shapes/CONFIG", "emoji", "folder:PATH", "webdataset:SHARDS", "tfds:NAME")
 
 # Options by which one's own data are read, and their defaults; built-in data sets take none.
 READING_DEFAULTS = {
@@ -56,6 +57,7 @@ def open_source(
         ValueError: an unknown data set or option; what the source itself raises.
     """
     kind, _, rest = spec.partition(":")
+    data_dir = os.path.expanduser(data_dir)
     if kind in ("folder", "webdataset", "tfds") and rest:
         return _open_user_data(kind, rest, data_dir, split, max_bad_share, options)
     if options and kind.partition("/")[0] in ("captioned_shapes", "emoji"):
@@ -95,7 +97,7 @@ def _open_user_data(
     kind: str, name: str, data_dir: str | Path, split: str, max_bad_share: float, options: dict
 ) -> Source:
     known = {"validation_share", "test_share", "cache_dir"}
-    if kind == "tfds":
+    if kind != "folder":
         known |= READING_DEFAULTS.keys()
     unknown = sorted(set(options) - known)
     if unknown:
@@ -107,7 +109,7 @@ def _open_user_data(
     if kind == "folder":
         from dalle_jax.data.folder import FolderSource
 
-        return FolderSource(name, split, **options)
+        return FolderSource(os.path.expanduser(name), split, **options)
     if kind == "webdataset":
         from dalle_jax.data.webdataset import WebDatasetSource
 

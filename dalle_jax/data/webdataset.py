@@ -1,244 +1,258 @@
 """Tar shards of images and captions, read at random through an index that is built once."""
 
-import glob
 import json
 import os
-import re
-import tarfile
-import zipfile
-import zlib
-from collections.abc import Sequence
+import warnings
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dalle_jax.data.checked import item_problem, scan, signature_of, write_atomically
-from dalle_jax.data.folder import captions_in
+from dalle_jax.data.checked import Finding, inspect_item, scan, signature_of
+from dalle_jax.data.files import File, LocalFile, find_files
 from dalle_jax.data.images import decode
-from dalle_jax.data.splits import TEST_SHARE, VALIDATION_SHARE, split_mask
+from dalle_jax.data.img2dataset import border_note
+from dalle_jax.data.remote import cache_folder
+from dalle_jax.data.shard_index import (
+    ROLES,
+    Index,
+    Names,
+    build_index,
+    load_former_ids,
+    load_index,
+    names_of,
+    save_index,
+)
+from dalle_jax.data.splits import SPLITS, TEST_SHARE, VALIDATION_SHARE, split_mask
+from dalle_jax.data.text import captions_of_lines, captions_of_record, decode_text
 
-IMAGE_EXTENSIONS = ("jpg", "jpeg", "png", "webp")
-CAPTION_EXTENSIONS = ("txt", "caption", "json")
-
-_MEMBER = re.compile(r"(?P<key>(?:.*/)?[^/.]+)\.(?P<extension>[^/]+)", re.DOTALL)
-_RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
+# Captions that lie so close to their image are read together with it.
+_CLOSE = 2**16  # bytes
 
 
 class WebDatasetSource:
-    """Samples of tar shards: the members of one key, an image and a caption.
+    """Samples of tar shards: the members of one key, an image and its captions.
 
-    `shards` is a glob ("data/*.tar"), a range ("data/{000..010}.tar"), or a list of these. The
-    index and the report of skipped samples stand beside the first shard, or in `cache_dir`, and
-    are made again when a shard's name, size or time changes.
+    `shards` is what `find_files` takes: a glob ("data/*.tar"), braces ("data/{000..010}.tar"), a
+    folder, a URL, a list of these, or several with `::` between them. The index and the report lie
+    beside the first shard (of URLs, in the user's cache folder), or in `cache_dir`, and are made
+    again when a shard's name, size, time or ETag changes.
+
+    Attributes:
+        report: of what is used, bad and left out.
+        signature: of names, sizes and captions of all splits; not of where the shards lie.
 
     Raises:
         FileNotFoundError: there are no such shards.
-        ValueError: more than `max_bad_share` of the samples are bad.
+        ValueError: more than `max_bad_share` of the samples are bad, a shard is compressed, or no
+            image has a caption.
+        OSError: a shard can't be read.
     """
 
     def __init__(
         self,
-        shards: str | Sequence[str],
+        shards: str | Path | Sequence[str | Path],
         split: str = "train",
         *,
         max_bad_share: float = 0.01,
         validation_share: float = VALIDATION_SHARE,
         test_share: float = TEST_SHARE,
         cache_dir: str | Path | None = None,
+        encoding: str = "utf-8",
+        image_column: str = "",
+        caption_column: str = "",
+        min_side: int = 0,
+        max_aspect_ratio: float = 0.0,
     ):
-        self._shards = expand(shards)
-        status = [path.stat() for path in self._shards]
-        signature = signature_of(
-            (path.name, stat.st_size, stat.st_mtime_ns) for path, stat in zip(self._shards, status)
-        )
-        name = signature_of(map(str, self._shards))[:12]
-        folder = Path(cache_dir or self._shards[0].parent)
-        sizes = np.array([stat.st_size for stat in status])
-        index = _load_index(folder / f"index-{name}.npz", signature, sizes)
-        if index is None:
-            index = build_index(self._shards)
-            _save_index(folder / f"index-{name}.npz", signature, index)
-        keys, rows = index
+        self._shards = find_files(shards, ".tar")
+        self._encoding = encoding
+        names, self._field = names_of(image_column, caption_column)
+        labels = _labels(self._shards)
+        columns = [image_column, caption_column] if image_column or caption_column else []
+        place = signature_of([*map(_address, self._shards), *columns])[:12]
+        folder = Path(cache_dir).expanduser() if cache_dir else _folder_of(self._shards[0])
+        status = [(shard.name, shard.size, shard.version) for shard in self._shards]
+        signature = signature_of([*status, *columns])
+        path = folder / f"index-{place}.npz"
+        index, former = _open_index(path, signature, self._shards, labels, names)
+        rows = index.rows
+        numbers = rows[:, 0].tolist()
+        ids = [
+            f"{labels[shard]}/{key}" if key else f"{labels[shard]} (the rest of the shard)"
+            for key, shard in zip(index.keys, numbers)
+        ]
+        # The key of an item's split depends on nothing else: not on the other shards, nor on
+        # where they lie.
+        keys = [f"{self._shards[shard].name}/{key}" for key, shard in zip(index.keys, numbers)]
+        readers = [shard.read_ahead().read for shard in self._shards]
 
-        def problem(i: int) -> str | None:
-            if rows[i, 0] < 0:
-                return "torn shard"
-            captions = self._captions(rows[i])
-            if captions is None:
-                return "unreadable caption"
-            return item_problem(self._read(rows[i, 0], *rows[i, 1:3]), captions)
+        def inspect(i: int) -> Finding:
+            bad = index.problems.get(i)
+            if bad is not None:
+                return Finding(bad, content=keys[i])
+            image, texts = _parts(rows[i], readers[numbers[i]])
+            try:
+                captions = self._captions(texts)
+            except ValueError as error:
+                return Finding(f"unreadable caption: {error}", content=keys[i])
+            return inspect_item(
+                image,
+                captions,
+                (keys[i], len(image or b""), captions),
+                min_side=min_side,
+                max_aspect_ratio=max_aspect_ratio,
+                look=border_note(texts.get("json")),
+            )
 
+        options = [encoding, min_side, max_aspect_ratio]
         good, self.report = scan(
-            f"webdataset {shards}",
-            keys,
-            problem,
-            signature=signature,
-            report_path=folder / f"data_report-{name}.json",
+            f"webdataset {_shown(shards, self._shards)}",
+            ids,
+            inspect,
+            signature=signature_of([signature, *options]),
+            report_path=folder / f"data_report-{place}.json",
             max_bad_share=max_bad_share,
+            left_out=index.left_out,
         )
-        mask = split_mask(
-            [keys[i] for i in good], split, validation_share=validation_share, test_share=test_share
-        )
+        self.signature = self.report.content
+        shares = {"validation_share": validation_share, "test_share": test_share}
+        if former:
+            there = ((former.get(tuple(rows[i, :2].tolist())), keys[i]) for i in good)
+            _warn_of_moves([pair for pair in there if pair[0]], shares)
+        mask = split_mask([keys[i] for i in good], split, **shares)
         self._rows = rows[good[mask]]
-        self._keys = [keys[i] for i in good[mask]]
+        self._ids = [ids[i] for i in good[mask]]
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self._ids)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         row = self._rows[index]
         try:
-            image = decode(self._read(row[0], *row[1:3]))
-            captions = tuple(text.strip() for text in self._captions(row) if text.strip())
+            encoded, texts = _parts(row, self._shards[int(row[0])].read)
+            image, captions = decode(encoded or b""), tuple(self._captions(texts))
             caption = captions[0]
-        except (OSError, ValueError, TypeError, IndexError) as error:
+        except (ValueError, IndexError) as error:
             raise ValueError(
-                f"{self._keys[index]}, readable when the shards were opened, is not: {error}."
+                f"{self.place(index)}, readable when the shards were scanned, is not: {error}."
             ) from error
         return {
             "image": image,
             "caption": caption,
             "captions": captions,
-            "id": self._keys[index],
+            "id": self._ids[index],
         }
 
     def place(self, index: int) -> str:
         """The shard and the key of an item."""
-        return f"{self._keys[index]} of {self._shards[self._rows[index, 0]]}"
+        return f"{self._ids[index]} of {self._shards[int(self._rows[index, 0])]}"
 
-    def _read(self, shard: int, offset: int, size: int) -> bytes | None:
-        if offset < 0:
-            return None
-        with open(self._shards[shard], "rb", buffering=0) as file:
-            file.seek(offset)
-            return file.read(size)
+    def _captions(self, texts: dict[str, bytes]) -> list[str]:
+        """The captions in the first caption member that holds any; [""] where all are empty."""
+        for suffix, encoded in texts.items():
+            if suffix == "json":
+                captions = self._of_json(decode_text(encoded))  # always UTF-8
+            else:
+                captions = captions_of_lines(decode_text(encoded, self._encoding))
+            if captions:
+                return captions
+        return [""] if texts and "json" not in texts else []
 
-    def _captions(self, row: np.ndarray) -> list[str] | None:
-        """The captions of a row of the index: [] where it has none, None where unreadable."""
-        shard, _, _, offset, size, is_json = row
-        encoded = self._read(shard, offset, size)
-        if encoded is None:
-            return []
+    def _of_json(self, text: str) -> list[str]:
         try:
-            text = encoded.decode("utf-8-sig")
-            return captions_in(json.loads(text)) if is_json else [text]
+            captions = captions_of_record(json.loads(text), self._field)
         except (ValueError, RecursionError):
-            return None
+            raise ValueError("not JSON") from None
+        if captions is None:
+            raise ValueError("JSON of another form")
+        return captions
 
 
-def expand(shards: str | Sequence[str]) -> list[Path]:
-    """The shard files that globs and ranges name, sorted."""
-    patterns = [shards] if isinstance(shards, str | Path) else list(shards)
-    found: set[str] = set()
-    for pattern in map(str, patterns):
-        match = _RANGE.search(pattern)
-        if match:
-            first, last = match.groups()
-            numbers = range(int(first), int(last) + 1)
-            names = [_RANGE.sub(f"{n:0{len(first)}d}", pattern, count=1) for n in numbers]
-        else:
-            names = glob.glob(pattern, recursive=True)
-        missing = [name for name in names if not Path(name).is_file()]
-        if missing or not names:
-            raise FileNotFoundError(f"There is no tar shard {missing[0] if missing else pattern}.")
-        found.update(names)
-    return sorted(Path(name).absolute() for name in found)
+def _parts(
+    row: np.ndarray, read: Callable[[int, int], bytes]
+) -> tuple[bytes | None, dict[str, bytes]]:
+    """The encoded image (None where there is none) and the caption members of a row."""
+    numbers = row.tolist()
+    places = {
+        role: (offset, size)
+        for role, offset, size in zip(ROLES, numbers[1::2], numbers[2::2])
+        if offset >= 0
+    }
+    if not places:
+        return None, {}
+    start = min(offset for offset, _ in places.values())
+    end = max(offset + size for offset, size in places.values())
+    if end - start <= sum(size for _, size in places.values()) + _CLOSE:
+        span = read(start, end - start)
+        parts = {
+            role: span[offset - start : offset - start + size]
+            for role, (offset, size) in places.items()
+        }
+    else:
+        parts = {role: read(*place) for role, place in places.items()}
+    return parts.pop("image", None), parts
 
 
-def build_index(shards: Sequence[Path]) -> tuple[list[str], np.ndarray]:
-    """Ids of all samples and int64 [N, 6] rows of where their parts lie.
-
-    A row holds shard, image offset, image size, caption offset, caption size, is JSON; an offset
-    of −1 says there is none, a shard of −1 that the shard named by the id is torn.
-    """
-    keys: list[str] = []
-    rows: list[tuple[int, ...]] = []
-    root = os.path.commonpath([shard.parent for shard in shards])
-    for number, shard in enumerate(shards):
-        name = shard.relative_to(root).as_posix()
-        with open(shard, "rb") as file:
-            if file.read(2) == b"\x1f\x8b":
-                raise ValueError(f"{shard} is compressed; unpack it to be read at random: gunzip.")
-        members, torn = _members(shard)
-        for key, parts in members.items():
-            image = next((parts[e] for e in IMAGE_EXTENSIONS if e in parts), (-1, 0))
-            extension = next((e for e in CAPTION_EXTENSIONS if e in parts), "")
-            caption = parts.get(extension, (-1, 0))
-            if image[0] >= 0 or caption[0] >= 0:
-                keys.append(f"{name}/{key}")
-                rows.append((number, *image, *caption, extension == "json"))
-        if torn:
-            keys.append(f"{name} (the rest of the shard)")
-            rows.append((-1, -1, 0, -1, 0, 0))
-    return keys, np.array(rows, np.int64).reshape(len(rows), 6)
+def _open_index(
+    path: Path, signature: str, shards: Sequence[File], labels: Sequence[str], names: Names
+) -> tuple[Index, dict[tuple[int, int], str] | None]:
+    """The index at `path`, made where it is not there, and the ids in one of version 1 there."""
+    index, former = load_index(path, signature, [shard.size for shard in shards]), None
+    if index is None:
+        former = load_former_ids(path, _former_signature(shards))
+        index = build_index(shards, labels, names)
+        save_index(path, signature, index)
+    return index, former
 
 
-def _members(shard: Path) -> tuple[dict[str, dict[str, tuple[int, int]]], bool]:
-    """(offset, size) of each member by key and extension, and whether the shard is torn."""
-    members: dict[str, dict[str, tuple[int, int]]] = {}
-    end = shard.stat().st_size
-    last = -1
-    try:
-        with tarfile.open(shard, "r:") as tar:
-            while (member := tar.next()) is not None:
-                # A hostile header could point backwards, where reading would go on for ever.
-                if member.offset <= last or member.size < 0 or member.offset_data > end:
-                    return members, True
-                last = member.offset
-                tar.members.clear()
-                match = _MEMBER.fullmatch(member.name)
-                if not member.isreg() or member.sparse or not match:
-                    continue
-                if member.offset_data + member.size > end:
-                    return members, True
-                parts = members.setdefault(match["key"], {})
-                parts[match["extension"].lower()] = (member.offset_data, member.size)
-            # After its first header, tarfile takes a torn one for the end of the shard.
-            tar.fileobj.seek(tar.offset)
-            return members, tar.fileobj.read(tarfile.BLOCKSIZE) != tarfile.NUL * tarfile.BLOCKSIZE
-    except Exception:  # Fed with torn headers, tarfile raises nearly anything.
-        return members, True
+def _labels(shards: Sequence[File]) -> list[str]:
+    """Names of the shards that differ: their file names, or paths where two have the same."""
+    counts = Counter(shard.name for shard in shards)
+    paths = [_address(shard).replace("://", "/", 1).strip("/") for shard in shards]
+    common = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ""
+    return [
+        shard.name if counts[shard.name] == 1 else path[len(common) :].lstrip("/")
+        for shard, path in zip(shards, paths)
+    ]
 
 
-def _load_index(
-    path: Path, signature: str, sizes: np.ndarray
-) -> tuple[list[str], np.ndarray] | None:
-    """The index kept at `path`, if it is of these shards and stays inside their `sizes`."""
-    try:
-        with np.load(path, allow_pickle=False) as saved:
-            if str(saved["signature"]) == signature:
-                keys, rows = saved["keys"], saved["rows"]
-                if keys.dtype.kind == "U" and _stays_inside(rows, len(keys), sizes):
-                    return keys.tolist(), rows
-    except (OSError, ValueError, KeyError, TypeError, EOFError, MemoryError):
-        return None
-    except (zipfile.BadZipFile, zlib.error, NotImplementedError):
-        return None
-    return None
+def _address(shard: File) -> str:
+    return shard.path if isinstance(shard, LocalFile) else shard.url
 
 
-def _stays_inside(rows: np.ndarray, count: int, sizes: np.ndarray) -> bool:
-    if rows.dtype != np.int64 or rows.shape != (count, 6):
-        return False
-    shards = rows[:, 0]
-    if not ((shards >= -1) & (shards < len(sizes))).all():
-        return False
-    ends = np.where(shards < 0, 0, sizes[shards])
-    return all(
-        ((offset == -1) | ((offset >= 0) & (size >= 0) & (size <= ends - offset))).all()
-        for offset, size in (rows[:, 1:3].T, rows[:, 3:5].T)
+def _folder_of(shard: File) -> Path:
+    return Path(shard.path).parent if isinstance(shard, LocalFile) else cache_folder()
+
+
+def _shown(spec: str | Path | Sequence[str | Path], shards: Sequence[File]) -> str:
+    """The shards as they were given, or of URLs (which may hold a signature) what may be shown."""
+    if all(isinstance(shard, LocalFile) for shard in shards):
+        return str(spec)
+    return str(shards[0]) + (f" and {len(shards) - 1} more" if shards[1:] else "")
+
+
+def _former_signature(shards: Sequence[File]) -> str:
+    """The signature in an index of version 1, which there is of local shards only."""
+    return signature_of(
+        (shard.name, shard.size, int(shard.version))
+        for shard in shards
+        if isinstance(shard, LocalFile)
     )
 
 
-def _save_index(path: Path, signature: str, index: tuple[list[str], np.ndarray]) -> None:
-    keys, rows = index
-    try:
-        write_atomically(
-            path,
-            lambda file: np.savez_compressed(
-                file, signature=np.array(signature), keys=np.array(keys, dtype=str), rows=rows
-            ),
+def _warn_of_moves(pairs: Sequence[tuple[str, str]], shares: dict[str, float]) -> None:
+    """Warn if items went by other ids in an index of version 1, and so were in other splits."""
+    before, after = zip(*pairs) if pairs else ((), ())
+    moved = sum(
+        int((split_mask(before, split, **shares) & ~split_mask(after, split, **shares)).sum())
+        for split in SPLITS
+    )
+    if moved:
+        warnings.warn(
+            f"{moved} of {len(pairs)} items are in another split than in the index that an earlier "
+            "version made: the key of an item is its shard's file name and its key in the shard, "
+            "no longer the folder of the shard.",
+            stacklevel=3,
         )
-    except OSError:
-        return  # The report beside it warns of a place that cannot be written.

@@ -1,0 +1,252 @@
+"""The files that names, globs, braces, lists and folders stand for, on this machine or by URL."""
+
+import glob
+import os
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from dalle_jax.data import remote
+from dalle_jax.data.remote import RemoteFile
+
+MAX_NAMES = 1_000_000
+MAX_LENGTH = 4096  # characters of a path
+MAX_DEPTH = 20  # of braces in braces
+
+# `::` between names, but not that of an IPv6 address such as http://[::1]:8000/.
+_BETWEEN = re.compile(r"::(?![^\[\]]*\])")
+# Indices and reports, which lie beside the data and would match `data/*`.
+_OWN = re.compile(r"index-[0-9a-f]{12}\.npz|data_report(-[0-9a-f]{12})?\.json")
+_RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)(?:\.\.(-?\d+))?")
+
+
+@dataclass(frozen=True)
+class LocalFile:
+    """A file of this machine. `version` is its time of modification."""
+
+    path: str
+    size: int
+    version: str
+    identity: str  # equal for two names of one file
+
+    @property
+    def name(self) -> str:
+        """The last part of its path."""
+        return os.path.basename(self.path)
+
+    def __str__(self) -> str:
+        return self.path
+
+    def read(self, offset: int, size: int) -> bytes:
+        """`size` bytes from `offset` on; fewer at the end of the file."""
+        with open(self.path, "rb", buffering=0) as file:
+            file.seek(offset)
+            return file.read(size)
+
+    def read_ahead(self) -> "LocalFile":
+        """Itself: the system reads ahead."""
+        return self
+
+    def open(self):
+        """The file as a binary stream that can seek."""
+        return open(self.path, "rb")
+
+
+File = LocalFile | RemoteFile
+
+
+def find_files(spec: str | Path | Sequence[str | Path], suffix: str) -> list[File]:
+    """The files that `spec` stands for, sorted, each once.
+
+    A spec is a list of names, or names with `::` between them. A name is, in this order: that of a
+    file; of a folder, for all files in it that end in `suffix`; a name with braces (`{000..127}`,
+    `{a,b}`) or a glob, or both. What of a path is there as it is written is taken as it is written,
+    so a folder may be called `run[1]`. Each may be a URL.
+
+    Raises:
+        FileNotFoundError: a name, an alternative in braces or a glob stands for no file.
+        ValueError: braces stand for more than `MAX_NAMES` names.
+    """
+    found: list[File] = []
+    for text in [spec] if isinstance(spec, str | Path) else spec:
+        text = str(text)
+        # A file whose name has `::` in it is that file.
+        names = [text] if not remote.is_url(text) and _is_file(text) else _BETWEEN.split(text)
+        for name in filter(None, map(str.strip, names)):
+            found += _find(name, suffix)
+    if not found:
+        raise FileNotFoundError(f"No {suffix} file is named in {spec!r}.")
+    return _once(found)
+
+
+def _once(found: list[File]) -> list[File]:
+    """The files sorted, without further names of one file.
+
+    A file that is found both as itself and by a link goes by its own name.
+    """
+    kept: dict[str, tuple[bool, File]] = {}
+    for file in sorted(set(found), key=str):
+        own = isinstance(file, LocalFile) and os.path.realpath(file.path) == file.path
+        if file.identity not in kept or (own and not kept[file.identity][0]):
+            kept[file.identity] = (own, file)
+    return sorted((file for _, file in kept.values()), key=str)
+
+
+def _find(name: str, suffix: str) -> list[File]:
+    if remote.is_url(name):
+        return [file for one in expand_braces(name) for file in _find_remote(one, suffix)]
+    name = os.path.expanduser(re.sub(r"^file://", "", name, flags=re.IGNORECASE))
+    literal, rest = _split_literal(name)
+    if not rest:
+        return _in_folder(literal, suffix) if os.path.isdir(literal) else [_local(literal)]
+    found: list[File] = []
+    for one in expand_braces(rest):
+        path, pattern = _split_literal(os.path.join(literal, one))
+        if not pattern:
+            found += _in_folder(path, suffix) if os.path.isdir(path) else [_local(path)]
+            continue
+        paths = glob.glob(os.path.join(glob.escape(path), pattern), recursive=True)
+        paths = [file for file in paths if not _OWN.fullmatch(os.path.basename(file))]
+        files = [_local(file) for file in paths if _is_file(file)]
+        if not files:
+            raise FileNotFoundError(
+                f"There is no {suffix} file {os.path.join(path, pattern)}{_what_is_there(path)}."
+            )
+        found += files
+    return found
+
+
+def _find_remote(url: str, suffix: str) -> list[File]:
+    # In a query, * and ? are no wildcards.
+    if any(mark in url.partition("?")[0].partition("://")[2].partition("/")[2] for mark in "*["):
+        found = remote.match_files(url)
+        if not found:
+            raise FileNotFoundError(f"There is no {suffix} file {remote.shown(url)}.")
+        return list(found)
+    if not url.endswith(suffix) and remote.is_folder(url):
+        return _find_remote(f"{url.rstrip('/')}/*{suffix}", suffix)
+    return [remote.find_file(url)]
+
+
+def _split_literal(path: str) -> tuple[str, str]:
+    """The beginning of a path that is there as it is written, and the rest, "" if all is."""
+    if _is_file(path) or os.path.isdir(path):
+        return path, ""
+    parts = path.split("/")
+    literal = parts.pop(0) + "/" if path.startswith("/") else ""
+    while parts and (not parts[0] or os.path.isdir(os.path.join(literal, parts[0]))):
+        literal = os.path.join(literal, parts.pop(0))
+    return literal, "/".join(parts)
+
+
+def _is_file(path: str) -> bool:
+    try:
+        return os.path.isfile(path)
+    except ValueError:  # NUL in the name
+        return False
+
+
+def _local(path: str) -> LocalFile:
+    path = os.path.abspath(path)
+    status = os.stat(path)
+    return LocalFile(
+        path, status.st_size, str(status.st_mtime_ns), f"{status.st_dev}:{status.st_ino}"
+    )
+
+
+def _in_folder(folder: str, suffix: str) -> list[File]:
+    paths = glob.glob(os.path.join(glob.escape(folder), f"*{suffix}"))
+    files: list[File] = [_local(path) for path in paths if _is_file(path)]
+    if not files:
+        below = glob.glob(os.path.join(glob.escape(folder), f"*/**/*{suffix}"), recursive=True)
+        hint = f"; {len(below)} lie deeper: give {folder}/**/*{suffix}" if below else ""
+        raise FileNotFoundError(
+            f"The folder {folder} has no {suffix} file{hint or _what_is_there(folder)}."
+        )
+    return files
+
+
+def _what_is_there(folder: str) -> str:
+    """Which files a folder has, by suffix, for a message."""
+    try:
+        with os.scandir(folder or ".") as entries:
+            names = [entry.name for entry in entries if not entry.name.startswith(".")]
+    except OSError:
+        return ""
+    kinds = Counter(Path(name).suffix or name for name in names)
+    listed = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(5))
+    return f"; {folder or 'this folder'} has {listed or 'nothing'}"
+
+
+def expand_braces(text: str) -> Iterator[str]:
+    """The texts that braces stand for: `{000..127}`, `{0..10..2}`, `{a,b}`, several and nested."""
+    if len(text) > MAX_LENGTH or _count(text) > MAX_NAMES:
+        raise ValueError(f"The braces of {text[:100]!r} stand for more than {MAX_NAMES:,} names.")
+    return _expand(text)
+
+
+def _expand(text: str) -> Iterator[str]:
+    braces = _first_braces(text)
+    if braces is None:
+        yield text
+        return
+    start, end, options = braces
+    for option in options:
+        for middle in _expand(option):
+            for rest in _expand(text[end:]):
+                yield text[:start] + middle + rest
+
+
+def _count(text: str) -> int:
+    """The number of texts that braces stand for; anything above `MAX_NAMES` for more."""
+    count = 1
+    while count <= MAX_NAMES and (braces := _first_braces(text)):
+        _, end, options = braces
+        count *= len(options) if isinstance(options, _Numbers) else sum(map(_count, options))
+        text = text[end:]
+    return count
+
+
+def _first_braces(text: str) -> tuple[int, int, "list[str] | _Numbers"] | None:
+    """Start, end and alternatives of the first braces that stand for several texts."""
+    start = text.find("{")
+    while start >= 0:
+        depth, options, last = 0, [], start + 1
+        for position in range(start, len(text)):
+            letter = text[position]
+            depth += (letter == "{") - (letter == "}")
+            if depth > MAX_DEPTH:
+                raise ValueError(f"Braces are nested more than {MAX_DEPTH} deep in {text[:100]!r}.")
+            if depth == 1 and letter == ",":
+                options.append(text[last:position])
+                last = position + 1
+            if depth == 0:
+                inner = text[start + 1 : position]
+                numbers = _RANGE.fullmatch(inner)
+                if numbers:
+                    return start, position + 1, _Numbers(*numbers.groups())
+                if options:
+                    return start, position + 1, [*options, text[last:position]]
+                break
+        start = text.find("{", start + 1)
+    return None
+
+
+class _Numbers:
+    """The numbers of `{000..127}` as texts, padded with zeros where an end is."""
+
+    def __init__(self, first: str, last: str, step: str | None):
+        if max(map(len, (first, last, step or ""))) > 18:
+            raise ValueError(f"The range {first:.30}..{last:.30} has too many digits.")
+        low, high, by = int(first), int(last), abs(int(step or 1)) or 1
+        self._numbers = range(low, high + 1, by) if low <= high else range(low, high - 1, -by)
+        padded = any(re.match(r"-?0\d", end) for end in (first, last))
+        self._width = max(len(first), len(last)) if padded else 0
+
+    def __len__(self) -> int:
+        return min(len(self._numbers), MAX_NAMES + 1)
+
+    def __iter__(self) -> Iterator[str]:
+        return (f"{number:0{self._width}d}" for number in self._numbers)

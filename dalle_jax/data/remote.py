@@ -1,0 +1,307 @@
+"""Files by URL (https, gs, s3, memory …): found, listed and read in parts through fsspec."""
+
+import hashlib
+import io
+import os
+import re
+import threading
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+from urllib.parse import unquote, urlsplit, urlunsplit
+
+TRIES = 5
+FIRST_PAUSE = 0.5  # seconds before the second try; doubled with each further one
+STALLED = 30.0  # seconds without a byte after which a connection counts as broken
+BLOCK = 8 * 2**20  # bytes
+BLOCKS = 4
+
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
+_PACKAGES = {"gs": "gcsfs", "gcs": "gcsfs", "s3": "s3fs", "s3a": "s3fs", "hf": "huggingface_hub"}
+_PACKAGES |= {"az": "adlfs", "abfs": "adlfs", "abfss": "adlfs", "adl": "adlfs"}
+# What of a file's description changes when its content does, under the names of several servers.
+_VERSIONS = ("ETag", "etag", "Content-MD5", "md5Hash", "content_md5", "generation", "Last-Modified")
+_VERSIONS += ("LastModified", "last_modified", "updated", "mtime", "created", "blob_id")
+# Asking again can't help: the answer would be the same.
+_FINAL = (ValueError, TypeError, ImportError, NotImplementedError, FileNotFoundError)
+_FINAL += (PermissionError, IsADirectoryError, NotADirectoryError)
+_REPEATED_STATUS = (408, 425, 429)
+
+Result = TypeVar("Result")
+_ranges_answered: dict[str, bool] = {}  # by server
+
+
+def is_url(name: str) -> bool:
+    """Whether a name is a URL of another place than this machine's disks."""
+    return bool(_SCHEME.match(name)) and not name.lower().startswith("file://")
+
+
+def shown(url: str) -> str:
+    """A URL for messages and logs: without a password, and without the signature of its query."""
+    parts = urlsplit(url)
+    if not parts.query and "@" not in parts.netloc:
+        return url
+    return urlunsplit(parts._replace(query="", netloc=parts.netloc.rpartition("@")[2]))
+
+
+def cache_folder() -> Path:
+    """Where indices and reports of data by URL lie unless a cache_dir is given."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dalle_jax" / "data"
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file by URL. `version` changes when its content does, as far as its server says so."""
+
+    url: str
+    size: int
+    version: str
+
+    @property
+    def name(self) -> str:
+        """The last part of the URL's path."""
+        return unquote(urlsplit(self.url).path.rstrip("/").rpartition("/")[2])
+
+    @property
+    def identity(self) -> str:
+        """Equal for two names of one file."""
+        return self.url
+
+    def __str__(self) -> str:
+        return shown(self.url)
+
+    def read(self, offset: int, size: int) -> bytes:
+        """`size` bytes from `offset` on; fewer at the end of the file.
+
+        Raises:
+            OSError: the connection broke `TRIES` times, or the server does not answer ranges.
+        """
+        size = min(size, self.size - offset)
+        if size <= 0:
+            return b""
+        files, path = _open_server(self.url)
+
+        def read() -> bytes:
+            content = files.cat_file(path, start=offset, end=offset + size)
+            if len(content) > size:
+                raise _no_ranges(self.url)
+            if len(content) < size:
+                raise OSError(f"{len(content)} of {size} bytes came")
+            return content
+
+        return _repeat(self.url, read)
+
+    def read_all(self) -> bytes:
+        """The whole file."""
+        return self.read(0, self.size)
+
+    def read_ahead(self) -> "ReadAhead":
+        """A reader for reading mostly in order."""
+        return ReadAhead(self)
+
+    def open(self) -> io.BufferedReader:
+        """The file as a binary stream that can seek."""
+        return io.BufferedReader(_Stream(self), 2**20)
+
+
+def find_file(url: str) -> RemoteFile:
+    """The file of a URL.
+
+    Raises:
+        FileNotFoundError: there is none.
+        OSError: it can't be reached, has no stated size, or its server does not answer ranges.
+    """
+    files, path = _open_server(url)
+    found = _repeat(url, lambda: files.info(path))
+    if found.get("type") == "directory":
+        raise IsADirectoryError(f"{shown(url)} is a folder.")
+    return _describe(url, found)
+
+
+def is_folder(url: str) -> bool:
+    """Whether a URL is that of a folder: for https, one that ends with a slash."""
+    files, path = _open_server(url)
+    if urlsplit(url).scheme in ("http", "https"):
+        return urlsplit(url).path.endswith("/")
+    return _repeat(url, lambda: files.isdir(path))
+
+
+def match_files(pattern: str) -> list[RemoteFile]:
+    """The files that a URL with `*`, `**`, `?` or `[ ]` matches, sorted by URL."""
+    return _list(pattern, lambda files, path: files.glob(path, detail=True))
+
+
+def list_files(folder: str) -> list[RemoteFile]:
+    """All files below the folder of a URL, sorted by URL."""
+    return _list(folder, lambda files, path: files.find(path, detail=True))
+
+
+def _list(url: str, find: Callable[[Any, str], dict[str, dict]]) -> list[RemoteFile]:
+    files, path = _open_server(url)
+    by_http = urlsplit(url).scheme in ("http", "https")
+    try:
+        found = _repeat(url, lambda: find(files, path))
+    except FileNotFoundError:
+        found = {}
+    if not found and by_http:
+        raise FileNotFoundError(
+            f"{shown(url)} lists no files: a server of https need not list what it has; name the "
+            "files, for example with {000..127} in the URL."
+        )
+    listed = []
+    for name, about in found.items():
+        if about.get("type") == "directory":
+            continue
+        # What a page of https links to has no size yet.
+        full = files.unstrip_protocol(name)
+        listed.append(find_file(full) if about.get("size") is None else _describe(full, about))
+    return sorted(listed, key=lambda file: file.url)
+
+
+def _describe(url: str, about: dict[str, Any]) -> RemoteFile:
+    size = about.get("size")
+    if size is None:
+        raise OSError(f"The server of {shown(url)} does not say how large it is: download it.")
+    said = [f"{key}={about[key]}" for key in _VERSIONS if about.get(key)]
+    file = RemoteFile(url, int(size), hashlib.sha256("\n".join(said).encode()).hexdigest()[:32])
+    _check_ranges(file, about)
+    return file
+
+
+def _check_ranges(file: RemoteFile, about: dict[str, Any]) -> None:
+    """Raises an OSError if the server of a file sends whole files alone.
+
+    Asked once a server, before a read of a few bytes could fetch gigabytes.
+    """
+    parts = urlsplit(file.url)
+    if parts.scheme not in ("http", "https") or file.size < 3:
+        return
+    if parts.netloc not in _ranges_answered:
+        files, path = _open_server(file.url)
+
+        def answers() -> bool:
+            with files.open(path, block_size=1, cache_type="none", size=file.size) as opened:
+                opened.seek(1)
+                try:
+                    return len(opened.read(1)) == 1
+                except ValueError:  # By this fsspec says that the whole file came.
+                    return False
+
+        _ranges_answered[parts.netloc] = about.get("partial", True) and _repeat(file.url, answers)
+    if not _ranges_answered[parts.netloc]:
+        raise _no_ranges(file.url)
+
+
+def _no_ranges(url: str) -> OSError:
+    error = OSError(
+        f"The server of {shown(url)} sends whole files only (no HTTP Range), which reading at "
+        "random needs: download the files."
+    )
+    error.final = True
+    return error
+
+
+def _open_server(url: str) -> tuple[Any, str]:
+    """fsspec's file system of a URL, and the path in it."""
+    import fsspec
+
+    scheme = urlsplit(url).scheme
+    options: dict[str, Any] = {}
+    try:
+        if scheme in ("http", "https"):
+            import aiohttp
+
+            wait = aiohttp.ClientTimeout(total=None, sock_connect=STALLED, sock_read=STALLED)
+            options = {"client_kwargs": {"timeout": wait}}
+        return fsspec.core.url_to_fs(url, **options)
+    except ImportError as error:
+        package = _PACKAGES.get(scheme)
+        what = f": pip install {package}" if package else f" ({error})"
+        raise ValueError(f"Data by {scheme}:// need a further package{what}.") from error
+    except ValueError as error:
+        raise ValueError(f"{shown(url)} can't be read: {error}.") from error
+
+
+def _repeat(url: str, action: Callable[[], Result]) -> Result:
+    """The result of an action on a URL, tried again with growing pauses while it breaks."""
+    pause = FIRST_PAUSE
+    for tries in range(1, TRIES + 1):
+        try:
+            return action()
+        except FileNotFoundError as error:
+            raise FileNotFoundError(f"There is no {shown(url)}.") from error
+        except Exception as error:  # Each file system raises errors of its own.
+            status = getattr(error, "status", 0) or 0
+            final = isinstance(error, _FINAL) or getattr(error, "final", False)
+            final = final or (400 <= status < 500 and status not in _REPEATED_STATUS)
+            if getattr(error, "final", False):
+                raise
+            if final or tries == TRIES:
+                told = " ".join(str(error).replace(url, shown(url)).split()) or type(error).__name__
+                many = f" after {tries} tries" if tries > 1 else ""
+                raise OSError(f"{shown(url)} could not be read{many}: {told[:300]}") from error
+            time.sleep(pause)
+            pause *= 2
+    raise AssertionError
+
+
+class ReadAhead:
+    """Reads a remote file in blocks, the last of which are kept: for reading mostly in order."""
+
+    def __init__(self, file: RemoteFile, block: int = BLOCK, blocks: int = BLOCKS):
+        self._file, self._block, self._max_blocks = file, block, blocks
+        self._blocks: OrderedDict[int, bytes] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def read(self, offset: int, size: int) -> bytes:
+        """`size` bytes from `offset` on; fewer at the end of the file."""
+        size = min(size, self._file.size - offset)
+        if size > self._block:
+            return self._file.read(offset, size)
+        parts = []
+        while size > 0:
+            number, start = divmod(offset, self._block)
+            part = self._get(number)[start : start + size]
+            parts.append(part)
+            offset, size = offset + len(part), size - len(part)
+        return b"".join(parts)
+
+    def _get(self, number: int) -> bytes:
+        # One thread fetches, the others wait: most of them want the same block.
+        with self._lock:
+            if number not in self._blocks:
+                self._blocks[number] = self._file.read(number * self._block, self._block)
+                while len(self._blocks) > self._max_blocks:
+                    self._blocks.popitem(last=False)
+            self._blocks.move_to_end(number)
+            return self._blocks[number]
+
+
+class _Stream(io.RawIOBase):
+    """A remote file as a raw stream."""
+
+    def __init__(self, file: RemoteFile):
+        self._file, self._position = file, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        start = {os.SEEK_SET: 0, os.SEEK_CUR: self._position, os.SEEK_END: self._file.size}[whence]
+        self._position = max(0, start + offset)
+        return self._position
+
+    def tell(self) -> int:
+        return self._position
+
+    def readinto(self, buffer: Any) -> int:
+        content = self._file.read(self._position, len(buffer))
+        buffer[: len(content)] = content
+        self._position += len(content)
+        return len(content)

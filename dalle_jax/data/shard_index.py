@@ -1,0 +1,291 @@
+"""The samples of tar shards: which members belong together, and where they lie. Built once."""
+
+import json
+import posixpath
+import unicodedata
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from dalle_jax.data.checked import UNREADABLE_NPZ, write_atomically
+from dalle_jax.data.files import File
+from dalle_jax.data.images import IMAGE_SUFFIXES
+from dalle_jax.data.tar_members import Listing, Member, compression, list_members
+from dalle_jax.data.text import caption_columns
+from dalle_jax.data.walk import reserved
+
+VERSION = 2  # of the file of an index
+CAPTION_SUFFIXES = ("txt", "caption", "json")  # in the order of asking
+ROLES = ("image", *CAPTION_SUFFIXES)
+COLUMNS = 1 + 2 * len(ROLES)  # of an index's rows
+
+NO_SUFFIX = "no suffix"
+FURTHER = "further member of a sample"
+JSON_BESIDE_TEXT = "json beside a text (read where the text is empty)"
+KEY_TWICE = "key twice in a shard"
+TWO_IMAGES = "two images of one key"
+
+
+@dataclass(frozen=True)
+class Names:
+    """Which members are images and which captions.
+
+    Attributes:
+        image: what a name ends in behind a key and a dot, such as "jpg" or "input.jpg"; "" for any
+            suffix of an image.
+        captions: the same of captions; () for any of `CAPTION_SUFFIXES`.
+    """
+
+    image: str = ""
+    captions: tuple[str, ...] = ()
+
+    def split(self, base: str) -> tuple[str, str] | None:
+        """The key and the role ("image", "txt", "caption" or "json") of a member, or None."""
+        lower = base.lower()
+        for end in self.captions:
+            if lower.endswith("." + end):
+                return base[: -len(end) - 1], end.rpartition(".")[2]
+        if self.image and lower.endswith("." + self.image):
+            return base[: -len(self.image) - 1], "image"
+        key, _, suffix = base.rpartition(".")
+        suffix = suffix.lower()
+        if not self.captions and suffix in CAPTION_SUFFIXES:
+            return key, suffix
+        if not self.image and "." + suffix in IMAGE_SUFFIXES:
+            return key, "image"
+        return None
+
+
+def names_of(image_column: str, caption_column: str) -> tuple[Names, str]:
+    """Which members the options name, and which fields of JSON members `caption_column` names.
+
+    `caption_column="txt"` or "output.txt" names members; any other is that of a field of JSON.
+    """
+    columns = caption_columns(caption_column)
+    fields = [name for name in columns if name.rpartition(".")[2].lower() not in CAPTION_SUFFIXES]
+    if fields:  # Beside others, "caption" is that of a field, too.
+        fields = [name for name in columns if name in fields or name == "caption"]
+    members = tuple(name.lower().lstrip(".") for name in columns if name not in fields)
+    if fields and not members:
+        members = ("json",)
+    return Names(image_column.lower().lstrip("."), members), ",".join(fields)
+
+
+@dataclass
+class Index:
+    """The samples of shards.
+
+    Attributes:
+        keys: what the members of a sample have in common; "" for what lies behind a tear.
+        rows: int64 [N, 9]: shard, then offset and size of the member of each of the `ROLES`; an
+            offset of −1 says that there is none.
+        problems: why a sample can't be used whatever its content, by its number.
+        left_out: members that belong to no sample, by reason.
+    """
+
+    keys: list[str] = field(default_factory=list)
+    rows: np.ndarray = field(default_factory=lambda: np.zeros((0, COLUMNS), np.int64))
+    problems: dict[int, str] = field(default_factory=dict)
+    left_out: dict[str, list[str]] = field(default_factory=dict)
+
+
+def build_index(shards: Sequence[File], labels: Sequence[str], names: Names) -> Index:
+    """The index of shards.
+
+    Args:
+        shards: their files.
+        labels: names of the shards, for what is left out.
+        names: of the members to use.
+
+    Raises:
+        ValueError: a shard is compressed; or there are members, but no image with a caption.
+    """
+    index, rows = Index(), []
+    suffixes: Counter[str] = Counter()
+    usable = False
+    for number, (shard, label) in enumerate(zip(shards, labels)):
+        reader = shard.read_ahead()
+        packed = compression(reader.read(0, 512))
+        if packed:
+            raise ValueError(
+                f"{shard} is compressed ({packed[0]}), which can't be read at random: unpack it "
+                f"with {packed[1]}."
+            )
+        listing = list_members(reader.read, shard.size)
+        samples, left_out = group(listing, names)
+        for reason, left in left_out.items():
+            index.left_out.setdefault(reason, []).extend(f"{label}/{name}" for name in left)
+        for key, sample in samples.items():
+            if problem := sample.problem():
+                index.problems[len(rows)] = problem
+            index.keys.append(key)
+            rows.append((number, *sample.places()))
+            usable = usable or (sample.has_image and sample.has_caption)
+        if listing.problem:
+            index.problems[len(rows)] = listing.problem
+            index.keys.append("")
+            rows.append((number, *(-1, 0) * len(ROLES)))
+        suffixes.update(_suffix(member.name) for member in listing.members)
+    if suffixes and not usable:
+        raise ValueError(_nothing_usable(shards, suffixes, names))
+    index.rows = np.array(rows, np.int64).reshape(len(rows), COLUMNS)
+    return index
+
+
+@dataclass
+class _Sample:
+    """The members of one key, by role: every place in the shard where one of that role lies."""
+
+    members: dict[str, list[Member]] = field(default_factory=dict)
+
+    @property
+    def has_image(self) -> bool:
+        return "image" in self.members
+
+    @property
+    def has_caption(self) -> bool:
+        return any(role != "image" for role in self.members)
+
+    def problem(self) -> str | None:
+        for members in self.members.values():
+            names = {member.name for member in members}
+            if len(members) > len(names):
+                return KEY_TWICE
+            if len(names) > 1:
+                return TWO_IMAGES if members is self.members.get("image") else KEY_TWICE
+        return None
+
+    def places(self) -> list[int]:
+        places = (self.members.get(role, [Member("", -1, 0)])[0][1:] for role in ROLES)
+        return [number for place in places for number in place]
+
+
+def group(listing: Listing, names: Names) -> tuple[dict[str, _Sample], dict[str, list[str]]]:
+    """The samples of a shard by key, and the names of all members that belong to none, by reason.
+
+    Members of one key are one sample: the key is the name up to its last dot (`v1.0_000.png` and
+    `v1.0_000.txt`). One that has no partner of that key, but is a further member by WebDataset's
+    rule (`0001.seg.png` beside `0001.png`: up to the first dot), belongs to no sample.
+    """
+    samples: dict[str, _Sample] = {}
+    left_out = {reason: list(left) for reason, left in listing.left_out.items()}
+    for member in listing.members:
+        folder, base = posixpath.split(member.name)
+        reason, found = reserved(member.name), names.split(base)
+        if reason is None and (found is None or not found[0]):
+            suffix = base.rpartition(".")[2].lower()
+            reason = f"suffix .{suffix}" if "." in base else NO_SUFFIX
+        if reason is not None:
+            left_out.setdefault(reason, []).append(member.name)
+            continue
+        key = unicodedata.normalize("NFC", posixpath.join(folder, found[0]))
+        places = samples.setdefault(key, _Sample()).members.setdefault(found[1], [])
+        places.append(member)
+    for key in [key for key in samples if _is_further(key, samples)]:
+        further = samples.pop(key)
+        left = (member.name for members in further.members.values() for member in members)
+        left_out.setdefault(FURTHER, []).extend(left)
+    for sample in samples.values():
+        if "json" in sample.members and len(sample.members.keys() - {"image"}) > 1:
+            left = (member.name for member in sample.members["json"])
+            left_out.setdefault(JSON_BESIDE_TEXT, []).extend(left)
+    return samples, left_out
+
+
+def _is_further(key: str, samples: dict[str, _Sample]) -> bool:
+    """Whether what has this key is a further member of another sample."""
+    roles = samples[key].members.keys()
+    if "image" in roles and roles & {"txt", "caption"}:
+        return False
+    folder, base = posixpath.split(key)
+    parts = base.split(".")
+    shorter = (posixpath.join(folder, ".".join(parts[:n])) for n in range(1, len(parts)))
+    return any(other in samples for other in shorter)
+
+
+def _suffix(name: str) -> str:
+    """What follows a member's key by WebDataset's rule, the first dot."""
+    return posixpath.basename(name).partition(".")[2].lower() or NO_SUFFIX
+
+
+def _nothing_usable(shards: Sequence[File], suffixes: Counter[str], names: Names) -> str:
+    if len(suffixes) > 12:  # Keys with dots in them.
+        last: Counter[str] = Counter()
+        for suffix, count in suffixes.items():
+            last[suffix.rpartition(".")[2]] += count
+        suffixes = last
+    there = ", ".join(f"{count} {suffix[:40]!a}" for suffix, count in suffixes.most_common(12))
+    images = names.image or ", ".join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))
+    captions = ", ".join(names.captions or CAPTION_SUFFIXES)
+    where = str(shards[0]) + (f" and {len(shards) - 1} further shards" if shards[1:] else "")
+    return (
+        f"There is no image with a caption in {where}; the members there end in: {there}. Read are "
+        f"an image ({images}) and its captions ({captions}) that differ only behind the last dot; "
+        "image_column and caption_column name others, as in caption_column=output.txt."
+    )
+
+
+def save_index(path: Path, signature: str, index: Index) -> None:
+    """Write an index, or nothing where the place can't be written."""
+    about = {"keys": index.keys, "problems": index.problems, "left_out": index.left_out}
+    arrays = {
+        "version": np.array(VERSION),
+        "signature": np.array(signature),
+        "rows": index.rows,
+        "about": np.frombuffer(json.dumps(about).encode(), np.uint8),
+    }
+    try:
+        write_atomically(path, lambda file: np.savez_compressed(file, **arrays))
+    except OSError:
+        return  # The report beside it warns of a place that cannot be written.
+
+
+def load_index(path: Path, signature: str, sizes: Sequence[int]) -> Index | None:
+    """The index at `path`, if it is of these shards and stays inside their `sizes`."""
+    try:
+        with np.load(path, allow_pickle=False) as saved:
+            if "version" not in saved or int(saved["version"]) != VERSION:
+                return None
+            if str(saved["signature"]) != signature:
+                return None
+            rows, about = saved["rows"], json.loads(saved["about"].tobytes())
+        keys = about["keys"]
+        problems = {int(number): reason for number, reason in about["problems"].items()}
+        texts = [*keys, *problems.values()]
+        texts += [text for names in about["left_out"].values() for text in names]
+    except (*UNREADABLE_NPZ, MemoryError, AttributeError, RecursionError):
+        return None
+    sound = all(isinstance(text, str) for text in texts) and _stay_inside(rows, len(keys), sizes)
+    return Index(keys, rows, problems, about["left_out"]) if sound else None
+
+
+def _stay_inside(rows: np.ndarray, count: int, sizes: Sequence[int]) -> bool:
+    if rows.dtype != np.int64 or rows.shape != (count, COLUMNS):
+        return False
+    shards = rows[:, 0]
+    if not ((shards >= 0) & (shards < len(sizes))).all():
+        return False
+    ends = np.array(sizes, np.int64)[shards][:, None]
+    offsets, lengths = rows[:, 1::2], rows[:, 2::2]
+    inside = (offsets >= 0) & (lengths >= 0) & (lengths <= ends - offsets)
+    return bool((inside | (offsets == -1)).all())
+
+
+def load_former_ids(path: Path, signature: str) -> dict[tuple[int, int], str] | None:
+    """Ids by shard and offset of the image, as an index of version 1 at `path` has them.
+
+    In it an id began with the shard's path below the folder that all shards had in common. None
+    where there is no such index of shards with this signature.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as saved:
+            if "version" in saved or str(saved["signature"]) != signature:
+                return None
+            keys, rows = saved["keys"].tolist(), saved["rows"]
+            places = map(tuple, rows[:, :2].tolist())
+            return {place: str(key) for place, key in zip(places, keys)}
+    except (*UNREADABLE_NPZ, MemoryError, IndexError):
+        return None

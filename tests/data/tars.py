@@ -1,0 +1,49 @@
+"""Tar shards for tests, of members that tarfile alone would not write, and images by number."""
+
+import io
+import tarfile
+
+from PIL import Image
+
+
+def png(value=0, size=(4, 3)):
+    file = io.BytesIO()
+    Image.new("RGB", size, (value, 0, 0)).save(file, "PNG")
+    return file.getvalue()
+
+
+def link(name, target, kind=tarfile.LNKTYPE):
+    return special(name, kind, linkname=target)
+
+
+def special(name, kind, **fields):
+    info = tarfile.TarInfo(name)
+    info.type = kind
+    for field, value in fields.items():
+        setattr(info, field, value)
+    return info
+
+
+def pair(key, value, image="png", text="txt"):
+    """An image of that value, and its caption, which says the value."""
+    return [(f"{key}.{image}", png(value)), (f"{key}.{text}", str(value).encode())]
+
+
+def tar_bytes(members, kind=tarfile.GNU_FORMAT):
+    """A tar of (name, content) and of headers without content."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", format=kind) as tar:
+        for member in members:
+            if isinstance(member, tarfile.TarInfo):
+                tar.addfile(member)
+            else:
+                info = tarfile.TarInfo(member[0])
+                info.size = len(member[1])
+                tar.addfile(info, io.BytesIO(member[1]))
+    return file.getvalue()
+
+
+def write(path, members, kind=tarfile.GNU_FORMAT):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(tar_bytes(members, kind))
+    return path
