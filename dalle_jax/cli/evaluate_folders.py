@@ -119,19 +119,27 @@ def evaluate_folders(
         ValueError: a set is empty, torn, or smaller than n or a metric needs.
     """
     from dalle_jax.cli.extractors import open_extractor
-    from dalle_jax.metrics.images import Chosen, open_images
+    from dalle_jax.metrics.images import Chosen, ImageFolder, open_images
     from dalle_jax.metrics.reference import is_statistics, load_reference
     from dalle_jax.metrics.sets import compare_sets
 
-    fakes = open_images(fake)
-    reals = load_reference(real) if is_statistics(real) else open_images(real)
+    decoding = "converted" if features is None else "upright"
+    fakes = open_images(fake, decoding)
+    reals = load_reference(real) if is_statistics(real) else open_images(real, decoding)
+    folders = {
+        str(path): images
+        for path, images in ((fake, fakes), (real, reals))
+        if isinstance(images, ImageFolder)
+    }
     if n is not None and len(fakes) < n:
         raise ValueError(f"{fake} has {len(fakes)} images, fewer than the {n} of the protocol")
     if n is not None:
         fakes = Chosen(fakes, range(n))
     extractor = open_extractor(metrics, inception, features, preprocessing)
-    how = {"batch_size": batch_size, "progress": _progress}
-    return compare_sets(
+    tool = preprocessing.resize if features is None else None
+    for path, folder in folders.items():
+        _print_files(path, folder, tool)
+    row = compare_sets(
         fakes,
         reals,
         extractor,
@@ -139,8 +147,41 @@ def evaluate_folders(
         settings,
         reference=str(real),
         statistics_out=statistics_out,
-        **how,
+        decoding=decoding if folders else None,
+        batch_size=batch_size,
+        progress=_progress,
     )
+    for path, folder in folders.items():
+        if unlike := folder.unlike():
+            found = ", ".join(f"{number} {how}" for how, number in unlike.items())
+            print(f"\n{path}, decoded as {tool} does: {found}", file=sys.stderr)
+    if folders:
+        row["files"] = {path: _about_files(folder) for path, folder in folders.items()}
+    return row
+
+
+def _about_files(folder: Any) -> dict[str, Any]:
+    """What a row says of a folder: its images, and numbers of what was left out and decoded so."""
+    left_out = {reason: len(names) for reason, names in folder.left_out.items()}
+    return {"images": len(folder), "left_out": left_out, "unlike": folder.unlike()}
+
+
+def _print_files(path: str, folder: Any, tool: str | None) -> None:
+    """Say what is left out of a folder, and which of its images the published tool would not read.
+
+    `tool` is None where the features are none of a published tool's.
+    """
+    from dalle_jax.data.walk import describe
+    from dalle_jax.metrics.published import unread
+
+    if folder.left_out:
+        print(f"{path}: left out {describe(folder.left_out)}", file=sys.stderr)
+    if tool and (names := unread(tool, folder.names)):
+        print(
+            f"{path}: {tool} at its defaults would not read {len(names)} of these {len(folder)} "
+            f"images, as {names[0]}",
+            file=sys.stderr,
+        )
 
 
 def _progress(done: int) -> None:

@@ -21,7 +21,7 @@ from dalle_jax.metrics.captioned import (
 from dalle_jax.metrics.clip_score import CLIP_SCORES
 from dalle_jax.metrics.distances import Settings, result_names
 from dalle_jax.metrics.features import AtSide, extract
-from dalle_jax.metrics.images import open_images, pixel_digest, set_digest
+from dalle_jax.metrics.images import ImageFolder, open_images, pixel_digest, set_digest
 from dalle_jax.metrics.intervals import wilson
 from dalle_jax.metrics.preprocess import Preprocessing
 from dalle_jax.metrics.protocol import Protocol
@@ -152,13 +152,21 @@ def between_sets(
         fixed = None
         digest = set_digest(pixel_digest(np.asarray(image)) for image in held_out.images)
     else:
-        fixed = load_reference(reference) if is_statistics(reference) else open_images(reference)
+        decoding = "converted" if features is None else "upright"
+        if is_statistics(reference):
+            fixed = load_reference(reference)
+        else:
+            fixed = open_images(reference, decoding)
         digest = (
             fixed.sha256
             if isinstance(fixed, Reference)
             else set_digest(pixel_digest(np.asarray(image)) for image in fixed)
         )
-    how = {"manifest_sha256": held_out.manifest.sha256, "sampling": sampling}
+    how = {
+        "manifest_sha256": held_out.manifest.sha256,
+        "sampling": sampling,
+        "decoding": fixed.decoding if isinstance(fixed, ImageFolder) else None,
+    }
     protocol = protocol_of_sets(extractor, settings, num_images, named, digest, **how)
 
     def measure(images, rows):

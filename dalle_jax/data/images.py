@@ -10,8 +10,10 @@ How values become the 256 levels of a channel:
 Transparent pixels lie over white. Colour profiles, gamma and comments are not read.
 """
 
+import contextlib
 import io
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from PIL import ExifTags, Image, UnidentifiedImageError
@@ -42,7 +44,7 @@ _WITHOUT_SCALE = ("FITS", "MCIDAS")
 
 _BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # Tags of TIFF.
 
-_UPRIGHT = {  # By EXIF's orientation.
+UPRIGHT = {  # By EXIF's orientation.
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
     4: Image.Transpose.FLIP_TOP_BOTTOM,
@@ -60,6 +62,43 @@ RESIZE_FILTERS = {
 }
 
 
+Result = TypeVar("Result")
+
+
+class RefusedError(ValueError):
+    """What an image is refused for, whatever its metadata are."""
+
+
+class Opened(NamedTuple):
+    """An image that Pillow has opened and not yet loaded.
+
+    Attributes:
+        image: Pillow's.
+        encoded: its bytes.
+        tags: of a TIFF; None for other formats.
+        exif: where the orientation is read if not in the image itself.
+    """
+
+    image: Image.Image
+    encoded: bytes
+    tags: Any
+    exif: bytes | None
+
+    def orientation(self) -> int:
+        """EXIF's, once the image is loaded; 1 if it can't be read."""
+        try:
+            if self.exif is not None:
+                found = Image.Exif()
+                found.load(self.exif)
+            else:
+                found = self.image.getexif() if self.tags is None else self.tags
+            return int(found.get(ExifTags.Base.Orientation, 1))
+        except (
+            Exception
+        ):  # EXIF is written by all kinds of software, and is no part of the picture.
+            return 1
+
+
 def decode(encoded: bytes) -> np.ndarray:
     """uint8 [H, W, 3] of an encoded image: its first frame, turned upright, over white.
 
@@ -69,67 +108,72 @@ def decode(encoded: bytes) -> np.ndarray:
         ValueError: it is no image of `FORMATS`, is torn, has values that no rule scales to 256
             levels, or has more pixels than Pillow considers safe.
     """
+    return read(encoded, _upright_rgb)
+
+
+def read(encoded: bytes, pixels: Callable[[Opened], Result]) -> Result:
+    """What `pixels` makes of an encoded image, of it without its metadata if it fails otherwise.
+
+    Raises:
+        ValueError: as `decode` does.
+    """
     try:
         encoded = without_avif_exif(encoded)
         try:
-            return _upright_rgb(encoded, None)
-        except _RefusedError:
+            return _open(encoded, None, pixels)
+        except RefusedError:
             raise
         except Exception:
             separated = separate_metadata(encoded)
             if separated is None:
                 raise
-        return _upright_rgb(*separated)
+        return _open(*separated, pixels)
     except UnidentifiedImageError as error:
         raise ValueError("unreadable image: its format is none that Pillow reads") from error
     except Exception as error:  # Fed with torn bytes, the decoders raise nearly anything.
         raise ValueError(f"unreadable image: {error}") from error
 
 
-class _RefusedError(ValueError):
-    """What an image is refused for, whatever its metadata are."""
-
-
-def _upright_rgb(encoded: bytes, exif: bytes | None) -> np.ndarray:
-    """`exif` is where the orientation is read; None if it is the image's own."""
+def _open(encoded: bytes, exif: bytes | None, pixels: Callable[[Opened], Result]) -> Result:
     with Image.open(io.BytesIO(encoded), formats=FORMATS) as image:
         width, height = image.size
         if width * height > Image.MAX_IMAGE_PIXELS:
-            raise _RefusedError(f"{width} × {height} pixels are too many")
-        tags: Any = None
+            raise RefusedError(f"{width} × {height} pixels are too many")
+        tags = None
         if image.format == "TIFF":
-            tags = image.tag_v2
-            orientation = _orientation(tags)
             # When a TIFF is loaded, Pillow reads and writes all its EXIF: one broken entry would
-            # cost the picture.
+            # cost the picture. Loading takes the orientation out of the tags.
+            tags = dict(_readable(image.tag_v2))
             image.getexif = Image.Exif
-        transparent = _transparent(image, encoded)
-        image.load()
-        if tags is None:
-            orientation = _orientation(image if exif is None else exif)
-        turned = image
-        if orientation in _UPRIGHT:
-            turned = image.transpose(_UPRIGHT[orientation])
-            turned.format = image.format
-            if transparent is not None:
-                transparent = transparent.transpose(_UPRIGHT[orientation])
-        rgb = to_rgb(turned) if tags is None else _tiff_rgb(turned, tags)
+        return pixels(Opened(image, encoded, tags, exif))
+
+
+def _readable(tags: Any) -> Iterator[tuple[int, Any]]:
+    for tag in (ExifTags.Base.Orientation, _BITS_PER_SAMPLE, _PHOTOMETRIC):
+        with contextlib.suppress(Exception):
+            yield tag, tags[tag]
+
+
+def _upright_rgb(opened: Opened) -> np.ndarray:
+    image = opened.image
+    transparent = _transparent(image, opened.encoded)
+    image.load()
+    turn = UPRIGHT.get(opened.orientation())
+    turned = turned_image(image, turn)
+    rgb = to_rgb(turned) if opened.tags is None else _tiff_rgb(turned, opened.tags)
     if transparent is not None:
+        transparent = turned_image(transparent, turn)
         rgb = np.where(np.asarray(transparent)[..., None], np.uint8(255), rgb)
     return rgb
 
 
-def _orientation(source: Any) -> int:
-    """EXIF's orientation of an image, of TIFF tags or of EXIF's bytes; 1 if it can't be read."""
-    try:
-        if isinstance(source, bytes):
-            tags = Image.Exif()
-            tags.load(source)
-        else:
-            tags = source.getexif() if isinstance(source, Image.Image) else source
-        return int(tags.get(ExifTags.Base.Orientation, 1))
-    except Exception:  # EXIF is written by all kinds of software, and is no part of the picture.
-        return 1
+def turned_image(image: Image.Image, turn: Image.Transpose | None) -> Image.Image:
+    """The image turned, still of its format."""
+    if turn is None:
+        return image
+    turned = image.transpose(turn)
+    turned.format = image.format
+    return turned
 
 
 def to_rgb(image: Image.Image) -> np.ndarray:
@@ -172,7 +216,7 @@ def _gray_levels(image: Image.Image, bits: int) -> np.ndarray:
     low, high = (values.min(), values.max()) if values.size else (0, 0)
     if image.mode == "F":
         if not (low >= 0 and high <= 1):  # So that NaN is refused too.
-            raise _RefusedError(
+            raise RefusedError(
                 f"its floats go from {low:.4g} to {high:.4g}; only those of 0 to 1 have a scale"
             )
         return np.rint(values * 255).astype(np.uint8)
@@ -181,17 +225,17 @@ def _gray_levels(image: Image.Image, bits: int) -> np.ndarray:
     if image.format in _SIXTEEN_BITS_IN_32 and low >= 0 and high < 2**16:
         return (values >> 8).astype(np.uint8)
     if low < 0 or high > 255:
-        raise _RefusedError(
+        raise RefusedError(
             f"its integers go from {low} to {high} without a scale; save it with 8 or 16 bits"
         )
     return values.astype(np.uint8)
 
 
 def _transparent(image: Image.Image, encoded: bytes) -> Image.Image | None:
-    """A mask of the size of the image: the pixels of the one colour that a PNG without alpha calls transparent.
+    """Where a PNG of 16-bit colours has the one that it calls transparent; None for all others.
 
     Pillow compares that colour, of as many bits as the file has, with what it has made of the
-    pixels; where both differ it is taken over here, and taken from the image.
+    pixels. Where gray has other levels there, the colour is put right in the image's info.
     """
     color = image.info.get("transparency")
     if image.format != "PNG" or not image.tile or not isinstance(color, (int, tuple)):

@@ -2,7 +2,8 @@
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,44 +11,67 @@ import numpy as np
 
 from dalle_jax.data.checked import UNREADABLE_NPZ
 from dalle_jax.data.images import IMAGE_SUFFIXES, decode
+from dalle_jax.data.walk import describe, walk
+from dalle_jax.metrics import published
+
+SUFFIX = "of no image's suffix"
 
 
 class ImageFolder:
-    """The images below a folder, ordered by path; uint8 [H, W, 3] each, of any sizes."""
+    """The images below a folder, linked ones too, ordered by path; uint8 [H, W, 3] of any sizes.
 
-    def __init__(self, root: str | Path):
+    Attributes:
+        names: of the images, their paths from the folder on.
+        left_out: names of other entries by reason, as `data.walk` gives them.
+        decoding: "upright", over white; or "converted", as the published tools decode.
+    """
+
+    def __init__(self, root: str | Path, decoding: str = "upright"):
+        self.decoding = decoding
         self._root = Path(root)
-        # Names as bare text: a million Path objects would take two gigabytes.
-        self._names = sorted(_image_names(str(root)), key=lambda name: name.split(os.sep))
-        if not self._names:
+        found = walk(root)
+        names = [file.name for file in found.files]
+        self.names = sorted(
+            (name for name in names if _suffix(name) in IMAGE_SUFFIXES),
+            key=lambda name: name.split("/"),
+        )
+        self.left_out = dict(found.left_out)
+        if others := [name for name in names if _suffix(name) not in IMAGE_SUFFIXES]:
+            self.left_out[SUFFIX] = others
+        self._unlike: dict[int, tuple[str, ...]] = {}
+        if not self.names:
+            there = f"; it holds {describe(self.left_out)}" if self.left_out else ""
             raise ValueError(
                 f"the folder {root} holds no images, that is, files of "
-                f"{', '.join(sorted(IMAGE_SUFFIXES))}"
+                f"{', '.join(sorted(IMAGE_SUFFIXES))}{there}"
             )
 
     def __len__(self) -> int:
-        return len(self._names)
+        return len(self.names)
 
     def __getitem__(self, index: int) -> np.ndarray:
-        file = self._root / self._names[index]
+        file = self._root / self.names[index]
         try:
-            return decode(file.read_bytes())
-        except ValueError as error:
+            encoded = file.read_bytes()
+            if self.decoding == "upright":
+                return decode(encoded)
+            pixels, unlike = published.decode(encoded)
+            if unlike:
+                self._unlike[index] = unlike
+            return pixels
+        except (OSError, ValueError) as error:
             raise ValueError(
                 f"{file}: {error}; repair it or take it away, since leaving out what can't be "
                 "read would change the set that is measured"
             ) from error
 
+    def unlike(self) -> dict[str, int]:
+        """Of the images read so far: how many "converted" differ from "upright", by how."""
+        return dict(Counter(how for one in self._unlike.values() for how in one))
 
-def _image_names(root: str) -> Iterator[str]:
-    """Paths of the images below `root`, from there on."""
-    for folder, _, files in os.walk(root):
-        below = os.path.relpath(folder, root)
-        for file in files:
-            if os.path.splitext(file)[1].lower() in IMAGE_SUFFIXES:
-                path = os.path.join(folder, file)
-                if os.path.isfile(path):
-                    yield file if below == "." else os.path.join(below, file)
+
+def _suffix(name: str) -> str:
+    return os.path.splitext(name)[1].lower()
 
 
 class Chosen(Sequence):
@@ -63,11 +87,11 @@ class Chosen(Sequence):
         return self._items[self._indices[index]]
 
 
-def open_images(path: str | Path) -> Sequence[np.ndarray]:
+def open_images(path: str | Path, decoding: str = "upright") -> Sequence[np.ndarray]:
     """The images of a folder, or of an array uint8 [N, H, W, 3] in a `.npy` or `.npz`.
 
-    Of a `.npz` it is `arr_0`, or else the first array. A `.npy` is read as it is
-    needed, a `.npz` at once.
+    Files are decoded as `ImageFolder` says. Of a `.npz` it is `arr_0`, or else the first array. A
+    `.npy` is read as it is needed, a `.npz` at once.
 
     Raises:
         FileNotFoundError: there is nothing at that path.
@@ -75,7 +99,7 @@ def open_images(path: str | Path) -> Sequence[np.ndarray]:
     """
     path = Path(path)
     if path.is_dir():
-        return ImageFolder(path)
+        return ImageFolder(path, decoding)
     if not path.exists():
         raise FileNotFoundError(f"there is no folder or file {path}")
     if path.suffix not in (".npy", ".npz"):

@@ -81,6 +81,7 @@ def compare_samples(
     statistics_out: str | Path | None = None,
     manifest_sha256: str | None = None,
     sampling: Mapping[str, Any] | None = None,
+    decoding: str | None = None,
     **how: Any,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """The row of results: protocol, its hash, metrics and floor; and the single images' values.
@@ -99,6 +100,7 @@ def compare_samples(
             taken between two halves of the reference, or of as many images where there are enough.
         statistics_out: a file for the reference's statistics.
         manifest_sha256, sampling: of the protocol, where the fakes were made from captions.
+        decoding: how files of images were decoded, if there were any; see `images.ImageFolder`.
         how: goes on to `measure`.
 
     Raises:
@@ -139,7 +141,14 @@ def compare_samples(
         digests.append(side.digest)
 
     protocol = protocol_of_sets(
-        extractor, settings, num_images, reference, real_side.digest, manifest_sha256, sampling
+        extractor,
+        settings,
+        num_images,
+        reference,
+        real_side.digest,
+        manifest_sha256,
+        sampling,
+        decoding,
     )
     row = {
         "protocol": protocol,
@@ -180,10 +189,15 @@ def protocol_of_sets(
     reference_sha256: str,
     manifest_sha256: str | None = None,
     sampling: Mapping[str, Any] | None = None,
+    decoding: str | None = None,
 ) -> dict[str, Any]:
     """The protocol of `compare_samples`' row, which can be known before anything is measured."""
+    identity = _identity(extractor)
+    # Only of files: rows of generated images and of arrays say nothing of it.
+    if decoding not in (None, "upright"):
+        identity["preprocessing"]["decoding"] = decoding
     return Protocol(
-        **_identity(extractor),
+        **identity,
         num_images=num_images,
         reference=reference,
         reference_sha256=reference_sha256,

@@ -1,18 +1,23 @@
 """Against torch-fidelity, and against the resize of pytorch-fid."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from dalle_jax.interop.inception import convert, load
+from dalle_jax.metrics import published
 from dalle_jax.metrics.features import extract, inception_extractor
 from dalle_jax.metrics.frechet import factor_of, frechet_distance
+from dalle_jax.metrics.images import open_images
 from dalle_jax.metrics.inception import TAPS
 from dalle_jax.metrics.inception_score import inception_score
 from dalle_jax.metrics.kernel import kernel_inception_distance
 from dalle_jax.metrics.manifold import manifold
 from dalle_jax.metrics.preprocess import Preprocessing
 from tests.metrics.random_inception import random_images, random_tensors
+from tests.metrics.test_published import FILES
 from tests.metrics.torch_fidelity_import import import_torch_fidelity
 
 pytestmark = pytest.mark.parity
@@ -54,6 +59,28 @@ def ours(weights_file, images, taps, **how):
 
 def image_of(size, seed=0):
     return np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8)
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("file", [file for file, _ in FILES.values()], ids=FILES.keys())
+def test_files_are_decoded_as_its_loader_does(file, tmp_path):
+    from torch_fidelity.datasets import ImagesPathDataset
+
+    (tmp_path / "a").write_bytes(file)
+    expected = ImagesPathDataset([tmp_path / "a"], np.asarray)[0]
+    np.testing.assert_array_equal(published.decode(file).pixels, expected)
+
+
+def test_files_are_found_as_it_finds_them(tmp_path):
+    from torch_fidelity.utils import glob_samples_paths
+
+    (tmp_path / "sub").mkdir()
+    for name in ("a.png", "b.JPG", "c.jpeg", "d.webp", "e.tif", "sub/f.png"):
+        Image.new("RGB", (2, 2)).save(tmp_path / name)
+    names = open_images(tmp_path).names
+    found = glob_samples_paths(str(tmp_path), False, "png,jpg,jpeg", verbose=False)
+    found = {str(Path(path).relative_to(tmp_path.resolve())) for path in found}
+    assert set(names) - set(published.unread("torch-fidelity", names)) == found
 
 
 @pytest.mark.parametrize("size", SIZES)

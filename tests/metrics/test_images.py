@@ -1,0 +1,104 @@
+"""Which files of a folder are its images, and how they are decoded."""
+
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dalle_jax.metrics.images import open_images
+
+
+def picture(path, color="red", **settings):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (4, 4), color).save(path, **settings)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    for i in range(12):
+        picture(tmp_path / "all" / f"{i}.png")
+    return tmp_path / "all"
+
+
+def test_linked_folders_and_files_are_measured_too(folder, tmp_path):
+    for i in range(12):
+        picture(tmp_path / "more" / f"{i}.png", "blue")
+    os.symlink(tmp_path / "more", folder / "more")
+    os.symlink(tmp_path / "more" / "0.png", folder / "again.png")
+    opened = open_images(folder)
+    assert len(opened) == 25 and opened.left_out == {}
+    assert opened[opened.names.index("more/3.png")][0, 0].tolist() == [0, 0, 255]
+
+
+def test_a_link_back_to_the_folder_ends(folder):
+    os.symlink(".", folder / "self")
+    opened = open_images(folder)
+    assert len(opened) == 12 and opened.left_out == {"link in a circle": ["self/"]}
+
+
+def test_formats_of_pillow_are_images(folder):
+    for suffix in ("avif", "webp", "tif", "jp2", "qoi", "ppm", "tga", "JPG", "jfif"):
+        picture(folder / f"x.{suffix}")
+    assert len(open_images(folder)) == 21
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        (".ipynb_checkpoints/0-checkpoint.png", "hidden"),
+        (".thumbnails/0.png", "hidden"),
+        ("._0.png", "hidden"),
+        ("__MACOSX/0.png", "system file"),
+        ("@eaDir/0.png/thumb.jpg", "system file"),
+        ("$RECYCLE.BIN/0.png", "system file"),
+    ],
+)
+def test_copies_that_tools_and_systems_keep_are_no_samples(folder, name, reason):
+    picture(folder / name)
+    opened = open_images(folder)
+    assert len(opened) == 12 and list(opened.left_out) == [reason]
+
+
+def test_what_is_left_out_is_counted_and_named_by_reason(folder):
+    (folder / "prompts.txt").write_text("a red square")
+    (folder / "figure.eps").write_text("%!PS")
+    (folder / "Thumbs.db").write_bytes(b"")
+    os.symlink("nowhere", folder / "gone.png")
+    assert open_images(folder).left_out == {
+        "broken link": ["gone.png"],
+        "of no image's suffix": ["figure.eps", "prompts.txt"],
+        "system file": ["Thumbs.db"],
+    }
+
+
+def test_a_folder_without_images_says_what_it_holds(tmp_path):
+    (tmp_path / "a.txt").write_text("")
+    with pytest.raises(ValueError, match=r"holds 1 of no image's suffix \(a\.txt\)"):
+        open_images(tmp_path)
+
+
+def test_an_image_that_goes_away_is_a_sentence(folder):
+    opened = open_images(folder)
+    os.remove(folder / "0.png")
+    with pytest.raises(ValueError, match=r"0\.png.*repair it or take it away"):
+        opened[0]
+
+
+def test_the_published_tools_decoding_is_asked_for_and_its_differences_are_counted(tmp_path):
+    clear = Image.new("RGBA", (4, 2), (10, 20, 30, 0))
+    clear.save(tmp_path / "clear.png")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    picture(tmp_path / "turned.png", exif=exif)
+    Image.fromarray(np.full((2, 2), 40_000, np.uint16)).save(tmp_path / "deep.png")
+    upright, converted = (open_images(tmp_path, way) for way in ("upright", "converted"))
+    assert [image[0, 0].tolist() for image in upright] == [[255] * 3, [156] * 3, [255, 0, 0]]
+    for _ in range(2):  # An image that is read twice counts once.
+        assert [image[0, 0].tolist() for image in converted][:2] == [[10, 20, 30], [255] * 3]
+    assert upright.unlike() == {}
+    assert converted.unlike() == {
+        "transparency dropped": 1,
+        "gray of 16 bits clipped to 255": 1,
+        "not turned upright": 1,
+    }
