@@ -96,7 +96,8 @@ def _once(found: list[File]) -> list[File]:
 
 def _find(name: str, suffix: str) -> list[File]:
     if remote.is_url(name):
-        return [file for one in expand_braces(name) for file in _find_remote(one, suffix)]
+        found = remote.in_threads(lambda one: _find_remote(one, suffix), expand_braces(name))
+        return [file for files in found for file in files]
     name = os.path.expanduser(re.sub(r"^file://", "", name, flags=re.IGNORECASE))
     literal, rest = _split_literal(name)
     if not rest:

@@ -7,7 +7,8 @@ import re
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,6 +19,7 @@ FIRST_PAUSE = 0.5  # seconds before the second try; doubled with each further on
 STALLED = 30.0  # seconds without a byte after which a connection counts as broken
 BLOCK = 8 * 2**20  # bytes
 BLOCKS = 4
+REQUESTS = 16  # at once
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _PACKAGES = {"gs": "gcsfs", "gcs": "gcsfs", "s3": "s3fs", "s3a": "s3fs", "hf": "huggingface_hub"}
@@ -26,12 +28,13 @@ _PACKAGES |= {"az": "adlfs", "abfs": "adlfs", "abfss": "adlfs", "adl": "adlfs"}
 _VERSIONS = ("ETag", "etag", "Content-MD5", "md5Hash", "content_md5", "generation", "Last-Modified")
 _VERSIONS += ("LastModified", "last_modified", "updated", "mtime", "created", "blob_id")
 # Asking again can't help: the answer would be the same.
-_FINAL = (ValueError, TypeError, ImportError, NotImplementedError, FileNotFoundError)
+_FINAL = (ValueError, TypeError, ImportError, NotImplementedError)
 _FINAL += (PermissionError, IsADirectoryError, NotADirectoryError)
 _REPEATED_STATUS = (408, 425, 429)
 
 Result = TypeVar("Result")
 _ranges_answered: dict[str, bool] = {}  # by server
+_servers: dict[tuple[int, str, str], Any] = {}
 
 
 def is_url(name: str) -> bool:
@@ -50,6 +53,10 @@ def shown(url: str) -> str:
 def cache_folder() -> Path:
     """Where indices and reports of data by URL lie unless a cache_dir is given."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dalle_jax" / "data"
+
+
+class _RefusedError(OSError):
+    """What a server does not do, in a sentence."""
 
 
 @dataclass(frozen=True)
@@ -124,41 +131,90 @@ def find_file(url: str) -> RemoteFile:
 def is_folder(url: str) -> bool:
     """Whether a URL is that of a folder: for https, one that ends with a slash."""
     files, path = _open_server(url)
-    if urlsplit(url).scheme in ("http", "https"):
+    if _by_http(url):
         return urlsplit(url).path.endswith("/")
     return _repeat(url, lambda: files.isdir(path))
 
 
 def match_files(pattern: str) -> list[RemoteFile]:
     """The files that a URL with `*`, `**`, `?` or `[ ]` matches, sorted by URL."""
-    return _list(pattern, lambda files, path: files.glob(path, detail=True))
+    if _by_http(pattern):
+        beginning = re.split(r"[*[]", pattern, maxsplit=1)[0].rpartition("/")[0] + "/"
+        depth = None if "**" in pattern else pattern.count("/") - beginning.count("/")
+        matches = re.compile(_expression(pattern)).fullmatch
+        return _described((url, {}) for url in _links(beginning, depth) if matches(url))
+    files, path = _open_server(pattern)
+    found = _repeat(pattern, lambda: files.glob(path, detail=True))
+    return _described((files.unstrip_protocol(name), about) for name, about in found.items())
 
 
 def list_files(folder: str) -> list[RemoteFile]:
     """All files below the folder of a URL, sorted by URL."""
-    return _list(folder, lambda files, path: files.find(path, detail=True))
+    if _by_http(folder):
+        return _described((url, {}) for url in _links(folder.rstrip("/") + "/", None))
+    files, path = _open_server(folder)
+    found = _repeat(folder, lambda: files.find(path, detail=True))
+    return _described((files.unstrip_protocol(name), about) for name, about in found.items())
 
 
-def _list(url: str, find: Callable[[Any, str], dict[str, dict]]) -> list[RemoteFile]:
-    files, path = _open_server(url)
-    by_http = urlsplit(url).scheme in ("http", "https")
-    try:
-        found = _repeat(url, lambda: find(files, path))
-    except FileNotFoundError:
-        found = {}
-    if not found and by_http:
+def _by_http(url: str) -> bool:
+    return urlsplit(url).scheme in ("http", "https")
+
+
+def _expression(pattern: str) -> str:
+    from fsspec.utils import glob_translate
+
+    return glob_translate(pattern)
+
+
+def _links(folder: str, depth: int | None) -> list[str]:
+    """URLs of the files that the pages of a folder link to; `depth` folders further down.
+
+    fsspec lists them too, but takes a page that can't be read for an empty one.
+
+    Raises:
+        FileNotFoundError: the server has no such page, or it links to nothing below it.
+    """
+    found: list[str] = []
+    folders = [(folder, 0)]
+    seen = {folder}
+    while folders:
+        page, level = folders.pop()
+        files, path = _open_server(page)
+        try:
+            entries = _repeat(page, lambda files=files, path=path: files.ls(path, detail=False))
+        except FileNotFoundError:
+            entries = []
+        for url in entries:
+            name = url[len(page) :]
+            if url in seen or not url.startswith(page) or not name or re.search(r"[?#]|\.\.", name):
+                continue
+            seen.add(url)
+            if not url.endswith("/"):
+                found.append(url)
+            elif depth is None or level < depth:
+                folders.append((url, level + 1))
+    if not found:
         raise FileNotFoundError(
-            f"{shown(url)} lists no files: a server of https need not list what it has; name the "
-            "files, for example with {000..127} in the URL."
+            f"{shown(folder)} lists no files: a server of https need not list what it has; name "
+            "the files, for example with {000..127} in the URL."
         )
-    listed = []
-    for name, about in found.items():
-        if about.get("type") == "directory":
-            continue
-        # What a page of https links to has no size yet.
-        full = files.unstrip_protocol(name)
-        listed.append(find_file(full) if about.get("size") is None else _describe(full, about))
-    return sorted(listed, key=lambda file: file.url)
+    return found
+
+
+def _described(found: Iterable[tuple[str, dict[str, Any]]]) -> list[RemoteFile]:
+    def describe(pair: tuple[str, dict[str, Any]]) -> RemoteFile:
+        # A page of https links to a file without saying its size.
+        return find_file(pair[0]) if pair[1].get("size") is None else _describe(*pair)
+
+    files = [pair for pair in found if pair[1].get("type") != "directory"]
+    return sorted(in_threads(describe, files), key=lambda file: file.url)
+
+
+def in_threads(ask: Callable[[Any], Result], arguments: Iterable[Any]) -> list[Result]:
+    """The results of a function that waits for servers, for each argument, in their order."""
+    with ThreadPoolExecutor(REQUESTS) as threads:
+        return list(threads.map(ask, arguments))
 
 
 def _describe(url: str, about: dict[str, Any]) -> RemoteFile:
@@ -177,7 +233,7 @@ def _check_ranges(file: RemoteFile, about: dict[str, Any]) -> None:
     Asked once a server, before a read of a few bytes could fetch gigabytes.
     """
     parts = urlsplit(file.url)
-    if parts.scheme not in ("http", "https") or file.size < 3:
+    if not _by_http(file.url) or file.size < 3:
         return
     if parts.netloc not in _ranges_answered:
         files, path = _open_server(file.url)
@@ -196,27 +252,34 @@ def _check_ranges(file: RemoteFile, about: dict[str, Any]) -> None:
 
 
 def _no_ranges(url: str) -> OSError:
-    error = OSError(
+    return _RefusedError(
         f"The server of {shown(url)} sends whole files only (no HTTP Range), which reading at "
         "random needs: download the files."
     )
-    error.final = True
-    return error
 
 
 def _open_server(url: str) -> tuple[Any, str]:
     """fsspec's file system of a URL, and the path in it."""
+    parts = urlsplit(url)
+    # fsspec itself would make one with connections of its own for every thread.
+    key = (os.getpid(), parts.scheme, parts.netloc)
+    if key not in _servers:
+        _servers[key] = _connect(url)
+    return _servers[key], _servers[key]._strip_protocol(url)
+
+
+def _connect(url: str) -> Any:
     import fsspec
 
     scheme = urlsplit(url).scheme
     options: dict[str, Any] = {}
     try:
-        if scheme in ("http", "https"):
+        if _by_http(url):
             import aiohttp
 
             wait = aiohttp.ClientTimeout(total=None, sock_connect=STALLED, sock_read=STALLED)
             options = {"client_kwargs": {"timeout": wait}}
-        return fsspec.core.url_to_fs(url, **options)
+        return fsspec.core.url_to_fs(url, **options)[0]
     except ImportError as error:
         package = _PACKAGES.get(scheme)
         what = f": pip install {package}" if package else f" ({error})"
@@ -226,26 +289,44 @@ def _open_server(url: str) -> tuple[Any, str]:
 
 
 def _repeat(url: str, action: Callable[[], Result]) -> Result:
-    """The result of an action on a URL, tried again with growing pauses while it breaks."""
-    pause = FIRST_PAUSE
+    """The result of an action on a URL, tried again with growing pauses while it breaks.
+
+    Raises:
+        FileNotFoundError: there is nothing at the URL.
+        OSError: all tries broke, or trying again can't help.
+    """
     for tries in range(1, TRIES + 1):
         try:
             return action()
-        except FileNotFoundError as error:
-            raise FileNotFoundError(f"There is no {shown(url)}.") from error
         except Exception as error:  # Each file system raises errors of its own.
-            status = getattr(error, "status", 0) or 0
-            final = isinstance(error, _FINAL) or getattr(error, "final", False)
-            final = final or (400 <= status < 500 and status not in _REPEATED_STATUS)
-            if getattr(error, "final", False):
+            reason = _reason(error)
+            if isinstance(reason, _RefusedError):
                 raise
-            if final or tries == TRIES:
-                told = " ".join(str(error).replace(url, shown(url)).split()) or type(error).__name__
+            if isinstance(reason, FileNotFoundError):
+                raise FileNotFoundError(f"There is no {shown(url)}.") from error
+            if _is_final(reason) or tries == TRIES:
+                text = " ".join(str(reason).replace(url, shown(url)).split())
                 many = f" after {tries} tries" if tries > 1 else ""
-                raise OSError(f"{shown(url)} could not be read{many}: {told[:300]}") from error
-            time.sleep(pause)
-            pause *= 2
-    raise AssertionError
+                raise OSError(
+                    f"{shown(url)} could not be read{many}: {text[:300] or type(reason).__name__}"
+                ) from error
+        time.sleep(FIRST_PAUSE * 2 ** (tries - 1))
+    raise AssertionError("the last try returns or raises")
+
+
+def _reason(error: BaseException) -> BaseException:
+    """What an error comes from: fsspec says of a broken connection, too, that there is no file."""
+    while isinstance(error, FileNotFoundError) and error.__cause__ is not None:
+        error = error.__cause__
+    if getattr(error, "status", None) == 404:
+        return FileNotFoundError()
+    return error
+
+
+def _is_final(error: BaseException) -> bool:
+    status = getattr(error, "status", None)
+    refused = isinstance(status, int) and 400 <= status < 500 and status not in _REPEATED_STATUS
+    return refused or isinstance(error, _FINAL)
 
 
 class ReadAhead:
