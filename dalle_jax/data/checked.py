@@ -103,10 +103,18 @@ class Report:
     def load(cls, path: Path) -> "Report | None":
         """The report saved at `path`, or None where there is none that can be read."""
         try:
-            report = cls(**json.loads(path.read_bytes()))
+            return cls.parse(path.read_bytes())
+        except OSError:
+            return None
+
+    @classmethod
+    def parse(cls, encoded: bytes) -> "Report | None":
+        """The report that `encoded` holds as JSON, or None."""
+        try:
+            report = cls(**json.loads(encoded))
             lists = (report.skipped, report.left_out, report.noted)
             items = [item for named in lists for part in named.values() for item in [*part]]
-        except (OSError, ValueError, TypeError, AttributeError, RecursionError):
+        except (ValueError, TypeError, AttributeError, RecursionError):
             return None
         texts = (report.content, report.signature, *items)
         sound = isinstance(report.total, int) and all(isinstance(text, str) for text in texts)
@@ -163,22 +171,8 @@ def scan(
         or report.signature != signature
         or _num_inspected(report, others) != len(ids)
     ):
-        report = Report(what, len(ids), left_out=dict(others), signature=signature)
-        content = 0
-        with ThreadPoolExecutor(num_threads or os.cpu_count()) as threads:
-            for item, found in zip(ids, threads.map(inspect, range(len(ids)))):
-                if not isinstance(found, Finding):
-                    found = Finding(found)
-                if found.bad is not None:
-                    report.skip(found.bad, item)
-                elif found.left_out is not None:
-                    report.left_out.setdefault(found.left_out, []).append(item)
-                    report.total -= 1
-                elif found.note is not None:
-                    report.noted.setdefault(found.note, []).append(item)
-                # A sum, so that the order of the items does not matter.
-                content += int(signature_of([found.content]), 16)
-        report.content = f"{content % 2**128:032x}"
+        report, _ = inspect_all(what, ids, inspect, left_out=others, num_threads=num_threads)
+        report.signature = signature
         report.save(report_path)
     report.what, report.left_out = what, {**report.left_out, **others}
     report.path = report_path
@@ -188,6 +182,41 @@ def scan(
     unused = {item for items in report.skipped.values() for item in items}
     unused |= {item for names in _inspected(report, others) for item in names}
     return np.flatnonzero([item not in unused for item in ids]), report
+
+
+def inspect_all(
+    what: str,
+    ids: Sequence[str],
+    inspect: Callable[[int], Finding | str | None],
+    *,
+    left_out: Mapping[str, Sequence[str]] | None = None,
+    num_threads: int | None = None,
+) -> tuple[Report, list[int]]:
+    """The report of a scan without its signature, and the indices of the items to use.
+
+    The arguments are those of `scan`, which keeps what this finds.
+    """
+    others = {reason: list(names) for reason, names in (left_out or {}).items() if names}
+    report = Report(what, len(ids), left_out=others)
+    good: list[int] = []
+    content = 0
+    with ThreadPoolExecutor(num_threads or os.cpu_count()) as threads:
+        for i, found in enumerate(threads.map(inspect, range(len(ids)))):
+            if not isinstance(found, Finding):
+                found = Finding(found)
+            if found.bad is not None:
+                report.skip(found.bad, ids[i])
+            elif found.left_out is not None:
+                report.left_out.setdefault(found.left_out, []).append(ids[i])
+                report.total -= 1
+            else:
+                good.append(i)
+                if found.note is not None:
+                    report.noted.setdefault(found.note, []).append(ids[i])
+            # A sum, so that the order of the items does not matter.
+            content += int(signature_of([found.content]), 16)
+    report.content = f"{content % 2**128:032x}"
+    return report, good
 
 
 def _inspected(report: Report, others: Mapping[str, object]) -> list[list[str]]:

@@ -1,36 +1,64 @@
-"""A folder of images with captions in metadata.jsonl, captions.csv or a .txt beside each image."""
+"""A folder of images with captions in tables or in a file beside each image."""
 
-import csv
+import hashlib
 import json
 import os
+import warnings
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
-from dalle_jax.data.checked import item_problem, scan, signature_of
-from dalle_jax.data.images import IMAGE_SUFFIXES, decode
-from dalle_jax.data.splits import TEST_SHARE, VALIDATION_SHARE, split_mask
+import numpy as np
 
-METADATA = "metadata.jsonl"
-TABLE = "captions.csv"
-REPORT = "data_report.json"
+from dalle_jax.data.checked import Finding, Report, inspect_all, inspect_item
+from dalle_jax.data.file_names import FileNames
+from dalle_jax.data.folder_index import Captions, FolderIndex, walk_signature
+from dalle_jax.data.folder_items import (
+    OTHER_IMAGE_SUFFIXES,
+    SEVERAL_SPLITS,
+    Item,
+    find_items,
+    without_own_files,
+)
+from dalle_jax.data.former_splits import warn_of_moved
+from dalle_jax.data.images import decode
+from dalle_jax.data.splits import (
+    SPLITS,
+    TEST_SHARE,
+    VALIDATION_SHARE,
+    mask_of_positions,
+    split_positions,
+)
+from dalle_jax.data.tables import TABLE_SUFFIXES, UNREADABLE_CAPTION, Columns
+from dalle_jax.data.text import captions_of_lines, check_encoding, columns_of_record, decode_text
+from dalle_jax.data.walk import Walk, describe, walk
 
-CAPTION_KEYS = ("caption", "text", "captions")
-
-# Python's own limit of 131,072 characters would refuse a table for one long caption, which is only
-# to be cut. A field beyond this one is no caption: the quote at its end is lacking.
-MAX_FIELD_CHARACTERS = 2**24
+REPORT, INDEX = "data_report", "data_index"
+RESIZED = "square made of another shape (a border or a crop by img2dataset)"
 
 
 class FolderSource:
-    """The readable, captioned images of a folder; the others are skipped and named in a report.
+    """The readable, captioned images of a folder; all others are named in a report.
 
-    Captions come from `metadata.jsonl` (lines of {"file_name", "caption" | "text" | "captions"}),
-    else from `captions.csv` (columns file_name, caption), else from a `.txt` of the image's name,
-    one caption a line. An image named several times has several captions.
+    Captions come from tables (`metadata` or `captions` with the suffix .jsonl, .json, .csv, .tsv
+    or .parquet) that name the images relative to their own folder, else from a `.txt`, `.caption`
+    or `.json` of the image's name. An image named several times has several captions.
+
+    Args:
+        root: the folder; or a table in it, which says what belongs to the data set.
+        split: train, validation, test or all.
+        max_bad_share: of the items that may be bad.
+        validation_share: of the items; where the folder has a validation of its own, that is it.
+        test_share: likewise.
+        cache_dir: where the report and the index are kept, instead of in the folder.
+        encoding: of captions and tables.
+        image_column: of tables, with the images' names; "" finds it by its usual names.
+        caption_column: likewise; several, separated by commas, are all read.
+        min_side: in pixels; images with a shorter side are left out.
+        max_aspect_ratio: longer by shorter side; images beyond it are left out. 0 is any.
 
     Raises:
-        FileNotFoundError: there is no such folder.
-        ValueError: more than `max_bad_share` of the items are bad, a name or a link leads out of
+        FileNotFoundError: there is no such folder or table.
+        ValueError: more than `max_bad_share` of the items are bad, a name in a table leads out of
             the folder, or a table of captions cannot be read at all.
     """
 
@@ -43,54 +71,81 @@ class FolderSource:
         validation_share: float = VALIDATION_SHARE,
         test_share: float = TEST_SHARE,
         cache_dir: str | Path | None = None,
+        encoding: str = "utf-8",
+        image_column: str = "",
+        caption_column: str = "",
+        min_side: int = 0,
+        max_aspect_ratio: float = 0.0,
     ):
-        self._root = Path(root).resolve()
-        if not self._root.is_dir():
-            raise FileNotFoundError(f"There is no folder {root}.")
-        captions = _read_captions(self._root)
-        names = sorted(captions)
-        files = [_inside(self._root, name) for name in names]
-
-        def problem(i: int) -> str | None:
-            if captions[names[i]] is None:
-                return "unreadable caption"
-            # Path.is_file would raise an error at a name that is too long for the disk.
-            encoded = files[i].read_bytes() if os.path.isfile(files[i]) else None
-            return item_problem(encoded, captions[names[i]])
-
-        good, self.report = scan(
-            f"folder {root}",
-            names,
-            problem,
-            signature=signature_of(
-                (name, _size_and_time(file), captions[name]) for name, file in zip(names, files)
-            ),
-            report_path=Path(cache_dir or self._root) / REPORT,
-            max_bad_share=max_bad_share,
+        given = os.path.expanduser(root)
+        only_table = ""
+        if os.path.isfile(given):
+            given, only_table = os.path.split(os.path.abspath(given))
+            if not only_table.lower().endswith(TABLE_SUFFIXES):
+                raise ValueError(
+                    f"{root} is a file, but no table of captions, which ends in "
+                    f"{', '.join(TABLE_SUFFIXES)}."
+                )
+        if not os.path.isdir(given):
+            raise FileNotFoundError(f"There is no folder {given}.")
+        self._options = Columns(check_encoding(encoding), image_column, caption_column)
+        self._limits = {"min_side": min_side, "max_aspect_ratio": max_aspect_ratio}
+        shares = {"validation_share": validation_share, "test_share": test_share}
+        mask_of_positions(np.zeros(0), split, **shares)  # Checks them before anything is read.
+        tree = without_own_files(walk(given))
+        self._root = tree.root
+        self._what = f"folder {root}"
+        signature = walk_signature(tree, only_table, *self._options, *self._limits.values())
+        report_path, index_path = _cache_files(tree.root, only_table, cache_dir)
+        index = FolderIndex.load(index_path, signature, len(tree.files))
+        if index is None:
+            former = Report.load(Path(cache_dir or tree.root) / f"{REPORT}.json")
+            index, items = self._scan(tree, given, only_table, signature)
+            if former is not None and not former.content:  # Of a version before signatures.
+                warn_of_moved(self._what, former, items, index, shares)
+            index.report.save(report_path)
+            index.save(index_path)
+        elif not report_path.exists():
+            index.report.save(report_path)
+        self.report = index.report
+        self.report.what = self._what + _of_own_splits(index.own_splits)
+        self._check(max_bad_share)
+        if self.report.skipped or self.report.left_out or self.report.noted:
+            warnings.warn(f"{self.report} All are named in {report_path}.", stacklevel=2)
+        mask = mask_of_positions(
+            index.positions, split, own=index.own, own_splits=index.own_splits, **shares
         )
-        mask = split_mask(
-            [names[i] for i in good],
-            split,
-            validation_share=validation_share,
-            test_share=test_share,
-        )
-        self._items = [
-            (names[i], files[i], tuple(text.strip() for text in captions[names[i]] if text.strip()))
-            for i in good[mask]
-        ]
+        if split != "all" and index.own.all() and not {split, "train"} & {*index.own_splits}:
+            raise ValueError(
+                f"{self.report.what} has no {split} split; its split folders hold "
+                f"{', '.join(index.own_splits)}."
+            )
+        self._index = index
+        self._numbers = np.flatnonzero(mask)
+        self._names = [tree.files[number].name for number in index.files[mask].tolist()]
+
+    @property
+    def signature(self) -> str:
+        """A hash of the keys, sizes and captions of all splits, wherever the folder lies."""
+        return self.report.content
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self._names)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        name, file, captions = self._items[index]
+        number = self._numbers[index]
+        name = self._names[index]
         try:
-            image = decode(file.read_bytes())
+            image = decode(self._read(name))
         except (OSError, ValueError) as error:
             raise ValueError(
-                f"{file}, readable when the folder was opened, is not: {error}."
-            ) from (error)
-        return {"image": image, "caption": captions[0], "captions": captions, "id": name}
+                f"{self.place(index)}, readable when the folder was opened, is not: {error}."
+            ) from error
+        captions = self._index.captions[number]
+        item = {"image": image, "caption": captions[0], "captions": captions, "id": name}
+        if "," in self._options.caption:
+            item["caption_columns"] = self._index.columns[number]
+        return item
 
     def encoded(self, item_id: str) -> bytes | None:
         """The encoded image of an item, also of one that was refused; None where it has none."""
@@ -101,114 +156,167 @@ class FolderSource:
 
     def place(self, index: int) -> str:
         """The file of an item."""
-        return str(self._items[index][1])
+        return os.path.join(self._root, self._names[index])
 
+    def _open(self, name: str) -> BinaryIO:
+        return open(os.path.join(self._root, name), "rb")
 
-def captions_in(record: Any) -> list[str] | None:
-    """The captions of a JSON record, or None if it is not one of that form."""
-    if not isinstance(record, dict):
-        return None
-    values = next((record[key] for key in CAPTION_KEYS if key in record), [])
-    values = [values] if isinstance(values, str) else values
-    if not isinstance(values, list) or not all(isinstance(value, str) for value in values):
-        return None
-    return values
+    def _read(self, name: str) -> bytes:
+        with self._open(name) as file:
+            return file.read()
 
+    def _scan(
+        self, tree: Walk, given: str, only_table: str, signature: str
+    ) -> tuple[FolderIndex, list[Item]]:
+        """Read every item once; the usable ones are returned as well."""
+        found = find_items(
+            tree,
+            FileNames(tree, given),
+            self._open,
+            self._options,
+            only_table,
+        )
+        items = found.items
+        captions: list[list[tuple[str, str]]] = [[]] * len(items)
 
-def _read_captions(root: Path) -> dict[str, list[str] | None]:
-    """Captions by the image's path in the folder; [] where it has none, None where unreadable."""
-    tables = [name for name in (METADATA, TABLE) if (root / name).is_file()]
-    if len(tables) == 2:
-        raise ValueError(f"{root} holds both {METADATA} and {TABLE}; keep one of them.")
-    images = [
-        path
-        for path in sorted(root.rglob("*"))
-        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
-    ]
-    if tables:
-        read = {METADATA: _read_metadata, TABLE: _read_table}[tables[0]]
-        captions = read(_inside(root, tables[0]))
-    else:
-        captions = {_name(root, path): _read_beside(root, path) for path in images}
-    for path in images:
-        captions.setdefault(_name(root, path), [])
-    return captions
+        def inspect(i: int) -> Finding:
+            finding, captions[i] = self._inspect(items[i])
+            return finding
 
+        report, good = inspect_all(
+            self._what, [item.file.name for item in items], inspect, left_out=found.left_out
+        )
+        for name, problem in found.bad_rows.items():
+            report.skip(problem, name)
+        report.total += len(found.bad_rows)
+        report.signature = signature
+        numbers = {file.name: number for number, file in enumerate(tree.files)}
+        usable = [items[i] for i in good]
+        own = {name: 1 + place for place, name in enumerate(SPLITS)}
+        index = FolderIndex(
+            report,
+            np.array([numbers[item.file.name] for item in usable], np.int64),
+            Captions.of([[text for text, _ in captions[i]] for i in good]),
+            Captions.of([[column for _, column in captions[i]] for i in good]),
+            split_positions([item.key for item in usable]),
+            np.array([own.get(item.split, 0) for item in usable], np.uint8),
+            tuple(name for name in SPLITS if any(name in item.splits for item in items)),
+        )
+        return index, usable
 
-def _read_metadata(path: Path) -> dict[str, list[str] | None]:
-    captions: dict[str, list[str] | None] = {}
-    with open(path, encoding="utf-8-sig", errors="replace") as lines:
-        for number, line in enumerate(lines, 1):
-            if not line.strip():
-                continue
-            try:
-                record = json.loads(line)
-            except (ValueError, RecursionError):
-                record = None
-            texts = captions_in(record)
-            name = record.get("file_name") if isinstance(record, dict) else None
-            if not isinstance(name, str) or not name or texts is None:
-                captions[f"{path.name}:{number}"] = None
-            else:
-                _add(captions, name, texts)
-    return captions
-
-
-def _read_table(path: Path) -> dict[str, list[str] | None]:
-    captions: dict[str, list[str] | None] = {}
-    # The limit is the whole process's: it is only raised, which no other reader of tables minds.
-    csv.field_size_limit(max(csv.field_size_limit(), MAX_FIELD_CHARACTERS))
-    with open(path, encoding="utf-8-sig", errors="replace", newline="") as lines:
-        rows = csv.DictReader(lines)
+    def _inspect(self, item: Item) -> tuple[Finding, list[tuple[str, str]]]:
+        """What there is to say of an item, and its captions with their columns."""
+        if item.problem is not None:
+            return Finding(item.problem, content=item.key), []
+        captions = list(item.captions)
+        shape = None
         try:
-            column = next(
-                (key for key in ("caption", "text") if key in (rows.fieldnames or ())), None
-            )
-            if column is None or "file_name" not in rows.fieldnames:
-                raise ValueError(f"{path} must begin with a line of columns: file_name,caption.")
-            for row in rows:
-                if row["file_name"]:
-                    _add(captions, row["file_name"], [row[column] or ""])
-                else:
-                    captions[f"{path.name}:{rows.line_num}"] = None
-        except csv.Error as error:
-            raise ValueError(f"{path} cannot be read at line {rows.line_num}: {error}.") from error
-    return captions
+            for names in item.beside:
+                new, resized = self._read_beside(names)
+                shape = shape or resized
+                captions += [pair for pair in new if pair not in captions]
+        except (OSError, ValueError) as error:
+            return Finding(f"{UNREADABLE_CAPTION}: {error}", content=item.key), []
+        if not captions:
+            problem = "empty caption" if item.beside else "image without caption"
+            return Finding(problem, content=item.key), []
+        suffix = os.path.splitext(item.file.name)[1].lower()
+        if suffix in OTHER_IMAGE_SUFFIXES:
+            return Finding(f"image of a format that is not read ({suffix})", content=item.key), []
+        try:
+            encoded = self._read(item.file.name)
+        except OSError:
+            return Finding("unreadable image", content=item.key), []
+        texts = [text for text, _ in captions]
+        content = (item.key, len(encoded), texts, item.split)
+        finding = inspect_item(encoded, texts, content, **self._limits)
+        if finding.bad or finding.left_out:
+            return finding, captions
+        note = RESIZED if shape else SEVERAL_SPLITS if len(item.splits - {""}) > 1 else None
+        return finding._replace(note=note), captions
+
+    def _read_beside(self, names: list[str]) -> tuple[list[tuple[str, str]], bool]:
+        """The captions of one name's files, and whether img2dataset made it a square.
+
+        Raises:
+            ValueError: the captions can't be read.
+        """
+        if not names[0].lower().endswith(".json"):
+            text = decode_text(self._read(names[0]), self._options.encoding)
+            captions = [(line, "") for line in captions_of_lines(text)]
+            records = [self._record(name) for name in names if name.lower().endswith(".json")]
+            return captions, any(map(_is_resized, records))
+        record = self._record(names[0])
+        captions = columns_of_record(record, self._options.caption)
+        if captions is None:
+            raise ValueError("no JSON object with a caption")
+        return captions, _is_resized(record)
+
+    def _record(self, name: str) -> Any:
+        try:
+            return json.loads(decode_text(self._read(name), self._options.encoding))
+        except (ValueError, RecursionError):
+            return None
+
+    def _check(self, max_bad_share: float) -> None:
+        try:
+            self.report.check(max_bad_share)
+        except ValueError as error:
+            raise ValueError(f"{error}{_advice(self.report)}") from None
 
 
-def _read_beside(root: Path, image: Path) -> list[str] | None:
-    path = image.with_suffix(".txt")
-    if not path.is_file():
-        return []
-    file = _inside(root, _name(root, path))
-    try:
-        return file.read_text(encoding="utf-8-sig").splitlines() or [""]
-    except UnicodeDecodeError:
-        return None
+def _cache_files(root: str, only_table: str, cache_dir: str | Path | None) -> tuple[Path, Path]:
+    """Where the report and the index of a folder, or of a table in it, are kept."""
+    # A cache_dir serves several folders, and a folder several tables.
+    told = [only_table, *([root] if cache_dir else [])]
+    name = hashlib.sha256(os.fsencode("\0".join(told))).hexdigest()[:12] if any(told) else ""
+    end = f"-{name}" if name else ""
+    folder = Path(os.path.expanduser(cache_dir) if cache_dir else root)
+    return folder / f"{REPORT}{end}.json", folder / f"{INDEX}{end}.npz"
 
 
-def _add(captions: dict[str, list[str] | None], name: str, texts: list[str]) -> None:
-    captions[name] = (captions.get(name) or []) + texts
+def _of_own_splits(own_splits: tuple[str, ...]) -> str:
+    """What the report says of splits that a folder has of its own."""
+    if not own_splits:
+        return ""
+    missing = [name for name in ("validation", "test") if name not in own_splits]
+    text = f" (its own {' and '.join(own_splits)}"
+    if missing and "train" in own_splits:
+        text += f"; {' and '.join(missing)} taken out of train by a hash of each item's name"
+    return f"{text})"
 
 
-def _name(root: Path, path: Path) -> str:
-    return path.relative_to(root).as_posix()
+def _is_resized(record: Any) -> bool:
+    """Whether a record of img2dataset says that a square was made of another shape."""
+    if not isinstance(record, dict):
+        return False
+    width, height = record.get("width"), record.get("height")
+    before = (record.get("original_width"), record.get("original_height"))
+    numbers = all(isinstance(number, int) for number in (width, height, *before))
+    return numbers and width == height and before[0] != before[1]
 
 
-def _inside(root: Path, name: str) -> Path:
-    """The file `name` of the folder `root`, with all links followed."""
-    try:
-        path = (root / name).resolve()
-    except (ValueError, OSError, RuntimeError) as error:
-        raise ValueError(f"The file name {name!r:.200} in {root} is no path: {error}.") from error
-    if not path.is_relative_to(root):
-        raise ValueError(f"The file name {name!r:.200} leads out of the folder {root}.")
-    return path
-
-
-def _size_and_time(path: Path) -> tuple[int, int] | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_size, status.st_mtime_ns
+def _advice(report: Report) -> str:
+    """What else there is in a folder without images; how captions are given where they lack."""
+    if report.total == 0 and report.left_out:
+        names = [name for names in report.left_out.values() for name in names]
+        others = {".tar": "webdataset:", ".parquet": "parquet:"}
+        hints = [
+            f" Give {suffix} files as {kind}PATH."
+            for suffix, kind in others.items()
+            if any(name.endswith(suffix) for name in names)
+        ]
+        return f" Left out are {describe(report.left_out)}.{''.join(hints)}"
+    if len(report.skipped.get("image without caption", ())) * 2 <= report.num_skipped:
+        return ""
+    tables = [
+        name
+        for names in report.left_out.values()
+        for name in names
+        if name.lower().endswith(TABLE_SUFFIXES) and "/" not in name
+    ]
+    return (
+        " Captions are read from metadata.jsonl, .json, .csv, .tsv or .parquet, or from a .txt, "
+        ".caption or .json beside each image; a table that names only a part of the folder on "
+        f"purpose is given itself: folder:PATH/{tables[0] if tables else 'part.csv'}."
+    )

@@ -1,4 +1,4 @@
-"""Train, validation and test parts of data that comes without them."""
+"""Train, validation and test parts of data that comes without them, or with some of them."""
 
 import hashlib
 from collections.abc import Sequence
@@ -21,8 +21,39 @@ def split_mask(
 
     So an item stays in its part whatever is added to or removed from the data. `all` takes all.
     """
+    return mask_of_positions(
+        split_positions(ids), split, validation_share=validation_share, test_share=test_share
+    )
+
+
+def split_positions(keys: Sequence[str]) -> np.ndarray:
+    """float64 [N]: a fixed uniform number in [0, 1) for each key, by which it gets its split."""
+    return np.array([_position(key) for key in keys], np.float64)
+
+
+def mask_of_positions(
+    positions: np.ndarray,
+    split: str,
+    *,
+    validation_share: float = VALIDATION_SHARE,
+    test_share: float = TEST_SHARE,
+    own: np.ndarray | None = None,
+    own_splits: Sequence[str] = (),
+) -> np.ndarray:
+    """bool [N]: which items belong to `split`, by their positions in [0, 1).
+
+    Args:
+        positions: float64 [N], of `split_positions`.
+        split: train, validation, test or all.
+        validation_share: of the items without a split of their own.
+        test_share: of the same.
+        own: integers [N]: 0 for an item without a split of its own, else 1 + its place in
+            `SPLITS`. It stays there, but for items of train if there is no own validation or test:
+            that is then taken out of train by position.
+        own_splits: the splits that the data has of its own.
+    """
     if split == "all":
-        return np.ones(len(ids), bool)
+        return np.ones(len(positions), bool)
     if split not in SPLITS:
         raise ValueError(f"There is no split {split!r}; there are {', '.join(SPLITS)} and all.")
     if min(validation_share, test_share) < 0 or validation_share + test_share > 1:
@@ -30,13 +61,19 @@ def split_mask(
             f"validation_share = {validation_share:g} and test_share = {test_share:g} must be "
             "positive and add up to at most 1."
         )
-    positions = np.array([_position(item) for item in ids])
-    edges = {"test": (0, test_share), "validation": (test_share, test_share + validation_share)}
-    low, high = edges.get(split, (test_share + validation_share, 1))
-    return (positions >= low) & (positions < high)
+    by_position = np.zeros(len(positions), np.int8)
+    by_position[positions < test_share + validation_share] = SPLITS.index("validation")
+    by_position[positions < test_share] = SPLITS.index("test")
+    if own is None:
+        return by_position == SPLITS.index(split)
+    # Positions that stand for a split which the data has of its own are those of train.
+    of_train = by_position.copy()
+    for name in {*own_splits} - {"train"}:
+        of_train[by_position == SPLITS.index(name)] = SPLITS.index("train")
+    parts = np.where(own == 0, by_position, np.where(own == 1, of_train, own - 1))
+    return parts == SPLITS.index(split)
 
 
-def _position(item: str) -> float:
-    """A fixed uniform number in [0, 1) for `item`."""
-    digest = hashlib.sha256(item.encode("utf-8", "backslashreplace")).digest()
+def _position(key: str) -> float:
+    digest = hashlib.sha256(key.encode("utf-8", "backslashreplace")).digest()
     return int.from_bytes(digest[:6], "big") / 2**48

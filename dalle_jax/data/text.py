@@ -176,6 +176,8 @@ def _guess(encoded: bytes) -> str:
     sample = encoded[:1_000_000]
     if _looks_like_utf16(sample):
         return "utf-16-le" if _controls(sample[1::2]) >= _controls(sample[::2]) else "utf-16-be"
+    if _decodes(sample, "utf-8"):
+        return ""  # It is cut off inside its last character.
     # In Western European text, letters beyond ASCII stand one by one among ASCII letters; in
     # other scripts nearly every byte of a word is beyond ASCII.
     runs = re.findall(rb"[\x80-\xff]+", sample)

@@ -1,6 +1,5 @@
 import io
 import json
-import os
 
 import numpy as np
 import pytest
@@ -78,7 +77,8 @@ def test_bad_items_are_skipped_and_named(tmp_path):
         "empty caption": ["blank.png"],
         "image without caption": ["alone.png"],
         "no image": ["missing.png"],
-        "unreadable caption": ["metadata.jsonl:6", "metadata.jsonl:7", "metadata.jsonl:8"],
+        "unreadable row: no JSON object": ["metadata.jsonl:6", "metadata.jsonl:7"],
+        "row without file name": ["metadata.jsonl:8"],
     }
 
 
@@ -104,40 +104,6 @@ def test_names_cannot_leave_the_folder(tmp_path, name):
     (root / "metadata.jsonl").write_text(json.dumps({"file_name": name, "text": "x"}))
     with pytest.raises(ValueError, match="leads out of the folder"):
         FolderSource(root)
-
-
-def test_links_cannot_leave_the_folder(tmp_path):
-    save(tmp_path / "secret.png", "red")
-    root = tmp_path / "data"
-    save(root / "a.png", "red")
-    os.symlink("a.png", root / "inside.png")
-    (root / "inside.txt").write_text("red")
-    (root / "a.txt").write_text("red")
-    assert len(FolderSource(root, "all")) == 2
-    os.symlink(tmp_path / "secret.png", root / "outside.png")
-    with pytest.raises(ValueError, match=r"outside\.png.* leads out"):
-        FolderSource(root)
-
-
-@pytest.mark.parametrize(
-    ("name", "content"),
-    [
-        ("a.txt", "the secret"),
-        ("metadata.jsonl", '{"file_name": "a.png", "text": "the secret"}'),
-        ("captions.csv", "file_name,caption\na.png,the secret"),
-    ],
-)
-def test_captions_cannot_be_a_link_out_of_the_folder(tmp_path, name, content):
-    (tmp_path / "secret").write_text(content)
-    root = tmp_path / "data"
-    save(root / "a.png", "red")
-    os.symlink(tmp_path / "secret", root / name)
-    with pytest.raises(ValueError, match=rf"'{name}' leads out of the folder"):
-        FolderSource(root, "all")
-    (root / "inside").write_text(content)
-    (root / name).unlink()
-    os.symlink("inside", root / name)
-    assert pairs(FolderSource(root, "all")) == {"a.png": ("the secret",)}
 
 
 def test_a_name_too_long_for_the_disk_is_skipped_and_named(tmp_path):
@@ -166,7 +132,9 @@ def test_mistakes_give_a_sentence(tmp_path):
     with pytest.raises(ValueError, match="holds no items"):
         FolderSource(tmp_path)
     (tmp_path / "captions.csv").write_text("name;caption\n")
-    with pytest.raises(ValueError, match="must begin with a line of columns"):
+    with pytest.raises(
+        ValueError, match=r"separated by semicolons\) has the columns name, caption; it needs"
+    ):
         FolderSource(tmp_path)
     (tmp_path / "metadata.jsonl").write_text("")
     with pytest.raises(ValueError, match="keep one of them"):

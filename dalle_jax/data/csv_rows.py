@@ -1,0 +1,99 @@
+"""Rows of text with separators, each by itself: a quote that is never closed costs one row."""
+
+import csv
+import re
+from collections import deque
+from collections.abc import Iterator
+
+from dalle_jax.data.images import IMAGE_SUFFIXES
+
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+
+# Python's own limit of 131,072 characters would refuse a long caption, which is only to be cut. A
+# field beyond this one is no caption.
+MAX_FIELD_CHARACTERS = 2**24
+MAX_LINES = 1000  # of one row
+
+TOO_MANY = "row with more fields than columns (quote captions that hold the separator)"
+TOO_FEW = "row with fewer fields than columns"
+BAD_QUOTES = "row with a stray or unclosed quote"
+
+
+def csv_rows(
+    lines: Iterator[str], separator: str, width: int
+) -> Iterator[tuple[int, list[str], str | None]]:
+    """(line, fields, problem) of each row, blank ones left out; a problem says why it is bad.
+
+    `line` counts from 1. The fields of a bad row are those that its first line seems to have. A row may go on over several lines inside quotes, but not over one that
+    holds an image's name as a field: there an unclosed quote would take in the captions of the
+    following images. After a bad row reading goes on in the next line.
+    """
+    # The limit is the whole process's: it is only raised, which no other reader of tables minds.
+    csv.field_size_limit(max(csv.field_size_limit(), MAX_FIELD_CHARACTERS))
+    names_image = _field_of_image(separator)
+    pending: deque[str] = deque()
+    number = 0
+
+    def take() -> str | None:
+        return pending.popleft() if pending else next(lines, None)
+
+    def row_lines(first: str, taken: list[str]) -> Iterator[str]:
+        yield first
+        while len(taken) < MAX_LINES and (line := take()) is not None:
+            if line.count('"') % 2 == 0 and names_image.search(line):
+                pending.appendleft(line)
+                return
+            taken.append(line)
+            yield line
+
+    while (line := take()) is not None:
+        number += 1
+        if '"' not in line:
+            if line.strip():
+                yield _checked(number, line.rstrip("\r\n").split(separator), width)
+            continue
+        taken: list[str] = [line]
+        fields = _fields(row_lines(line, taken), separator)
+        if fields is None or len(fields) > width:
+            again = _fields(iter(taken), separator, skipinitialspace=True)
+            plain = line.rstrip("\r\n").split(separator)
+            if again is not None and len(again) == width:
+                fields = again
+            elif separator == "\t" and len(plain) == width:
+                pending.extendleft(reversed(taken[1:]))  # Few writers of tabs quote anything.
+                fields, taken = plain, [line]
+        if fields is None:
+            pending.extendleft(reversed(taken[1:]))
+            yield number, line.rstrip("\r\n").split(separator), BAD_QUOTES
+        else:
+            yield _checked(number, fields, width)
+            number += len(taken) - 1
+
+
+def split_line(line: str, separator: str) -> list[str]:
+    """The fields of one line, quotes and blanks after separators taken away."""
+    fields = _fields(iter([line]), separator, skipinitialspace=True)
+    return line.split(separator) if fields is None else fields
+
+
+def _fields(lines: Iterator[str], separator: str, **settings: bool) -> list[str] | None:
+    """The fields of the first row; None where its quotes do not fit."""
+    try:
+        return next(csv.reader(lines, delimiter=separator, strict=True, **settings), [])
+    except csv.Error:
+        return None
+
+
+def _checked(number: int, fields: list[str], width: int) -> tuple[int, list[str], str | None]:
+    # Spreadsheets end short rows in separators.
+    while len(fields) > width and not fields[-1].strip():
+        fields.pop()
+    problem = TOO_MANY if len(fields) > width else TOO_FEW if len(fields) < width else None
+    return number, fields, problem
+
+
+def _field_of_image(separator: str) -> re.Pattern[str]:
+    """Finds a line that has an image's name as one of its fields."""
+    edge, inner = re.escape(separator), f'[^{re.escape(separator)}"\r\n]'
+    suffixes = "|".join(re.escape(suffix) for suffix in sorted(IMAGE_SUFFIXES))
+    return re.compile(rf'(?:^|{edge})\s*"?{inner}+(?:{suffixes})"?\s*(?:{edge}|$)', re.IGNORECASE)

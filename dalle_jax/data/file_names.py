@@ -1,0 +1,133 @@
+"""Which file of a folder a name means, however it is spelled."""
+
+import os
+import posixpath
+import unicodedata
+from collections import defaultdict
+from collections.abc import Sequence
+
+from dalle_jax.data.walk import File, Walk, reserved
+
+NO_IMAGE = "no image"
+AMBIGUOUS = "ambiguous name"
+
+
+class FileNames:
+    """Finds the files of a folder by names as tables spell them.
+
+    Args:
+        tree: the folder's files.
+        given: the folder as the user named it, which absolute names may begin with.
+    """
+
+    def __init__(self, tree: Walk, given: str):
+        self._tree = tree
+        self._roots = [root for root in (tree.root, os.path.abspath(given)) if root != "/"]
+        self._by_name = {file.name: file for file in tree.files}
+        self._by_real: dict[str, File] | None = None
+        self._by_letters: dict[str, list[File]] | None = None
+        self._by_tail: dict[str, list[File]] | None = None
+
+    def get(self, name: str) -> File | None:
+        """The file of exactly this name, relative to the folder."""
+        return self._by_name.get(name)
+
+    def find(self, spelled: str, directory: str = "") -> File | str:
+        r"""The file that a table in `directory` (as `sub/`) means, or the reason why there is none.
+
+        A name is taken as it is spelled; else without `.`, `..` and doubled slashes; else with
+        `\\` as `/`; else as the only file that differs in case, in its Unicode form or in blanks
+        around it.
+
+        Raises:
+            ValueError: the name leads out of the folder.
+        """
+        file = self._by_name.get(directory + spelled)
+        if file is not None:
+            return file
+        path: str | None = spelled
+        for name in dict.fromkeys((spelled, spelled.strip(), spelled.replace("\\", "/").strip())):
+            path = self._path(name, directory)
+            if path is None:
+                raise ValueError(
+                    f"The file name {spelled!r:.200} leads out of the folder {self._tree.root}."
+                )
+            file = self._by_name.get(path)
+            if file is not None:
+                return file
+        return self._alike(path)
+
+    def find_tail(self, spelled: str) -> File | str:
+        """The only file whose path ends in `spelled`, or the reason why there is none."""
+        if self._by_tail is None:
+            self._by_tail = defaultdict(list)
+            for file in self._tree.files:
+                self._by_tail[posixpath.basename(file.name)].append(file)
+        tail = posixpath.normpath(spelled)
+        files = self._by_tail.get(posixpath.basename(tail), ())
+        return self._only([file for file in files if f"/{file.name}".endswith(f"/{tail}")])
+
+    def _path(self, name: str, directory: str) -> str | None:
+        """The path of a name relative to the folder; None where it leads out of it."""
+        if "\0" in name:
+            return name
+        if name.startswith("/"):
+            path = posixpath.normpath("/" + name.lstrip("/"))
+            for root in self._roots:
+                if path.startswith(root + "/"):
+                    return path[len(root) + 1 :]
+        elif ".." in name.split("/"):
+            # Behind a link to a folder, `..` is the folder above its target.
+            path = posixpath.join(self._tree.root, directory, name)
+        else:
+            return posixpath.normpath(directory + name)
+        real = _real_path(path)
+        if not real.startswith(self._tree.root.rstrip("/") + "/"):
+            return None
+        if self._by_real is None:
+            self._by_real = {self.real(file): file for file in reversed(self._tree.files)}
+        file = self._by_real.get(real)
+        return real[len(self._tree.root.rstrip("/")) + 1 :] if file is None else file.name
+
+    def real(self, file: File) -> str:
+        """The path of a file without links."""
+        return file.real or f"{self._tree.root.rstrip('/')}/{file.name}"
+
+    def _alike(self, name: str) -> File | str:
+        """The only file whose name differs in case, Unicode form and blanks, or a reason."""
+        if self._by_letters is None:
+            self._by_letters = defaultdict(list)
+            for file in self._tree.files:
+                self._by_letters[letters(file.name)].append(file)
+        found = self._only(self._by_letters.get(letters(name), ()))
+        reason = reserved(name)
+        if found == NO_IMAGE and reason and _exists(f"{self._tree.root}/{name}"):
+            return f"{reason}, which is never data"
+        return found
+
+    def _only(self, files: Sequence[File]) -> File | str:
+        if not files:
+            return NO_IMAGE
+        return files[0] if len({self.real(file) for file in files}) == 1 else AMBIGUOUS
+
+
+def letters(name: str) -> str:
+    """A name without what case, Unicode form and blanks around its parts make of it."""
+    if name.isascii() and " " not in name:
+        return name.lower()
+    parts = unicodedata.normalize("NFC", name).casefold().split("/")
+    return "/".join(unicodedata.normalize("NFC", part).strip() for part in parts)
+
+
+def _exists(path: str) -> bool:
+    try:
+        return os.path.lexists(path)
+    except ValueError:  # NUL in the name
+        return False
+
+
+def _real_path(path: str) -> str:
+    try:
+        return os.path.realpath(path)
+    except OSError:
+        return path

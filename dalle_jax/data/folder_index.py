@@ -1,0 +1,162 @@
+"""What a folder's scan found, kept in one file so that a second opening reads no caption."""
+
+import hashlib
+import json
+import os
+import zipfile
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from dalle_jax.data.checked import Report, write_atomically
+from dalle_jax.data.splits import SPLITS
+from dalle_jax.data.walk import Walk
+
+VERSION = 1
+
+
+@dataclass(frozen=True)
+class Captions:
+    """Texts of N items as one array of bytes, each item's between two offsets.
+
+    Attributes:
+        encoded: uint8 [B], UTF-8.
+        ends: int64 [C], the end of each text in `encoded`.
+        last: int64 [N], the number of texts up to and with each item's.
+    """
+
+    encoded: np.ndarray
+    ends: np.ndarray
+    last: np.ndarray
+
+    @classmethod
+    def of(cls, texts: Sequence[Sequence[str]]) -> "Captions":
+        """Of the texts of each item."""
+        parts = [text.encode("utf-8", "surrogatepass") for item in texts for text in item]
+        return cls(
+            np.frombuffer(b"".join(parts), np.uint8),
+            np.cumsum([len(part) for part in parts], dtype=np.int64),
+            np.cumsum([len(item) for item in texts], dtype=np.int64),
+        )
+
+    def __getitem__(self, index: int) -> tuple[str, ...]:
+        first = int(self.last[index - 1]) if index else 0
+        ends = self.ends[first : self.last[index]].tolist()
+        starts = [int(self.ends[first - 1]) if first else 0, *ends[:-1]]
+        return tuple(
+            self.encoded[start:end].tobytes().decode("utf-8", "surrogatepass")
+            for start, end in zip(starts, ends)
+        )
+
+    def is_sound(self, num_items: int) -> bool:
+        """Whether all offsets lie in order inside the bytes, as those that `of` made do."""
+        return (
+            _ascending(self.last, num_items, len(self.ends))
+            and _ascending(self.ends, len(self.ends), len(self.encoded))
+            and self.encoded.dtype == np.uint8
+        )
+
+
+@dataclass(frozen=True)
+class FolderIndex:
+    """The usable items of a folder, all splits together, in order of their names.
+
+    Attributes:
+        report: of the scan.
+        files: int64 [N], numbers of the images among the folder's files.
+        captions: of the items; each has one or more.
+        columns: the name of the table's column of each caption, "" where there is none.
+        positions: float64 [N] in [0, 1), which decide on the split of an item that has none.
+        own: uint8 [N], 0 for such an item, else 1 + the place of its split in `SPLITS`.
+        own_splits: the splits that the folder has of its own.
+    """
+
+    report: Report
+    files: np.ndarray
+    captions: Captions
+    columns: Captions
+    positions: np.ndarray
+    own: np.ndarray
+    own_splits: tuple[str, ...]
+
+    def save(self, path: Path) -> None:
+        """Write the index; without a word where the place can't be written, as the report warns."""
+        arrays = {
+            "version": np.array(VERSION),
+            "report": np.frombuffer(json.dumps(vars(self.report)).encode(), np.uint8),
+            **{name: getattr(self, name) for name in ("files", "positions", "own")},
+            **{f"captions_{name}": array for name, array in vars(self.captions).items()},
+            **{f"columns_{name}": array for name, array in vars(self.columns).items()},
+            "own_splits": np.array([name in self.own_splits for name in SPLITS]),
+        }
+        try:
+            write_atomically(path, lambda file: np.savez(file, **arrays))
+        except OSError:
+            return
+
+    @classmethod
+    def load(cls, path: Path, signature: str, num_files: int) -> "FolderIndex | None":
+        """The index kept at `path`; None if there is none, or of other data, or a damaged one."""
+        try:
+            with np.load(path, allow_pickle=False) as saved:
+                if int(saved["version"]) != VERSION:
+                    return None
+                report = Report.parse(saved["report"].tobytes())
+                if report is None or report.signature != signature:
+                    return None
+                index = cls(
+                    report,
+                    *(saved[name] for name in ("files",)),
+                    *(
+                        Captions(*(saved[f"{kind}_{name}"] for name in ("encoded", "ends", "last")))
+                        for kind in ("captions", "columns")
+                    ),
+                    *(saved[name] for name in ("positions", "own")),
+                    tuple(name for name, there in zip(SPLITS, saved["own_splits"]) if there),
+                )
+        except (OSError, ValueError, KeyError, TypeError, EOFError, MemoryError):
+            return None
+        except (zipfile.BadZipFile, zlib.error, NotImplementedError, RecursionError):
+            return None
+        return index if index._is_sound(num_files) else None
+
+    def _is_sound(self, num_files: int) -> bool:
+        """Whether all numbers lead to files and texts that are there."""
+        count = len(self.files) if self.files.ndim == 1 else -1
+        return (
+            _ascending(self.files, count, num_files - 1)
+            and self.captions.is_sound(count)
+            and self.columns.is_sound(count)
+            and bool((np.diff(self.captions.last, prepend=0) > 0).all())
+            and np.array_equal(self.captions.last, self.columns.last)
+            and self.positions.shape == self.own.shape == (count,)
+            and self.positions.dtype == np.float64
+            and self.own.dtype == np.uint8
+            and bool((self.own <= len(SPLITS)).all())
+        )
+
+
+def walk_signature(tree: Walk, *settings: object) -> str:
+    """A hash of the names, sizes and times of all files, and of the settings of the reading."""
+    digest = hashlib.sha256(repr((VERSION, settings)).encode("utf-8", "backslashreplace"))
+    links = [(file.name, file.real) for file in tree.files if file.real is not None]
+    digest.update(repr(links).encode("utf-8", "backslashreplace"))
+    # The names of the left out ones, too: the report has them.
+    left_out = sorted((reason, sorted(names)) for reason, names in tree.left_out.items())
+    digest.update(repr(left_out).encode("utf-8", "backslashreplace"))
+    digest.update(b"\0".join(os.fsencode(file.name) for file in tree.files))
+    numbers = np.array([(file.size, file.mtime_ns) for file in tree.files], np.int64)
+    digest.update(numbers.tobytes())
+    return digest.hexdigest()[:32]
+
+
+def _ascending(numbers: np.ndarray, count: int, highest: int) -> bool:
+    """Whether an int64 [count] array goes from 0 at least to `highest` at most, never down."""
+    if numbers.dtype != np.int64 or numbers.shape != (count,):
+        return False
+    if count == 0:
+        return True
+    return bool(numbers[0] >= 0 and numbers[-1] <= highest and (np.diff(numbers) >= 0).all())

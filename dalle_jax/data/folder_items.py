@@ -1,0 +1,358 @@
+"""Which images a folder holds, and where their captions and splits come from."""
+
+import hashlib
+import os
+import posixpath
+import re
+import unicodedata
+from collections import defaultdict
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from dalle_jax.data.file_names import NO_IMAGE, FileNames, letters
+from dalle_jax.data.images import IMAGE_SUFFIXES
+from dalle_jax.data.tables import TABLE_SUFFIXES, Columns, OtherForm, Row, read_table
+from dalle_jax.data.walk import File, Walk
+
+# Images, by their suffixes, of formats that Pillow can read only with a plugin, or never.
+OTHER_IMAGE_SUFFIXES = (
+    frozenset(
+        (".heic", ".heif", ".jxl", ".svg", ".psb", ".exr", ".hdr", ".jxr", ".raw", ".dng", ".cr2")
+        + (".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw", ".xcf", ".wmf", ".emf")
+        + (".eps", ".ai")
+    )
+    - IMAGE_SUFFIXES
+)
+# A caption is read from the first of these that is not empty.
+CAPTION_SUFFIXES = (".txt", ".caption", ".json")
+TABLE_NAMES = frozenset(
+    f"{name}{end}" for name in ("metadata", "captions") for end in TABLE_SUFFIXES
+)
+SPLIT_FOLDERS = {
+    **{name: "train" for name in ("train", "training")},
+    **{name: "validation" for name in ("validation", "valid", "val", "dev")},
+    **{name: "test" for name in ("test", "testing")},
+}
+
+NOT_NAMED = "image that the table does not name"
+SHARED_CAPTION = "caption file of several images"
+SEVERAL_SPLITS = "in several split folders, used in the last of train, validation, test"
+
+_KARPATHY = re.compile(r"dataset(_\w+)?\.json")
+_IMG2DATASET = re.compile(r"\d+(\.parquet|\.csv|_stats\.json)")
+# Reports and indices of this and of other readers.
+_OWN_FILES = re.compile(r"data_(report|index)(-\w+)?\.(json|npz)(\.\w+\.partial)?|index-\w+\.npz")
+
+
+@dataclass(slots=True)
+class Item:
+    """An image and what is known of it before it is read.
+
+    Attributes:
+        file: the image, by its own name if it lies in the folder, else by its first link's.
+        key: what its split and the signature of the content know it by.
+        captions: of tables, with their columns.
+        beside: files to take captions from, in order of preference; one list for each name.
+        splits: that the folders or the table put it in; "" for none.
+        former: names by which versions before signatures of the content knew it.
+        problem: why it can't be used, or None.
+    """
+
+    file: File
+    key: str
+    captions: list[tuple[str, str]] = field(default_factory=list)
+    beside: list[list[str]] = field(default_factory=list)
+    splits: set[str] = field(default_factory=set)
+    former: list[str] = field(default_factory=list)
+    problem: str | None = None
+
+    @property
+    def split(self) -> str:
+        """The split of its own; "" if it has none."""
+        return next((name for name in ("test", "validation", "train") if name in self.splits), "")
+
+
+@dataclass
+class Found:
+    """What a folder holds.
+
+    Attributes:
+        items: ordered by the names of their files.
+        bad_rows: problems of rows of tables by their ids.
+        left_out: names of what is no item, by reason.
+        tables: that were read.
+    """
+
+    items: list[Item]
+    bad_rows: dict[str, str]
+    left_out: dict[str, list[str]]
+    tables: list[str]
+
+
+def without_own_files(tree: Walk) -> Walk:
+    """The tree without reports and indices that this package wrote into it."""
+    files = [file for file in tree.files if not _is_own_file(file.name)]
+    return Walk(tree.root, files, tree.left_out)
+
+
+def _is_own_file(name: str) -> bool:
+    if "data_" not in name and "index-" not in name:
+        return False
+    return _OWN_FILES.fullmatch(posixpath.basename(name)) is not None
+
+
+def find_items(
+    tree: Walk,
+    names: FileNames,
+    open_file: Callable[[str], BinaryIO],
+    columns: Columns,
+    only_table: str = "",
+) -> Found:
+    """The images of a folder.
+
+    Captions come from the tables in the image's folder or in one above it; where there is none,
+    from a file beside it. With `only_table` they are the images that this table names.
+
+    Raises:
+        ValueError: a table can't be read, two lie in one folder, or a name leads out of the folder.
+    """
+    search = _Search(tree, names, open_file, columns)
+    if only_table:
+        search.read_table(only_table)
+        search.leave_out_unnamed()
+    else:
+        search.sort_files()
+        search.read_tables()
+        search.look_beside()
+    items = sorted(search.items.values(), key=lambda item: item.file.name)
+    left_out = {reason: sorted(names) for reason, names in search.left_out.items() if names}
+    return Found(items, search.bad_rows, left_out, search.tables)
+
+
+class _Search:
+    def __init__(
+        self,
+        tree: Walk,
+        names: FileNames,
+        open_file: Callable[[str], BinaryIO],
+        columns: Columns,
+    ):
+        self._tree, self._names, self._open, self._columns = tree, names, open_file, columns
+        self.items: dict[str, Item] = {}
+        self.bad_rows: dict[str, str] = {}
+        self.left_out = defaultdict(list, {k: list(v) for k, v in tree.left_out.items()})
+        self.tables: list[str] = []
+        self._in_bad_rows: set[str] = set()  # Identities of images.
+        self._governed: set[str] = set()
+        self._digests: dict[str, str] = {}
+        self._images: list[File] = []
+        self._texts: dict[str, dict[str, File]] = defaultdict(dict)
+        self._table_files: list[File] = []
+
+    def sort_files(self) -> None:
+        """Tell images, captions, tables and other files from each other by their names."""
+        for file in self._tree.files:
+            base = posixpath.basename(file.name)
+            stem, suffix = os.path.splitext(file.name)
+            suffix = suffix.lower()
+            if suffix in IMAGE_SUFFIXES or suffix in OTHER_IMAGE_SUFFIXES:
+                self._images.append(file)
+            elif base.lower() in TABLE_NAMES or _KARPATHY.fullmatch(base):
+                self._table_files.append(file)
+            elif _IMG2DATASET.fullmatch(base):
+                self.left_out["table or statistics of img2dataset"].append(file.name)
+            elif suffix in CAPTION_SUFFIXES:
+                known = self._texts[stem].get(suffix)
+                if known is None or file.name.endswith(suffix):  # a.txt before a.TXT
+                    self._texts[stem][suffix], file = file, known
+                if file is not None:
+                    self.left_out["second caption file of a name"].append(file.name)
+            else:
+                self._leave_out_other(file)
+
+    def _leave_out_other(self, file: File) -> None:
+        suffix = os.path.splitext(file.name)[1].lower()
+        reason = f"other file ({suffix})" if suffix else "other file without suffix"
+        self.left_out[reason].append(file.name)
+
+    def read_tables(self) -> None:
+        """Read all tables, at most one a folder."""
+        of_folder: dict[str, str] = {}
+        # JSON may be something else than a table, which is seen only when it is read.
+        self._table_files.sort(key=lambda file: (file.name.lower().endswith(".json"), file.name))
+        for file in self._table_files:
+            if not file.name.lower().endswith(".json"):
+                self._check_single(of_folder, file.name)
+        for file in self._table_files:
+            try:
+                self.read_table(file.name)
+            except OtherForm:
+                stem, suffix = os.path.splitext(file.name)
+                self._texts[stem][suffix.lower()] = file  # Of an image of this name, if any.
+                continue
+            self._check_single(of_folder, file.name)
+
+    def _check_single(self, of_folder: dict[str, str], table: str) -> None:
+        directory, base = posixpath.split(table)
+        first = of_folder.setdefault(directory, base)
+        if first != base:
+            folder = posixpath.join(self._tree.root, directory).rstrip("/")
+            raise ValueError(
+                f"{folder} holds both {first} and {base}; keep one of them, or name one: "
+                f"folder:{folder}/{first}."
+            )
+
+    def read_table(self, table: str) -> None:
+        """Add the captions of a table to the images that it names."""
+        directory = _directory(table)
+        with self._open(table) as file:
+            for row in read_table(file, posixpath.join(self._tree.root, table), self._columns):
+                if not self.tables or self.tables[-1] != table:
+                    self.tables.append(table)
+                self._add_row(row, table, directory)
+        # Karpathy's files lie beside the folders of images, or in a folder of annotations.
+        self._governed.add("" if _KARPATHY.fullmatch(posixpath.basename(table)) else directory)
+
+    def _add_row(self, row: Row, table: str, directory: str) -> None:
+        if row.problem is not None:
+            self.bad_rows[f"{table}:{row.place}"] = row.problem
+            if row.file is not None and (file := self._names.get(directory + row.file)):
+                self._in_bad_rows.add(self._identity(file))
+            return
+        found = self._names.find(row.file, directory)
+        if found == NO_IMAGE and row.split:
+            found = self._names.find_tail(row.file)
+        if isinstance(found, str):
+            self.bad_rows.setdefault(directory + row.file, found)
+            return
+        item = self._item(found)
+        item.captions += [pair for pair in row.captions if pair not in item.captions]
+        item.splits.add(row.split or _folder_split(directory))
+        if table in ("metadata.jsonl", "captions.csv"):
+            item.former.append(row.file)
+        if not row.captions and not item.captions:
+            item.problem = "empty caption"
+        elif item.captions:
+            item.problem = None
+
+    def look_beside(self) -> None:
+        """Give the images that no table covers the caption files beside them."""
+        if any(file.outside for file in self._images):
+            self._hash_outside()
+        of_stem: dict[str, list[File]] = defaultdict(list)
+        for file in self._images:
+            if self._is_governed(file.name):
+                if self._identity(file) not in self._in_bad_rows:  # The row stands for it.
+                    self._item(file)
+            else:
+                of_stem[os.path.splitext(file.name)[0]].append(file)
+        texts = self._texts_by_stem(of_stem)
+        for stem, files in of_stem.items():
+            beside = [texts[stem][s].name for s in _preferred(texts[stem])] if stem in texts else []
+            readable = [f for f in files if os.path.splitext(f.name)[1].lower() in IMAGE_SUFFIXES]
+            if len(readable) == 1 and len(files) > 1 and beside:
+                originals = [file.name for file in files if file is not readable[0]]
+                self.left_out["original, in a format that is not read, of an image"] += originals
+                files = readable
+            items = [self._item(file) for file in files]
+            for item, file in zip(items, files):
+                if not beside:
+                    continue
+                if any(other is not item for other in items):
+                    item.problem = SHARED_CAPTION
+                elif beside not in item.beside:
+                    item.beside.append(beside)
+                    if beside[0].endswith(".txt"):
+                        item.former.append(file.name)
+                item.splits.add(_folder_split(_directory(file.name)))
+        for stem, of_suffix in texts.items():
+            used = stem in of_stem
+            for suffix, file in of_suffix.items():
+                if not used and suffix == ".json":
+                    self._leave_out_other(file)
+                elif not used:
+                    self.left_out["caption file without image"].append(file.name)
+                elif suffix != ".json" and suffix != _preferred(of_suffix)[0]:
+                    self.left_out["second caption file of a name"].append(file.name)
+
+    def _texts_by_stem(self, of_stem: dict[str, list[File]]) -> dict[str, dict[str, File]]:
+        """Caption files by the stems of their images, which may differ in case or Unicode form."""
+        texts = dict(self._texts)
+        alike: dict[str, list[str]] = defaultdict(list)
+        for stem in of_stem:
+            if stem not in texts:
+                alike[letters(stem)].append(stem)
+        others: dict[str, list[str]] = defaultdict(list)
+        for stem in self._texts:
+            if stem not in of_stem:
+                others[letters(stem)].append(stem)
+        exact = {letters(stem) for stem in of_stem if stem in texts}
+        for form, stems in alike.items():
+            if len(stems) == len(others[form]) == 1 and form not in exact:
+                texts[stems[0]] = texts.pop(others[form][0])
+        return texts
+
+    def leave_out_unnamed(self) -> None:
+        """Note the images of the folder that the only table does not name."""
+        used = {self._identity(item.file) for item in self.items.values()}
+        for file in self._tree.files:
+            if os.path.splitext(file.name)[1].lower() in IMAGE_SUFFIXES and (
+                self._identity(file) not in used
+            ):
+                self.left_out[NOT_NAMED].append(file.name)
+
+    def _is_governed(self, name: str) -> bool:
+        if "" in self._governed:
+            return True
+        ends = [match.end() for match in re.finditer("/", name)] if self._governed else []
+        return any(name[:end] in self._governed for end in ends)
+
+    def _item(self, file: File) -> Item:
+        """The item of an image; all links to it are one."""
+        identity = self._identity(file)
+        item = self.items.get(identity)
+        if item is None:
+            item = self.items[identity] = Item(file, unicodedata.normalize("NFC", identity))
+        elif (file.real is not None, file.name) < (item.file.real is not None, item.file.name):
+            item.file = file
+        return item
+
+    def _identity(self, file: File) -> str:
+        """The image's path in the folder without links; outside of it, its content's hash."""
+        if file.real is None:
+            return file.name
+        if not file.outside:
+            return os.path.relpath(file.real, self._tree.root)
+        if file.real not in self._digests:
+            self._digests[file.real] = self._digest(file)
+        return self._digests[file.real]
+
+    def _digest(self, file: File) -> str:
+        try:
+            with self._open(file.name) as opened:
+                return f"sha256:{hashlib.file_digest(opened, 'sha256').hexdigest()}"
+        except OSError:
+            return f"unreadable:{file.name}"
+
+    def _hash_outside(self) -> None:
+        outside = {file.real: file for file in self._images if file.outside}
+        with ThreadPoolExecutor(os.cpu_count()) as threads:
+            self._digests = dict(zip(outside, threads.map(self._digest, outside.values())))
+
+
+def _preferred(of_suffix: dict[str, File]) -> Sequence[str]:
+    """The suffixes of a name's caption files, the one to read first; empty files come last."""
+    there = [suffix for suffix in CAPTION_SUFFIXES if suffix in of_suffix]
+    return sorted(there, key=lambda suffix: of_suffix[suffix].size == 0)
+
+
+def _directory(name: str) -> str:
+    """The folder of a file, with a final "/"; "" for the root."""
+    return name[: name.rfind("/") + 1]
+
+
+def _folder_split(directory: str) -> str:
+    """The split that the uppermost folder is named after, or ""."""
+    return SPLIT_FOLDERS.get(directory.partition("/")[0].lower(), "")
