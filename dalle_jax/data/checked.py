@@ -87,7 +87,7 @@ class Report:
     def save(self, path: Path) -> None:
         """Writes the report as JSON; a warning says so if the place cannot be written."""
         try:
-            write_atomically(path, lambda file: file.write(self._json().encode()))
+            write_atomically(path, lambda file: file.write(self.to_json().encode()))
         except OSError as error:
             warnings.warn(
                 f"The report {path} could not be written ({error}); the data is scanned again "
@@ -95,7 +95,8 @@ class Report:
                 stacklevel=2,
             )
 
-    def _json(self) -> str:
+    def to_json(self) -> str:
+        """The report as JSON, without the place that it is kept in."""
         kept = {name: value for name, value in vars(self).items() if name != "path"}
         return json.dumps(kept, ensure_ascii=True, indent=1, sort_keys=True)
 

@@ -24,9 +24,10 @@ def csv_rows(
 ) -> Iterator[tuple[int, list[str], str | None]]:
     """(line, fields, problem) of each row, blank ones left out; a problem says why it is bad.
 
-    `line` counts from 1. The fields of a bad row are those that its first line seems to have. A row may go on over several lines inside quotes, but not over one that
-    holds an image's name as a field: there an unclosed quote would take in the captions of the
-    following images. After a bad row reading goes on in the next line.
+    `line` counts from 1. The fields of a bad row are those that its first line seems to have. A row
+    may go on over several lines inside quotes, but not over one that holds an image's name as a
+    field: there an unclosed quote would take in the captions of the following images. After a bad
+    row reading goes on in the next line.
     """
     # The limit is the whole process's: it is only raised, which no other reader of tables minds.
     csv.field_size_limit(max(csv.field_size_limit(), MAX_FIELD_CHARACTERS))

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -21,6 +22,7 @@ from dalle_jax.data.folder_items import (
 )
 from dalle_jax.data.former_splits import warn_of_moved
 from dalle_jax.data.images import decode
+from dalle_jax.data.img2dataset import border_note
 from dalle_jax.data.splits import (
     SPLITS,
     TEST_SHARE,
@@ -33,7 +35,6 @@ from dalle_jax.data.text import captions_of_lines, check_encoding, columns_of_re
 from dalle_jax.data.walk import Walk, describe, walk
 
 REPORT, INDEX = "data_report", "data_index"
-RESIZED = "square made of another shape (a border or a crop by img2dataset)"
 
 
 class FolderSource:
@@ -108,6 +109,7 @@ class FolderSource:
         elif not report_path.exists():
             index.report.save(report_path)
         self.report = index.report
+        self.report.path = report_path
         self.report.what = self._what + _of_own_splits(index.own_splits)
         self._check(max_bad_share)
         if self.report.skipped or self.report.left_out or self.report.noted:
@@ -149,8 +151,10 @@ class FolderSource:
 
     def encoded(self, item_id: str) -> bytes | None:
         """The encoded image of an item, also of one that was refused; None where it has none."""
+        if item_id.startswith("/") or ".." in item_id.split("/"):
+            return None  # The name of a bad row, which may be spelled in any way.
         try:
-            return _inside(self._root, item_id).read_bytes()
+            return self._read(item_id)
         except (OSError, ValueError):
             return None
 
@@ -209,12 +213,11 @@ class FolderSource:
         if item.problem is not None:
             return Finding(item.problem, content=item.key), []
         captions = list(item.captions)
-        shape = None
+        look = None
         try:
             for names in item.beside:
-                new, resized = self._read_beside(names)
-                shape = shape or resized
-                captions += [pair for pair in new if pair not in captions]
+                captions += [p for p in self._read_beside(names[0]) if p not in captions]
+                look = look or self._border_note(names)
         except (OSError, ValueError) as error:
             return Finding(f"{UNREADABLE_CAPTION}: {error}", content=item.key), []
         if not captions:
@@ -229,34 +232,31 @@ class FolderSource:
             return Finding("unreadable image", content=item.key), []
         texts = [text for text, _ in captions]
         content = (item.key, len(encoded), texts, item.split)
-        finding = inspect_item(encoded, texts, content, **self._limits)
-        if finding.bad or finding.left_out:
-            return finding, captions
-        note = RESIZED if shape else SEVERAL_SPLITS if len(item.splits - {""}) > 1 else None
-        return finding._replace(note=note), captions
+        finding = inspect_item(encoded, texts, content, look=look, **self._limits)
+        if not finding.bad and not finding.left_out and len(item.splits - {""}) > 1:
+            finding = finding._replace(note=SEVERAL_SPLITS)
+        return finding, captions
 
-    def _read_beside(self, names: list[str]) -> tuple[list[tuple[str, str]], bool]:
-        """The captions of one name's files, and whether img2dataset made it a square.
+    def _read_beside(self, name: str) -> list[tuple[str, str]]:
+        """The captions of a file beside an image.
 
         Raises:
-            ValueError: the captions can't be read.
+            ValueError: they can't be read.
         """
-        if not names[0].lower().endswith(".json"):
-            text = decode_text(self._read(names[0]), self._options.encoding)
-            captions = [(line, "") for line in captions_of_lines(text)]
-            records = [self._record(name) for name in names if name.lower().endswith(".json")]
-            return captions, any(map(_is_resized, records))
-        record = self._record(names[0])
-        captions = columns_of_record(record, self._options.caption)
+        text = decode_text(self._read(name), self._options.encoding)
+        if not name.lower().endswith(".json"):
+            return [(line, "") for line in captions_of_lines(text)]
+        try:
+            captions = columns_of_record(json.loads(text), self._options.caption)
+        except RecursionError:
+            captions = None
         if captions is None:
             raise ValueError("no JSON object with a caption")
-        return captions, _is_resized(record)
+        return captions
 
-    def _record(self, name: str) -> Any:
-        try:
-            return json.loads(decode_text(self._read(name), self._options.encoding))
-        except (ValueError, RecursionError):
-            return None
+    def _border_note(self, names: list[str]) -> Callable[[np.ndarray], str | None] | None:
+        records = [name for name in names if name.lower().endswith(".json")]
+        return border_note(self._read(records[0])) if records else None
 
     def _check(self, max_bad_share: float) -> None:
         try:
@@ -284,16 +284,6 @@ def _of_own_splits(own_splits: tuple[str, ...]) -> str:
     if missing and "train" in own_splits:
         text += f"; {' and '.join(missing)} taken out of train by a hash of each item's name"
     return f"{text})"
-
-
-def _is_resized(record: Any) -> bool:
-    """Whether a record of img2dataset says that a square was made of another shape."""
-    if not isinstance(record, dict):
-        return False
-    width, height = record.get("width"), record.get("height")
-    before = (record.get("original_width"), record.get("original_height"))
-    numbers = all(isinstance(number, int) for number in (width, height, *before))
-    return numbers and width == height and before[0] != before[1]
 
 
 def _advice(report: Report) -> str:

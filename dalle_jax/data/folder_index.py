@@ -1,7 +1,6 @@
 """What a folder's scan found, kept in one file so that a second opening reads no caption."""
 
 import hashlib
-import json
 import os
 import zipfile
 import zlib
@@ -86,7 +85,7 @@ class FolderIndex:
         """Write the index; without a word where the place can't be written, as the report warns."""
         arrays = {
             "version": np.array(VERSION),
-            "report": np.frombuffer(json.dumps(vars(self.report)).encode(), np.uint8),
+            "report": np.frombuffer(self.report.to_json().encode(), np.uint8),
             **{name: getattr(self, name) for name in ("files", "positions", "own")},
             **{f"captions_{name}": array for name, array in vars(self.captions).items()},
             **{f"columns_{name}": array for name, array in vars(self.columns).items()},

@@ -97,8 +97,7 @@ def _open_user_data(
     kind: str, name: str, data_dir: str | Path, split: str, max_bad_share: float, options: dict
 ) -> Source:
     known = {"validation_share", "test_share", "cache_dir"}
-    if kind != "folder":
-        known |= READING_DEFAULTS.keys()
+    known |= READING_DEFAULTS.keys()
     unknown = sorted(set(options) - known)
     if unknown:
         raise ValueError(

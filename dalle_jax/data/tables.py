@@ -184,8 +184,9 @@ def _misfit(
     shown = ", ".join(f"{_printable(cell):.40}" for cell in header[:8])
     shown += ", …" if len(header) > 8 else ""
     if any("\0" in cell for cell in header):
-        cells = "".join(header).encode("utf-8", "surrogateescape")
-        return f"{name} can't be read: {not_decodable(cells[: len(cells) // 2 * 2], columns.encoding)}."
+        encoded = "".join(header).encode("utf-8", "surrogateescape")
+        why = not_decodable(encoded[: len(encoded) // 2 * 2], columns.encoding)
+        return f"{name} can't be read: {why}."
     if any(os.path.splitext(cell.strip())[1].lower() in IMAGE_SUFFIXES for cell in header):
         return (
             f"{name} must begin with a line of columns, such as file_name{separator}caption; its "

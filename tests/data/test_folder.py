@@ -155,5 +155,5 @@ def test_opened_by_name(tmp_path):
     (tmp_path / "a.txt").write_text("red")
     settings = {"data_dir": "unused", "image_size": 32}
     assert len(open_source(f"folder:{tmp_path}", split="all", **settings)) == 1
-    with pytest.raises(ValueError, match="has no option 'shrae'; it has cache_dir, test_share"):
+    with pytest.raises(ValueError, match="has no option 'shrae'; it has cache_dir, caption_c"):
         open_source(f"folder:{tmp_path}", split="all", shrae=1, **settings)
