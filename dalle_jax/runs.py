@@ -143,7 +143,8 @@ class Run:
                 f"{path} holds embeddings of the images as they are, but data.flip or "
                 "data.max_shift changes them in training; delete it or set both to nothing"
             )
-        return WithEmbeddings(source, StoredEmbeddings(path, clip.checkpoint_name))
+        stored = StoredEmbeddings(path, clip.checkpoint_name, signature_of(source))
+        return WithEmbeddings(source, stored)
 
     def _fitting(self, name: str, run: "Run") -> "Run":
         if differences := run.differences(name, self.config):

@@ -15,6 +15,7 @@ def store(workdir: Path, split: str, batch_size: int = 256) -> Path:
     from dalle_jax.data.embeddings import write_embeddings
     from dalle_jax.data.loader import make_loader
     from dalle_jax.data.tokenizer import Tokenizer
+    from dalle_jax.run_data import signature_of
     from dalle_jax.runs import open_run
 
     clip = open_run(workdir / "clip")
@@ -40,5 +41,6 @@ def store(workdir: Path, split: str, batch_size: int = 256) -> Path:
         count=len(source),
         width=stage.embedding_width,
         made_by=clip.checkpoint_name,
+        data=signature_of(source),
     )
     return path

@@ -250,7 +250,7 @@ def learn(run: Any, replayed: Path | None = None) -> None:
                 stage,
                 frozen,
                 tokenizer,
-                held_out,
+                held_out if len(held_out) else source,
                 data["image_size"],
                 config[name].get("sample", {}),
                 mesh,
@@ -267,7 +267,9 @@ def validation_size(name: str, asked: int, held_out: int, batch_size: int) -> in
     Whole batches alone: a padded row would count as an image.
     """
     wanted = min(asked, held_out)
-    if 0 < wanted < batch_size:
+    if asked and not held_out:
+        print(f"{name}: the data has no items for validation, so there is no held-out loss")
+    elif 0 < wanted < batch_size:
         print(
             f"{name}: no held-out loss is told, since its {wanted} images do not fill a batch of "
             f"{batch_size}; lower config.{name}.train.batch_size to have it"
@@ -278,7 +280,7 @@ def validation_size(name: str, asked: int, held_out: int, batch_size: int) -> in
 def make_preview(
     stage, frozen, tokenizer, source, image_size: int, settings: Mapping[str, Any], mesh
 ):
-    """(params, step) -> what the stage makes of the first held-out items, the same noise each time.
+    """(params, step) -> what the stage makes of the first items, with the same noise each time.
 
     None for a stage that makes no images.
     """

@@ -1,7 +1,7 @@
 """Image embeddings of a data set, computed once by a trained CLIP and stored beside it.
 
-An ArrayRecord file: the first record is JSON (format, the run that made them, count, width), then
-one record an item, in the source's order: its embedding as little-endian float32.
+An ArrayRecord file: the first record is JSON (format, the run that made them, the content signature
+of the images, count, width), then one record an item, in the source's order: its embedding as little-endian float32.
 """
 
 import json
@@ -21,11 +21,17 @@ class StoredEmbeddings:
     """The embeddings of a file by index: float32 [D].
 
     Raises:
-        ValueError: the file is torn, of another format, or made by another run than `made_by`.
+        ValueError: the file is torn, of another format, made by another run than `made_by`, or of
+            images of another content signature than `data`; "" is an unknown signature.
     """
 
-    def __init__(self, path: str | Path, made_by: str):
+    def __init__(self, path: str | Path, made_by: str, data: str = ""):
         self._reader, self.header = _open(path)
+        if data and self.header.get("data", "") not in ("", data):
+            raise ValueError(
+                f"{path} holds embeddings of data that has changed since; make them again with "
+                "`dalle-jax prepare --embeddings`"
+            )
         if self.header["made_by"] != made_by:
             raise ValueError(
                 f"{path} holds embeddings of {self.header['made_by']}, and {made_by} is asked for; "
@@ -63,7 +69,13 @@ class WithEmbeddings:
 
 
 def write_embeddings(
-    path: str | Path, embeddings: Iterable[np.ndarray], *, count: int, width: int, made_by: str
+    path: str | Path,
+    embeddings: Iterable[np.ndarray],
+    *,
+    count: int,
+    width: int,
+    made_by: str,
+    data: str = "",
 ) -> None:
     """Write `count` embeddings [D] in order; the file appears only once it is whole.
 
@@ -73,7 +85,7 @@ def write_embeddings(
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(path.name + ".tmp")
-    header = {"format": FORMAT, "made_by": made_by, "count": count, "width": width}
+    header = {"format": FORMAT, "made_by": made_by, "data": data, "count": count, "width": width}
     writer = ArrayRecordWriter(str(temporary), "group_size:1")
     try:
         writer.write(json.dumps(header, sort_keys=True).encode())

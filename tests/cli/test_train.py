@@ -49,6 +49,10 @@ def test_a_held_out_loss_that_can_not_be_told_is_said(capsys):
     assert capsys.readouterr().out == ""
     assert train.validation_size("clip", 512, 40, 128) == 0
     assert "clip: no held-out loss is told, since its 40 images" in capsys.readouterr().out
+    assert train.validation_size("clip", 512, 0, 128) == 0
+    assert "clip: the data has no items for validation" in capsys.readouterr().out
+    assert train.validation_size("clip", 0, 0, 128) == 0
+    assert capsys.readouterr().out == ""
 
 
 def begin(workdir, shapes_dir):

@@ -19,6 +19,20 @@ def test_what_is_written_is_read(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("written", "asked", "refused"),
+    [("aa", "aa", False), ("", "aa", False), ("aa", "", False), ("aa", "bb", True)],
+)
+def test_embeddings_of_data_that_has_changed_are_refused(tmp_path, written, asked, refused):
+    path = tmp_path / "train"
+    write_embeddings(path, ROWS, count=3, width=2, made_by="clip", data=written)
+    if not refused:
+        assert len(StoredEmbeddings(path, "clip", asked)) == 3
+        return
+    with pytest.raises(ValueError, match="embeddings of data that has changed since; make them"):
+        StoredEmbeddings(path, "clip", asked)
+
+
+@pytest.mark.parametrize(
     "rows, message",
     [
         (ROWS[:2], "2 embeddings came where 3 were announced"),
