@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dalle_jax.data.checked import write_atomically
+from dalle_jax.data.checked import NotScannedError, write_atomically
 from dalle_jax.data.loader import Source
 
 FILE = "data.json"
@@ -153,6 +153,28 @@ def how_changed(
                 f"{change}: there were {then.items[name]} {of}items, now there are {items[name]}."
             )
     return f"{change}: the number of items is the same, but names, sizes or captions are not."
+
+
+def is_seen_at_once(source: str) -> bool:
+    """Whether a data set can be compared with what it was in a moment, by its files' times."""
+    kind, _, place = source.partition(":")
+    return kind != "tfds" and "://" not in place
+
+
+def may_have_changed(directory: Path, then: Reading, now: NotScannedError) -> str | None:
+    """A sentence on data whose files are not those that were scanned; None if there was no scan."""
+    if not now.is_known:
+        return None
+    if now.before != now.now:
+        return (
+            f"{then.source} has changed since the training of {directory} read it: there were "
+            f"{now.before} items, now there are {now.now}."
+        )
+    return (
+        f"{then.source} may have changed since the training of {directory} read it: files were "
+        f"written since. Their content is compared once `dalle-jax prepare {then.source}` has read "
+        "it."
+    )
 
 
 def record_reading(

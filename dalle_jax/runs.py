@@ -10,11 +10,12 @@
 import itertools
 import json
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from dalle_jax.data.checked import NotScannedError, without_scan
 from dalle_jax.data.embeddings import StoredEmbeddings, WithEmbeddings
 from dalle_jax.data.loader import Source, read_item
 from dalle_jax.data.open import open_source, reading_options
@@ -31,6 +32,8 @@ from dalle_jax.run_data import (
     content_of,
     count_items,
     how_changed,
+    is_seen_at_once,
+    may_have_changed,
     read_record,
     record_reading,
     signature_of,
@@ -180,8 +183,14 @@ class Run:
 
         A warning says how the data differs from what its training read, if it does.
         """
+        source = self._open_source(split)
+        if changed := self.data_changed(split, source):
+            warnings.warn(changed, stacklevel=2)
+        return source
+
+    def _open_source(self, split: str) -> Source:
         data = self.data
-        source = open_source(
+        return open_source(
             self.moved_to or data["source"],
             data_dir=data["dir"],
             split=split,
@@ -191,9 +200,24 @@ class Run:
             max_bad_share=data["max_bad_share"],
             **reading_options(data),
         )
-        if changed := self.data_changed(split, source):
-            warnings.warn(changed, stacklevel=2)
-        return source
+
+    def known_change(self) -> str | None:
+        """A sentence on how its data differs from what the training read, if no scan is needed.
+
+        None where it does not, and where that can't be seen at once: of data by URL, of TFDS' data,
+        and of data that is not there or was never scanned.
+        """
+        then = self.last_reading
+        if then is None or not then.signature or not is_seen_at_once(then.source):
+            return None
+        try:
+            with without_scan(), warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                return self.data_changed("all", self._open_source("all"))
+        except NotScannedError as error:
+            return may_have_changed(self.directory, then, error)
+        except (OSError, ValueError):
+            return None
 
     @property
     def last_reading(self) -> Reading | None:
@@ -274,6 +298,13 @@ class Run:
             )
         tokenizer.save(self.tokenizer_path)
         return tokenizer
+
+
+def warn_of_changed_data(runs: Iterable[Run]) -> None:
+    """Warn of data that changed since the training of one of the runs; of each data set once."""
+    changes = ((run.data["source"], change) for run in runs if (change := run.known_change()))
+    for change in dict(changes).values():
+        warnings.warn(change, stacklevel=3)
 
 
 def create_run(

@@ -65,9 +65,9 @@ def swept(figure: Figure, path: Path, args: argparse.Namespace) -> tuple[int, Ow
         if sweep.evaluation is not None:
             how = {**sweep.evaluation, "features": features}
             sweep = dataclasses.replace(sweep, evaluation=how)
-    # Trained systems are measured whatever their data is by now.
-    of_data = () if workdir is not None else (data_signatures(place.workdir),)
-    graph = build_graph(sweep, config_of, *of_data)
+    # A trained system is measured whatever its data is by now.
+    signature_of = workdir is None and data_signatures(place.workdir, scan=not args.dry_run)
+    graph = build_graph(sweep, config_of, signature_of or None)
     if workdir is not None:
         _check_trained(graph, place, workdir)
     code = _walk(graph, place, config, args, reuse)
@@ -120,7 +120,9 @@ def _features(
     sweep = Sweep(config=config, points=[{}], overrides=data | tokenizer, evaluation=None)
     place = Place(args.sweeps.absolute(), "features")
     graph = build_graph(
-        sweep, lambda overrides: load(file, overrides), data_signatures(place.workdir)
+        sweep,
+        lambda overrides: load(file, overrides),
+        data_signatures(place.workdir, scan=not args.dry_run),
     )
     run = str(args.sweeps / "runs" / next(iter(graph.runs)))
     return _walk(graph, place, file, args, reuse), run

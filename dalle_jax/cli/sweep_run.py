@@ -34,7 +34,9 @@ def run(args: argparse.Namespace) -> int:
     name = sweep_name(f"{path.stem}-{args.scale}", sweep.typed)
     place = Place(args.workdir.absolute(), name)
     graph = build_graph(
-        sweep, lambda overrides: load(config, overrides), data_signatures(place.workdir)
+        sweep,
+        lambda overrides: load(config, overrides),
+        data_signatures(place.workdir, scan=not args.dry_run),
     )
 
     # This process computes nothing, and is to take no GPU from those that do.

@@ -11,8 +11,10 @@ import secrets
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -122,6 +124,38 @@ class Report:
         return report if sound else None
 
 
+class NotScannedError(Exception):
+    """A data set would have to be scanned first, within `without_scan`.
+
+    Attributes:
+        is_known: whether it was scanned before and has changed, or was touched, since.
+        before, now: the numbers of its items then and now; None where not known.
+    """
+
+    def __init__(self, is_known: bool, before: int | None = None, now: int | None = None):
+        super().__init__("the data set is not as it was scanned last, or was never scanned")
+        self.is_known, self.before, self.now = is_known, before, now
+
+
+_scans = ContextVar("scans", default=True)
+
+
+@contextmanager
+def without_scan() -> Iterator[None]:
+    """Inside, a data set whose report or index is not up to date raises a `NotScannedError`."""
+    token = _scans.set(False)
+    try:
+        yield
+    finally:
+        _scans.reset(token)
+
+
+def about_to_scan(is_known: bool, before: int | None = None, now: int | None = None) -> None:
+    """Readers call this before they read a whole data set; see `NotScannedError`."""
+    if not _scans.get():
+        raise NotScannedError(is_known, before, now)
+
+
 class Finding(NamedTuple):
     """What the inspection of an item found.
 
@@ -172,6 +206,8 @@ def scan(
         or report.signature != signature
         or _num_inspected(report, others) != len(ids)
     ):
+        before = None if report is None else _num_inspected(report, others)
+        about_to_scan(report is not None, before, len(ids))
         report, _ = inspect_all(what, ids, inspect, left_out=others, num_threads=num_threads)
         report.signature = signature
         report.save(report_path)

@@ -1,7 +1,8 @@
 """Image embeddings of a data set, computed once by a trained CLIP and stored beside it.
 
 An ArrayRecord file: the first record is JSON (format, the run that made them, the content signature
-of the images, count, width), then one record an item, in the source's order: its embedding as little-endian float32.
+of the images, count, width), then one record an item, in the source's order: its embedding as
+little-endian float32.
 """
 
 import json

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from dalle_jax.data.checked import Finding, Report, inspect_all, inspect_item
+from dalle_jax.data.checked import Finding, Report, about_to_scan, inspect_all, inspect_item
 from dalle_jax.data.file_names import FileNames
 from dalle_jax.data.folder_index import Captions, FolderIndex, walk_signature
 from dalle_jax.data.folder_items import (
@@ -100,6 +100,7 @@ class FolderSource:
         report_path, index_path = _cache_files(tree.root, only_table, cache_dir)
         index = FolderIndex.load(index_path, signature, len(tree.files))
         if index is None:
+            about_to_scan(is_known=report_path.exists())
             former = Report.load(Path(cache_dir or tree.root) / f"{REPORT}.json")
             index, items = self._scan(tree, given, only_table, signature)
             if former is not None and not former.content:  # Of a version before signatures.

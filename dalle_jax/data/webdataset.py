@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dalle_jax.data.checked import Finding, inspect_item, scan, signature_of
+from dalle_jax.data.checked import Finding, about_to_scan, inspect_item, scan, signature_of
 from dalle_jax.data.files import File, LocalFile, find_files
 from dalle_jax.data.images import decode
 from dalle_jax.data.img2dataset import border_note
@@ -122,6 +122,8 @@ class WebDatasetSource:
             there = ((former.get(tuple(rows[i, :2].tolist())), keys[i]) for i in good)
             _warn_of_moves([pair for pair in there if pair[0]], shares)
         mask = split_mask([keys[i] for i in good], split, **shares)
+        refused = np.setdiff1d(np.arange(len(ids)), good)
+        self._refused = {ids[i]: rows[i] for i in refused.tolist()}
         self._rows = rows[good[mask]]
         self._ids = [ids[i] for i in good[mask]]
 
@@ -144,6 +146,14 @@ class WebDatasetSource:
             "captions": captions,
             "id": self._ids[index],
         }
+
+    def encoded(self, item_id: str) -> bytes | None:
+        """The encoded image of an item that was refused; None where it has none."""
+        row = self._refused.get(item_id)
+        try:
+            return None if row is None else _parts(row, self._shards[int(row[0])].read)[0]
+        except OSError:
+            return None
 
     def place(self, index: int) -> str:
         """The shard and the key of an item."""
@@ -201,6 +211,7 @@ def _open_index(
     """The index at `path`, made where it is not there, and the ids in one of version 1 there."""
     index, former = load_index(path, signature, [shard.size for shard in shards]), None
     if index is None:
+        about_to_scan(is_known=path.exists())
         former = load_former_ids(path, _former_signature(shards))
         index = build_index(shards, labels, names)
         save_index(path, signature, index)

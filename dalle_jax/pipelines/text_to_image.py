@@ -25,6 +25,7 @@ from dalle_jax.pipelines.system import (
     read_captions,
     sampler,
 )
+from dalle_jax.runs import warn_of_changed_data
 
 
 @dataclass
@@ -59,13 +60,16 @@ class DallePipeline:
     def from_pretrained(cls, workdir: str | Path, *, joint: bool = True) -> "DallePipeline":
         """The pipeline of a trained workdir, such as `runs/quickstart`.
 
-        `joint=False` leaves joint fine-tuning out where there was one.
+        `joint=False` leaves joint fine-tuning out where there was one. A warning says so where the
+        data of a run has changed since its training.
 
         Raises:
             FileNotFoundError: nothing was trained there.
             ValueError: its stages do not fit each other.
         """
-        return cls(load_system(workdir, joint=joint))
+        system = load_system(workdir, joint=joint)
+        warn_of_changed_data(system.runs.values())
+        return cls(system)
 
     def __call__(
         self,

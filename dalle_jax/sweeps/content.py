@@ -2,20 +2,23 @@
 
 import json
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
+from dalle_jax.data.checked import NotScannedError, without_scan
 from dalle_jax.fingerprint import fingerprint
 from dalle_jax.run_data import read_record, signature_of
 from dalle_jax.runs import Run
 from dalle_jax.stages import data_of
 
 
-def data_signatures(workdir: Path) -> Callable[[str, Mapping[str, Any]], str]:
+def data_signatures(workdir: Path, *, scan: bool = True) -> Callable[[str, Mapping[str, Any]], str]:
     """A function of a stage and a config: the signature of the stage's data, "" if it is built in.
 
     Each data set is opened once. Of one that is not there, the signature is that by which the runs
-    of the stage in the sweeps' workdir were trained, if they all have the same; else "".
+    of the stage in the sweeps' workdir were trained, if they all have the same; else "". So it is
+    of one that would have to be scanned first, if `scan` is false.
     """
     known: dict[str, str] = {}
 
@@ -26,8 +29,9 @@ def data_signatures(workdir: Path) -> Callable[[str, Mapping[str, Any]], str]:
         name = json.dumps(data, sort_keys=True, default=str)
         if name not in known:
             try:
-                known[name] = signature_of(Run(workdir, stage, config).open_source("train"))
-            except FileNotFoundError:
+                with nullcontext() if scan else without_scan():
+                    known[name] = signature_of(Run(workdir, stage, config).open_source("train"))
+            except (FileNotFoundError, NotScannedError):
                 known[name] = _recorded(workdir, stage, config)
         return known[name]
 

@@ -111,7 +111,7 @@ class Graph:
 def build_graph(
     sweep: Sweep,
     config_of: Callable[[Mapping[str, Any]], Config],
-    signature_of: Callable[[str, Config], str] = lambda stage, config: "",
+    signature_of: Callable[[str, Config], str] | None = None,
 ) -> Graph:
     """The graph of a sweep.
 
@@ -119,7 +119,7 @@ def build_graph(
         sweep: of a base config.
         config_of: overrides by knob -> the base config with them, as a plain dict.
         signature_of: a stage and the config -> the content signature of the stage's data, "" for a
-            built-in data set.
+            built-in data set. None takes all data as built in.
 
     Raises:
         ValueError: an override is wrong, or a stage is missing that another stands on.
@@ -165,7 +165,7 @@ def _stage_run(
     overrides: Mapping[str, Any],
     before: Mapping[str, str],
     runs: Mapping[str, StageRun],
-    signature_of: Callable[[str, Config], str],
+    signature_of: Callable[[str, Config], str] | None,
 ) -> StageRun:
     if stage not in config["stages"]:
         raise ValueError(f"the config has no stage {stage!r}; it has {', '.join(config['stages'])}")
@@ -176,7 +176,7 @@ def _stage_run(
             "first in the sweep's stages"
         )
     needs = tuple(before[name] for name in needed)
-    signature = signature_of(stage, config)
+    signature = signature_of(stage, config) if signature_of else ""
     content = content_of(signature, {name: runs[before[name]].content for name in needed})
     name = fingerprint(stage, config)
     return StageRun(stage, name, overrides, config, needs, signature, content)
