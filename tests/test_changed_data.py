@@ -1,6 +1,7 @@
 """Data that changed since a training read it is reported by a pipeline, without a scan."""
 
 import os
+import shutil
 import warnings
 
 import pytest
@@ -8,24 +9,34 @@ import pytest
 from configs import tiny
 from dalle_jax.data import checked
 from dalle_jax.runs import create_run, warn_of_changed_data
-from tests.data.tars import pair, tar_bytes
+from tests.data.tars import pair, png, tar_bytes
 
 
 def write(folder, numbers):
-    folder.mkdir(exist_ok=True)
-    members = [member for i in numbers for member in pair(f"{i:03d}", i)]
-    (folder / "0.tar").write_bytes(tar_bytes(members))
+    """A shard, or a table beside the 40 images of a folder."""
+    if folder.name == "webdataset":
+        members = [member for i in numbers for member in pair(f"{i:03d}", i)]
+        (folder / "cards.tar").write_bytes(tar_bytes(members))
+        return
+    for i in range(40):
+        if not (folder / f"{i}.png").exists():
+            (folder / f"{i}.png").write_bytes(png(i))
+    rows = [f"{i}.png,card {i} of {len(numbers)}" for i in numbers]
+    (folder / "captions.csv").write_text("\n".join(["file_name,caption", *rows]))
 
 
-@pytest.fixture
-def cards(tmp_path):
-    """A shard, and a run that was trained on it."""
-    write(tmp_path / "cards", range(40))
+@pytest.fixture(params=["webdataset", "folder"])
+def cards(tmp_path, request):
+    """A data set of 40 items, and a run that was trained on it."""
+    folder = tmp_path / request.param
+    folder.mkdir()
+    write(folder, range(40))
     settings = tiny.get_config()
-    settings.data.source = f"webdataset:{tmp_path}/cards/*.tar"
+    settings.data.source = f"{request.param}:{folder}"
+    settings.data.max_bad_share = 0.6
     run = create_run(tmp_path / "run", "decoder", settings.to_dict())
     run.record_data(run.open_source("train"), run.open_source("validation"))
-    return run, tmp_path / "cards"
+    return run, folder
 
 
 def told(*runs):
@@ -58,12 +69,13 @@ def test_data_that_was_written_since_and_not_read_is_named(cards, no_scan):
     run, folder = cards
     write(folder, range(20))
     (sentence,) = told(run)
-    assert "may have changed" in sentence and "dalle-jax prepare webdataset:" in sentence
+    assert "may have changed" in sentence and f"dalle-jax prepare {run.data['source']}" in sentence
 
 
 def test_files_that_were_only_touched_are_no_change_once_they_were_read(cards):
     run, folder = cards
-    os.utime(folder / "0.tar", (1, 1))
+    for path in *folder.glob("cards.tar"), *folder.glob("*.png"):
+        os.utime(path, (1, 1))
     assert "may have changed" in told(run)[0]
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -79,10 +91,10 @@ def test_each_data_set_is_named_once(cards):
 
 def test_data_that_is_gone_or_was_never_scanned_here_is_passed_over(cards, no_scan):
     run, folder = cards
-    for path in folder.glob("*.*z"):
-        path.unlink()  # the index
+    for path in [*folder.glob("*.np*"), *folder.glob("*.json")]:
+        path.unlink()  # index and report
     assert told(run) == []
-    (folder / "0.tar").unlink()
+    shutil.rmtree(folder)
     assert told(run) == []
 
 
