@@ -3,7 +3,8 @@
 {"readings": [{"step": 0, "source": "folder:my_pictures", "signature": "0f…", "content": "0f…",
                "items": {"all": 40, "train": 36, "validation": 2}}], "shared": false}
 
-There is one reading, and another for each time that the training went on with other data.
+There is one reading, and another for each time that the training went on with other data. Short
+hashes of the items that were read last lie in data_items.npz, where there are not too many.
 """
 
 import dataclasses
@@ -15,10 +16,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from dalle_jax.data.checked import NotScannedError, write_atomically
+from dalle_jax.data.item_digests import MAX_ITEMS, describe_change, load_digests, save_digests
 from dalle_jax.data.loader import Source
 
-FILE = "data.json"
+FILE, ITEMS_FILE = "data.json", "data_items.npz"
 
 
 @dataclass(frozen=True)
@@ -145,6 +149,10 @@ def how_changed(
         change = f"{moved_to} is not the data that {directory} was trained on"
     else:
         change = f"{then.source} has changed since the training of {directory} read it"
+    before = load_digests(directory / ITEMS_FILE, then.signature)
+    after = _digests(now)
+    if before is not None and after is not None and (what := describe_change(before, after)):
+        return f"{change}: {what}."
     items = {split: len(now), **count_items(now)}
     for name in ("all", split):
         if name in then.items and then.items[name] != items.get(name, then.items[name]):
@@ -178,9 +186,16 @@ def may_have_changed(directory: Path, then: Reading, now: NotScannedError) -> st
 
 
 def record_reading(
-    directory: Path, reading: Reading, changed: str | None, moved_to: str = ""
+    directory: Path, reading: Reading, data: Source, changed: str | None, moved_to: str = ""
 ) -> None:
-    """Write to data.json what a training reads from now on; `changed` is from `how_changed`.
+    """Write to data.json that a training reads `data` from now on.
+
+    Args:
+        directory: of the run.
+        reading: of the data.
+        data: a split of it, opened.
+        changed: what `how_changed` says of it.
+        moved_to: where it was opened, if not where the config says.
 
     Raises:
         ValueError: it has changed, and must not: in a run that the points of a sweep share, or
@@ -209,8 +224,15 @@ def record_reading(
             return
         # Written by the sweep, which knows the contents of all that is upstream.
         reading = dataclasses.replace(reading, content=readings[-1].content)
+    if (digests := _digests(data)) is not None:
+        save_digests(directory / ITEMS_FILE, reading.signature, digests)
     before = [other for other in readings if other.step < reading.step]
     write_record(directory, DataRecord([*before, reading], bool(record and record.shared)))
+
+
+def _digests(source: Source) -> np.ndarray | None:
+    few = count_items(source).get("all", 0) <= MAX_ITEMS
+    return source.item_digests() if few and hasattr(source, "item_digests") else None
 
 
 def _digest(parts: Any) -> str:

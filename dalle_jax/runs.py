@@ -266,7 +266,7 @@ class Run:
             content=content_of(signature, upstream),
             items={**count_items(train), "train": len(train), "validation": len(validation)},
         )
-        record_reading(self.directory, reading, changed, self.moved_to)
+        record_reading(self.directory, reading, train, changed, self.moved_to)
 
     @property
     def content(self) -> str:

@@ -1,6 +1,7 @@
 """Data that changed since a training read it is reported by a pipeline, without a scan."""
 
 import os
+import re
 import shutil
 import warnings
 
@@ -59,10 +60,22 @@ def test_data_that_is_the_same_is_passed_over_in_silence(cards, no_scan):
 def test_data_that_was_read_again_since_is_compared_by_its_content(cards):
     run, folder = cards
     write(folder, range(20))
-    with pytest.warns(UserWarning, match="there were 40 items, now there are 20"):
+    change = {
+        "webdataset": "20 items were removed",
+        "folder": "20 .* removed, 20 have another size",
+    }
+    with pytest.warns(UserWarning, match=f"read it: {change[folder.name]}"):
         run.open_source("train")
     (sentence,) = told(run)
-    assert "there were 40 items, now there are 20" in sentence
+    assert re.search(change[folder.name], sentence)
+
+
+def test_without_a_record_of_the_items_their_numbers_are_compared(cards):
+    run, folder = cards
+    (run.directory / "data_items.npz").unlink()
+    write(folder, range(20))
+    with pytest.warns(UserWarning, match="read it: there were 40 items, now there are 20"):
+        run.open_source("train")
 
 
 def test_data_that_was_written_since_and_not_read_is_named(cards, no_scan):

@@ -23,6 +23,7 @@ from dalle_jax.data.folder_items import (
 from dalle_jax.data.former_splits import warn_of_moved
 from dalle_jax.data.images import decode
 from dalle_jax.data.img2dataset import border_note
+from dalle_jax.data.item_digests import digests_of
 from dalle_jax.data.splits import (
     SPLITS,
     TEST_SHARE,
@@ -123,7 +124,7 @@ class FolderSource:
                 f"{self.report.what} has no {split} split; its split folders hold "
                 f"{', '.join(index.own_splits)}."
             )
-        self._index = index
+        self._index, self._files = index, tree.files
         self._numbers = np.flatnonzero(mask)
         self._names = [tree.files[number].name for number in index.files[mask].tolist()]
 
@@ -158,6 +159,12 @@ class FolderSource:
             return self._read(item_id)
         except (OSError, ValueError):
             return None
+
+    def item_digests(self) -> np.ndarray:
+        """uint64 [N, 2] of the items of all splits, see `item_digests.digests_of`."""
+        files = [self._files[number] for number in self._index.files.tolist()]
+        captions = (self._index.captions[i] for i in range(len(files)))
+        return digests_of((f.name, (f.size, texts)) for f, texts in zip(files, captions))
 
     def place(self, index: int) -> str:
         """The file of an item."""

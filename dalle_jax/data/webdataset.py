@@ -14,6 +14,7 @@ from dalle_jax.data.checked import Finding, about_to_scan, inspect_item, scan, s
 from dalle_jax.data.files import File, LocalFile, find_files
 from dalle_jax.data.images import decode
 from dalle_jax.data.img2dataset import border_note
+from dalle_jax.data.item_digests import MAX_ITEMS, digests_of
 from dalle_jax.data.remote import cache_folder
 from dalle_jax.data.shard_index import (
     ROLES,
@@ -122,6 +123,8 @@ class WebDatasetSource:
             there = ((former.get(tuple(rows[i, :2].tolist())), keys[i]) for i in good)
             _warn_of_moves([pair for pair in there if pair[0]], shares)
         mask = split_mask([keys[i] for i in good], split, **shares)
+        used = good[:MAX_ITEMS].tolist()
+        self._items = [keys[i] for i in used], rows[used, 2::2]
         refused = np.setdiff1d(np.arange(len(ids)), good)
         self._refused = {ids[i]: rows[i] for i in refused.tolist()}
         self._rows = rows[good[mask]]
@@ -154,6 +157,11 @@ class WebDatasetSource:
             return None if row is None else _parts(row, self._shards[int(row[0])].read)[0]
         except OSError:
             return None
+
+    def item_digests(self) -> np.ndarray:
+        """uint64 [N, 2] of the items of all splits, see `item_digests.digests_of`."""
+        keys, sizes = self._items
+        return digests_of(zip(keys, sizes.tolist()))
 
     def place(self, index: int) -> str:
         """The shard and the key of an item."""

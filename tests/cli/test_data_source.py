@@ -1,0 +1,127 @@
+"""`train` and `evaluate` on data that has changed or lies elsewhere now; nothing is computed."""
+
+import dataclasses
+import json
+import os
+import shutil
+import warnings
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dalle_jax.cli import train
+from dalle_jax.cli.held_out import open_held_out
+from dalle_jax.runs import open_run
+from dalle_jax.train import loop
+from tests.conftest import ROOT
+
+
+@pytest.fixture
+def cards(tmp_path):
+    folder = tmp_path / "cards"
+    folder.mkdir()
+    for i in range(60):
+        Image.new("RGB", (24, 24), (i, 0, 0)).save(folder / f"{i}.png")
+    caption(folder, "a card")
+    return folder
+
+
+def caption(folder, text, count=60):
+    rows = [{"file_name": f"{i}.png", "text": f"{text} {i}"} for i in range(count)]
+    (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+@pytest.fixture
+def go(cards, tmp_path, monkeypatch):
+    """Types the command of a training, which takes no step, with further options."""
+    monkeypatch.setattr(loop, "fit", lambda *_, **__: None)
+    monkeypatch.setattr(train, "make_preview", lambda *_: None)
+    typed = [f"--config={ROOT / 'configs/tiny.py'}", f"--workdir={tmp_path / 'work'}"]
+    typed += [f"--config.data.source=folder:{cards}", "--config.data.max_bad_share=0.7"]
+    return lambda *more: train.run([*typed, *more])
+
+
+def told(function, *arguments):
+    """What is warned of the run's data."""
+    with warnings.catch_warnings(record=True) as found:
+        warnings.simplefilter("always")
+        function(*arguments)
+    texts = {str(warning.message) for warning in found}
+    return [text for text in texts if "training of" in text or "trained on" in text]
+
+
+def test_a_training_that_goes_on_says_how_its_data_has_changed(go, cards, tmp_path):
+    assert told(go) == []
+    assert told(go) == []
+    os.utime(cards / "3.png", (1, 1))
+    assert told(go) == []  # read again, and the same
+    caption(cards, "quite another thing")
+    (sentence,) = told(go)
+    assert sentence.endswith("read it: 60 have another size or captions.")
+    assert told(go) == []  # which was read at this start
+
+
+def test_added_and_removed_items_are_counted(go, cards):
+    go()
+    (cards / "7.png").unlink()
+    Image.new("RGB", (24, 24)).save(cards / "new.png")
+    with open(cards / "metadata.jsonl", "a") as table:
+        table.write('{"file_name": "new.png", "text": "a new card"}\n')
+    (sentence,) = told(go)
+    assert sentence.endswith("1 item was added, 1 item was removed.")
+
+
+def test_moved_data_is_read_where_it_lies_now(go, cards, tmp_path):
+    go()
+    before = open_run(tmp_path / "work/decoder")
+    moved = cards.rename(tmp_path / "elsewhere")
+    with pytest.raises(FileNotFoundError, match="There is no folder"):
+        go()
+    assert told(go, f"--data_source=folder:{moved}") == []
+    assert open_run(before.directory).fingerprint == before.fingerprint
+    assert open_run(before.directory).data["source"] == f"folder:{cards}"
+
+
+def test_other_data_at_the_stated_place_is_refused(go, cards, tmp_path):
+    go()
+    other = shutil.copytree(cards, tmp_path / "other")
+    caption(other, "a stamp")
+    with pytest.warns(UserWarning), pytest.raises(ValueError, match="60 have another size or capt"):
+        go(f"--data_source=folder:{other}")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--data_source=folder:x"], "holds no run whose data could have moved to folder:x"),
+        (["--data_source=webdataset:x"], "give folder:PLACE"),
+        (["--config.data.source=emoji", "--data_source=folder:x"], "the run reads emoji"),
+    ],
+)
+def test_a_place_that_can_t_be_meant_is_refused_before_a_run_is_made(
+    go, tmp_path, options, message
+):
+    with pytest.raises(ValueError, match=message):
+        go(*options)
+    assert not (tmp_path / "work/decoder").exists()
+
+
+def test_an_evaluation_of_moved_data_has_the_same_manifest(go, cards, tmp_path):
+    go()
+    run = open_run(tmp_path / "work/decoder")
+    before = open_held_out(run, None, None, "train", 12)
+    moved = shutil.move(cards, tmp_path / "elsewhere")
+    run = dataclasses.replace(run, moved_to=f"folder:{moved}")
+    after = open_held_out(run, None, None, "train", 12)
+    assert after.manifest.sha256 == before.manifest.sha256
+    np.testing.assert_array_equal(after.images[5][0, 0, 0], int(after.captions[5].split()[-1]))
+
+
+def test_an_evaluation_of_other_data_than_was_trained_on_is_told(go, cards, tmp_path):
+    go()
+    run = dataclasses.replace(open_run(tmp_path / "work/decoder"), moved_to=f"folder:{cards}")
+    assert told(open_held_out, run, None, None, "train", 12) == []
+    caption(cards, "a stamp")
+    (sentence,) = told(open_held_out, run, None, None, "train", 12)
+    assert sentence.startswith(f"folder:{cards} is not the data that")
