@@ -1,5 +1,6 @@
 """From a source to its caption manifest, and from a manifest back to captioned images."""
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -99,18 +100,18 @@ class ManifestSource:
         return {**item, **own}
 
     def _read(self, name: str) -> np.ndarray:
-        root = self._images.resolve()
+        # A row's name has no "..", and links in the folder are read as `FolderSource` reads them.
+        path = self._images / name
         try:
-            path = (root / name).resolve()
-            there = path.is_file()
+            encoded = path.read_bytes()
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
+            raise FileNotFoundError(
+                f"The manifest's image {name!r:.200} is not in {self._images}."
+            ) from error
         except (OSError, RuntimeError, ValueError) as error:  # Too long, or a circle of links.
-            raise ValueError(f"The manifest's image {name!r:.200} is no path.") from error
-        if not path.is_relative_to(root):
-            raise ValueError(f"The manifest's image {name!r:.200} leads out of the folder {root}.")
-        if not there:
-            raise FileNotFoundError(f"The manifest's image {name!r:.200} is not in {root}.")
+            raise ValueError(f"The manifest's image {name!r:.200} can't be read.") from error
         try:
-            return decode(path.read_bytes())
+            return decode(encoded)
         except ValueError as error:
             raise ValueError(f"{path}: {error}.") from error
 
@@ -127,8 +128,9 @@ def open_manifest(
     Args:
         manifest: what to open.
         data_dir: where prepared data sets are.
-        source: where the data lies on this machine, if the manifest does not tell: "folder:PATH" of
-            the images for one of a folder or of COCO, "webdataset:GLOB".
+        source: where the data lies on this machine, if the manifest does not say: "folder:PATH" of
+            the images (or of a table beside them) for one of a folder or of COCO,
+            "webdataset:GLOB".
         options: further arguments of `open_source` by which user data are read.
 
     Raises:
@@ -143,12 +145,15 @@ def open_manifest(
         )
     source = source or header.source
     if any(isinstance(row.image, str) for row in manifest.rows):
-        kind, _, folder = source.partition(":")
-        if kind != "folder" or not Path(folder).is_dir():
+        kind, _, place = source.partition(":")
+        folder = Path(os.path.expanduser(place))
+        if folder.is_file():  # A table, whose names are those of files beside it.
+            folder = folder.parent
+        if kind != "folder" or not folder.is_dir():
             raise FileNotFoundError(
                 f"The images of the manifest of {header.source} are files; {source} is no folder."
             )
-        return ManifestSource(manifest, Path(folder))
+        return ManifestSource(manifest, folder)
     images = open_split(header, source, data_dir=data_dir, **options)
     return ManifestSource(manifest, images)
 

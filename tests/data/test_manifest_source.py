@@ -84,19 +84,45 @@ def test_images_of_a_folder_are_found_by_their_path(folder, tmp_path):
     assert elsewhere.exists()
 
 
-def test_links_lead_out_of_no_folder(folder, tmp_path):
+def test_links_of_a_folder_are_read_as_its_source_reads_them(folder, tmp_path):
+    blobs = tmp_path / "blobs"
+    blobs.mkdir()
+    for i in range(8):
+        os.replace(folder / f"sub/{i}.png", blobs / str(i))
+        os.symlink(f"../../blobs/{i}", folder / f"sub/{i}.png")
+    os.symlink(folder / "sub", folder / "linked")
     manifest = folder_manifest(folder)
-    secret = tmp_path / "secret.png"
-    Image.new("RGB", (6, 5)).save(secret)
-    (folder / "sub/3.png").unlink()
-    os.symlink(secret, folder / "sub/3.png")
+    source = open_manifest(manifest, source=f"folder:{folder}")
+    colors = {item["caption"]: int(item["image"][0, 0, 0]) for item in source}
+    assert colors == {f"red {i}": 30 * i for i in range(8)}
+
+
+def test_a_table_s_images_lie_beside_it(folder, tmp_path):
+    rows = "".join(f"sub/{i}.png,number {i}\n" for i in range(4))
+    (folder / "part.csv").write_text("file_name,caption\n" + rows)
+    manifest = folder_manifest(folder / "part.csv")
+    assert manifest.header.source == "folder:part.csv" and len(manifest) == 4
+    for place in (folder / "part.csv", folder):
+        source = open_manifest(manifest, source=f"folder:{place}")
+        for item in source:
+            assert item["image"][0, 0, 0] == 30 * int(item["caption"].split()[1])
+
+
+def test_a_file_that_is_gone_or_torn_is_named(folder, tmp_path):
+    manifest = folder_manifest(folder)
     row = next(i for i, row in enumerate(manifest.rows) if row.image == "sub/3.png")
     source = open_manifest(manifest, source=f"folder:{folder}")
-    with pytest.raises(ValueError, match=r"'sub/3.png' leads out"):
-        source[row]
     (folder / "sub/3.png").unlink()
     with pytest.raises(FileNotFoundError, match=r"'sub/3.png' is not in"):
         source[row]
+    (folder / "sub/3.png").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"'sub/3.png' is not in"):
+        source[row]
+    (folder / "sub/3.png").rmdir()
+    os.symlink("3.png", folder / "sub/3.png")
+    with pytest.raises(ValueError, match=r"'sub/3.png' can't be read"):
+        source[row]
+    (folder / "sub/3.png").unlink()
     (folder / "sub/3.png").write_bytes(b"torn")
     with pytest.raises(ValueError, match=r"3.png: unreadable image"):
         source[row]
