@@ -1,21 +1,25 @@
 """What a sweep would do and cost, in the terminal: `--dry-run`."""
 
+import json
 import math
+import os
 import socket
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from dalle_jax.cli.sweep_tables import names_of
+from dalle_jax.runs import Run
 from dalle_jax.sweeps.cost import Counts, Rate, drawing_flops, measured_rates
 from dalle_jax.sweeps.graph import Graph, PlannedPoint
 from dalle_jax.sweeps.jobs import is_measured
-from dalle_jax.sweeps.machine import machine_of
+from dalle_jax.sweeps.machine import machine_of, own_machine
+from dalle_jax.sweeps.machine_rate import guessed_rate
 from dalle_jax.sweeps.place import Place, find_reusable
-from dalle_jax.sweeps.workers import Worker
+from dalle_jax.sweeps.workers import Worker, visible_gpus
 
 
 def print_plan(
@@ -36,6 +40,11 @@ def print_plan(
     counts = Counts(place.workdir / "flops.json")
     here = f"{machine_of(workers[0])}, {socket.gethostname()}"
     rates = measured_rates([place.workdir / "runs", *reuse], counts, here)
+    guessed = None
+    if not rates and not visible_gpus({**os.environ, **workers[0].environment}):
+        machine = f"{own_machine()}, {socket.gethostname()}"
+        cores = len(workers[0].cores)
+        guessed = guessed_rate(cores, machine, place.workdir / "machine_rates.json")
     drawn: set[str] = set()
     names = names_of(graph)
     numbers = {point.name: n for n, point in enumerate(graph.points, 1)}
@@ -66,39 +75,75 @@ def print_plan(
             else:
                 to_train += 1
                 share = 1 - step / run.steps
-                of_run = share * counts.training(run)
+                of_run = share * run.steps * counts.step(stage, run.config)
                 flops += of_run
-                hours += _hours(of_run, stage, rates)
+                hours += _hours(of_run, stage, rates, guessed)
                 cells.append(f"train, from step {step}" if step else "train")
         cells.append(_evaluation_cell(point, place))
         if cells[-1] == "measure":
             of_images = drawing_flops(point, counts, drawn)
             flops += of_images
-            hours += _hours(of_images, "decoder", rates)
+            hours += _hours(of_images, "decoder", rates, guessed)
         flops_left, hours_left = flops_left + flops, hours_left + hours
         costs = f"{flops / 1e12:.2f}", _hours_text(hours)
         table.add_row(str(number), names[point.name], *cells, *costs)
     Console(markup=False, width=None if sys.stdout.isatty() else 200).print(table)
     print(
         f"{to_train} of {len(graph.runs)} distinct trainings are to be done, for "
-        f"{len(graph.points)} points; {flops_left / 1e12:.2f} TFLOP as the compiler counts them "
-        "(drawing: a forward pass an evaluation, two where guided)"
+        f"{len(graph.points)} points; {flops_left / 1e12:.2f} TFLOP, estimated from the forward "
+        "pass where a training was not counted before (drawing: a forward pass an evaluation, two "
+        "where guided)"
     )
-    if not rates:
+    for sentence in missing_data(graph, place, reusable):
+        print(f"missing: {sentence}")
+    if not rates and guessed is None:
         print(
             "hours are not known: no run in the workdir, or in those of --reuse, has logged its "
             "speed yet"
         )
         return
-    told = ", ".join(
-        f"{stage} {rate.flops / 1e9:.1f}" + (f" (on {rate.elsewhere})" if rate.elsewhere else "")
-        for stage, rate in rates.items()
-    )
     of = "hours"
     if (count := len(workers)) > 1:
         least = _hours_text(hours_left / count)
         of = f"worker-hours, {least} hours if {count} workers are always busy"
-    print(f"about {_hours_text(hours_left)} {of}, at the GFLOP/s of earlier runs: {told}")
+    print(f"about {_hours_text(hours_left)} {of}, {_rates_text(rates, guessed)}")
+
+
+def missing_data(graph: Graph, place: Place, reusable: Container[str] = ()) -> list[str]:
+    """Why data that trainings to come read can't be opened, each reason once.
+
+    Args:
+        graph: of the sweep.
+        place: where it lies.
+        reusable: keys of runs that are taken over and so need no data.
+    """
+    reasons: dict[str, str] = {}
+    for run in graph.runs.values():
+        planned = Run(place.run(run.key), run.stage, run.config)
+        data = json.dumps(planned.data, sort_keys=True, default=str)
+        if data in reasons or run.key in reusable or place.is_trained(run):
+            continue
+        try:
+            planned.open_source("train")
+            reasons[data] = ""
+        except (FileNotFoundError, ValueError) as error:
+            reasons[data] = str(error)
+    return list(dict.fromkeys(filter(None, reasons.values())))
+
+
+def _rates_text(rates: Mapping[str, Rate], guessed: float | None) -> str:
+    """Of which rates the hours are."""
+    if guessed is not None:
+        return (
+            f"guessed from how fast this machine multiplies matrices (a training at "
+            f"{guessed / 1e9:.0f} GFLOP/s); take it as right within a factor of two, and once a "
+            "training has logged its speed, that is used"
+        )
+    told = ", ".join(
+        f"{stage} {rate.flops / 1e9:.1f}" + (f" (on {rate.elsewhere})" if rate.elsewhere else "")
+        for stage, rate in rates.items()
+    )
+    return f"at the GFLOP/s of earlier runs: {told}"
 
 
 def _evaluation_cell(point: PlannedPoint, place: Place) -> str:
@@ -107,11 +152,13 @@ def _evaluation_cell(point: PlannedPoint, place: Place) -> str:
     return "is there" if is_measured(point, place) else "measure"
 
 
-def _hours(flops: float, stage: str, rates: Mapping[str, Rate]) -> float:
-    """At the rate of the stage's earlier runs, or of others' where it has none; NaN without any."""
+def _hours(
+    flops: float, stage: str, rates: Mapping[str, Rate], guessed: float | None = None
+) -> float:
+    """At the rate of the stage's earlier runs, of others', or the guessed one; NaN without any."""
     if stage in rates:
         return flops / rates[stage].flops / 3600
-    known = [rate.flops for rate in rates.values()]
+    known = [rate.flops for rate in rates.values()] or [guessed] * (guessed is not None)
     return flops / (sum(known) / len(known)) / 3600 if known else math.nan
 
 

@@ -1,16 +1,17 @@
-"""What a sweep will cost: floating-point operations as the compiler counts them, and hours.
+"""What a sweep will cost: floating-point operations, and hours.
 
 A step's operations are those of its program before optimization, counted by XLA without compiling
-it. Hours are operations over the rate at which this machine trained before: that of earlier runs,
-from their logs, of the same stage where there are any. Where none was trained on it, the rate is
-another machine's, and says so.
+it; before a sweep, where that was not counted yet, they are estimated (`sweeps.estimate`). Hours
+are operations over the rate at which this machine trained before: that of earlier runs, from their
+logs, of the same stage where there are any. Where none was trained on it, the rate is another
+machine's, and says so; where there are no runs at all, see `sweeps.machine_rate`.
 """
 
 import copy
 import functools
 import json
 import statistics
-from collections.abc import Callable, Container, Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -28,6 +29,7 @@ from dalle_jax.sweeps.abstract import (
     abstract_training,
     lower_step,
 )
+from dalle_jax.sweeps.estimate import estimated_operations, shape_of
 from dalle_jax.sweeps.graph import PlannedPoint, StageRun
 from dalle_jax.sweeps.job import read_attempts
 from dalle_jax.sweeps.progress import read_curves
@@ -73,30 +75,44 @@ class Counts:
         self._path = path
         self._counts = json.loads(path.read_text()) if path.exists() else {}
 
-    def step(self, stage_name: str, config: Config) -> float:
-        """See `step_flops`."""
-        return self._kept("step", step_flops, stage_name, config)
-
-    def forward(self, stage_name: str, config: Config) -> float:
-        """See `forward_flops`."""
-        return self._kept("forward", forward_flops, stage_name, config)
-
-    def _kept(self, what: str, count: Callable, stage_name: str, config: Config) -> float:
-        key = f"{what} {stage_name}-{fingerprint(stage_name, config)}"
-        if key not in self._counts:
-            self._counts[key] = count(stage_name, config)
-            text = json.dumps(self._counts, indent=1)
-            write_atomically(self._path, lambda file: file.write(text.encode()))
-        return self._counts[key]
-
     def training(self, run: StageRun) -> float:
-        """Of the whole training of a stage."""
-        return run.steps * self.step(run.stage, run.config)
+        """Of the whole training of a stage, as XLA counts them."""
+        key = _key("step", run.stage, run.config)
+        if key not in self._counts:
+            self._keep({key: step_flops(run.stage, run.config)})
+        return run.steps * self._counts[key]
 
     def counted(self, run: StageRun) -> float | None:
         """The same where it was counted before, None where it was not; nothing is counted now."""
-        of_step = self._counts.get(f"step {run.key}")
+        of_step = self._counts.get(_key("step", run.stage, run.config))
         return None if of_step is None else run.steps * of_step
+
+    def step(self, stage_name: str, config: Config) -> float:
+        """Of a step of training: as it was counted before, else estimated."""
+        return self._known("step", stage_name, config)
+
+    def forward(self, stage_name: str, config: Config) -> float:
+        """Of the loss of one item without its gradient: as counted before, else estimated."""
+        return self._known("forward", stage_name, config)
+
+    def _known(self, what: str, stage_name: str, config: Config) -> float:
+        counted = self._counts.get(_key(what, stage_name, config))
+        if counted is not None:
+            return counted
+        shape = f"{stage_name} {shape_of(stage_name, config)}"
+        if f"estimated {what} {shape}" not in self._counts:
+            forward, step = estimated_operations(stage_name, config)
+            self._keep({f"estimated forward {shape}": forward, f"estimated step {shape}": step})
+        return self._counts[f"estimated {what} {shape}"]
+
+    def _keep(self, counts: Mapping[str, float]) -> None:
+        self._counts |= counts
+        text = json.dumps(self._counts, indent=1)
+        write_atomically(self._path, lambda file: file.write(text.encode()))
+
+
+def _key(what: str, stage_name: str, config: Config) -> str:
+    return f"{what} {stage_name}-{fingerprint(stage_name, config)}"
 
 
 def drawing_flops(point: PlannedPoint, counts: Counts, drawn: set[str] | None = None) -> float:

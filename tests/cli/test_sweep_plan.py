@@ -24,6 +24,7 @@ WORKER = Worker(frozenset({0}), {})
 def planned(tmp_path, monkeypatch):
     """Two decoders, each drawn with and without guidance; a third was trained here before."""
     monkeypatch.setattr(sweep_plan, "machine_of", lambda worker: "one Abacus")
+    monkeypatch.chdir(tmp_path)  # in which there are no data
     sweep = Sweep(
         "",
         product(
@@ -80,6 +81,44 @@ def test_a_rate_of_another_machine_says_of_which(planned, capsys):
     )
     sweep_plan.print_plan(graph, place, [], [WORKER])
     assert "decoder 0.0 (on two Abaci, elsewhere)" in capsys.readouterr().out
+
+
+def test_without_earlier_runs_hours_are_guessed_from_the_machine(planned, capsys, monkeypatch):
+    graph, place = planned
     (place.run("before") / "metrics.jsonl").unlink()
+    monkeypatch.setattr(sweep_plan, "guessed_rate", lambda cores, machine, cache: cores * 100.0)
+    sweep_plan.print_plan(graph, place, [], [WORKER])
+    out = capsys.readouterr().out
+    passes = 3 * 100 * 2 * graph.points[0].config["decoder"]["sample"]["num_inference_steps"]
+    hours = (2 * STEPS * STEP + 2 * passes * FORWARD) / 100 / 3600
+    assert f"about {hours:.2f} hours, guessed from how fast this machine multiplies" in out
+    assert "within a factor of two" in out
+
+
+def test_of_a_gpu_on_which_nothing_was_trained_hours_are_not_known(planned, capsys, monkeypatch):
+    graph, place = planned
+    (place.run("before") / "metrics.jsonl").unlink()
+    monkeypatch.setattr(sweep_plan, "visible_gpus", lambda environment: ["0"])
     sweep_plan.print_plan(graph, place, [], [WORKER])
     assert "hours are not known" in capsys.readouterr().out
+
+
+def test_missing_data_are_named_once(planned, capsys):
+    graph, place = planned
+    sweep_plan.print_plan(graph, place, [], [WORKER])
+    out = capsys.readouterr().out
+    assert out.count("missing: captioned_shapes/easy is not prepared at 24 pixels in data: ") == 1
+    assert "run `dalle-jax prepare captioned_shapes/easy --resolution=24" in out
+
+
+def test_data_of_trained_stages_may_be_missing(planned, monkeypatch):
+    graph, place = planned
+    monkeypatch.setattr(type(place), "is_trained", lambda place, run: True)
+    assert sweep_plan.missing_data(graph, place) == []
+
+
+def test_data_of_stages_that_are_taken_over_may_be_missing(planned):
+    graph, place = planned
+    first, second = graph.runs
+    assert len(sweep_plan.missing_data(graph, place, {first: place.workdir})) == 1
+    assert sweep_plan.missing_data(graph, place, dict.fromkeys([first, second])) == []

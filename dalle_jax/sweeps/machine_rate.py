@@ -1,0 +1,55 @@
+"""How fast this machine trains, guessed from how fast it multiplies matrices.
+
+For the hours of a sweep where no earlier run has logged its speed.
+"""
+
+import json
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+
+from dalle_jax.data.checked import write_atomically
+
+SIDE = 1024  # of the matrices; 2 GFLOP a product
+ROUNDS = 5  # of which the fastest counts: the others were disturbed
+# Of the rate of float32 matrix products, which a training of the small configs reaches on CPU cores
+# (docs/performance.md).
+SHARE_IN_TRAINING = 0.35
+
+
+def guessed_rate(cores: int, machine: str, cache: Path) -> float:
+    """Operations a second of a training on some of this machine's CPU cores.
+
+    Args:
+        cores: that it has; the product is measured on all that this process may use.
+        machine: its name, host included, under which the measured rate is kept.
+        cache: a file of rates by machine, made where it is missing.
+    """
+    rates = _read(cache)
+    if machine not in rates:
+        rates[machine] = matrix_product_rate()
+        text = json.dumps(rates, indent=1)
+        write_atomically(cache, lambda file: file.write(text.encode()))
+    return SHARE_IN_TRAINING * rates[machine] * cores / len(os.sched_getaffinity(0))
+
+
+def matrix_product_rate() -> float:
+    """Operations a second of float32 matrix products on the cores of this process."""
+    a = np.random.default_rng(0).standard_normal((SIDE, SIDE), np.float32)
+    seconds = []
+    for _ in range(ROUNDS):
+        began = time.perf_counter()
+        a @ a
+        seconds.append(time.perf_counter() - began)
+    return 2 * SIDE**3 / min(seconds)
+
+
+def _read(cache: Path) -> dict[str, float]:
+    """The rates that were measured before; none where the file is missing or damaged."""
+    try:
+        rates = json.loads(cache.read_bytes())
+        return {name: float(rate) for name, rate in rates.items() if float(rate) > 0}
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
