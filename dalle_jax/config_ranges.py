@@ -73,7 +73,7 @@ FINITE = Range()
 
 # By dotted name, in which * stands for any part of it. The first pattern that fits counts.
 RANGES: dict[str, Range] = {
-    "seed": Range(0, 2**32 - 1),
+    "seed": Range(0, 2**64 - 1),
     "data.max_bad_share": SHARE,
     "data.min_side": NOT_NEGATIVE,
     "data.max_aspect_ratio": Range(1, also=(0,)),  # 0 is any
@@ -141,7 +141,7 @@ RANGES: dict[str, Range] = {
     "*.num_candidates": AT_LEAST_ONE,
     "*.dot_percentile": SHARE,
     "*.guidance_rescale": SHARE,
-    "*.eta": NOT_NEGATIVE,
+    "*.eta": SHARE,
 }
 
 # Numbers that may be any finite one, and tuples of which any content has a meaning: guidance below

@@ -84,7 +84,10 @@ def accuracy_table(pipes: dict[str, DallePipeline], captions, images) -> None:
     for source in SOURCES:
         for weights, pipe in pipes.items():
             made = pipe.generate_all(
-                captions, sample_index=range(len(captions)), embedding=source, images=images
+                captions,
+                sample_index=range(len(captions)),
+                embedding=source,
+                images=images if source == "image-embedding" else None,
             )
             cells = []
             for stage in drawing:

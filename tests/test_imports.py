@@ -10,7 +10,8 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "dalle_jax"
 GROUND = {"nn", "diffusion", "data", "train"}
 MAY_IMPORT = {
-    **{room: set() for room in GROUND},
+    "seeds": set(),
+    **{room: {"seeds"} for room in GROUND},
     "cpu": set(),
     "nearest": set(),
     "models": {"nn"},
@@ -20,7 +21,7 @@ MAY_IMPORT = {
     "fingerprint": {"stages", "data"},
     "run_data": {"data"},
     "runs": {"fingerprint", "run_data", "stages", "train", "data"},
-    "pipelines": {"runs", "stages", "models", "diffusion", "data", "metrics"},
+    "pipelines": {"seeds", "nearest", "runs", "stages", "models", "diffusion", "data", "metrics"},
     "sweeps": {
         *("cpu", "runs", "run_data", "fingerprint", "stages", "train", "metrics", "data"),
     },

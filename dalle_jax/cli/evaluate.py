@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 from dalle_jax.cli.choices import FITS, METRICS, PREPROCESSINGS, SPLITS, WEIGHTS
 from dalle_jax.cli.options import OneOf, Parser, SomeOf, Suggested, count, local_path, path_text
 from dalle_jax.cli.sampling_options import add_sampling, sampling_settings
+from dalle_jax.seeds import LIMIT
 
 if TYPE_CHECKING:
     from dalle_jax.cli.opened import Opened
@@ -136,8 +137,9 @@ def seeds(text: str) -> tuple[int, ...]:
         numbers = tuple(int(seed) for seed in text.split(","))
     except ValueError:
         numbers = ()
-    if not numbers or len(set(numbers)) < len(numbers):
+    in_range = all(0 <= number < LIMIT for number in numbers)
+    if not numbers or len(set(numbers)) < len(numbers) or not in_range:
         raise argparse.ArgumentTypeError(
-            f"is a list of different whole numbers such as 0,1,2, not {text!r}"
+            f"is a list of different whole numbers such as 0,1,2, each below 2**64, not {text!r}"
         )
     return numbers

@@ -24,6 +24,8 @@ def run(argv: list[str]) -> int:
     from dalle_jax.metrics.preprocess import Preprocessing
     from dalle_jax.metrics.results import append_row
 
+    if not 0 <= args.seed < 2**32:  # numpy's older generators, which torch-fidelity draws with
+        raise ValueError(f"--seed is {args.seed}; it must be a whole number from 0 to 2**32 − 1")
     settings = Settings(
         kid_subsets=args.kid_subsets,
         kid_subset_size=args.kid_subset_size,

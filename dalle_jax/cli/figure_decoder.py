@@ -14,6 +14,7 @@ from dalle_jax import diffusion
 from dalle_jax.data.tokenizer import Tokenizer
 from dalle_jax.pipelines.images import to_uint8
 from dalle_jax.runs import Run, open_run
+from dalle_jax.seeds import key_of
 from dalle_jax.stages.decoder import empty_captions
 
 
@@ -62,7 +63,7 @@ def _drawn(decoder: Decoder, steps: int, sampler: str, t: float, seed: int) -> C
     def drawn(params, x_t):
         tokens = empty_captions(jnp.zeros((len(x_t), length), jnp.int32))
         options = {"steps": steps, "spacing": np.linspace(t, 0, steps + 1), "sampler": sampler}
-        of_sample = {"key": jax.random.key(seed), "sample_index": jnp.arange(len(x_t))}
+        of_sample = {"key": key_of(seed), "sample_index": jnp.arange(len(x_t))}
         denoiser, schedule = decoder.denoiser(params, tokens), decoder.stage.schedule
         return diffusion.sample(denoiser, schedule, x_t, **options, **of_sample)
 

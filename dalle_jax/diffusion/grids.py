@@ -40,6 +40,8 @@ def trailing(schedule: Schedule, steps: int) -> np.ndarray:
 def leading(schedule: Schedule, steps: int, steps_offset: int = 0) -> np.ndarray:
     """Multiples of T // steps, plus steps_offset: never reaches t = 1 (DDIM's and DDPM's code)."""
     T = schedule.num_timesteps or 1000
+    if not isinstance(steps_offset, Integral) or steps_offset < 0:
+        raise ValueError(f"steps_offset is {steps_offset!r}; it must be a whole number, 0 or more")
     index = np.arange(steps)[::-1] * (T // steps) + steps_offset
     return (index + 1) / T
 
@@ -81,6 +83,8 @@ def karras(
     schedule: Schedule, steps: int, rho: float = 7.0, sigma_min=None, sigma_max=None
 ) -> np.ndarray:
     """σ = sigma / alpha with σ^(1/ρ) evenly spaced (EDM, equation 5)."""
+    if not 0 < rho < np.inf:
+        raise ValueError(f"rho is {rho}; it must be greater than 0 and finite")
     low, high = _sigma_range(schedule, sigma_min, sigma_max)
     sigma = np.linspace(high ** (1 / rho), low ** (1 / rho), steps) ** rho
     return schedule.time(-2 * np.log(sigma))
@@ -90,6 +94,8 @@ def beta(schedule: Schedule, steps: int, a: float = 0.6, b: float = 0.6) -> np.n
     """Quantiles of Beta(a, b) in t: dense at both ends (Lee et al. 2024, 2407.12173)."""
     from scipy.special import betaincinv
 
+    if not (0 < a < np.inf and 0 < b < np.inf):
+        raise ValueError(f"a is {a} and b is {b}; both must be greater than 0 and finite")
     T = schedule.num_timesteps
     t = schedule.t_min + (1 - schedule.t_min) * betaincinv(a, b, np.linspace(1, 0, steps))
     return np.round(t * T) / T if T else t
@@ -117,7 +123,7 @@ def time_grid(
     if isinstance(spacing, str):
         if spacing not in SPACINGS:
             raise ValueError(f'no spacing "{spacing}"; known are {", ".join(SPACINGS)}')
-        if not isinstance(steps, Integral) or steps < 1:
+        if not isinstance(steps, Integral) or isinstance(steps, bool) or steps < 1:
             raise ValueError(f"a sampler takes a whole number of steps, 1 or more; got {steps!r}")
         asked = np.asarray(SPACINGS[spacing](schedule, steps, **options), np.float64)
         t = np.append(asked, 0.0)
@@ -131,7 +137,8 @@ def time_grid(
     alpha, sigma = np.array(schedule.alpha(t)), np.array(schedule.sigma(t))
     if t[-1] == 0:
         alpha[-1], sigma[-1] = 1.0, 0.0
-    if t.min() < 0 or t.max() > 1 or (np.diff(sigma / (alpha + sigma)) >= 0).any():
+    falls = np.diff(sigma / (alpha + sigma)) < 0  # which NaN does not
+    if not (t.min() >= 0 and t.max() <= 1 and falls.all()):
         raise ValueError(
             f"times must fall strictly within [0, 1] and the noise with them; {steps} steps of "
             f'schedule "{schedule.name}" gave {np.array2string(t, precision=4, threshold=8)}'

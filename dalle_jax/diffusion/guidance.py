@@ -7,7 +7,9 @@
 Guiding x0 is guiding eps, v or score: at a given x_t they are affine in each other.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
+from numbers import Real
 from typing import Any
 
 import jax
@@ -36,6 +38,7 @@ def classifier_free(
     rescale = φ in [0, 1] mixes in the guided x0 brought back to the conditional one's standard
     deviation over each sample (Lin et al. 2024, 2305.08891, equations 15 and 16, here on x0).
     """
+    check_guidance(scale, rescale)
     if isinstance(scale, int | float) and scale == 1:
         return lambda x_t, t: denoise(x_t, t, cond)
 
@@ -54,6 +57,37 @@ def classifier_free(
         return with_x0(conditional, guided)
 
     return denoiser
+
+
+def check_guidance(scale: Array | float, rescale: float = 0.0) -> None:
+    """Refuse numbers that lead nowhere; arrays, whose values may not be known yet, are not read.
+
+    Raises:
+        ValueError: scale is not finite, or rescale is outside [0, 1].
+    """
+    if not isinstance(scale, jax.Array | np.ndarray) and not _is_finite(scale):
+        raise ValueError(f"guidance_scale is {scale!r}; it must be a finite number, 1 for none")
+    if not (_is_finite(rescale) and 0 <= rescale <= 1):
+        raise ValueError(f"guidance_rescale is {rescale!r}; it must be a number from 0 to 1")
+
+
+def check_interval(interval: Any) -> None:
+    """Refuse what is no pair of noise levels.
+
+    Raises:
+        ValueError: there are not two numbers, or not 0 <= low < high.
+    """
+    pair = isinstance(interval, Sequence | np.ndarray) and len(interval) == 2
+    numbers = pair and all(isinstance(x, Real) for x in interval)
+    if not numbers or not 0 <= interval[0] < interval[1]:
+        raise ValueError(
+            "a guidance interval is two noise levels (low, high], 0 <= low < high; "
+            f"got {interval!r}"
+        )
+
+
+def _is_finite(x: Any) -> bool:
+    return isinstance(x, Real) and not isinstance(x, bool) and math.isfinite(x)
 
 
 def autoguidance(denoiser: Denoiser, weak: Denoiser, scale: Array | float) -> Denoiser:
@@ -79,8 +113,7 @@ def on_interval(
     Samplers ask all of a batch at one t; a batch of unlike t raises nothing but is judged by its
     first.
     """
-    if np.shape(interval) != (2,):
-        raise ValueError(f"a guidance interval is two noise levels (low, high]; got {interval!r}")
+    check_interval(interval)
     low, high = interval
 
     def denoiser(x_t, t):

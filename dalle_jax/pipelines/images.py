@@ -44,9 +44,19 @@ def png_text(record: Mapping[str, str]) -> PngImagePlugin.PngInfo:
     return info
 
 
-def to_uint8(images) -> np.ndarray:
-    """float [..., H, W, 3] in [−1, 1] → uint8, rounded to the nearest."""
-    return np.clip(np.rint((np.asarray(images) + 1.0) * 127.5), 0, 255).astype(np.uint8)
+def to_uint8(images, maker: str = "the model") -> np.ndarray:
+    """float [..., H, W, 3] in [−1, 1] → uint8, rounded to the nearest.
+
+    Raises:
+        ValueError: a value is NaN or infinite; `maker` is said to have drawn it.
+    """
+    images = np.asarray(images)
+    if not np.isfinite(images).all():
+        raise ValueError(
+            f"{maker} drew values that are no numbers: look at its weights, and at settings far "
+            "from its own, such as guidance_scale"
+        )
+    return np.clip(np.rint((images + 1.0) * 127.5), 0, 255).astype(np.uint8)
 
 
 def tile(images: np.ndarray, columns: int) -> np.ndarray:

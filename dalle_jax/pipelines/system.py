@@ -138,12 +138,18 @@ def check_source(system: System, source: str, image: Any) -> None:
     if source not in EMBEDDINGS:
         raise ValueError(f"no embedding comes from {source!r}; known are {', '.join(EMBEDDINGS)}")
     if not system.reads_embeddings:
-        if source != "prior":
+        if source != "prior" or image is not None:
+            wanted = repr(source) if source != "prior" else "drawing from images"
             raise ValueError(
-                f"this decoder reads captions alone; {source!r} needs one that was trained with "
+                f"this decoder reads captions alone; {wanted} needs one that was trained with "
                 "image embeddings, as configs/unclip_shapes.py has it"
             )
         return
+    if image is not None and source != "image-embedding":
+        raise ValueError(
+            f'images are not read with embedding="{source}"; give embedding="image-embedding", or '
+            "leave them out"
+        )
     if source == "prior" and "prior" not in system.stages:
         raise ValueError(
             "there is no trained prior in this workdir; train it with `dalle-jax train "

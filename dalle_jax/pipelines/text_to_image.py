@@ -1,7 +1,6 @@
 """Captions in, images out: a trained workdir as one callable."""
 
 import functools
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,12 @@ from dalle_jax.data.images import center_crop_resize, to_rgb
 from dalle_jax.data.tokenizer import Tokenizer
 from dalle_jax.pipelines.images import GeneratedImage, to_uint8
 from dalle_jax.pipelines.memo import Memo
+from dalle_jax.pipelines.settings import (
+    Settings,
+    check_count,
+    checked_indices,
+    checked_settings,
+)
 from dalle_jax.pipelines.system import (
     System,
     by_stage,
@@ -26,6 +31,7 @@ from dalle_jax.pipelines.system import (
     sampler,
 )
 from dalle_jax.runs import warn_of_changed_data
+from dalle_jax.seeds import checked_seed, key_of
 
 
 @dataclass
@@ -93,8 +99,8 @@ class DallePipeline:
         embeddings and the images of every stage are returned as well.
         """
         prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        if num_images_per_prompt < 1:
-            raise ValueError(f"num_images_per_prompt is {num_images_per_prompt}; it must be ≥ 1")
+        check_count("num_images_per_prompt", num_images_per_prompt)
+        seed = checked_seed(seed)
         if output not in ("images", "all"):
             raise ValueError(f'output is {output!r}; it can be "images" or "all"')
         if not prompts:
@@ -170,15 +176,12 @@ class DallePipeline:
             `image_embedding` [N, D] if there is one, then uint8 [N, H, W, 3] by drawing stage.
         """
         check_source(self.system, embedding, images)
-        stages = self._stages(until)
-        given = by_stage(self.system.stages, settings)
-        made = {
-            name: _checked(name, stage, {**self.defaults[name], **given.get(name, {})})
-            for name, stage in self.system.stages.items()
-        }
+        check_count("batch_size", batch_size)
+        stages, key = self._stages(until), key_of(seed)
+        made = self.checked(settings)
         inputs = {
             "tokens": self.tokenizer.encode(prompts),
-            "sample_index": np.asarray(sample_index, np.uint32),
+            "sample_index": checked_indices(sample_index),
         }
         if negative_prompts is not None:
             inputs["negative_tokens"] = self.tokenizer.encode(negative_prompts)
@@ -195,9 +198,19 @@ class DallePipeline:
             size = len(batch["tokens"])
             # The last batch is filled up, so that one compiled program serves all.
             batch = {name: np.resize(a, (batch_size, *a.shape[1:])) for name, a in batch.items()}
-            outputs = self._draw(batch, jax.random.key(seed), embedding, stages, made, shown)
+            outputs = self._draw(batch, key, embedding, stages, made, shown)
             batches.append({name: array[:size] for name, array in outputs.items()})
         return {name: np.concatenate([b[name] for b in batches]) for name in batches[0]}
+
+    def checked(self, settings: Mapping[str, Any]) -> Settings:
+        """Each stage's settings: its defaults and what of `settings`, a call's, takes their place.
+
+        Raises:
+            ValueError: there is no such setting, or a value is none that can be drawn with.
+        """
+        stages = self.system.stages
+        callables = (self.__call__, self.generate_all)
+        return checked_settings(stages, self.defaults, by_stage(stages, settings), callables)
 
     def _draw(self, batch, key, source, stages, settings, callback) -> dict[str, np.ndarray]:
         """One batch through the stages."""
@@ -225,7 +238,7 @@ class DallePipeline:
             # The decoder draws from the root key, so that it draws the same with and without a
             # prior; each other stage from its own.
             image = draw(params[name], inputs, jax.random.fold_in(key, 1 + i) if i else key)
-            outputs[name] = to_uint8(image)
+            outputs[name] = to_uint8(image, name)
             inputs = {"low_res": image, "sample_index": batch["sample_index"]}
         return outputs
 
@@ -282,22 +295,11 @@ def rgb_array(image: Image.Image | np.ndarray) -> np.ndarray:
     return image
 
 
-def _checked(name: str, stage: Any, settings: Mapping[str, Any]) -> tuple[tuple[str, Any], ...]:
-    """A stage's settings as `system.sampler` takes them: what JSON made a list is a tuple again."""
-    parameters = inspect.signature(stage.sample).parameters
-    for key, value in settings.items():
-        number = key in parameters and parameters[key].annotation in (int, float)
-        if number and isinstance(value, str):
-            raise ValueError(f"{key} of {name} is a number; got {value!r}")
-    made = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
-    return tuple(sorted(made.items()))
-
-
 @functools.lru_cache(maxsize=16)  # so that one callback means one compiled program
 def _shown(callback: Callable[[int, int, np.ndarray], None]):
     """`callback` as the sampler calls it, from arrays of the device."""
 
     def shown(step: int, total: int, x0_preview: Any) -> None:
-        callback(int(step), int(total), to_uint8(x0_preview))
+        callback(int(step), int(total), to_uint8(np.nan_to_num(x0_preview)))
 
     return shown

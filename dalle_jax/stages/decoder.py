@@ -233,6 +233,20 @@ class Decoder:
             denoiser, key, inputs["sample_index"], self.image_shape, **settings
         )
 
+    def check_settings(
+        self,
+        *,
+        guidance_scale: float,
+        guidance_rescale: float = 0.0,
+        guidance_interval: tuple[float, float] | None = None,
+        **settings: Any,
+    ) -> None:
+        """Refuse settings that `sample` can't draw with; nothing is compiled."""
+        guidance.check_guidance(guidance_scale, guidance_rescale)
+        if guidance_interval is not None:
+            guidance.check_interval(guidance_interval)
+        self.denoising.check(**settings)
+
     def preview(
         self, params: Any, frozen: Any, batch: Mapping[str, Array], key: Array, **settings: Any
     ) -> Array:

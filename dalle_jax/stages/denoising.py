@@ -148,8 +148,7 @@ class Denoising:
 
         `threshold` is a name in THRESHOLDS; `options` are the sampler's and its time grid's.
         """
-        if threshold not in THRESHOLDS:
-            raise ValueError(f'no threshold "{threshold}"; known are {", ".join(THRESHOLDS)}')
+        _check_threshold(threshold)
         return diffusion.sample(
             THRESHOLDS[threshold](denoiser),
             self.schedule,
@@ -160,6 +159,19 @@ class Denoising:
             sample_index=sample_index,
             callback=callback,
             **options,
+        )
+
+    def check(
+        self, *, num_inference_steps: int, sampler: str, threshold: str = "static", **options: Any
+    ) -> None:
+        """Refuse settings that `sample` can't draw with, by working out the sampler's table alone.
+
+        Raises:
+            ValueError: there is no such option, or a value is none of its.
+        """
+        _check_threshold(threshold)
+        diffusion.samplers.sampler_rows(
+            self.schedule, sampler=sampler, steps=num_inference_steps, **options
         )
 
     def _parts(self, output: Array) -> tuple[Array, Array | None]:
@@ -177,6 +189,16 @@ class Denoising:
         return diffusion.target(
             x_0, eps, self.schedule.alpha(t), self.schedule.sigma(t), self.target
         )
+
+
+def setting_names() -> tuple[str, ...]:
+    """All that `Denoising.sample` can be given, of whichever sampler and time grid."""
+    return ("num_inference_steps", "sampler", "threshold", *diffusion.samplers.all_options())
+
+
+def _check_threshold(name: str) -> None:
+    if name not in THRESHOLDS:
+        raise ValueError(f'no threshold "{name}"; known are {", ".join(THRESHOLDS)}')
 
 
 def schedule_named(

@@ -7,6 +7,7 @@ reported is the same.
 
 import math
 from collections.abc import Iterable, Mapping
+from numbers import Integral
 from typing import Any
 
 import jax
@@ -15,6 +16,7 @@ import numpy as np
 from jax import Array
 from jax.experimental import multihost_utils
 
+from dalle_jax.diffusion import guidance
 from dalle_jax.models.prior import Text
 from dalle_jax.stages.clip import Clip
 from dalle_jax.stages.prior_autoregressive import ByAutoregression
@@ -183,10 +185,7 @@ class Prior:
         `sampler`, `num_inference_steps` and `options` (the sampler's) are the diffusion prior's,
         `dot_percentile` is the autoregressive prior's.
         """
-        if num_candidates < 1:
-            raise ValueError(
-                f"a prior draws one candidate or more; num_candidates={num_candidates}"
-            )
+        _check_candidates(num_candidates)
         text = Text(inputs["text_embedding"], inputs["text_features"], inputs["tokens"] != 0)
         if self.kind == "diffusion":
             own = {"sampler": sampler, "num_inference_steps": num_inference_steps}
@@ -204,6 +203,37 @@ class Prior:
         fit = jnp.einsum("cbd,bd->cb", drawn, text.embedding)
         best = jnp.argmax(fit, axis=0)
         return jnp.take_along_axis(drawn, best[None, :, None], axis=0)[0]
+
+    def check_settings(
+        self,
+        *,
+        num_candidates: int,
+        guidance_scale: float,
+        sampler: str,
+        num_inference_steps: int,
+        dot_percentile: float,
+        **options: Any,
+    ) -> None:
+        """Refuse settings that `sample` can't draw with; nothing is compiled."""
+        _check_candidates(num_candidates)
+        guidance.check_guidance(guidance_scale)
+        if self.kind == "diffusion":
+            self.by.denoising.check(
+                sampler=sampler, num_inference_steps=num_inference_steps, **options
+            )
+            return
+        if options:
+            raise ValueError(
+                f'an autoregressive prior has no option "{min(options)}"; it takes num_candidates, '
+                "guidance_scale, dot_percentile"
+            )
+        if not 0 <= dot_percentile < 1:
+            raise ValueError(f"dot_percentile is {dot_percentile}; it must be in [0, 1)")
+
+
+def _check_candidates(count: int) -> None:
+    if not isinstance(count, Integral) or count < 1:
+        raise ValueError(f"a prior draws one candidate or more; num_candidates={count!r}")
 
 
 def drop_captions(key: Array, text: Text, share: float) -> Text:

@@ -129,11 +129,7 @@ class Upsampler:
         halve; sample_index [B]. A sample depends on its small image, key and sample index alone.
         `settings` are those of `Denoising.sample`: num_inference_steps, sampler, ….
         """
-        if guidance_scale != 1:
-            raise ValueError(
-                f"an upsampler has no condition to be guided by; guidance_scale is "
-                f"{guidance_scale} and can only be 1"
-            )
+        _check_guidance(guidance_scale)
         low_res = inputs["low_res"]
         is_bytes = low_res.dtype == jnp.uint8
         low_res = to_model_range(low_res) if is_bytes else low_res.astype(jnp.float32)
@@ -142,6 +138,11 @@ class Upsampler:
         return self.denoising.sample(
             denoiser, key, inputs["sample_index"], enlarged.shape[1:], **settings
         )
+
+    def check_settings(self, *, guidance_scale: float = 1.0, **settings: Any) -> None:
+        """Refuse settings that `sample` can't draw with; nothing is compiled."""
+        _check_guidance(guidance_scale)
+        self.denoising.check(**settings)
 
     def preview(
         self, params: Any, frozen: Any, batch: Mapping[str, Array], key: Array, **settings: Any
@@ -165,3 +166,11 @@ class Upsampler:
             return self.network.apply({"params": params}, x, t, train=train, rngs=rngs)
 
         return network
+
+
+def _check_guidance(scale: float) -> None:
+    if scale != 1:
+        raise ValueError(
+            f"an upsampler has no condition to be guided by; guidance_scale is {scale} and can "
+            "only be 1"
+        )

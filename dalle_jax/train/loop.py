@@ -11,6 +11,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from dalle_jax.seeds import key_of
 from dalle_jax.train import due
 from dalle_jax.train.checkpoint import Checkpoints, steps_in
 from dalle_jax.train.evaluate import evaluate
@@ -270,7 +271,7 @@ def set_up(
 ) -> Training:
     """Devices, keys, shapes and the compiled step of a training; its arguments are `fit`'s."""
     device_mesh = make_mesh(mesh)
-    init_key, root_key = jax.random.split(jax.random.key(seed))
+    init_key, root_key = jax.random.split(key_of(seed))
     abstract = jax.eval_shape(partial(create_state, stage, optimizer), init_key, start)
     shardings = tree_shardings(abstract, device_mesh)
     step = make_train_step(

@@ -62,8 +62,12 @@ def test_a_sample_does_not_depend_on_its_batch(pipe):
 def test_each_source_of_the_embedding_is_another_one(pipe):
     image = np.random.default_rng(0).integers(0, 255, (2, 40, 40, 3), dtype=np.uint8)
     made = {
-        source: generate(pipe, embedding=source, images=image, until="decoder")
-        for source in ("prior", "text-embedding", "image-embedding")
+        source: generate(pipe, embedding=source, images=images, until="decoder")
+        for source, images in (
+            ("prior", None),
+            ("text-embedding", None),
+            ("image-embedding", image),
+        )
     }
     for outputs in made.values():
         assert list(outputs) == ["image_embedding", "decoder"]
@@ -88,12 +92,21 @@ def test_what_can_not_be_drawn_is_named(pipe, tiny_workdir):
         ({"embedding": "image-embedding"}, "needs the images"),
         ({"until": "upsampler_256"}, "those that do: decoder, upsampler"),
         ({"output": "both"}, "output is 'both'"),
+        ({"images": [Image.new("RGB", (8, 8))]}, 'images are not read with embedding="prior"'),
+        ({"prior": {"guidence_scale": 2.0}}, 'prior has no option "guidence_scale"; did you mean'),
+        ({"num_candidates": 3}, 'decoder has no option "num_candidates", prior has: give prior='),
+        ({"prior": {"num_candidates": 0}}, "one candidate or more"),
+        ({"upsampler": {"guidance_scale": 2.0}}, "no condition to be guided by"),
+        ({"clip": {"threshold": "none"}}, 'clip has no option "threshold"'),
+        ({"upsampler": {"num_inference_steps": 0}}, "1 or more; got 0"),
     ):
         with pytest.raises(ValueError, match=message):
             pipe("a red apple", **settings)
     captions_alone = DallePipeline.from_pretrained(tiny_workdir)
     with pytest.raises(ValueError, match="reads captions alone"):
         captions_alone("a red apple", embedding="text-embedding")
+    with pytest.raises(ValueError, match="reads captions alone; drawing from images needs"):
+        captions_alone("a red apple", images=[Image.new("RGB", (8, 8))])
 
 
 def test_the_verb_draws_variations(tiny_unclip_workdir, tmp_path):

@@ -1,7 +1,8 @@
 """One entry to all samplers, `sample`; each is a function from a time grid to rows of numbers."""
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from numbers import Integral, Real
 
 import numpy as np
 
@@ -80,8 +81,10 @@ def sampler_rows(
 
     `unic_order` > 0 puts UniC of that order after a deterministic sampler other than UniPC.
     """
-    if sampler not in SAMPLERS:
+    if not isinstance(sampler, str) or sampler not in SAMPLERS:
         raise ValueError(f'no sampler "{sampler}"; known are {", ".join(SAMPLERS)}')
+    if unic_order:
+        _check_kind("unic_order", unic_order, 0)
     of_grid = grid_options(spacing)
     of_sampler = tuple(inspect.signature(SAMPLERS[sampler]).parameters)[1:]
     for name, value in options.items():
@@ -91,9 +94,41 @@ def sampler_rows(
                 f"{', '.join(of_sampler) or 'none'}, its time grid {', '.join(of_grid) or 'none'}"
             )
         function = SAMPLERS[sampler] if name in of_sampler else SPACINGS[spacing]
-        default = inspect.signature(function).parameters[name].default
-        if isinstance(value, str) and not isinstance(default, str):
-            raise ValueError(f'option "{name}" of a sampler is no text; got "{value}"')
+        _check_kind(name, value, inspect.signature(function).parameters[name].default)
     grid = time_grid(schedule, steps, spacing, **{k: v for k, v in options.items() if k in of_grid})
     rows = SAMPLERS[sampler](grid, **{k: v for k, v in options.items() if k in of_sampler})
     return correct(rows, grid, unic_order) if unic_order else rows
+
+
+def all_options() -> tuple[str, ...]:
+    """The names of the options that any sampler or time grid takes."""
+    functions = (*SAMPLERS.values(), *SPACINGS.values())
+    names = [n for function in functions for n in list(inspect.signature(function).parameters)[1:]]
+    return tuple(dict.fromkeys(("spacing", "unic_order", *(n for n in names if n != "steps"))))
+
+
+# By the type of an option's default: what it can be, and how that is said. None stands for a number
+# or a yes or no that a sampler finds out itself.
+_KINDS = {
+    bool: (bool, "True or False"),
+    int: (Integral, "a whole number"),
+    float: (Real, "a number"),
+    str: (str, "a name"),
+    tuple: (Sequence, "several whole numbers"),
+    type(None): (Real | None, "a number"),
+}
+
+
+def _check_kind(name: str, value: object, default: object) -> None:
+    """Refuse a value of another kind than an option's default.
+
+    Raises:
+        ValueError: it is.
+    """
+    kind, said = _KINDS[type(default)]
+    odd = isinstance(value, bool) and kind in (Integral, Real)
+    odd |= isinstance(value, str) and kind is not str
+    if kind is Sequence:
+        odd |= isinstance(value, Sequence) and any(not isinstance(n, Integral) for n in value)
+    if odd or not isinstance(value, kind):
+        raise ValueError(f'option "{name}" of a sampler is {said}; got {value!r}')

@@ -84,6 +84,15 @@ def _raise_noise(grid: Grid, churn, churn_min, churn_max, churn_noise) -> list[t
 
     Where alpha is 0, x is noise alone and nothing can be raised.
     """
+    if not (0 <= churn < np.inf and 0 <= churn_noise < np.inf):
+        raise ValueError(
+            f"churn is {churn} and churn_noise {churn_noise}; they must be finite, 0 or more"
+        )
+    if not 0 <= churn_min <= churn_max:
+        raise ValueError(
+            f"churn_min is {churn_min} and churn_max {churn_max}; they must be noise levels, "
+            "0 <= churn_min <= churn_max"
+        )
     steps = len(grid.t) - 1
     raised = []
     for t, alpha, sigma in zip(grid.t[:-1], grid.alpha[:-1], grid.sigma[:-1]):

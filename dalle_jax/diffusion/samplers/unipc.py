@@ -43,6 +43,8 @@ def unipc(
     convergence at 2.
     """
     _check(order, variant)
+    if corrector_start < 0:
+        raise ValueError(f"corrector_start is {corrector_start}; it must be 0 or more steps")
     if solver_prediction not in ("x0", "eps"):
         raise ValueError(f'solver_prediction is "x0" or "eps"; got "{solver_prediction}"')
     noise = solver_prediction == "eps"

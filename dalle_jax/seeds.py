@@ -1,0 +1,33 @@
+"""Seeds: which numbers are one, and the random key that each stands for."""
+
+from numbers import Integral
+from typing import Any
+
+LIMIT = 2**64
+
+
+def checked_seed(seed: Any, name: str = "seed") -> int:
+    """`seed` as an int, if it is a whole number from 0 to 2**64 − 1; `name` is said in the error.
+
+    Raises:
+        ValueError: it is another number, or none.
+    """
+    if not isinstance(seed, Integral) or isinstance(seed, bool) or not 0 <= seed < LIMIT:
+        raise ValueError(f"{name} is {seed!r}; it must be a whole number from 0 to 2**64 − 1")
+    return int(seed)
+
+
+def key_of(seed: Any, name: str = "seed"):
+    """The typed random key of a seed, another one for each of the 2**64.
+
+    `jax.random.key(seed)` as it is with 64 bits enabled; without, it takes the lower 32 bits alone,
+    and 2**32 + 5 would draw what 5 draws.
+    """
+    import jax
+    import numpy as np
+
+    seed = checked_seed(seed, name)
+    if seed < 2**32:
+        return jax.random.key(seed)
+    with jax.enable_x64(True):
+        return jax.random.key(np.uint64(seed))

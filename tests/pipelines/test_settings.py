@@ -1,0 +1,206 @@
+"""Settings of a call: refused at once, by name and range, before anything is compiled."""
+
+import time
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from dalle_jax.pipelines.images import to_uint8
+from dalle_jax.pipelines.settings import checked_settings, settings_of
+from tests.pipelines.stand_in import (
+    CheckedPrior,
+    CheckedUpsampler,
+    StandInDecoder,
+    make_pipeline,
+)
+
+NAN, INF = float("nan"), float("inf")
+
+
+@pytest.fixture(scope="module")
+def pipe(tmp_path_factory):
+    return make_pipeline(tmp_path_factory.mktemp("pipe"))
+
+
+def refused(pipe, settings, message):
+    before, decoder = time.process_time(), pipe.system.stages["decoder"]
+    calls = decoder.calls
+    with pytest.raises(ValueError, match=message):
+        pipe("a large red circle", **settings)
+    assert decoder.calls == calls and time.process_time() - before < 1
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("guidence_scale", "guidance_scale"),
+        ("guidance", "guidance_scale"),
+        ("guidance_interal", "guidance_interval"),
+        ("num_inferrence_steps", "num_inference_steps"),
+        ("steps_ofset", "steps_offset"),
+        ("samplr", "sampler"),
+        ("spacin", "spacing"),
+        ("etta", "eta"),
+        ("corector", "corrector"),
+        ("num_image_per_prompt", "num_images_per_prompt"),
+        ("negativ_prompt", "negative_prompt"),
+        ("sed", "seed"),
+        ("calback", "callback"),
+        ("image", "images"),
+        ("embeding", "embedding"),
+        ("untill", "until"),
+        ("batchsize", "batch_size"),
+        ("decodr", "decoder"),
+    ],
+)
+def test_a_misspelt_setting_is_named_with_the_nearest_of_all(pipe, typed, meant):
+    refused(pipe, {typed: 1}, f'decoder has no option "{typed}"; did you mean {meant}\\?')
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"guidance_scale": NAN}, "guidance_scale is nan; it must be a finite number"),
+        ({"guidance_scale": INF}, "guidance_scale is inf; it must be a finite number"),
+        ({"guidance_scale": None}, "guidance_scale is None; it must be a finite number"),
+        ({"guidance_rescale": 1.5}, r"guidance_rescale is 1\.5; it must be a number from 0 to 1"),
+        ({"guidance_rescale": NAN}, "guidance_rescale is nan"),
+        ({"guidance_interval": (5.0, 0.1)}, r"two noise levels \(low, high\], 0 <= low < high"),
+        ({"guidance_interval": (0.1, NAN)}, "two noise levels"),
+        ({"guidance_interval": 3}, "two noise levels"),
+        ({"num_inference_steps": 0}, "whole number of steps, 1 or more; got 0"),
+        ({"num_inference_steps": -4}, "1 or more; got -4"),
+        ({"num_inference_steps": 2.5}, r"1 or more; got 2\.5"),
+        ({"num_inference_steps": True}, "1 or more; got True"),
+        ({"num_images_per_prompt": 0}, "num_images_per_prompt is 0; it must be a whole number, 1"),
+        ({"num_images_per_prompt": 1.5}, "num_images_per_prompt is 1.5"),
+        ({"num_images_per_prompt": "2"}, "num_images_per_prompt is '2'"),
+        ({"batch_size": 0}, "batch_size is 0; it must be a whole number, 1 or more"),
+        ({"seed": -1}, r"seed is -1; it must be a whole number from 0 to 2\*\*64 − 1"),
+        ({"seed": 2**64}, "seed is 18446744073709551616; it must be"),
+        ({"seed": 0.5}, "seed is 0.5"),
+        ({"sampler": "ddim", "eta": 1.5}, r"eta is 1\.5; it must be from 0"),
+        ({"sampler": "ddim", "eta": -0.1}, "eta is -0.1; it must be from 0"),
+        ({"sampler": "ddim", "eta": NAN}, "eta is nan"),
+        ({"sampler": "ddim", "eta": None}, 'option "eta" of a sampler is a number; got None'),
+        ({"sampler": "euler", "churn": -1.0}, "churn is -1.0 .* 0 or more"),
+        ({"sampler": "euler", "churn": NAN}, "churn is nan"),
+        ({"sampler": "heun", "churn_min": 3.0, "churn_max": 1.0}, "0 <= churn_min <= churn_max"),
+        ({"sampler": "heun", "variable": "sigm"}, 'no variable "sigm" of heun'),
+        ({"sampler": "dimm"}, 'no sampler "dimm"; known are'),
+        ({"sampler": 3}, 'no sampler "3"'),
+        ({"order": 4}, "of order 1, 2 or 3; got 4"),
+        ({"order": 2.0}, 'option "order" of a sampler is a whole number; got 2.0'),
+        ({"corrector": 1}, 'option "corrector" of a sampler is True or False; got 1'),
+        ({"corrector_start": -1}, "corrector_start is -1"),
+        ({"sampler": "ddim", "unic_order": 1.5}, '"unic_order" of a sampler is a whole number'),
+        ({"spacing": "trailling"}, 'no spacing "trailling"; known are trailing'),
+        ({"spacing": "karras", "rho": 0.0}, "rho is 0.0; it must be greater than 0"),
+        ({"spacing": "karras", "sigma_max": NAN}, "needs 0 < sigma_min < sigma_max"),
+        ({"spacing": "beta", "a": -1.0}, "a is -1.0 and b is 0.6"),
+        ({"spacing": "leading", "steps_offset": -1}, "steps_offset is -1"),
+        ({"spacing": [1.0, NAN, 0.5, 0.2, 0.0]}, "times must fall strictly"),
+        ({"threshold": "dynamc"}, 'no threshold "dynamc"; known are static'),
+        ({"eta": 0.5}, 'sampler "unipc" has no option "eta"'),
+        ({"until": "upsampler"}, "no stage 'upsampler' draws here"),
+        ({"embedding": "caption"}, "no embedding comes from 'caption'"),
+        ({"images": [Image.new("RGB", (4, 4))]}, "reads captions alone; drawing from images needs"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_a_value_out_of_range_is_refused_with_the_range(pipe, settings, message):
+    refused(pipe, settings, message)
+
+
+@pytest.mark.parametrize("index", [[-1], [2**32], [0.5], ["0"]], ids=str)
+def test_a_sample_index_is_a_whole_number_that_the_noise_knows(pipe, index):
+    with pytest.raises(ValueError, match=r"sample_index has .* from 0 to"):
+        pipe.generate(["a large red circle"], sample_index=index)
+
+
+STAGES = {"prior": CheckedPrior(), "decoder": StandInDecoder(), "upsampler": CheckedUpsampler()}
+OF_PRIOR = {
+    "num_candidates": 2,
+    "guidance_scale": 1.0,
+    "sampler": "ddim",
+    "num_inference_steps": 4,
+    "dot_percentile": 0.5,
+}
+DEFAULTS = {
+    "prior": OF_PRIOR,
+    "decoder": {"sampler": "ddim", "num_inference_steps": 4, "guidance_scale": 1.0},
+    "upsampler": {"sampler": "ddim", "num_inference_steps": 4},
+}
+
+
+@pytest.mark.parametrize(
+    ("stage", "settings", "message"),
+    [
+        ("prior", {"num_candidate": 2}, "did you mean num_candidates"),
+        ("prior", {"num_candidates": 0}, "one candidate or more; num_candidates=0"),
+        ("prior", {"num_candidates": 1.5}, "one candidate or more; num_candidates=1.5"),
+        ("prior", {"guidance_scale": NAN}, "guidance_scale is nan"),
+        ("prior", {"sampler": "ddmp"}, 'no sampler "ddmp"'),
+        ("prior", {"seed": 3}, 'prior has no option "seed"'),
+        ("decoder", {"num_candidates": 2}, 'prior has: give prior={"num_candidates": …}'),
+        ("decoder", {"num_candidate": 2}, 'decoder has no option "num_candidate"'),
+        ("upsampler", {"guidance_scale": 2.0}, "can only be 1"),
+        ("upsampler", {"guidance_rescale": 0.5}, "upsampler has no option .*, decoder has"),
+        ("upsampler", {"num_inference_steps": 0}, "1 or more; got 0"),
+        ("upsampler", {"threshhold": "none"}, "did you mean threshold"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else None,
+)
+def test_settings_of_every_stage_are_checked(stage, settings, message):
+    with pytest.raises(ValueError, match=message):
+        checked_settings(STAGES, DEFAULTS, {stage: settings}, ())
+
+
+def test_an_autoregressive_prior_takes_no_time_grid():
+    prior = CheckedPrior("autoregressive")
+    prior.check_settings(**OF_PRIOR)
+    for wrong, message in (
+        ({"spacing": "karras"}, 'autoregressive prior has no option "spacing"'),
+        ({"dot_percentile": 1.0}, "dot_percentile is 1.0"),
+        ({"dot_percentile": NAN}, "dot_percentile is nan"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            prior.check_settings(**{**OF_PRIOR, **wrong})
+
+
+def test_a_list_that_json_made_of_a_tuple_is_one_again():
+    given = {"decoder": {"guidance_interval": [0.1, 5.0]}}
+    made = checked_settings(STAGES, DEFAULTS, given, ())
+    assert dict(made["decoder"])["guidance_interval"] == (0.1, 5.0)
+
+
+def test_every_setting_that_is_checked_can_be_drawn_with(pipe):
+    assert {"guidance_scale", "sampler", "spacing", "eta", "rho"} <= set(
+        settings_of(STAGES["prior"])
+    )
+    assert settings_of(object()) == ()
+    for settings in ({"sampler": "heun"}, {"sampler": "ddim", "eta": 1.0}, {"spacing": "karras"}):
+        image = np.asarray(pipe("a large red circle", **settings).images[0])
+        assert image.shape == (4, 4, 3)
+
+
+@pytest.mark.parametrize("value", [NAN, INF, -INF])
+def test_what_is_drawn_is_finite_or_an_error(value, tmp_path):
+    with pytest.raises(ValueError, match="decoder drew values that are no numbers"):
+        make_pipeline(tmp_path, weight=value)("a large red circle")
+    images = np.zeros((2, 3, 3, 3))
+    images[1, 2, 0, 1] = value
+    with pytest.raises(ValueError, match="upsampler drew values that are no numbers"):
+        to_uint8(images, "upsampler")
+
+
+def test_seeds_beyond_32_bits_draw_images_of_their_own(pipe):
+    drawn = {
+        seed: np.asarray(pipe("a large red circle", seed=seed).images[0]).tobytes()
+        for seed in (5, 2**32 + 5, 2**33 + 5, 2**64 - 1)
+    }
+    assert len(set(drawn.values())) == len(drawn)
+    image = pipe("a large red circle", seed=np.int64(2**32 + 5)).images[0]
+    assert image.record["seed"] == str(2**32 + 5)
+    assert np.asarray(image).tobytes() == drawn[2**32 + 5]
