@@ -5,8 +5,8 @@ widths of small networks. The C library hands out huge pages and keeps what is f
 frees its large temporaries at each step: they would go back to the system, and from a virtual
 machine to its host, only to be faulted in again. It keeps one heap instead of eight a core, which
 the hundred threads of jax and Orbax would fill with holes; `train/memory.py` gives memory back.
-Figures are in docs/performance.md and docs/faults.md. `DALLE_JAX_CPU_SETTINGS=off` leaves
-everything as it is.
+Figures are in docs/log/performance.md and docs/log/endurance.md. `DALLE_JAX_CPU_SETTINGS=off`
+leaves everything as it is.
 """
 
 import os

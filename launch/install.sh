@@ -11,9 +11,11 @@ if ! "$python" -c 'import sys; sys.exit(sys.version_info < (3, 11))'; then
     exit 1
 fi
 
-extras=$(IFS=,; echo "$*")
+# .venv/installed names the versions and the extras that are there; extras of earlier calls stay.
+installed=$(cat .venv/installed 2>/dev/null || true)
+extras=$(printf '%s\n' "$@" "${installed##* }" | tr , '\n' | grep . | sort -u | paste -sd, || true)
 wanted="$(cat requirements.txt pyproject.toml | cksum) $extras"
-if [ "$(cat .venv/installed 2>/dev/null)" = "$wanted" ]; then
+if [ "$installed" = "$wanted" ]; then
     exit 0
 fi
 echo "installing into .venv …"

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -34,6 +35,33 @@ def test_a_preempted_slurm_job_goes_into_the_queue_again(tmp_path, code, requeue
     assert (tmp_path / "scontrol.txt").exists() == requeued
     if requeued:
         assert (tmp_path / "scontrol.txt").read_text().split() == ["requeue", "7"]
+
+
+def test_installing_does_nothing_twice_and_keeps_the_extras_of_earlier_calls(tmp_path):
+    shutil.copytree(ROOT / "launch", tmp_path / "launch")
+    for name in ("requirements.txt", "pyproject.toml"):
+        (tmp_path / name).write_text("jax\n")
+    script(
+        tmp_path / "python",
+        f'echo "$@" >> {tmp_path}/calls.txt\n'
+        '[ "$1 $2" != "-m venv" ] || { mkdir -p "$3/bin" && cp "$0" "$3/bin/python"; }',
+    )
+
+    def installed(*extras):
+        """What is given to pip as the project, None if it is not called."""
+        (tmp_path / "calls.txt").write_text("")
+        command = ["bash", tmp_path / "launch/install.sh", *extras]
+        subprocess.run(command, env={**os.environ, "PYTHON": tmp_path / "python"}, check=True)
+        calls = (tmp_path / "calls.txt").read_text().splitlines()
+        return next((call.split()[-1] for call in calls if "--editable" in call), None)
+
+    assert installed() == "."
+    assert installed() is None
+    assert installed("test", "parity") == ".[parity,test]"
+    assert installed("docs") == ".[docs,parity,test]"
+    assert installed("test") is None and installed() is None
+    (tmp_path / "requirements.txt").write_text("jax==0.10.2\n")
+    assert installed() == ".[docs,parity,test]"
 
 
 def test_each_host_of_a_tpu_pod_is_told_the_same(tmp_path):

@@ -146,7 +146,7 @@ def write_readme(figures: Mapping[str, Path], results: Path, readme: Path) -> No
 
 
 def _section(name: str, source: Path, results: Path) -> str:
-    """A figure in the README: its picture, its claims, and what a person remarks in NAME.md."""
+    """A figure in the README: its picture, its claims, and a link to the notes in NAME.md."""
     record = read_record(results, name)
     lines = [f"### {name}", title_of(source), ""]
     if record is None:
@@ -161,8 +161,9 @@ def _section(name: str, source: Path, results: Path) -> str:
     made += [f"of {', '.join(record['runs'])}"] if record["runs"] else []
     lines += ["", "; ".join(filter(None, made)) + ".", ""]
     lines += [] if is_whole(record) else [f"Made in part: {lacking(record)}.", ""]
-    remark = results / f"{name}.md"
-    return "\n".join([*lines, *([remark.read_text()] if remark.exists() else []), ""])
+    if (results / f"{name}.md").exists():
+        lines += [f"What was looked into: [notes]({where}/{name}.md).", ""]
+    return "\n".join([*lines, ""])
 
 
 def _record(made: Made) -> dict[str, Any]:

@@ -33,7 +33,7 @@ class ConditionedUNet(nn.Module):
     With `layout` a text transformer of its own foretells a coarse image of the caption, which is
     shown to the U-Net beside x_t. It learns from the images alone (`Decoder.loss`), no gradient
     comes to it through the U-Net, and so it knows what is where long before attention has learned
-    to read it (docs/performance.md).
+    to read it (docs/log/performance.md).
 
     Attributes:
         unet: keyword arguments of UNet.

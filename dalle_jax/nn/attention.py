@@ -73,8 +73,8 @@ def attend(q: Array, k: Array, v: Array, mask: Array | None = None) -> Array:
     """softmax(q kᵀ / √d) v of each head: q [B, L, H, d], k and v [B, S, H, d] → [B, L, H, d].
 
     `mask` [1, 1, L, S] is True where a query sees a key. By jax.nn.dot_product_attention, but for
-    float32 on a CPU, where that copies more than it computes (docs/performance.md). In 16 bits and
-    without a mask an NVIDIA GPU takes cuDNN's, which never holds all of [L, S].
+    float32 on a CPU, where that copies more than it computes (docs/log/performance.md). In 16 bits
+    and without a mask an NVIDIA GPU takes cuDNN's, which never holds all of [L, S].
     """
     if q.dtype != jnp.float32 or jax.default_backend() != "cpu":
         flash = mask is None and _takes_flash(q, k) and _has_cudnn_flash()

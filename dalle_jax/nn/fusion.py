@@ -11,7 +11,7 @@ def computed_once(x: Array) -> Array:
     On a CPU XLA fuses a cheap sum into each layer that reads it: the residual branches so far would
     be added up anew for the moments, the affine map and the skip of each block. A call that is not
     inlined stops the fusion; an `optimization_barrier` is taken away before. Figures are in
-    docs/performance.md.
+    docs/log/performance.md.
     """
     return _written(x) if jax.default_backend() == "cpu" else x
 

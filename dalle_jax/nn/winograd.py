@@ -37,7 +37,7 @@ _OF_TILES, _OF_KERNEL, _OF_POINTS = (np.kron(m, m).astype(np.float32) for m in (
 def convolution(x: Array, kernel: Array, strides: Any, padding: Any, **options: Any) -> Array:
     """As jax.lax.conv_general_dilated, for the layers of flax: [B, H, W, C] → [B, H, W, K].
 
-    By Winograd where that is the faster (docs/performance.md): in float32 on a CPU, 3 × 3, with
+    By Winograd where that is the faster (docs/log/performance.md): in float32 on a CPU, 3 × 3, with
     stride 1, sides that are multiples of 4 and not too few channels.
     """
     plain = (

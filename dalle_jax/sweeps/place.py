@@ -1,12 +1,12 @@
 """Where the things of sweeps lie in a workdir, and the links that make a system of shared runs.
 
-<workdir>/runs/STAGE-FINGERPRINT/      trained stages, shared by all points of all sweeps here; on
+    <workdir>/runs/STAGE-FINGERPRINT/  trained stages, shared by all points of all sweeps here; on
                                        one's own data a hash of its content follows
-<workdir>/systems/HASH/STAGE           links to the runs of one point; its results and images
-<workdir>/jobs/KEY/                    of a job: lock, begun, attempts.jsonl, attempt_1.log, …, done
-<workdir>/SWEEP/sweep.json             the points, with their configs
-<workdir>/SWEEP/points/NAME            a link to the point's system
-<workdir>/SWEEP/results.csv            and results.parquet, report.html
+    <workdir>/systems/HASH/STAGE       links to the runs of one point; its results and images
+    <workdir>/jobs/KEY/                of a job: lock, begun, attempts.jsonl, attempt_1.log, …, done
+    <workdir>/SWEEP/sweep.json         the points, with their configs
+    <workdir>/SWEEP/points/NAME        a link to the point's system
+    <workdir>/SWEEP/results.csv        and results.parquet, report.html
 
 A stage looks for those it stands on beside itself, and `dalle-jax evaluate` for all of them in one
 workdir; in a system's directory both find the shared runs under their usual names. Links are

@@ -260,7 +260,7 @@ def test_the_list_and_the_readme_say_what_the_results_say(project, capsys):
     (project / "experiments/results/squares.md").write_text("Squares were looked into.\n")
     figure.run(["--readme"])
     text = readme.read_text()
-    assert "Squares were looked into.\n" in text
+    assert "What was looked into: [notes](results/squares.md).\n" in text
     assert text.startswith("# Mine\n") and text.endswith(f"{END}\nafter\n")
     assert "outdated" not in text and 'src="results/squares.png"' in text
     assert "| The last is above 3. | 4 [3.5, 4.5] m² (one square) | 4 \\| 5 | holds |" in text
