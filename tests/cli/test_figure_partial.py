@@ -2,7 +2,6 @@
 
 import csv
 import json
-import re
 import time
 import warnings
 
@@ -274,17 +273,3 @@ def test_a_figure_says_where_and_by_what_code_it_was_measured(measuring):
         path.write_text(json.dumps({k: v for k, v in line.items() if k != "machine"}) + "\n")
     assert figure.run(["own"]) == 0
     assert read_record(measuring / "figures", "own")["machine"] == "two Abaci"
-
-
-def test_the_readmes_example_of_a_figure_is_one(tmp_path):
-    text = (ROOT / "experiments/README.md").read_text()
-    path = tmp_path / "larger.py"
-    path.write_text(re.search(r"## A new figure.*?```python\n(.*?)```", text, re.DOTALL).group(1))
-    made = figure.load_figure(path, "tiny")
-    assert [claim.verdict for claim in made.claims([])] == [UNDECIDED]
-    head = {"metric": "oracle/caption", "value": 0.5, "num_images": 64}
-    sizes = [point["decoder.train.batch_size"] for point in made.sweep.points]
-    made.draw([{**head, "batch_size": size} for size in sizes], {})
-    plt.close("all")
-    configs = figure.full_scale(path)
-    assert configs and all((ROOT / config).is_file() for config in configs)
