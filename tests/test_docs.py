@@ -3,6 +3,7 @@
 import ast
 import re
 from functools import cache
+from importlib import import_module
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,9 @@ import pytest
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(
     page.relative_to(ROOT)
-    for folder in (".", "docs", "docs/log", "experiments", "experiments/results", "launch")
-    for page in (ROOT / folder).glob("*.md")
+    for pattern in ("*.md", "docs/**/*.md", "experiments/**/*.md", "launch/*.md")
+    for page in ROOT.glob(pattern)
+    if "_build" not in page.parts
 )
 FEATURES = re.findall(r"`([\w/]+\.py)::(\w+)`", (ROOT / "docs/log/features.md").read_text())
 
@@ -94,6 +96,18 @@ def functions(file: Path) -> set[str]:
     """Names of all functions of a file of tests, methods included."""
     nodes = ast.walk(ast.parse(file.read_text()))
     return {node.name for node in nodes if isinstance(node, ast.FunctionDef)}
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs/api").glob("*.md")), ids=lambda p: p.stem)
+def test_the_reference_names_what_exists(page):
+    directives = re.findall(
+        r"^\.\. auto(\w+):: (\S+)\n(?:   :members:(.*))?", page.read_text(), flags=re.MULTILINE
+    )
+    for kind, name, members in directives:
+        module, _, last = (name, "", "") if kind == "module" else name.rpartition(".")
+        owner = import_module(module)
+        listed = [last] if last else members.replace(" ", "").split(",")
+        assert not [one for one in filter(None, listed) if not hasattr(owner, one)], name
 
 
 def test_each_feature_names_a_test_that_exists():
