@@ -6,7 +6,9 @@ import warnings
 from collections.abc import Callable
 from importlib import import_module
 
-from dalle_jax import cpu
+from dalle_jax import __version__, cpu
+from dalle_jax.cli import output
+from dalle_jax.cli.devices import explain_failure
 from dalle_jax.nearest import nearest
 
 VERBS = {
@@ -26,26 +28,48 @@ VERBS = {
 FILES = {"report": "report_sweep"}
 
 USAGE = (
-    "usage: dalle-jax VERB …\n\n"
-    + "\n".join(f"  {verb:10}{what}" for verb, what in VERBS.items())
-    + "\n\n`dalle-jax VERB --help` shows a verb's options and an example.\n"
+    "usage: dalle-jax VERB ...\n\n"
+    + "\n".join(f"  {verb:12}{what}" for verb, what in VERBS.items())
+    + "\n\n`dalle-jax help VERB` shows a verb's options and an example, `dalle-jax --version` the "
+    "version.\n"
 )
 
 
 def main(argv: list[str] | None = None) -> None:
-    """Run one verb; what goes wrong is told in a sentence, and the exit code is not 0."""
-    argv = sys.argv[1:] if argv is None else argv
-    if not argv or argv[0] in ("-h", "--help"):
+    """Run one verb and end with its exit code; an error is printed as one sentence."""
+    output.show_anything()
+    try:
+        try:
+            code = _main(sys.argv[1:] if argv is None else argv)
+        except SystemExit as ended:
+            code = ended.code
+        sys.stdout.flush()
+    except BrokenPipeError:
+        output.drop_the_rest()
+        code = output.CLOSED
+    sys.exit(code)
+
+
+def _main(argv: list[str]) -> int:
+    verb, *rest = argv or [""]
+    if verb == "help":
+        verb, *rest = [*(name for name in rest[:1] if name != "help"), "--help"]
+    if verb in ("", "-h", "--help"):
         print(USAGE, end="")
-        sys.exit(0 if argv else 2)
-    verb, *rest = argv
+        return 0 if argv else 2
+    if verb in ("-V", "--version"):
+        print(f"dalle-jax {__version__}")
+        return 0
     if verb not in VERBS:
-        hint = nearest(verb, VERBS) or f"; known are {', '.join(VERBS)}"
-        print(f"dalle-jax: there is no verb {verb!r}{hint}", file=sys.stderr)
-        sys.exit(2)
-    cpu.restart_with_heap()
+        known = [*VERBS, "help", "--version"]
+        hint = nearest(verb, known) or f"; known are {', '.join(VERBS)}"
+        what = "option" if verb.startswith("-") else "verb"
+        print(f"dalle-jax: there is no {what} {verb!r}{hint}", file=sys.stderr)
+        return 2
+    if not {"-h", "--help"} & set(rest):
+        cpu.restart_with_heap()
     quieten()
-    sys.exit(exit_code(verb, lambda: run_verb(verb, rest)))
+    return exit_code(verb, lambda: run_verb(verb, rest))
 
 
 def run_verb(verb: str, argv: list[str]) -> int:
@@ -54,9 +78,16 @@ def run_verb(verb: str, argv: list[str]) -> int:
 
 
 def exit_code(verb: str, run: Callable[[], int]) -> int:
-    """What a verb ends with; what goes wrong is told in a sentence."""
+    """What `run` returns; an error is printed as one sentence, and gives 1."""
     try:
         return run()
+    except BrokenPipeError:  # who reads the output has gone
+        raise
+    except (RuntimeError, AssertionError) as error:
+        if (sentence := explain_failure(error)) is None:
+            raise
+        print(f"dalle-jax {verb}: {sentence}", file=sys.stderr)
+        return 1
     except (ValueError, OSError, ImportError, MemoryError) as error:
         print(f"dalle-jax {verb}: {error}", file=sys.stderr)
         return 1

@@ -70,7 +70,7 @@ class Parser(argparse.ArgumentParser):
         """The arguments; an error ends the program with a sentence and the code 2."""
         typed = argv[: argv.index("--")] if "--" in argv else argv
         if {"-h", "--help"} & set(typed):
-            self.print_help()
+            print(self.format_help(), end="")  # argparse's own drops errors of the stream
             sys.exit(0)
         plain, prefixed = self._sorted(typed)
         args = super().parse_args([*plain, *argv[len(typed) :]])

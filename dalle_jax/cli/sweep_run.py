@@ -15,6 +15,7 @@ from typing import Any
 import jax
 
 from dalle_jax.cli.config import PREFIX, load_config
+from dalle_jax.cli.devices import check_platforms
 from dalle_jax.cli.options import literal
 from dalle_jax.cli.sweep import SLURM
 from dalle_jax.data.checked import write_atomically
@@ -144,6 +145,7 @@ def walk(
     max_hours: float = float("inf"),
 ) -> int:
     """Run the jobs here, and write the table of what is there afterwards; returns the exit code."""
+    check_platforms(os.environ.get("JAX_PLATFORMS", ""))
     check_data(graph, place)
     from dalle_jax.cli.sweep_tables import LiveTable
     from dalle_jax.sweeps.cost import Counts
