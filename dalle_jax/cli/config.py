@@ -1,9 +1,6 @@
 """A config file and the overrides typed after it, as one locked ConfigDict."""
 
 import ast
-import runpy
-import sys
-import traceback
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,14 +8,16 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from dalle_jax import config_ranges
+from dalle_jax.cli.user_files import UserFile, find_config
 from dalle_jax.nearest import nearest
 
 PREFIX = "--config."
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> ConfigDict:
-    """Run `get_config()` of a config file and apply `--config.some.knob=value` to what it gives.
+    """Run `get_config()` of a config file and apply `--config.some.name=value` to what it gives.
 
+    The file is a path or a name, see `find_config`.
     Values are Python literals or plain words; their type has to be the knob's. Nothing else is
     evaluated.
 
@@ -27,36 +26,15 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> ConfigDict:
         ValueError: it is no program or fails, has no get_config, or an override is unknown,
             mistyped, not understood or out of range (`config_ranges`).
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"there is no config file {path}; `ls configs` shows the known ones"
-        )
-    # Config files import each other as `configs.NAME`, from wherever that folder is.
-    for parent in path.resolve().parents:
-        if parent.name == "configs":
-            sys.path.insert(0, str(parent.parent))
-    try:
-        get_config = runpy.run_path(str(path)).get("get_config")
-        config = get_config and get_config()
-    except Exception as error:  # of any kind, as the file is a program
-        raise ValueError(f"{path} can't be run, {_where(error)}") from error
+    path = find_config(path)
+    file = UserFile(path)
+    config = file.call("get_config") if file.get("get_config") else None
     if not isinstance(config, ConfigDict):
         raise ValueError(f"{path} is not a config file: it has no get_config() of a ConfigDict")
     for override in overrides:
         apply_override(config, override)
     config_ranges.check(config.to_dict())
     return config.lock()
-
-
-def _where(error: Exception) -> str:
-    """What a program failed by, and in which line."""
-    if isinstance(error, SyntaxError):
-        file, line, what = error.filename, error.lineno, error.msg
-    else:
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        file, line, what = last.filename, last.lineno, error
-    return f"line {line} of {file}: {type(error).__name__}: {what}"
 
 
 def apply_override(config: ConfigDict, override: str) -> None:

@@ -1,7 +1,6 @@
 """`dalle-jax figure`: make a figure of a paper, training and measuring what is missing for it."""
 
 import argparse
-import runpy
 import sys
 import time
 from pathlib import Path
@@ -19,6 +18,7 @@ from dalle_jax.cli.figure_record import (
     write_readme,
 )
 from dalle_jax.cli.options import OneOf, Parser, count, hours, local_path, local_paths, path_text
+from dalle_jax.cli.user_files import UserFile, naming_errors
 from dalle_jax.nearest import nearest
 from dalle_jax.sweeps.figure import Figure, Measured
 from dalle_jax.sweeps.figure_kept import used_by_this_process
@@ -88,11 +88,15 @@ def _make(figure: Figure, path: Path, args: argparse.Namespace) -> int:
         return code
     scale = [args.scale, *(f"{knob}={value}" for knob, value in changed.items())]
     scale += [f"{args.captions} captions"] if args.captions else []
-    made = Made(path.stem, ", ".join(scale), rows, figure.claims(rows), done, missing)
+    with naming_errors(path):
+        claims = figure.claims(rows)
+    made = Made(path.stem, ", ".join(scale), rows, claims, done, missing)
     if refused := why_not_replaced(made, args.out):
         print(refused, file=sys.stderr)
         return code or 1
-    record, files = save(made, figure.draw(rows, measured.images), args.out)
+    with naming_errors(path):
+        drawn = figure.draw(rows, measured.images)
+    record, files = save(made, drawn, args.out)
     tell(record, path, files)
     return code
 
@@ -137,7 +141,7 @@ def find_file(name: str) -> Path:
 
 def full_scale(path: Path) -> list[str]:
     """The full-scale configs that a figure's file names in PAPER; none if it has no network."""
-    return [f"configs/dalle2/{name}.py" for name in runpy.run_path(str(path)).get("PAPER", ())]
+    return [f"configs/dalle2/{name}.py" for name in UserFile(path).get("PAPER", ())]
 
 
 def _tell_full_scale(path: Path, configs: list[str]) -> None:
@@ -161,17 +165,19 @@ def load_figure(path: Path, scale: str) -> Figure:
     import matplotlib
 
     matplotlib.use("Agg")
-    module = runpy.run_path(str(path))
-    get_figure = module.get("get_figure")
-    if get_figure is None:
+    file = UserFile(path)
+    if file.get("get_figure") is None:
         raise ValueError(f"{path} is no figure: it defines no get_figure(scale)")
     try:
-        return get_figure(scale)
-    except KeyError as error:
-        if error.args != (scale,):
-            raise
-        known = f"; it has {', '.join(module['SCALES'])}" if "SCALES" in module else ""
-        raise ValueError(f"{path.stem} has no scale {scale!r}{known}") from error
+        figure = file.call("get_figure", scale)
+    except ValueError as error:
+        if isinstance(error.__cause__, KeyError) and error.__cause__.args == (scale,):
+            known = f"; it has {', '.join(scales)}" if (scales := file.get("SCALES")) else ""
+            raise ValueError(f"{path.stem} has no scale {scale!r}{known}") from error
+        raise
+    if not isinstance(figure, Figure):
+        raise ValueError(f"get_figure of {path} gives a {type(figure).__name__}, not a Figure")
+    return figure
 
 
 def make_parser() -> Parser:

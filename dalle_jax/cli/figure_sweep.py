@@ -12,6 +12,7 @@ import jax
 from dalle_jax.cli.config import PREFIX
 from dalle_jax.cli.figure_own import Own
 from dalle_jax.cli.sweep_run import load, walk, with_typed, write_definition
+from dalle_jax.cli.user_files import find_config
 from dalle_jax.runs import open_run
 from dalle_jax.sweeps.content import data_signatures
 from dalle_jax.sweeps.figure import Figure, Measured
@@ -48,7 +49,7 @@ def swept(figure: Figure, path: Path, args: argparse.Namespace) -> tuple[int, Ow
         reuse.append(workdir)
         config_of = lambda overrides: base
     else:
-        config = project_file(path, sweep.config)
+        config = find_config(sweep.config, path.parent).resolve()
         config_of = lambda overrides: load(config, overrides)
         base = config_of({k: v for k, v in sweep.overrides.items() if not is_sampling(k)})
     if args.captions and sweep.evaluation is None and figure.num_captions is None:
@@ -72,14 +73,6 @@ def swept(figure: Figure, path: Path, args: argparse.Namespace) -> tuple[int, Ow
         _check_trained(graph, place, workdir)
     code = _walk(graph, place, config, args, reuse)
     return code, Own(**of_figure, graph=graph, features=features, num_captions=args.captions)
-
-
-def project_file(path: Path, name: str) -> Path:
-    """A file as an experiment names it: relative to the folder of the project that it is in."""
-    for parent in path.resolve().parents:
-        if (parent / name).is_file():
-            return parent / name
-    raise FileNotFoundError(f"there is no {name} in a folder above {path}")
 
 
 def _of_trained(sweep: Sweep, path: Path, workdir: Path, base: Mapping[str, Any]) -> Sweep:
@@ -116,7 +109,7 @@ def _features(
         return DONE, args.features
     data = {f"data.{name}": value for name, value in base["data"].items()}
     tokenizer = {f"tokenizer.{name}": value for name, value in base["tokenizer"].items()}
-    file = project_file(path, config)
+    file = find_config(config, path.parent).resolve()
     sweep = Sweep(config=config, points=[{}], overrides=data | tokenizer, evaluation=None)
     place = Place(args.sweeps.absolute(), "features")
     graph = build_graph(

@@ -4,7 +4,6 @@ import argparse
 import dataclasses
 import json
 import os
-import runpy
 import signal
 import socket
 import sys
@@ -18,6 +17,7 @@ from dalle_jax.cli.config import PREFIX, load_config
 from dalle_jax.cli.devices import check_platforms
 from dalle_jax.cli.options import literal
 from dalle_jax.cli.sweep import SLURM
+from dalle_jax.cli.user_files import UserFile, find_config
 from dalle_jax.data.checked import write_atomically
 from dalle_jax.runs import Run
 from dalle_jax.sweeps.content import data_signatures
@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     """Train and measure what is missing of a sweep, or print the plan and its cost."""
     path, typed = args.experiment, args.overrides
     sweep = with_typed(load_sweep(path, args.scale), typed)
-    config = path.resolve().parent.parent / sweep.config
+    config = find_config(sweep.config, path.parent).resolve()
     name = sweep_name(f"{path.stem}-{args.scale}", sweep.typed)
     place = Place(args.workdir.absolute(), name)
     graph = build_graph(
@@ -82,15 +82,15 @@ def load_sweep(path: Path, scale: str) -> Sweep:
         raise FileNotFoundError(
             f"there is no experiment file {path}; `ls experiments` shows the known ones"
         )
-    get_sweep = runpy.run_path(str(path)).get("get_sweep")
-    if get_sweep is None:
+    file = UserFile(path)
+    if file.get("get_sweep") is None:
         raise ValueError(f"{path} is no sweep: it defines no get_sweep(scale)")
     try:
-        sweep = get_sweep(scale)
-    except KeyError as error:
-        if error.args != (scale,):
-            raise
-        raise ValueError(f"{path} has no scale {scale!r}") from error
+        sweep = file.call("get_sweep", scale)
+    except ValueError as error:
+        if isinstance(error.__cause__, KeyError) and error.__cause__.args == (scale,):
+            raise ValueError(f"{path} has no scale {scale!r}") from error
+        raise
     if not isinstance(sweep, Sweep):
         raise ValueError(f"get_sweep of {path} gives a {type(sweep).__name__}, not a Sweep")
     return sweep

@@ -13,6 +13,7 @@ from dalle_jax import cpu
 from dalle_jax.cli import figure, figure_sweep
 from dalle_jax.cli.figure_record import BEGIN, END, found_text, read_record, write_readme
 from dalle_jax.cli.main import main
+from dalle_jax.cli.user_files import find_config
 from dalle_jax.runs import create_run
 from dalle_jax.sweeps.figure import UNDECIDED, Claim, Estimate
 from dalle_jax.sweeps.graph import build_graph
@@ -276,7 +277,7 @@ def test_every_figure_of_the_project_is_one_at_its_scales_and_listed_as_it_was_m
         found = figure.load_figure(path, "tiny")
         assert callable(found.draw) and callable(found.claims)
         if found.sweep is not None:  # its knobs are those of its config
-            config = figure_sweep.project_file(path, found.sweep.config)
+            config = find_config(found.sweep.config, path.parent)
             assert build_graph(found.sweep, partial(figure_sweep.load, config)).points
         assert len(path.read_text().splitlines()) <= 95
         configs = figure.full_scale(path)
