@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dalle_jax.cli.options import Parser, local_path
+from dalle_jax.cli.precision import fitted
 
 EXAMPLE = """examples:
   dalle-jax compare runs/a/results.jsonl runs/b/results.jsonl --metric=oracle/caption
@@ -158,7 +159,9 @@ def test(a: Candidate, b: Candidate, metric: str) -> Any:
     if scores[0] is not None and scores[1] is not None:
         return paired(*scores)
     entries = [c.row["metrics"][metric] for c in (a, b)]
-    if all("left_out" in entry for entry in entries):
+    # The seed says which captions are left out together.
+    drawn = [(c.row["protocol"].get("settings") or {}).get("seed") for c in (a, b)]
+    if drawn[0] == drawn[1] and all("left_out" in entry for entry in entries):
         values = [entry["value"] for entry in entries]
         return paired_distances(*values, *(entry["left_out"] for entry in entries))
     return None
@@ -176,31 +179,27 @@ def show(ranked: Sequence[Candidate], metric: str, vary: Sequence[str]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from dalle_jax.cli.tables import headings, lines_of
+    from dalle_jax.cli.tables import bias_remarks, headings, lines_of
 
     first = ranked[0].row
     shown = ", ".join(dict.fromkeys(c.row["protocol_hash"] for c in ranked))
     table = Table(title=f"{metric}, {first['protocol']['num_images']} images, protocol {shown}")
     tests = tests_against_best(ranked, metric)
-    for name in ("", "model", *vary, "value", "95 % interval", headings(first).floor or "floor"):
+    ones = [lines_of({**c.row, "metrics": {metric: c.row["metrics"][metric]}})[0] for c in ranked]
+    heads = ["", "model", *vary, "value", "95 % interval", headings(first).floor or "floor"]
+    heads += [headings(first).unbiased] * any(line.unbiased for line in ones)
+    for name in heads:
         table.add_column(name, justify="left" if name == "model" else "right")
     tested = [test for test in tests if test]
     if tested:
         table.add_column("difference to the best", justify="right")
         table.add_column("p", justify="right")
-    for place, (candidate, test) in enumerate(zip(ranked, tests), 1):
-        row = candidate.row
-        only = {**row, "metrics": {metric: row["metrics"][metric]}}
-        (line,) = lines_of(only)
-        values = [str(_at(row["protocol"], name)) for name in vary]
+    for place, (candidate, line, test) in enumerate(zip(ranked, ones, tests), 1):
+        values = [str(_at(candidate.row["protocol"], name)) for name in vary]
         cells = [str(place), _model(candidate), *values, line.value, line.interval, line.floor]
+        cells += [line.unbiased] * (len(heads) - len(cells))
         if tested:
-            cells += [
-                f"{test.difference:+.4f} [{test.interval[0]:+.4f}, {test.interval[1]:+.4f}]"
-                if test
-                else "",
-                f"{test.p:.2g}" if test else "",
-            ]
+            cells += [_difference(test) if test else "", f"{test.p:.2g}" if test else ""]
         table.add_row(*cells)
     # Brackets are part of names, as in FD[clip:…].
     Console(markup=False, width=None if sys.stdout.isatty() else 200).print(table)
@@ -210,8 +209,17 @@ def show(ranked: Sequence[Candidate], metric: str, vary: Sequence[str]) -> None:
             f"p: two-sided, on the same captions and noise, by {kinds}; not corrected for "
             f"{len(tested)} comparison(s). Difference: with a 95 % interval, over captions."
         )
+    for candidate in ranked:
+        row = {**candidate.row, "metrics": {metric: candidate.row["metrics"][metric]}}
+        for text in bias_remarks(row):
+            print(f"{_model(candidate)}: {text}")
     if len(tested) < len(ranked) - 1:
         print("Rows without a p are of other captions or noise, or keep nothing to pair them by.")
+
+
+def _difference(test: Any) -> str:
+    text = fitted(test.difference, test.interval, sign=True)
+    return f"{text(test.difference)} [{text(test.interval[0])}, {text(test.interval[1])}]"
 
 
 def _model(candidate: Candidate) -> str:

@@ -169,10 +169,11 @@ def _table(row: Mapping[str, Any]) -> str:
     body = "".join(
         "<tr>" + "".join(f"<td>{_text(line[i])}</td>" for i in columns) + "</tr>" for line in lines
     )
-    without = "".join(f"<p>{_text(text)}</p>" for text in tables.remarks(row)[1:])
+    texts = (*tables.bias_remarks(row), *tables.remarks(row)[1:])
+    remarks = "".join(f"<p>{_text(text)}</p>" for text in texts)
     title = _text(tables.title(row))
     table = f"<table><tr>{head}</tr>{body}</table>"
-    return f'<p class="quiet">{title}</p><div class="scroll">{table}</div>{without}'
+    return f'<p class="quiet">{title}</p><div class="scroll">{table}</div>{remarks}'
 
 
 def _grid(

@@ -11,8 +11,9 @@ import numpy as np
 from dalle_jax.cli.curves import plot
 from dalle_jax.cli.report import data_uri
 from dalle_jax.cli.sweep_report_style import SCRIPT, STYLE
-from dalle_jax.cli.sweep_report_table import table
+from dalle_jax.cli.sweep_report_table import loss_text, table
 from dalle_jax.data.checked import write_atomically
+from dalle_jax.metrics.protocol import protocol_hash
 from dalle_jax.metrics.results import read_rows
 from dalle_jax.sweeps.cost import Counts
 from dalle_jax.sweeps.definition import read_definition
@@ -21,7 +22,7 @@ from dalle_jax.sweeps.graph import PlannedPoint
 from dalle_jax.sweeps.grid import BASE
 from dalle_jax.sweeps.place import Place
 from dalle_jax.sweeps.progress import read_curves
-from dalle_jax.sweeps.results import by_point
+from dalle_jax.sweeps.results import by_point, loss_protocol
 
 SHOWN = 16  # captions in the grid
 CURVES = ("loss", "validation/loss")
@@ -77,11 +78,13 @@ def render(directory: Path) -> str:
     systems = {point.name: place.system(point) for point in points}
     counts = Counts(place.workdir / "flops.json")
     title = f"{title}: {len(points)} points"
+    losses = {key: loss_protocol(run) for key, run in graph.runs.items()}
+    protocols = _protocols(systems.values()) | {protocol_hash(p): p for p in losses.values()}
     parts = [
         f"<h1>{_text(title)}</h1>",
-        table(by_point(graph, place, counts.counted), _knobs(points), _protocols(systems.values())),
+        table(by_point(graph, place, counts.counted), _knobs(points), protocols),
     ]
-    parts += ["<h2>Curves</h2>", *_curves(points, place)]
+    parts += ["<h2>Curves</h2>", *_curves(points, place, losses)]
     samples = {name: read_samples(system) for name, system in systems.items()}
     parts += _sample_tables(samples, {p.name: _heading(p, points) for p in points})
     parts += ["<h2>What differs between two points</h2>", _differences(points)]
@@ -105,22 +108,32 @@ def _protocols(systems: Iterable[Path]) -> dict[str, Mapping[str, Any]]:
     return {row["protocol_hash"]: row["protocol"] for row in rows}
 
 
-def _curves(points: Sequence[PlannedPoint], place: Place) -> list[str]:
-    """A plot for each stage and curve, in which each run stands once."""
+def _curves(
+    points: Sequence[PlannedPoint], place: Place, losses: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
+    """A plot for each stage, curve and kind of loss, in which each run stands once.
+
+    `losses` holds the protocol of each run's loss.
+    """
     users: dict[str, dict[str, list[PlannedPoint]]] = {}
     for point in points:
         for stage, key in point.runs.items():
             users.setdefault(stage, {}).setdefault(key, []).append(point)
     plots = []
     for stage, of_runs in users.items():
+        kinds = {protocol_hash(losses[key]): losses[key] for key in of_runs}
         for curve in CURVES:
-            lines = {
-                _run_name(of_run, points): found
-                for key, of_run in of_runs.items()
-                if (found := read_curves(place.run(key)).get(curve)) is not None
-            }
-            if lines:
-                plots.append(f"<div>{plot(f'{stage}: {curve}', lines)}</div>")
+            for kind, protocol in kinds.items():
+                lines = {
+                    _run_name(of_run, points): found
+                    for key, of_run in of_runs.items()
+                    if protocol_hash(losses[key]) == kind
+                    and (found := read_curves(place.run(key)).get(curve)) is not None
+                }
+                about = loss_text(protocol, kinds.values())
+                title = f"{stage}: {curve}" + (f", {about}" if about else "")
+                if lines:
+                    plots.append(f"<div>{plot(title, lines)}</div>")
     if not plots:
         return ['<p class="quiet">No run has logged anything yet.</p>']
     return ['<div class="curves">', *plots, "</div>"]

@@ -3,10 +3,12 @@
 import hashlib
 import html
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from dalle_jax.cli.precision import fitted
+from dalle_jax.metrics.protocol import differences
 from dalle_jax.sweeps.grid import BASE
 from dalle_jax.sweeps.results import LOSS, PointRows, Row
 
@@ -16,7 +18,8 @@ SHORT_REVISION = 10
 NOTES = (
     '<p class="quiet">In brackets: 95 % intervals, over captions or images, for one training each; '
     "± is the standard deviation over seeds of sampling. Columns of one metric under different "
-    "protocols stand apart and are not to be compared. Operations are those of training, as the "
+    "protocols stand apart and are not to be compared, nor are losses of different targets, "
+    "weights or noise. Operations are those of training, as the "
     "compiler counts them when a sweep ends; operations, times and memory are of all stages that a "
     "point stands on, whether it shares them or not, and memory is main memory, of the largest "
     "process. A click on a heading sorts.</p>"
@@ -119,7 +122,7 @@ def _metrics(points: Sequence[PointRows], protocols: Protocols) -> list[Column]:
             but_sampling = _hash_but_sampling(protocol)
             nth = seen[but_sampling] = seen.get(but_sampling, 0) + 1
             group = groups.setdefault((but_sampling, nth), {})
-            about = _about(protocol) + (f", way {nth} of sampling" if nth > 1 else "")
+            about = _about(protocol, protocols) + (f", way {nth} of sampling" if nth > 1 else "")
             for told_once, cells in ((False, _values(rows)), (True, _measured_by(rows))):
                 for name, cell in cells.items():
                     column = group.setdefault(name, Column(name, about, told_once))
@@ -143,16 +146,20 @@ def _values(rows: Sequence[Row]) -> dict[str, Cell]:
     """By metric, with their intervals."""
     found = {}
     for row in rows:
-        around = "" if row["low"] is None else f"[{row['low']:.3g}, {row['high']:.3g}]"
+        interval = None if row["low"] is None else (row["low"], row["high"])
+        text = fitted(row["value"], interval)
+        around = f"[{text(row['low'])}, {text(row['high'])}]" if interval else ""
         if row["deviation_of_seeds"] is not None:
             around += f" ± {row['deviation_of_seeds']:.2g}"
-        found[_label(row)] = Cell(f"{row['value']:.4g}<small>{around}</small>", row["value"])
+        found[_label(row)] = Cell(f"{text(row['value'])}<small>{around}</small>", row["value"])
     return found
 
 
 def _measured_by(rows: Sequence[Row]) -> dict[str, Cell]:
     """What the rows of one protocol say of it."""
     first = rows[0]
+    if first["metric"].endswith(LOSS):
+        return {}
     floors = [f"{_label(row)} {row['floor']:.4g}" for row in rows if row["floor"] is not None]
     found = {
         "protocol": first["protocol_hash"],
@@ -215,13 +222,25 @@ def _hash_but_sampling(protocol: Mapping[str, Any]) -> str:
     return hashlib.sha256(json.dumps(kept, sort_keys=True).encode()).hexdigest()
 
 
-def _about(protocol: Mapping[str, Any]) -> str:
-    """A protocol but for its sampling, as a few words."""
+def _about(protocol: Mapping[str, Any], protocols: Protocols) -> str:
+    """A protocol but for its sampling, as a few words; of a loss, how it differs from others."""
     if not protocol:
         return ""
+    if "loss_of" in protocol:
+        return loss_text(protocol, protocols.values())
     about = f"{protocol['num_images']} images, {protocol['features'].partition(':')[0]}"
     manifest = protocol.get("manifest_sha256")
     return about + (f", captions {manifest[:8]}" if manifest else "")
+
+
+def loss_text(protocol: Mapping[str, Any], protocols: Iterable[Mapping[str, Any]]) -> str:
+    """In what the loss of a protocol differs from the others of its stage, as "target eps"."""
+    found: dict[str, Any] = {}
+    for other in protocols:
+        if other.get("loss_of") == protocol["loss_of"]:
+            for name, (value, _) in differences(protocol, other).items():
+                found[name.rpartition(".")[2]] = value
+    return ", ".join(f"{name} {value}" for name, value in found.items())
 
 
 def _with_unit(value: float | None, text) -> Cell | None:

@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from dalle_jax.cli.precision import fitted
+
 LABELS = {"oracle/caption": "whole caption", "oracle/object": "each object"}
 
 
@@ -14,6 +16,7 @@ class Line(NamedTuple):
     interval: str
     seeds: str
     floor: str
+    unbiased: str = ""
 
 
 def lines_of(row: Mapping[str, Any]) -> list[Line]:
@@ -21,8 +24,14 @@ def lines_of(row: Mapping[str, Any]) -> list[Line]:
     floor = row.get("floor", {})
     lines = []
     for name, entry in row["metrics"].items():
-        text = _percent if name.startswith("oracle/") else _plain
+        percent = name.startswith("oracle/")
         interval, std = entry.get("interval"), entry.get("std_of_seeds")
+        text = fitted(entry["value"], interval, percent=percent)
+        unbiased = ""
+        if is_biased(name, entry, row["protocol"]["num_images"]) and "extrapolated" in entry:
+            error = entry["extrapolated_standard_error"]
+            around = fitted(entry["extrapolated"], (-error, error))
+            unbiased = f"{around(entry['extrapolated'])} ± {around(error)}"
         lines.append(
             Line(
                 label(name),
@@ -30,9 +39,24 @@ def lines_of(row: Mapping[str, Any]) -> list[Line]:
                 f"{text(interval[0])} – {text(interval[1])}" if interval else "",
                 "" if std is None else f"± {text(std)}",
                 text(floor[name]) if name in floor else "",
+                unbiased,
             )
         )
     return lines
+
+
+def is_biased(name: str, entry: Mapping[str, Any], num_images: int) -> bool:
+    """Whether a metric is a Fréchet distance of fewer images than the features have numbers.
+
+    Its covariances are then singular, and it is clearly too large.
+    """
+    return num_images < num_features(name, entry)
+
+
+def num_features(name: str, entry: Mapping[str, Any]) -> int:
+    """Of a Fréchet distance, the length of its features; 0 of other metrics, and if unknown."""
+    # Rows of before this was recorded are of Inception's two taps.
+    return int(entry.get("num_features", {"fid": 2048, "sfid": 2023}.get(name, 0)))
 
 
 def headings(row: Mapping[str, Any]) -> Line:
@@ -42,7 +66,7 @@ def headings(row: Mapping[str, Any]) -> Line:
     what = "real against real" if protocol["reference"] else "real images"
     floor = f"{what}, n = {row['floor']['num_images']}" if row.get("floor") else ""
     spread = f"deviation of {len(seeds)} seeds" if len(seeds) > 1 else ""
-    return Line("metric", "value", "95 % interval", spread, floor)
+    return Line("metric", "value", "95 % interval", spread, floor, "at n → ∞")
 
 
 def title(row: Mapping[str, Any]) -> str:
@@ -82,8 +106,24 @@ def print_row(row: Mapping[str, Any]) -> None:
         table.add_row(*(line[i] for i in columns))
     # Brackets are part of names, as in FD[clip:…].
     Console(markup=False).print(table)
-    for text in remarks(row):
+    for text in (*bias_remarks(row), *remarks(row)):
         print(text)
+
+
+def bias_remarks(row: Mapping[str, Any]) -> list[str]:
+    """A sentence for each distance of fewer images than its features have numbers."""
+    num_images = row["protocol"]["num_images"]
+    return [
+        f"{label(name)} is biased upwards: {num_images} images are fewer than its "
+        f"{num_features(name, entry)} features"
+        + (
+            f"; at n → ∞ (FD∞) it is {line.unbiased}"
+            if line.unbiased
+            else "; without intervals there is no FD∞ beside it"
+        )
+        for (name, entry), line in zip(row["metrics"].items(), lines_of(row))
+        if is_biased(name, entry, num_images)
+    ]
 
 
 def remarks(row: Mapping[str, Any]) -> list[str]:
@@ -116,11 +156,3 @@ def threshold(kind: Mapping[str, Any]) -> str:
         f" (cosine ≥ {kind['cosine']} in {kind['features']}, where the median of the nearest is "
         f"{kind['median_cosine']:.3f})"
     )
-
-
-def _percent(value: float) -> str:
-    return f"{100 * value:.1f} %"
-
-
-def _plain(value: float) -> str:
-    return f"{value:.4f}"

@@ -122,8 +122,9 @@ def distance(
 
 def _frechet(fake: Measured, real: Measured, tap: str, settings: Settings) -> dict[str, Any]:
     real_factor = real.factor(tap)
+    found = {"num_features": len(real_factor.mean)}
     if not settings.intervals:
-        return {"value": frechet_distance(fake.factor(tap), real_factor)}
+        return {"value": frechet_distance(fake.factor(tap), real_factor), **found}
     errors = jackknife(fake.features[tap], real_factor, seed=settings.seed)
     intercept, error = extrapolate(fake.features[tap], real_factor, seed=settings.seed)
     return {
@@ -133,6 +134,7 @@ def _frechet(fake: Measured, real: Measured, tap: str, settings: Settings) -> di
         "left_out": errors.left_out.tolist(),
         "extrapolated": intercept,
         "extrapolated_standard_error": error,
+        **found,
     }
 
 

@@ -70,6 +70,35 @@ def differences(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") ->
     return found
 
 
+# The settings that the value of a metric reads, by its name without the network's. An interval
+# reads more of them, but decides no ranking. Of a metric that is not here all settings count.
+SETTINGS_READ = {
+    **dict.fromkeys(("fid", "sfid", "fd", "cmmd"), ()),
+    **dict.fromkeys(("kid", "kd"), ("kid_subsets", "kid_subset_size", "seed")),
+    **dict.fromkeys(("precision", "recall"), ("neighbours",)),
+    **dict.fromkeys(("density", "coverage"), ("neighbours_density",)),
+    **dict.fromkeys(("clip_cosine", "clip_score_x100", "clipscore_hessel"), ("caption_prefix",)),
+    "is": ("is_splits", "seed"),
+}
+
+
+def settings_read(metric: str) -> tuple[str, ...] | None:
+    """The names of the settings that a metric's value reads; None if that is not known.
+
+    `metric` is named as in a row, "FD[clip:0123456789ab]".
+    """
+    return SETTINGS_READ.get(metric.partition("[")[0].lower())
+
+
+def of_metric(row: Mapping[str, Any], metric: str) -> dict[str, Any]:
+    """The protocol of a row with those of its settings alone that one of its metrics reads."""
+    protocol = dict(row["protocol"])
+    read = row["metrics"].get(metric, {}).get("settings", settings_read(metric))
+    if read is not None and "settings" in protocol:
+        protocol["settings"] = {k: v for k, v in protocol["settings"].items() if k in read}
+    return protocol
+
+
 def rank(
     rows: Sequence[Mapping[str, Any]],
     metric: str,
@@ -77,7 +106,7 @@ def rank(
     larger_is_better: bool = False,
     vary: Sequence[str] = (),
 ) -> list[Mapping[str, Any]]:
-    """Rows of results by a metric, best first, if they are of one protocol.
+    """Rows of results by a metric, best first, if their protocols agree in all that it reads.
 
     Args:
         rows: each with "protocol" and "metrics": {name: {"value": ...}}.
@@ -93,7 +122,9 @@ def rank(
     for i, row in enumerate(rows):
         unlike = {
             name: values
-            for name, values in differences(rows[0]["protocol"], row["protocol"]).items()
+            for name, values in differences(
+                of_metric(rows[0], metric), of_metric(row, metric)
+            ).items()
             if not any(name == free or name.startswith(free + ".") for free in vary)
         }
         if unlike:

@@ -19,7 +19,7 @@ from dalle_jax.metrics.distances import (
 )
 from dalle_jax.metrics.features import FeatureExtractor, extract
 from dalle_jax.metrics.images import set_digest
-from dalle_jax.metrics.protocol import Protocol, protocol_hash
+from dalle_jax.metrics.protocol import Protocol, protocol_hash, settings_read
 from dalle_jax.metrics.reference import Reference, save_reference
 from dalle_jax.metrics.statistics import Moments
 
@@ -156,6 +156,7 @@ def compare_samples(
         "fake_sha256": digests[0] if len(digests) == 1 else digests,
         "metrics": {
             result_name(name, extractor.name): over_seeds([values[name] for values in found])
+            | {"settings": list(settings_read(name) or ())}
             for name in found[0]
         },
     }

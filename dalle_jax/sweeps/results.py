@@ -11,6 +11,7 @@ import pyarrow
 from pyarrow import parquet
 
 from dalle_jax.data.checked import write_atomically
+from dalle_jax.metrics.protocol import protocol_hash
 from dalle_jax.metrics.results import read_rows
 from dalle_jax.sweeps.graph import Graph, PlannedPoint, StageRun
 from dalle_jax.sweeps.job import read_attempts
@@ -22,6 +23,8 @@ from dalle_jax.sweeps.record import made_by
 Row = dict[str, Any]
 
 LOSS = "validation/loss"  # as trainings log it; `STAGE/validation/loss` in the table
+# Settings of a loss that say how weights are found, and not how their loss is computed.
+_OF_TRAINING = ("sam_radius", "stop_gradient", "temperature", "max_logit_scale")
 METRIC_COLUMNS = (
     *("metric", "value", "low", "high", "deviation_of_seeds", "floor"),
     *("num_images", "sampling_seeds", "data", "protocol_hash"),
@@ -116,8 +119,35 @@ def _validation(runs: Sequence[StageRun], place: Place) -> list[Row]:
     for run in runs:
         _, values = read_curves(place.run(run.key)).get(LOSS, ((), ()))
         if values and place.is_trained(run):
-            rows.append(_metric(f"{run.stage}/{LOSS}", {"value": values[-1]}))
+            row = _metric(f"{run.stage}/{LOSS}", {"value": values[-1]})
+            rows.append(row | {"protocol_hash": protocol_hash(loss_protocol(run))})
     return rows
+
+
+def loss_protocol(run: StageRun) -> dict[str, Any]:
+    """What the held-out loss of a run is of: losses under different ones can't be compared.
+
+    It is "loss_of" the stage, with what the network predicts, how errors are weighted, the noise
+    and the data.
+    """
+    config = run.config[run.stage]
+    loss = {
+        name: value
+        for name, value in config.get("loss", {}).items()
+        if not name.endswith("dropout") and name not in _OF_TRAINING
+    }
+    data = {name: run.config["data"].get(name) for name in ("source", "image_size", "captions")}
+    kind = config.get("kind")
+    diffusion = config.get("diffusion")
+    images = config["train"].get("validation_images")
+    return json.loads(
+        json.dumps(
+            {
+                **{"loss_of": run.stage, "loss": loss, "diffusion": diffusion, "kind": kind},
+                **{"data": data, "validation_images": images},
+            }
+        )
+    )
 
 
 def _evaluated(point: PlannedPoint, place: Place) -> list[Row]:

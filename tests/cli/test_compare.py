@@ -21,6 +21,7 @@ def write(
     scores=None,
     weights="ema",
     seeds=(0,),
+    settings=None,
     **more,
 ):
     """A row of results in folder/results.jsonl; returns its path."""
@@ -33,6 +34,8 @@ def write(
         "manifest_sha256": split,
         "sampling": {"guidance_scale": guidance, "seeds": list(seeds)},
     }
+    if settings:
+        protocol["settings"] = settings
     row = {
         "protocol": protocol,
         "protocol_hash": protocol_hash(protocol),
@@ -65,7 +68,7 @@ def test_two_models_are_ranked_and_tested_on_the_same_captions(tmp_path, capsys)
     out = run(capsys, *paths, "--metric=caption")
     assert out.index(f"{tmp_path}/b") < out.index(f"{tmp_path}/a")
     assert "70.0 %" in out and "40.0 % – 60.0 %" in out
-    assert "-0.2000" in out
+    assert "-0.20 [-0.33, -0.07]" in out
     assert f"{2 / 2**8:.2g}" in out and "exact McNemar" in out
 
 
@@ -124,12 +127,45 @@ def test_distances_are_tested_with_the_same_captions_left_out(tmp_path, capsys):
     out = run(capsys, *paths, "--metric=fd")
     # √(9/10 Σ (noise − mean)²), and 2.262 of Student's t with 9 degrees of freedom.
     half = 2.2622 * np.sqrt(8.1) * noise.std(ddof=1)
-    assert f"+0.5000 [{0.5 - half:+.4f}, {0.5 + half:+.4f}]" in out and "by jackknife" in out
+    assert f"+0.500 [{0.5 - half:+.3f}, {0.5 + half:+.3f}]" in out and "by jackknife" in out
     # Of other noise, or without what is left out, there is no test.
     paths.append(write(tmp_path / "c", 1.6, metric=FD, left_out=[1.0] * 10, seeds=[1]))
     paths.append(write(tmp_path / "d", 1.7, metric=FD))
     out = run(capsys, *paths, "--metric=fd", "--vary=sampling.seeds")
     assert out.count("[+") == 1 and "Rows without a p are of other captions or noise" in out
+
+
+def test_a_setting_of_kid_forbids_no_comparison_of_distances_but_one_of_kid(tmp_path, capsys):
+    paths = [
+        write(tmp_path / name, value, metric=FD, settings={"kid_subset_size": size, "seed": 0})
+        for name, value, size in (("a", 2.0, 100), ("b", 1.0, 50))
+    ]
+    out = run(capsys, *paths, "--metric=fd")
+    assert out.index(f"{tmp_path}/b") < out.index(f"{tmp_path}/a")
+    for folder, size in (("a", 100), ("b", 50)):
+        settings = {"kid_subset_size": size, "seed": 0}
+        write(tmp_path / folder, 1.0, metric="KD[classifier:ab]", settings=settings)
+    with pytest.raises(ValueError, match=r"settings\.kid_subset_size is 100 and 50"):
+        compare.run([*map(str, paths), "--metric=kd"])
+
+
+def test_of_other_seeds_of_the_groups_distances_are_no_pairs(tmp_path, capsys):
+    paths = [
+        write(tmp_path / name, 2.0, metric=FD, left_out=[1.0] * 10, settings={"seed": seed})
+        for name, seed in (("a", 0), ("b", 1))
+    ]
+    assert "keep nothing to pair them by" in run(capsys, *paths, "--metric=fd")
+
+
+def test_a_distance_of_few_images_is_called_biased_and_shown_without_the_bias(tmp_path, capsys):
+    more = {"extrapolated": 1.234, "extrapolated_standard_error": 0.021}
+    few = write(tmp_path / "a", 2.0, metric=FD, num_features=64, **more)
+    many = write(tmp_path / "b", 1.0, metric=FD, num_features=32, **more)
+    out = run(capsys, few, many, "--metric=fd")
+    assert "at n → ∞" in out and out.count("1.234 ± 0.021") == 2
+    assert "biased upwards: 40 images are fewer than its 64 features" in out
+    assert "32 features" not in out
+    assert "biased" not in run(capsys, many, "--metric=fd")
 
 
 def test_raw_weights_are_another_model_of_the_same_protocol(tmp_path, capsys):

@@ -69,7 +69,7 @@ def test_a_page_holds_everything_and_refers_to_nothing():
     page = render("runs/x", [row()], CAPTIONS, images, scores())
     text = " ".join(" ".join(WellFormed(page).text).split())
     assert "whole caption 50.0 % 25.0 % – 75.0 % ± 10.0 % 100.0 %" in text
-    assert "FD[clip:ab] 1.2500" in text
+    assert "FD[clip:ab] 1.250" in text
     assert "0123456789ab at step 7, raw weights" in text and "manifest abababababab" in text
     assert "shapes <test>" in text and "<test>" not in page  # escaped
     assert "http" not in page

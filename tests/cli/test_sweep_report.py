@@ -223,6 +223,25 @@ def test_a_metric_under_two_protocols_is_two_columns(tmp_path):
     assert len(about) == 1 and "seeds of sampling 1" in about[0]
 
 
+@pytest.mark.parametrize(
+    ("knob", "value", "stage", "columns"),
+    [
+        ("decoder.loss.target", "eps", "decoder", ["target eps", "target v"]),
+        ("decoder.loss.weighting", "snr", "decoder", ["weighting simple", "weighting snr"]),
+        ("prior.loss.text_dropout", 0.3, "prior", [""]),
+    ],
+)
+def test_losses_stand_together_only_where_they_measure_the_same(
+    knob, value, stage, columns, tmp_path
+):
+    text = sweep_report.render(swept_in(tmp_path, chain([{}], (knob, [value]))))
+    heading = f"{stage} validation loss"
+    found = [h.removeprefix(heading) for h in Page(text).heads if h.startswith(heading)]
+    assert sorted(found) == columns
+    plots = re.findall(rf"<h3>{stage}: validation/loss(?:, )?(.*?)</h3>", text)
+    assert sorted(plots) == columns
+
+
 def test_a_point_that_overrides_nothing_is_the_base(tmp_path):
     """In the table, in the curves of its run, and above its pictures."""
     points = chain([{}], ("decoder.loss.target", ["eps"]), ("prior.loss.text_dropout", [0.3]))
@@ -285,6 +304,6 @@ def test_the_report_sorts_and_shows_pictures_in_a_browser(swept, tmp_path):
     differences = opened.partition('id="differences"')[2].partition("</tbody>")[0]
     assert "decoder.loss.target" in differences and "guidance_scale" not in differences
     # Each point's pictures are of a grey of its own.
-    seen = greys_seen(text, tmp_path)
+    seen = greys_seen(text, tmp_path, height=4000)
     assert all(seen.get(20 * i, 0) >= 4 * 80 * 80 for i in range(12))
     assert width_on_a_phone(text, tmp_path) <= 390

@@ -2,6 +2,7 @@ import dataclasses
 
 import pytest
 
+from dalle_jax.metrics.distances import Settings
 from dalle_jax.metrics.protocol import Protocol, differences, protocol_hash, rank
 
 PROTOCOL = Protocol(
@@ -17,7 +18,8 @@ PROTOCOL = Protocol(
 
 
 def row(value, protocol=PROTOCOL):
-    return {"protocol": protocol.as_dict(), "metrics": {"fid": {"value": value}}}
+    metrics = {name: {"value": value} for name in ("fid", "kid")}
+    return {"protocol": protocol.as_dict(), "metrics": metrics}
 
 
 @pytest.mark.parametrize(
@@ -36,6 +38,56 @@ def test_all_that_a_number_depends_on_is_in_the_hash_and_stops_the_ranking(name,
     other = dataclasses.replace(PROTOCOL, **{name: value})
     assert other.hash != PROTOCOL.hash
     with pytest.raises(ValueError, match=f"rows 1 and 2 .* can't be ranked: {name}"):
+        rank([row(1.0), row(2.0, other)], "kid")
+
+
+@pytest.mark.parametrize(
+    ("metric", "reads"),
+    [
+        ("fid", []),
+        ("sfid", []),
+        ("FD[clip:ab]", []),
+        ("CMMD[clip:ab]", []),
+        ("kid", ["kid_subset_size", "kid_subsets", "seed"]),
+        ("KD[classifier:ab]", ["kid_subset_size", "kid_subsets", "seed"]),
+        ("precision", ["neighbours"]),
+        ("recall[clip:ab]", ["neighbours"]),
+        ("density", ["neighbours_density"]),
+        ("coverage", ["neighbours_density"]),
+        ("is", ["is_splits", "seed"]),
+        ("a metric of tomorrow", ["all"]),
+    ],
+)
+def test_only_settings_that_a_metric_reads_forbid_its_ranking(metric, reads):
+    names = [field.name for field in dataclasses.fields(Settings)]
+    base = dict.fromkeys(names, 1)
+    rows = []
+    for changed in (None, *names):
+        settings = base | ({changed: 2} if changed else {})
+        protocol = dataclasses.replace(PROTOCOL, settings=settings)
+        rows.append({"protocol": protocol.as_dict(), "metrics": {metric: {"value": 1.0}}})
+    refused = []
+    for name, other in zip(names, rows[1:]):
+        try:
+            rank([rows[0], other], metric)
+        except ValueError as error:
+            assert f"settings.{name} is 1 and 2" in str(error)
+            refused.append(name)
+    assert sorted(refused) == (sorted(names) if reads == ["all"] else reads)
+
+
+def test_a_record_that_says_what_it_reads_is_believed():
+    one, other = row(1.0), row(2.0, dataclasses.replace(PROTOCOL, settings={"kid_subsets": 9}))
+    for entry in (one["metrics"]["fid"], other["metrics"]["fid"]):
+        entry["settings"] = ["kid_subsets"]
+    with pytest.raises(ValueError, match="kid_subsets is 100 and 9"):
+        rank([one, other], "fid")
+
+
+def test_how_files_were_decoded_stops_the_ranking():
+    preprocessing = {**PROTOCOL.preprocessing, "decoding": "converted"}
+    other = dataclasses.replace(PROTOCOL, preprocessing=preprocessing)
+    with pytest.raises(ValueError, match=r"preprocessing\.decoding is None and 'converted'"):
         rank([row(1.0), row(2.0, other)], "fid")
 
 
@@ -64,5 +116,5 @@ def test_what_is_compared_may_vary():
 def test_the_hash_is_that_of_the_row_and_stays():
     assert protocol_hash(PROTOCOL.as_dict()) == PROTOCOL.hash
     assert len(PROTOCOL.hash) == 12
-    with pytest.raises(ValueError, match="no 'kid'; it has fid"):
-        rank([row(1.0)], "kid")
+    with pytest.raises(ValueError, match="no 'is'; it has fid, kid"):
+        rank([row(1.0)], "is")

@@ -113,7 +113,17 @@ def test_a_whole_row(sets):
     assert 0 < row["floor"]["fid"] < row["metrics"]["fid"]["value"] + 1
     assert row["protocol"]["num_images"] == 45
     assert row["protocol"]["preprocessing"]["resize"] == "torch-fidelity"
+    assert "decoding" not in row["protocol"]["preprocessing"]  # of arrays, no files
+    assert row["metrics"]["fid"]["settings"] == []
+    assert row["metrics"]["recall"]["settings"] == ["neighbours"]
+    assert row["metrics"]["fid"]["num_features"] == 12
     assert row == compare(*sets)
+
+
+def test_the_protocol_says_how_files_were_decoded(sets):
+    row = compare(*sets, metrics=["fid"], decoding="converted")
+    assert row["protocol"]["preprocessing"]["decoding"] == "converted"
+    assert row["protocol_hash"] != compare(*sets, metrics=["fid"])["protocol_hash"]
 
 
 def test_streamed_and_kept_features_give_one_distance(sets):
