@@ -174,7 +174,7 @@ class FolderSource:
         return open(os.path.join(self._root, name), "rb")
 
     def _read(self, name: str) -> bytes:
-        with self._open(name) as file:
+        with open(os.path.join(self._root, name), "rb", buffering=0) as file:
             return file.read()
 
     def _scan(

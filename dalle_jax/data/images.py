@@ -25,11 +25,16 @@ from dalle_jax.data.image_metadata import separate_metadata, without_avif_exif
 _EXCLUDED = frozenset(("EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG", "IPTC"))
 
 Image.init()
+_COMMON = ("JPEG", "PNG", "WEBP", "GIF")
+
+
+def _place(id: str) -> tuple[bool, int]:
+    return Image.OPEN[id][1] is None, (*_COMMON, id).index(id)
+
+
 # A file is read by its content, whatever its suffix. Formats that have no signature come last,
-# since they might take another's file for theirs.
-FORMATS: tuple[str, ...] = tuple(
-    sorted((id for id in Image.ID if id not in _EXCLUDED), key=lambda id: Image.OPEN[id][1] is None)
-)
+# since they might take another's file for theirs; the common ones first, as each is tried in turn.
+FORMATS: tuple[str, ...] = tuple(sorted((id for id in Image.ID if id not in _EXCLUDED), key=_place))
 IMAGE_SUFFIXES: frozenset[str] = frozenset(
     suffix
     for suffix, id in Image.registered_extensions().items()
