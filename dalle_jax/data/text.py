@@ -176,8 +176,9 @@ def _guess(encoded: bytes) -> str:
     sample = encoded[:1_000_000]
     if _looks_like_utf16(sample):
         return "utf-16-le" if _controls(sample[1::2]) >= _controls(sample[::2]) else "utf-16-be"
-    if _decodes(sample, "utf-8"):
-        return ""  # It is cut off inside its last character.
+    tail = re.search(rb"[\xc0-\xff][\x80-\xbf]*$", sample)
+    if tail and _decodes(sample, "utf-8") and (len(tail[0]) > 1 or not sample[:-1].isascii()):
+        return ""  # It is UTF-8 that is cut off inside its last character.
     # In Western European text, letters beyond ASCII stand one by one among ASCII letters; in
     # other scripts nearly every byte of a word is beyond ASCII.
     runs = re.findall(rb"[\x80-\xff]+", sample)
@@ -185,7 +186,7 @@ def _guess(encoded: bytes) -> str:
         return "cp1252" if _decodes(sample, "cp1252") else ""
     for name, letters, least_share in _SCRIPTS:
         beyond = re.sub(r"[\x00-\x7f]", "", _decodes(sample, name))
-        if len(re.findall(f"[{letters}]", beyond)) > least_share * len(beyond):
+        if len(re.findall(f"[{letters}]", beyond)) > max(least_share * len(beyond), 1):
             return name
     return ""
 

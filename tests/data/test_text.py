@@ -39,6 +39,7 @@ def test_text_is_read_in_its_own_or_the_stated_encoding(encoded, encoding):
     [
         (TEXT, "cp1252", "cp1252"),
         ("Häuser in Düsseldorf", "latin-1", "cp1252"),
+        ("café", "latin-1", "cp1252"),
         ("красный квадрат над синим кругом", "cp1251", "cp1251"),
         ("赤い四角は青い丸のうえにあります", "shift_jis", "shift_jis"),
         ("赤い四角は青い丸のうえにあります", "euc_jp", "euc_jp"),
@@ -63,7 +64,8 @@ def test_another_encoding_is_refused_with_a_guess_that_reads_it(text, encoding, 
         (b"\x81", "cp1252", "not cp1252"),
         (b"\xed\xa0\x80", "utf-8", "not UTF-8"),
         (b"\xc0\xaf", "utf-8", "not UTF-8"),
-        (b"a red card \xe2\x80", "utf-8", "not UTF-8"),
+        (b"a red card \xe2\x80", "utf-8", "not UTF-8$"),
+        ("ö, ü".encode()[:-1], "utf-8", "not UTF-8$"),
     ],
 )
 def test_bytes_of_no_text_are_refused(encoded, encoding, reason):
