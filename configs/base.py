@@ -14,9 +14,8 @@ def get_config() -> ConfigDict:
     config.licence = "Made by a machine; no copyright is claimed (CC0-1.0)."  # said in each image
 
     config.data = ConfigDict()
-    config.data.source = (
-        "captioned_shapes/easy"  # or emoji, folder:PATH, webdataset:GLOB, tfds:NAME
-    )
+    # Or emoji, folder:PATH, webdataset:SHARDS, parquet:FILES, tfds:NAME.
+    config.data.source = "captioned_shapes/easy"
     config.data.dir = "data"  # where prepared data sets are
     config.data.image_size = 32  # pixels
     config.data.captions = (

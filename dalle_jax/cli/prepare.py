@@ -78,9 +78,10 @@ def make_parser() -> Parser:
     parser = Parser(
         "prepare",
         "Build a data set (captioned_shapes/easy, captioned_shapes/pairs, captioned_shapes/full, "
-        "emoji), or scan one's own (folder:PATH, webdataset:GLOB, tfds:NAME) for items that can't "
-        "be used. With --manifest, also fix the captions that an evaluation is of: a hashed file "
-        "that is made once. With --embeddings, store the image embeddings of a trained CLIP.",
+        "emoji), or scan one's own (folder:PATH, webdataset:SHARDS, parquet:FILES, tfds:NAME) for "
+        "items that can't be used. With --manifest, also fix the captions that an evaluation is "
+        "of: a hashed file that is made once. With --embeddings, store the image embeddings of a "
+        "trained CLIP.",
         EXAMPLE,
     )
     parser.add_argument("source", nargs="?", type=Suggested(SOURCES), help="what data")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dalle_jax.data import remote
+from dalle_jax.data.checked import signature_of
 from dalle_jax.data.remote import RemoteFile
 
 MAX_NAMES = 1_000_000
@@ -35,6 +36,11 @@ class LocalFile:
     def name(self) -> str:
         """The last part of its path."""
         return os.path.basename(self.path)
+
+    @property
+    def address(self) -> str:
+        """The whole path."""
+        return self.path
 
     def __str__(self) -> str:
         return self.path
@@ -179,6 +185,39 @@ def _what_is_there(folder: str) -> str:
     kinds = Counter(Path(name).suffix or name for name in names)
     listed = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common(5))
     return f"; {folder or 'this folder'} has {listed or 'nothing'}"
+
+
+def labels_of(files: Sequence[File]) -> list[str]:
+    """Names of files that differ: their own, or paths where two have the same."""
+    counts = Counter(file.name for file in files)
+    paths = [file.address.replace("://", "/", 1).strip("/") for file in files]
+    common = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ""
+    return [
+        file.name if counts[file.name] == 1 else path[len(common) :].lstrip("/")
+        for file, path in zip(files, paths)
+    ]
+
+
+def cache_of(
+    files: Sequence[File], options: Sequence[str], cache_dir: str | Path | None
+) -> tuple[Path, Path]:
+    """Where the index and the report of files lie, which are read with some options.
+
+    That is beside the first file, of URLs in the user's cache folder, or in `cache_dir`.
+    """
+    first = files[0]
+    folder = Path(first.path).parent if isinstance(first, LocalFile) else remote.cache_folder()
+    if cache_dir:
+        folder = Path(cache_dir).expanduser()
+    name = signature_of([*(file.address for file in files), *options])[:12]
+    return folder / f"index-{name}.npz", folder / f"data_report-{name}.json"
+
+
+def describe_spec(spec: str | Path | Sequence[str | Path], files: Sequence[File]) -> str:
+    """Files as they were given, or of URLs (which may hold a signature) what may be shown."""
+    if all(isinstance(file, LocalFile) for file in files):
+        return str(spec)
+    return str(files[0]) + (f" and {len(files) - 1} more" if files[1:] else "")
 
 
 def expand_braces(text: str) -> Iterator[str]:

@@ -2,7 +2,7 @@
 
 import os
 
-PATH_KINDS = ("folder", "webdataset")
+PATH_KINDS = ("folder", "webdataset", "parquet")
 
 
 def normalized_source(spec: str) -> str:

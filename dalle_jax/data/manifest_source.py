@@ -13,7 +13,7 @@ from dalle_jax.data.manifest import Header, Manifest, choose
 from dalle_jax.data.open import open_source
 
 # Sources that are named by a path: where they lie is not part of what they are.
-PATH_KINDS = ("folder", "webdataset", "coco")
+PATH_KINDS = ("folder", "webdataset", "parquet", "coco")
 # The arguments of `open_source` that the built-in data sets depend on; other data on none.
 ARGUMENTS_OF = {
     "captioned_shapes": ("image_size", "captions"),
@@ -130,7 +130,7 @@ def open_manifest(
         data_dir: where prepared data sets are.
         source: where the data lies on this machine, if the manifest does not say: "folder:PATH" of
             the images (or of a table beside them) for one of a folder or of COCO,
-            "webdataset:GLOB".
+            "webdataset:SHARDS".
         options: further arguments of `open_source` by which user data are read.
 
     Raises:
@@ -141,7 +141,7 @@ def open_manifest(
     if source is None and header.source.partition(":")[0] in PATH_KINDS:
         raise ValueError(
             f"The manifest is of {header.source}; say where its images are on this machine, as "
-            "folder:PATH or webdataset:GLOB."
+            "folder:PATH or webdataset:SHARDS."
         )
     source = source or header.source
     if any(isinstance(row.image, str) for row in manifest.rows):

@@ -7,7 +7,8 @@ from typing import Any
 
 from dalle_jax.data.loader import Source
 
-KNOWN = ("captioned_shapes/CONFIG", "emoji", "folder:PATH", "webdataset:SHARDS", "tfds:NAME")
+KNOWN = ("captioned_shapes/CONFIG", "emoji", "folder:PATH", "webdataset:SHARDS", "parquet:FILES")
+KNOWN += ("tfds:NAME",)
 
 # Options by which one's own data are read, and their defaults; built-in data sets take none.
 READING_DEFAULTS = {
@@ -58,7 +59,7 @@ def open_source(
     """
     kind, _, rest = spec.partition(":")
     data_dir = os.path.expanduser(data_dir)
-    if kind in ("folder", "webdataset", "tfds") and rest:
+    if kind in ("folder", "webdataset", "parquet", "tfds") and rest:
         return _open_user_data(kind, rest, data_dir, split, max_bad_share, options)
     if options and kind.partition("/")[0] in ("captioned_shapes", "emoji"):
         raise ValueError(f"The data set {spec!r} has no option {min(options)!r}.")
@@ -96,8 +97,7 @@ def captions_of_split(text: str, split: str) -> str | dict[str, float]:
 def _open_user_data(
     kind: str, name: str, data_dir: str | Path, split: str, max_bad_share: float, options: dict
 ) -> Source:
-    known = {"validation_share", "test_share", "cache_dir"}
-    known |= READING_DEFAULTS.keys()
+    known = {"validation_share", "test_share", "cache_dir", *READING_DEFAULTS}
     unknown = sorted(set(options) - known)
     if unknown:
         raise ValueError(
@@ -108,11 +108,15 @@ def _open_user_data(
     if kind == "folder":
         from dalle_jax.data.folder import FolderSource
 
-        return FolderSource(os.path.expanduser(name), split, **options)
+        return FolderSource(name, split, **options)
     if kind == "webdataset":
         from dalle_jax.data.webdataset import WebDatasetSource
 
         return WebDatasetSource(name, split, **options)
+    if kind == "parquet":
+        from dalle_jax.data.parquet import ParquetSource
+
+        return ParquetSource(name, split, **options)
     from dalle_jax.data.tfds_source import TfdsSource
 
     return TfdsSource(name, data_dir, split, **options)

@@ -55,7 +55,11 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dalle_jax" / "data"
 
 
-class _RefusedError(OSError):
+class RemoteError(OSError):
+    """A file by URL can't be read."""
+
+
+class _RefusedError(RemoteError):
     """What a server does not do, in a sentence."""
 
 
@@ -75,6 +79,11 @@ class RemoteFile:
     @property
     def identity(self) -> str:
         """Equal for two names of one file."""
+        return self.url
+
+    @property
+    def address(self) -> str:
+        """The whole URL."""
         return self.url
 
     def __str__(self) -> str:
@@ -220,7 +229,7 @@ def in_threads(ask: Callable[[Any], Result], arguments: Iterable[Any]) -> list[R
 def _describe(url: str, about: dict[str, Any]) -> RemoteFile:
     size = about.get("size")
     if size is None:
-        raise OSError(f"The server of {shown(url)} does not say how large it is: download it.")
+        raise RemoteError(f"The server of {shown(url)} does not say how large it is: download it.")
     said = [f"{key}={about[key]}" for key in _VERSIONS if about.get(key)]
     file = RemoteFile(url, int(size), hashlib.sha256("\n".join(said).encode()).hexdigest()[:32])
     _check_ranges(file, about)
@@ -307,7 +316,7 @@ def _repeat(url: str, action: Callable[[], Result]) -> Result:
             if _is_final(reason) or tries == TRIES:
                 text = " ".join(str(reason).replace(url, shown(url)).split())
                 many = f" after {tries} tries" if tries > 1 else ""
-                raise OSError(
+                raise RemoteError(
                     f"{shown(url)} could not be read{many}: {text[:300] or type(reason).__name__}"
                 ) from error
         time.sleep(FIRST_PAUSE * 2 ** (tries - 1))

@@ -12,6 +12,7 @@ import numpy as np
 
 from dalle_jax.data.checked import UNREADABLE_NPZ, write_atomically
 from dalle_jax.data.files import File
+from dalle_jax.data.folder_items import OTHER_IMAGE_SUFFIXES
 from dalle_jax.data.images import IMAGE_SUFFIXES
 from dalle_jax.data.tar_members import Listing, Member, compression, list_members
 from dalle_jax.data.text import caption_columns
@@ -54,7 +55,7 @@ class Names:
         suffix = suffix.lower()
         if not self.captions and suffix in CAPTION_SUFFIXES:
             return key, suffix
-        if not self.image and "." + suffix in IMAGE_SUFFIXES:
+        if not self.image and "." + suffix in IMAGE_SUFFIXES | OTHER_IMAGE_SUFFIXES:
             return key, "image"
         return None
 

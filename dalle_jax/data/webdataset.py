@@ -1,9 +1,7 @@
 """Tar shards of images and captions, read at random through an index that is built once."""
 
 import json
-import os
 import warnings
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,11 +9,10 @@ from typing import Any
 import numpy as np
 
 from dalle_jax.data.checked import Finding, about_to_scan, inspect_item, scan, signature_of
-from dalle_jax.data.files import File, LocalFile, find_files
+from dalle_jax.data.files import File, LocalFile, cache_of, describe_spec, find_files, labels_of
 from dalle_jax.data.images import decode
 from dalle_jax.data.img2dataset import border_note
 from dalle_jax.data.item_digests import MAX_ITEMS, digests_of
-from dalle_jax.data.remote import cache_folder
 from dalle_jax.data.shard_index import (
     ROLES,
     Index,
@@ -27,7 +24,12 @@ from dalle_jax.data.shard_index import (
     save_index,
 )
 from dalle_jax.data.splits import SPLITS, TEST_SHARE, VALIDATION_SHARE, split_mask
-from dalle_jax.data.text import captions_of_lines, captions_of_record, decode_text
+from dalle_jax.data.text import (
+    captions_of_lines,
+    captions_of_record,
+    check_encoding,
+    decode_text,
+)
 
 # Captions that lie so close to their image are read together with it.
 _CLOSE = 2**16  # bytes
@@ -68,16 +70,14 @@ class WebDatasetSource:
         max_aspect_ratio: float = 0.0,
     ):
         self._shards = find_files(shards, ".tar")
-        self._encoding = encoding
+        self._encoding = check_encoding(encoding)
         names, self._field = names_of(image_column, caption_column)
-        labels = _labels(self._shards)
+        labels = labels_of(self._shards)
         columns = [image_column, caption_column] if image_column or caption_column else []
-        place = signature_of([*map(_address, self._shards), *columns])[:12]
-        folder = Path(cache_dir).expanduser() if cache_dir else _folder_of(self._shards[0])
+        index_path, report_path = cache_of(self._shards, columns, cache_dir)
         status = [(shard.name, shard.size, shard.version) for shard in self._shards]
         signature = signature_of([*status, *columns])
-        path = folder / f"index-{place}.npz"
-        index, former = _open_index(path, signature, self._shards, labels, names)
+        index, former = _open_index(index_path, signature, self._shards, labels, names)
         rows = index.rows
         numbers = rows[:, 0].tolist()
         ids = [
@@ -109,11 +109,11 @@ class WebDatasetSource:
 
         options = [encoding, min_side, max_aspect_ratio]
         good, self.report = scan(
-            f"webdataset {_shown(shards, self._shards)}",
+            f"webdataset {describe_spec(shards, self._shards)}",
             ids,
             inspect,
             signature=signature_of([signature, *options]),
-            report_path=folder / f"data_report-{place}.json",
+            report_path=report_path,
             max_bad_share=max_bad_share,
             left_out=index.left_out,
         )
@@ -224,32 +224,6 @@ def _open_index(
         index = build_index(shards, labels, names)
         save_index(path, signature, index)
     return index, former
-
-
-def _labels(shards: Sequence[File]) -> list[str]:
-    """Names of the shards that differ: their file names, or paths where two have the same."""
-    counts = Counter(shard.name for shard in shards)
-    paths = [_address(shard).replace("://", "/", 1).strip("/") for shard in shards]
-    common = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ""
-    return [
-        shard.name if counts[shard.name] == 1 else path[len(common) :].lstrip("/")
-        for shard, path in zip(shards, paths)
-    ]
-
-
-def _address(shard: File) -> str:
-    return shard.path if isinstance(shard, LocalFile) else shard.url
-
-
-def _folder_of(shard: File) -> Path:
-    return Path(shard.path).parent if isinstance(shard, LocalFile) else cache_folder()
-
-
-def _shown(spec: str | Path | Sequence[str | Path], shards: Sequence[File]) -> str:
-    """The shards as they were given, or of URLs (which may hold a signature) what may be shown."""
-    if all(isinstance(shard, LocalFile) for shard in shards):
-        return str(spec)
-    return str(shards[0]) + (f" and {len(shards) - 1} more" if shards[1:] else "")
 
 
 def _former_signature(shards: Sequence[File]) -> str:
