@@ -26,6 +26,7 @@ include_patterns = [
 ]
 exclude_patterns = [".*", "build", "data", "dist", "runs", "tests", "docs/_build"]
 
+myst_enable_extensions = ["html_image"]  # of <img src="…" width="…">
 myst_heading_anchors = 4
 suppress_warnings = [
     "myst.header"
@@ -50,19 +51,28 @@ def plain_text(app, what, name, obj, options, lines: list[str]) -> None:
     Stars, bars and closing underscores outside of `code` stand for themselves, and what is indented
     after a blank line is a block of code.
     """
-    result, indent = [], 0
+    result, indent, code_under = [], 0, None
     for line in lines:
-        here = len(line) - len(line.lstrip())
-        if line.strip() and result and not result[-1].strip() and here > indent:
+        here = len(line) - len(line.lstrip()) if line.strip() else indent
+        if code_under is not None and here <= code_under:
+            code_under = None
+        if code_under is None and here > indent and result and not result[-1].strip():
             result += [" " * indent + "::", ""]
-        if line.strip():
-            indent = here
-        parts = re.split("(`[^`]*`)", line)
-        parts[::2] = [re.sub(r"[*|]|_(?!\w)", r"\\\g<0>", part) for part in parts[::2]]
+            code_under = indent
+        indent = here
+        parts = [line] if code_under is not None else re.split("(`[^`]*`)", line)
+        if code_under is None:
+            parts[::2] = [re.sub(r"[*|]|_(?!\w)", r"\\\g<0>", part) for part in parts[::2]]
         result.append("".join(parts))
     lines[:] = result
+
+
+def readable_defaults(app, what, name, obj, options, signature, returned):
+    """Show a default that is no expression, as a dataclass's `<factory>`, as `...`."""
+    return signature and re.sub(r"<[^<>]*>", "...", signature), returned
 
 
 def setup(app) -> None:
     """Docstrings are made reStructuredText before napoleon reads their sections."""
     app.connect("autodoc-process-docstring", plain_text, priority=400)
+    app.connect("autodoc-process-signature", readable_defaults)

@@ -152,7 +152,7 @@ def _section(name: str, source: Path, results: Path) -> str:
     if record is None:
         return "\n".join([*lines, "Not made yet.", "", ""])
     where = results.name
-    lines += [f'<a href="{where}/{name}.png"><img src="{where}/{name}.png" width="480"></a>', ""]
+    lines += [f'<img src="{where}/{name}.png" width="480" alt="{name}">', ""]
     lines += ["| claim | found here | published | |", "|---|---|---|---|"]
     for claim in record["claims"]:
         cells = (claim["statement"], claim["found"], claim["published"] or "–", claim["verdict"])
