@@ -1,5 +1,6 @@
 """`dalle-jax sample`: draw images of captions with a trained workdir."""
 
+from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from dalle_jax.cli.sampling_options import add_sampling, sampling_settings
 EXAMPLE = """example:
   dalle-jax sample --workdir=runs/quickstart "a large red circle" \\
       --num_inference_steps=50 --guidance_scale=3 --seed=0 --n=8 --out=circle.png
+  dalle-jax sample --workdir=runs/quickstart --from_png=circle_3.png --out=again.png
 """
 
 
@@ -24,6 +26,10 @@ def run(argv: list[str]) -> int:
     from dalle_jax.pipelines.images import GeneratedImage, captioned_grid, shared_record
     from dalle_jax.pipelines.text_to_image import DallePipeline
 
+    if args.from_png:
+        return again(parser, args, settings)
+    if not args.prompt:
+        parser.error("a caption is needed, or --from_png=FILE")
     out = args.out
     if out.suffix.lower() not in Image.registered_extensions():
         raise ValueError(f"--out={out} does not end as an image file does; give FILE.png")
@@ -66,7 +72,12 @@ def run(argv: list[str]) -> int:
 def make_parser() -> Parser:
     """The options of the verb."""
     parser = Parser("sample", "Draw images of captions with a trained workdir.", EXAMPLE)
-    parser.add_argument("prompt", nargs="+", help="one or more captions")
+    parser.add_argument("prompt", nargs="*", help="one or more captions")
+    parser.add_argument(
+        "--from_png",
+        type=local_path,
+        help="draw the image of a PNG again, by the record in it, in place of a caption's",
+    )
     parser.add_argument(
         "--workdir", type=local_path, required=True, help="where `dalle-jax train` trained"
     )
@@ -87,6 +98,33 @@ def make_parser() -> Parser:
     )
     add_sampling(parser)
     return parser
+
+
+def again(parser: Parser, args: Namespace, settings: dict[str, Any]) -> int:
+    """Draw the image of `--from_png` once more, and say whether it is the same."""
+    typed = {**settings, "negative_prompt": args.negative_prompt, "until": args.until}
+    typed |= {"from": args.source, "seed": args.seed != 0, "n": args.n != 1}
+    if args.prompt or any(typed.values()):
+        what = "the caption" if args.prompt else f"--{next(k for k, v in typed.items() if v)}"
+        parser.error(f"--from_png draws by the record of the file: leave out {what}")
+    from dalle_jax.pipelines.images import GeneratedImage
+    from dalle_jax.pipelines.records import difference, read_record, redraw
+    from dalle_jax.pipelines.text_to_image import DallePipeline
+
+    record, there = read_record(args.from_png)
+    image = read_image(args.image) if args.image else None
+    drawn = redraw(DallePipeline.from_pretrained(args.workdir), record, image)
+    differs = difference(drawn, there)
+    args.out.parent.mkdir(parents=True, exist_ok=True)
+    GeneratedImage.from_array(drawn, record).save(args.out)
+    if differs:
+        print(
+            f"{args.out}: {differs}, from {args.from_png}, which another kind of machine or "
+            f"another version ({record['Software']}) drew, or which was changed"
+        )
+    else:
+        print(f"{args.out} (the same as {args.from_png} to the bit)")
+    return 0
 
 
 def read_image(path: Path) -> Any:

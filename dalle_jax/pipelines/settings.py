@@ -32,8 +32,9 @@ def checked_settings(
     made = {}
     for name, stage in stages.items():
         settings = {**defaults[name], **given.get(name, {})}
-        # What JSON made a list is a tuple again.
-        settings = {k: tuple(v) if isinstance(v, list) else v for k, v in settings.items()}
+        # What JSON made a list is a tuple again; a compiled program is found by it.
+        lists = {k: tuple(v) for k, v in settings.items() if isinstance(v, list | np.ndarray)}
+        settings |= lists
         _check_numbers(name, stage, settings)
         if hasattr(stage, "check_settings"):
             stage.check_settings(**settings)

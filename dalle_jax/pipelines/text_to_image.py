@@ -15,6 +15,7 @@ from dalle_jax.data.images import center_crop_resize, to_rgb
 from dalle_jax.data.tokenizer import Tokenizer
 from dalle_jax.pipelines.images import GeneratedImage, to_uint8
 from dalle_jax.pipelines.memo import Memo
+from dalle_jax.pipelines.records import place_of
 from dalle_jax.pipelines.settings import (
     Settings,
     check_count,
@@ -32,6 +33,8 @@ from dalle_jax.pipelines.system import (
 )
 from dalle_jax.runs import warn_of_changed_data
 from dalle_jax.seeds import checked_seed, key_of
+
+BATCH_SIZE = 64  # images that are drawn at once, if there are as many
 
 
 @dataclass
@@ -130,13 +133,16 @@ class DallePipeline:
             **settings,
         )
         settings.pop("images", None)
+        size = min(settings.pop("batch_size", BATCH_SIZE), len(rows))
+        places = [place_of(n % size, size) for n in range(len(rows))]
         embeddings = arrays.pop("image_embedding", None)
         resolutions = {
             name: [
                 GeneratedImage.from_array(
-                    array, self.record(prompts[i], negatives and negatives[i], seed, j, settings)
+                    array,
+                    self.record(prompts[i], negatives and negatives[i], seed, j, settings, place),
                 )
-                for (i, j), array in zip(rows, of_stage)
+                for (i, j), place, array in zip(rows, places, of_stage)
             ]
             for name, of_stage in arrays.items()
         }
@@ -158,7 +164,7 @@ class DallePipeline:
         sample_index: Sequence[int],
         negative_prompts: Sequence[str] | None = None,
         seed: int = 0,
-        batch_size: int = 64,
+        batch_size: int = BATCH_SIZE,
         callback: Callable[[int, int, np.ndarray], None] | None = None,
         embedding: str = "prior",
         images: Sequence[Any] | None = None,
@@ -250,33 +256,45 @@ class DallePipeline:
             raise ValueError(f"no stage {until!r} draws here; those that do: {', '.join(drawing)}")
         return drawing[: drawing.index(until) + 1]
 
+    @property
+    def checkpoint(self) -> str:
+        """The weights of all stages, told from all others."""
+        names = {name: run.checkpoint_name for name, run in self.system.runs.items()}
+        if len(names) == 1:
+            return names["decoder"]
+        return ", ".join(f"{name} {said}" for name, said in names.items())
+
     def record(
-        self, prompt: str, negative_prompt: str | None, seed: int, index: int, settings: dict
+        self,
+        prompt: str,
+        negative_prompt: str | None,
+        seed: int,
+        index: int,
+        settings: dict,
+        place: str = "0 of 1",
     ) -> dict[str, str]:
-        """All that makes an image again, as text."""
+        """All that makes an image again, as text; see `records.redraw`."""
         given = by_stage(self.system.stages, settings)
         others = {
             name: {**self.defaults[name], **given.get(name, {})}
             for name in self.system.stages
             if name != "decoder" and (self.defaults[name] or name in given)
         }
-        checkpoints = [run.checkpoint_name for run in self.system.runs.values()]
-        if len(checkpoints) > 1:
-            names = self.system.runs
-            checkpoints = [f"{name} {said}" for name, said in zip(names, checkpoints)]
         record = {
             "prompt": prompt,
             "negative_prompt": negative_prompt or "",
             "seed": seed,
             "sample_index": index,
+            "batch": place,
             **self.defaults["decoder"],
             **given["decoder"],
             **others,
-            "checkpoint": ", ".join(checkpoints),
+            "checkpoint": self.checkpoint,
             "Software": f"dalle_jax {__version__}",
             "Copyright": self.run.config["licence"],
         }
-        return {key: str(value) for key, value in record.items()}
+        lists = {k: v.tolist() for k, v in record.items() if isinstance(v, np.ndarray)}
+        return {key: str(value) for key, value in {**record, **lists}.items()}
 
 
 def rgb_array(image: Image.Image | np.ndarray) -> np.ndarray:

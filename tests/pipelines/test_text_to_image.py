@@ -47,6 +47,10 @@ def test_batches_do_not_matter(pipe):
     at_once = pipe.generate(prompts, sample_index=range(5), **QUICK).astype(int)
     in_twos = pipe.generate(prompts, sample_index=range(5), batch_size=2, **QUICK).astype(int)
     assert np.abs(at_once - in_twos).max() <= 1
+    # At the same place of as large a batch nothing changes, whatever stands beside it.
+    others = ["a small blue star", "a large red circle", "a large pink ring"]
+    beside = pipe.generate(others, sample_index=(9, 1, 8), batch_size=2, **QUICK)
+    np.testing.assert_array_equal(beside[1], in_twos[1])
 
 
 def test_a_negative_prompt_takes_the_place_of_the_empty_one(pipe):
