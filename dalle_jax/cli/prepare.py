@@ -168,6 +168,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
         parser.error("--coco_captions is there to write a manifest: give --manifest=FILE.jsonl")
     if args.coco_captions and args.split:
         parser.error("COCO's file is of a split of its own: leave out --split")
+    if 0 < args.max_aspect_ratio < 1:
+        parser.error("--max_aspect_ratio is longer side / shorter side: 0 for any, or at least 1")
     for name, default in MANIFEST_DEFAULTS.items():
         if getattr(args, name) is None:
             setattr(args, name, default)

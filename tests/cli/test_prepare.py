@@ -126,6 +126,10 @@ def test_a_manifest_of_coco(tmp_path, capsys):
         (["--embeddings"], "--embeddings and --workdir go together"),
         (["emoji", "--workdir=x"], "--embeddings and --workdir go together"),
         (["emoji", "--embeddings", "--workdir=x"], "leave out the data set"),
+        (["folder:x", "--max_aspect_ratio=0.5"], "0 for any, or at least 1"),
+        (["folder:x", "--max_aspect_ratio=-1"], "--max_aspect_ratio"),
+        (["folder:x", "--min_side=-1"], "--min_side"),
+        (["folder:x", "--min_side=1.5"], "--min_side"),
         (["emoji", "--languages=zh"], "--languages is of a manifest"),
     ],
 )
