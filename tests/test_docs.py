@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from configs import base, unclip_shapes
+from dalle_jax.cli.main import FILES, VERBS
+
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(
     page.relative_to(ROOT)
@@ -15,7 +18,8 @@ PAGES = sorted(
     for page in ROOT.glob(pattern)
     if "_build" not in page.parts
 )
-FEATURES = re.findall(r"`([\w/]+\.py)::(\w+)`", (ROOT / "docs/log/features.md").read_text())
+LIST = (ROOT / "docs/log/features.md").read_text()
+FEATURES = re.findall(r"`([\w/]+\.py)::(\w+)`", LIST)
 
 
 def without_code(text: str) -> str:
@@ -118,3 +122,30 @@ def test_each_feature_names_a_test_that_exists():
         if not (ROOT / "tests" / file).exists() or name not in functions(ROOT / "tests" / file)
     ]
     assert not lost, "a test was moved or renamed: change docs/log/features.md with it"
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_each_option_of_a_verb_is_in_the_list_of_features(verb, capsys):
+    file = import_module(f"dalle_jax.cli.{FILES.get(verb, verb)}")
+    for variant in ([], ["--fake=a", "--real=b"] if verb == "evaluate" else []):
+        with pytest.raises(SystemExit):
+            file.run([*variant, "--help"])
+    options = set(re.findall(r"^  (--[\w-]+)", capsys.readouterr().out, flags=re.MULTILINE))
+    assert options or verb == "convert"
+    listed = re.findall(r"--[\w-]+", LIST)
+    assert not [option for option in sorted(options - {"--help"}) if option not in listed]
+
+
+def settings(section):
+    """Names of the settings in a section, without those of networks, optimizers and samplers."""
+    for name, value in section.items():
+        if not hasattr(value, "items"):
+            yield name
+        elif name not in ("model", "optimizer", "sample"):
+            yield from settings(value)
+
+
+@pytest.mark.parametrize("config", [base, unclip_shapes], ids=lambda config: config.__name__)
+def test_each_setting_of_a_config_is_in_the_list_of_features(config):
+    listed = re.findall(r"`([\w.]+)`", LIST)
+    assert not [name for name in settings(config.get_config()) if name not in listed]
