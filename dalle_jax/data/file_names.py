@@ -6,6 +6,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 
+from dalle_jax.data.remote import is_url
 from dalle_jax.data.walk import File, Walk, reserved
 
 NO_IMAGE = "no image"
@@ -71,6 +72,9 @@ class FileNames:
         """The path of a name relative to the folder; None where it leads out of it."""
         if "\0" in name:
             return name
+        if is_url(self._tree.root):
+            path = posixpath.normpath(posixpath.join(directory, name))
+            return None if path.startswith(("../", "/")) else path
         if name.startswith("/"):
             path = posixpath.normpath("/" + name.lstrip("/"))
             for root in self._roots:

@@ -24,6 +24,7 @@ from dalle_jax.data.former_splits import warn_of_moved
 from dalle_jax.data.images import decode
 from dalle_jax.data.img2dataset import border_note
 from dalle_jax.data.item_digests import digests_of
+from dalle_jax.data.remote import RemoteError, shown
 from dalle_jax.data.splits import (
     SPLITS,
     TEST_SHARE,
@@ -64,6 +65,8 @@ class FolderSource:
             the folder, or a table of captions cannot be read at all.
     """
 
+    _num_threads: int | None = None  # for the scan; one per core
+
     def __init__(
         self,
         root: str | Path,
@@ -79,24 +82,13 @@ class FolderSource:
         min_side: int = 0,
         max_aspect_ratio: float = 0.0,
     ):
-        given = os.path.expanduser(root)
-        only_table = ""
-        if os.path.isfile(given):
-            given, only_table = os.path.split(os.path.abspath(given))
-            if not only_table.lower().endswith(TABLE_SUFFIXES):
-                raise ValueError(
-                    f"{root} is a file, but no table of captions, which ends in "
-                    f"{', '.join(TABLE_SUFFIXES)}."
-                )
-        if not os.path.isdir(given):
-            raise FileNotFoundError(f"There is no folder {given}.")
         self._options = Columns(check_encoding(encoding), image_column, caption_column)
         self._limits = {"min_side": min_side, "max_aspect_ratio": max_aspect_ratio}
         shares = {"validation_share": validation_share, "test_share": test_share}
         mask_of_positions(np.zeros(0), split, **shares)  # Checks them before anything is read.
-        tree = without_own_files(walk(given))
+        tree, only_table, given = self._list(str(root))
         self._root = tree.root
-        self._what = f"folder {root}"
+        self._what = f"folder {shown(str(root))}"
         signature = walk_signature(tree, only_table, *self._options, *self._limits.values())
         report_path, index_path = _cache_files(tree.root, only_table, cache_dir)
         index = FolderIndex.load(index_path, signature, len(tree.files))
@@ -170,6 +162,21 @@ class FolderSource:
         """The file of an item."""
         return os.path.join(self._root, self._names[index])
 
+    def _list(self, root: str) -> tuple[Walk, str, str]:
+        """The files of a folder, the table that is alone to be read or "", and the folder."""
+        given = os.path.expanduser(root)
+        only_table = ""
+        if os.path.isfile(given):
+            given, only_table = os.path.split(os.path.abspath(given))
+            if not only_table.lower().endswith(TABLE_SUFFIXES):
+                raise ValueError(
+                    f"{root} is a file, but no table of captions, which ends in "
+                    f"{', '.join(TABLE_SUFFIXES)}."
+                )
+        if not os.path.isdir(given):
+            raise FileNotFoundError(f"There is no folder {given}.")
+        return without_own_files(walk(given)), only_table, given
+
     def _open(self, name: str) -> BinaryIO:
         return open(os.path.join(self._root, name), "rb")
 
@@ -196,7 +203,11 @@ class FolderSource:
             return finding
 
         report, good = inspect_all(
-            self._what, [item.file.name for item in items], inspect, left_out=found.left_out
+            self._what,
+            [item.file.name for item in items],
+            inspect,
+            left_out=found.left_out,
+            num_threads=self._num_threads,
         )
         for name, problem in found.bad_rows.items():
             report.skip(problem, name)
@@ -226,6 +237,8 @@ class FolderSource:
             for names in item.beside:
                 captions += [p for p in self._read_beside(names[0]) if p not in captions]
                 look = look or self._border_note(names)
+        except RemoteError:
+            raise  # A broken connection says nothing of the item.
         except (OSError, ValueError) as error:
             return Finding(f"{UNREADABLE_CAPTION}: {error}", content=item.key), []
         if not captions:
@@ -236,6 +249,8 @@ class FolderSource:
             return Finding(f"image of a format that is not read ({suffix})", content=item.key), []
         try:
             encoded = self._read(item.file.name)
+        except RemoteError:
+            raise
         except OSError:
             return Finding("unreadable image", content=item.key), []
         texts = [text for text, _ in captions]

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
 
 TRIES = 5
 FIRST_PAUSE = 0.5  # seconds before the second try; doubled with each further one
@@ -42,9 +42,18 @@ def is_url(name: str) -> bool:
     return bool(_SCHEME.match(name)) and not name.lower().startswith("file://")
 
 
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError as error:
+        raise ValueError(f"{url[:200]!r} is no URL: {error}.") from None
+
+
 def shown(url: str) -> str:
     """A URL for messages and logs: without a password, and without the signature of its query."""
-    parts = urlsplit(url)
+    if not is_url(url):
+        return url
+    parts = _split(url)
     if not parts.query and "@" not in parts.netloc:
         return url
     return urlunsplit(parts._replace(query="", netloc=parts.netloc.rpartition("@")[2]))
@@ -74,7 +83,7 @@ class RemoteFile:
     @property
     def name(self) -> str:
         """The last part of the URL's path."""
-        return unquote(urlsplit(self.url).path.rstrip("/").rpartition("/")[2])
+        return unquote(_split(self.url).path.rstrip("/").rpartition("/")[2])
 
     @property
     def identity(self) -> str:
@@ -141,7 +150,7 @@ def is_folder(url: str) -> bool:
     """Whether a URL is that of a folder: for https, one that ends with a slash."""
     files, path = _open_server(url)
     if _by_http(url):
-        return urlsplit(url).path.endswith("/")
+        return _split(url).path.endswith("/")
     return _repeat(url, lambda: files.isdir(path))
 
 
@@ -157,17 +166,23 @@ def match_files(pattern: str) -> list[RemoteFile]:
     return _described((files.unstrip_protocol(name), about) for name, about in found.items())
 
 
-def list_files(folder: str) -> list[RemoteFile]:
-    """All files below the folder of a URL, sorted by URL."""
+def list_folder(folder: str) -> dict[str, RemoteFile]:
+    """All files below the folder of a URL, by their paths in it."""
+    folder = folder.rstrip("/") + "/"
     if _by_http(folder):
-        return _described((url, {}) for url in _links(folder.rstrip("/") + "/", None))
+        urls = _links(folder, None)
+        return dict(zip((unquote(url[len(folder) :]) for url in urls), in_threads(find_file, urls)))
     files, path = _open_server(folder)
     found = _repeat(folder, lambda: files.find(path, detail=True))
-    return _described((files.unstrip_protocol(name), about) for name, about in found.items())
+    return {
+        name[len(path) :].lstrip("/"): _describe(files.unstrip_protocol(name), about)
+        for name, about in found.items()
+        if name != path and about.get("type") != "directory"
+    }
 
 
 def _by_http(url: str) -> bool:
-    return urlsplit(url).scheme in ("http", "https")
+    return _split(url).scheme in ("http", "https")
 
 
 def _expression(pattern: str) -> str:
@@ -241,7 +256,7 @@ def _check_ranges(file: RemoteFile, about: dict[str, Any]) -> None:
 
     Asked once a server, before a read of a few bytes could fetch gigabytes.
     """
-    parts = urlsplit(file.url)
+    parts = _split(file.url)
     if not _by_http(file.url) or file.size < 3:
         return
     if parts.netloc not in _ranges_answered:
@@ -269,7 +284,7 @@ def _no_ranges(url: str) -> OSError:
 
 def _open_server(url: str) -> tuple[Any, str]:
     """fsspec's file system of a URL, and the path in it."""
-    parts = urlsplit(url)
+    parts = _split(url)
     # fsspec itself would make one with connections of its own for every thread.
     key = (os.getpid(), parts.scheme, parts.netloc)
     if key not in _servers:
@@ -280,7 +295,7 @@ def _open_server(url: str) -> tuple[Any, str]:
 def _connect(url: str) -> Any:
     import fsspec
 
-    scheme = urlsplit(url).scheme
+    scheme = _split(url).scheme
     options: dict[str, Any] = {}
     try:
         if _by_http(url):

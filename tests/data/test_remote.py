@@ -9,7 +9,7 @@ import pytest
 from dalle_jax.data import remote, webdataset
 from dalle_jax.data.files import find_files
 from dalle_jax.data.open import open_source
-from dalle_jax.data.remote import ReadAhead, find_file, is_url, list_files, match_files, shown
+from dalle_jax.data.remote import ReadAhead, find_file, is_url, list_folder, match_files, shown
 from dalle_jax.data.webdataset import WebDatasetSource
 
 from .http_server import serve
@@ -209,6 +209,7 @@ def test_a_folder_that_https_does_not_list_is_a_sentence(server, name):
     ("url", "message"),
     [
         ("nosuch://x/0.tar", "nosuch://x/0.tar can't be read: .*rotocol"),
+        ("http://[::1/0.tar", "is no URL: Invalid IPv6"),
         ("s3://bucket/0.tar", "pip install s3fs"),
         ("gs://bucket/*.tar", "pip install gcsfs"),
     ],
@@ -269,32 +270,34 @@ def test_a_file_by_url_is_a_stream_that_can_seek(memory):
 def test_all_files_below_a_folder(memory, server):
     server.files["/data/deep/er/x.txt"] = b"x"
     names = {"000.tar", "001.tar", "002.tar"}
-    assert {file.name for file in list_files(memory)} == names
-    assert {file.name for file in list_files(f"{server.url}/data/")} == {*names, "x.txt"}
+    assert list_folder(memory).keys() == names
+    listed = list_folder(f"{server.url}/data/")
+    assert listed.keys() == {*names, "deep/er/x.txt"}
+    assert all(file.name == name.rpartition("/")[2] for name, file in listed.items())
     assert {file.name for file in match_files(f"{server.url}/data/**/*.txt")} == {"x.txt"}
 
 
 @pytest.mark.parametrize("failures", [["close"] * 2, ["cut", 503]])
 def test_a_page_that_breaks_is_never_taken_for_an_empty_one(server, failures):
     server.failures = list(failures)
-    assert len(list_files(f"{server.url}/data/")) == 3
+    assert len(list_folder(f"{server.url}/data/")) == 3
     server.failures = ["close"] * 99
     with pytest.raises(OSError, match=r"/data/ could not be read after 5 tries"):
-        list_files(f"{server.url}/data/")
+        list_folder(f"{server.url}/data/")
 
 
 def test_links_that_lead_elsewhere_are_not_followed(server):
     links = ("deep/", "../", "?C=N;O=D", "/other.tar", "http://elsewhere/a.tar", "#x", "a/../b.tar")
     server.files["/data/deep/x.txt"] = b"x"
     server.files["/data/"] = "".join(f'<a href="{link}">x</a>' for link in links).encode()
-    assert [file.name for file in list_files(f"{server.url}/data/")] == ["x.txt"]
+    assert [*list_folder(f"{server.url}/data/")] == ["deep/x.txt"]
 
 
 def test_a_folder_below_that_may_not_be_listed_is_an_error(server):
     server.files["/data/deep/x.txt"] = b"x"
     server.failures = [None, 403]
     with pytest.raises(OSError, match=r"/data/deep/ could not be read: 403"):
-        list_files(f"{server.url}/data/")
+        list_folder(f"{server.url}/data/")
 
 
 def test_a_compressed_shard_by_url_is_a_sentence(server):
