@@ -15,6 +15,7 @@ from dalle_jax.cli import tables
 from dalle_jax.data.shapes.captions import STATEMENT_KINDS
 from dalle_jax.metrics.captioned import by_value
 from dalle_jax.metrics.intervals import wilson
+from dalle_jax.pipelines.text import visible
 
 SHOWN = 24  # images in the grid
 EXTREMES = 12  # best, and worst, captions
@@ -65,7 +66,7 @@ def render(
         scores: by caption, [captions, seeds] by metric.
         nearest: a picture of images beside the training images nearest to them.
     """
-    parts = [f"<h1>{_text(name)}</h1>", _facts(rows[0], len(captions))]
+    parts = [f"<h1>{page_text(name)}</h1>", _facts(rows[0], len(captions))]
     parts += ["<h2>Results</h2>", *(_table(row) for row in rows), NOTES]
     if leaked := next((row for row in rows if "leakage" in row), None):
         parts += ["<h2>Also in the training data</h2>", _leakage(leaked)]
@@ -79,7 +80,7 @@ def render(
             by, values, order = ranking
             of_all = "" if len(seeds) == 1 else f", mean of {len(seeds)} seeds"
             for which, extremes in (("Best", order), ("Worst", order[::-1])):
-                parts += [f"<h2>{which} captions by {_text(by)}{of_all}</h2>"]
+                parts += [f"<h2>{which} captions by {page_text(by)}{of_all}</h2>"]
                 parts += [_grid(extremes[:EXTREMES], captions, images, right, values)]
         if right is not None:
             parts += [f"<h2>Accuracy by what is stated{of_seed}</h2>"]
@@ -94,13 +95,13 @@ def render(
     for row in rows:
         protocol = json.dumps(row["protocol"], indent=2, sort_keys=True)
         parts.append(
-            f"<details><summary>{_text(row['protocol']['features'])}, protocol "
-            f"{row['protocol_hash']}</summary><pre>{_text(protocol)}</pre></details>"
+            f"<details><summary>{page_text(row['protocol']['features'])}, protocol "
+            f"{row['protocol_hash']}</summary><pre>{page_text(protocol)}</pre></details>"
         )
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{_text(name)}</title><style>{STYLE}</style></head><body>\n"
+        f"<title>{page_text(name)}</title><style>{STYLE}</style></head><body>\n"
         + "\n".join(parts)
         + "\n</body></html>\n"
     )
@@ -143,13 +144,13 @@ def _facts(row: Mapping[str, Any], num_captions: int) -> str:
         f"{row['protocol']['manifest_sha256'][:12]}",
         "sampling": ", ".join(f"{name} {value}" for name, value in sorted(sampling.items())),
     }
-    cells = "".join(f"<tr><td>{k}</td><td>{_text(v)}</td></tr>" for k, v in facts.items())
+    cells = "".join(f"<tr><td>{k}</td><td>{page_text(v)}</td></tr>" for k, v in facts.items())
     return f'<div class="scroll"><table class="facts">{cells}</table></div>'
 
 
 def _leakage(row: Mapping[str, Any]) -> str:
     cells = "".join(
-        f"<tr><td>{_text(kind.replace('_', ' '))}{_text(tables.threshold(found))}</td>"
+        f"<tr><td>{page_text(kind.replace('_', ' '))}{page_text(tables.threshold(found))}</td>"
         f"<td>{found['count']}</td><td>{100 * found['share']:.1f} %</td></tr>"
         for kind, found in row["leakage"].items()
     )
@@ -165,13 +166,14 @@ def _leakage(row: Mapping[str, Any]) -> str:
 def _table(row: Mapping[str, Any]) -> str:
     heads, lines = tables.headings(row), tables.lines_of(row)
     columns = [i for i, head in enumerate(heads) if head and any(line[i] for line in lines)]
-    head = "".join(f"<th>{_text(heads[i])}</th>" for i in columns)
+    head = "".join(f"<th>{page_text(heads[i])}</th>" for i in columns)
     body = "".join(
-        "<tr>" + "".join(f"<td>{_text(line[i])}</td>" for i in columns) + "</tr>" for line in lines
+        "<tr>" + "".join(f"<td>{page_text(line[i])}</td>" for i in columns) + "</tr>"
+        for line in lines
     )
     texts = (*tables.bias_remarks(row), *tables.remarks(row)[1:])
-    remarks = "".join(f"<p>{_text(text)}</p>" for text in texts)
-    title = _text(tables.title(row))
+    remarks = "".join(f"<p>{page_text(text)}</p>" for text in texts)
+    title = page_text(tables.title(row))
     table = f"<table><tr>{head}</tr>{body}</table>"
     return f'<p class="quiet">{title}</p><div class="scroll">{table}</div>{remarks}'
 
@@ -187,9 +189,12 @@ def _grid(
     for i in which:
         score = "" if values is None else f'<span class="quiet">{values[i]:.2f}</span> '
         kind = "" if right is None else ' class="right"' if right[i] else ' class="wrong"'
+        # The caption's own letters say which way it runs.
+        caption = f'<span dir="auto">{page_text(captions[i])}</span>'
         figures.append(
             f'<figure><img alt="" src="{data_uri(images[i])}">'
-            f"<figcaption{kind}>{score}{_text(captions[i])}</figcaption></figure>"
+            f"<figcaption{kind}>{score}{caption}</figcaption>"
+            "</figure>"
         )
     return f'<div class="grid">{"".join(figures)}</div>'
 
@@ -202,12 +207,12 @@ def _bars(tally: Mapping[str, Mapping[str, tuple[int, int]]]) -> str:
         for value, (right, made) in values.items():
             low, high = wilson(right, made)
             cells.append(
-                f"<span>{_text(value)}</span>"
+                f"<span>{page_text(value)}</span>"
                 f'<span class="bar"><i style="width:{100 * right / made:.1f}%"></i>'
                 f'<b style="left:{100 * low:.1f}%;width:{100 * (high - low):.1f}%"></b></span>'
                 f"<span>{100 * right / made:.0f} % of {made}</span>"
             )
-        parts.append(f"<h3>{_text(kind)}</h3><div class='bars'>{''.join(cells)}</div>")
+        parts.append(f"<h3>{page_text(kind)}</h3><div class='bars'>{''.join(cells)}</div>")
     return "".join(parts)
 
 
@@ -218,5 +223,6 @@ def data_uri(image: np.ndarray) -> str:
     return f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"
 
 
-def _text(value: Any) -> str:
-    return html.escape(str(value))
+def page_text(value: Any) -> str:
+    """A value as text of a page, in which characters without a shape are seen as escapes."""
+    return html.escape(visible(str(value)))

@@ -1,6 +1,5 @@
 """What `dalle-jax report` writes: a sweep's results as one HTML page that needs no other file."""
 
-import html
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -10,6 +9,7 @@ import numpy as np
 
 from dalle_jax.cli.curves import plot
 from dalle_jax.cli.report import data_uri
+from dalle_jax.cli.report import page_text as _text
 from dalle_jax.cli.sweep_report_style import SCRIPT, STYLE
 from dalle_jax.cli.sweep_report_table import loss_text, table
 from dalle_jax.data.checked import write_atomically
@@ -192,7 +192,7 @@ def _sample_tables(samples: Mapping[str, Samples | None], headings: Mapping[str,
     for captions, of_points in by_captions.items():
         heads = "".join(f'<th title="{_text(n)}">{headings[n]}</th>' for n in of_points)
         body = "".join(
-            f"<tr><td>{_text(caption)}</td>"
+            f'<tr><td dir="auto">{_text(caption)}</td>'
             + "".join(
                 f'<td><img alt="{_text(name)}" src="{data_uri(one.images[i])}"></td>'
                 for name, one in of_points.items()
@@ -242,7 +242,3 @@ def _flatten(section: Mapping[str, Any], prefix: str = ""):
             yield from _flatten(value, f"{prefix}{name}.")
         else:
             yield prefix + name, json.dumps(value)
-
-
-def _text(value: Any) -> str:
-    return html.escape(str(value))

@@ -1,13 +1,15 @@
 """What a person gets to see: images that know how they were made, and captioned grids."""
 
-import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
 from einops import rearrange
-from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
+from PIL import Image, PngImagePlugin
+
+from dalle_jax.pipelines import text
 
 MARGIN = 6  # pixels around each picture of a grid
+FONT_SIZE = 11  # pixels, of captions in grids
 
 
 class GeneratedImage(Image.Image):
@@ -78,15 +80,13 @@ def captioned_grid(
 
     `colors` gives a colour to each caption; all are black otherwise.
     """
-    font = ImageFont.load_default(12)
-    wrapped = [textwrap.wrap(caption, width=int(side / 6.2)) or [""] for caption in captions]
+    wrapped = [text.wrap(caption, side + MARGIN, FONT_SIZE) for caption in captions]
     line_height = 15
     text_height = line_height * max(map(len, wrapped))
     cell = (side + 2 * MARGIN, side + 2 * MARGIN + text_height)
     columns = min(columns, len(images))
     rows = -(-len(images) // columns)
     grid = Image.new("RGB", (columns * cell[0], rows * cell[1]), "white")
-    draw = ImageDraw.Draw(grid)
     for i, (image, lines) in enumerate(zip(images, wrapped)):
         x, y = (i % columns) * cell[0] + MARGIN, (i // columns) * cell[1] + MARGIN
         # Small pictures are enlarged by whole pixels, so that one sees what was generated.
@@ -94,5 +94,5 @@ def captioned_grid(
         grid.paste(enlarged, (x, y))
         for n, line in enumerate(lines):
             fill = colors[i] if colors else "black"
-            draw.text((x, y + side + 2 + n * line_height), line, fill, font)
+            text.draw(grid, (x, y + side + 2 + n * line_height), line, fill, FONT_SIZE)
     return grid

@@ -92,6 +92,30 @@ def test_a_page_is_seen_in_a_browser_and_fits_a_phone(tmp_path):
     assert width_on_a_phone(page, tmp_path) <= 390
 
 
+def test_captions_of_any_script_are_on_the_page_and_nothing_of_them_is_hidden():
+    captions = ["دائرة حمراء", "红色 <b>", "a\u200b \ud800\0"]
+    images = np.zeros((3, 8, 8, 3), np.uint8)
+    page = render("runs/x", [row()], captions, images, {})
+    page.encode()
+    assert '<meta charset="utf-8">' in page
+    for seen in ("دائرة حمراء", "红色 &lt;b&gt;", "a\\u200b \\ud800\\x00"):
+        assert f'<span dir="auto">{seen}</span>' in page
+
+
+def test_a_page_says_which_distances_are_biased():
+    entry = {"value": 9.0, "num_features": 5, "extrapolated": 4.0}
+    biased = row()
+    biased["metrics"]["FD[clip:ab]"] = entry | {"extrapolated_standard_error": 0.5}
+    text = " ".join(" ".join(WellFormed(render("x", [biased], CAPTIONS, None, {})).text).split())
+    assert "FD[clip:ab] is biased upwards: 3 images are fewer than its 5 features" in text
+    assert "at n → ∞" in text and text.count("4.00 ± 0.50") == 2
+    without = row()
+    without["metrics"]["FD[clip:ab]"] = entry = {"value": 9.0, "num_features": 5}
+    assert "without intervals there is no FD∞" in render("x", [without], CAPTIONS, None, {})
+    entry["num_features"] = 3
+    assert "biased" not in render("x", [without], CAPTIONS, None, {})
+
+
 def test_a_page_tells_what_leaked():
     found = {"count": 1, "share": 1 / 3}
     near = {**found, "features": "clip:ab", "cosine": 0.98, "median_cosine": 0.9}
