@@ -119,10 +119,10 @@ def check_moved(sources: Sequence[str], moved_to: str) -> None:
             "name one --stage"
         )
     kind = sources[0].partition(":")[0]
-    if kind == sources[0]:
+    if not is_placed(sources[0]):
         raise ValueError(
-            f"--data_source={moved_to}: the run reads {kind}, a built-in data set, which lies in "
-            "the folder config.data.dir"
+            f"--data_source={moved_to}: the run reads {sources[0]}, which lies in the folder "
+            "config.data.dir"
         )
     if moved_to.partition(":")[0] != kind:
         raise ValueError(
@@ -161,6 +161,11 @@ def how_changed(
                 f"{change}: there were {then.items[name]} {of}items, now there are {items[name]}."
             )
     return f"{change}: the number of items is the same, but names, sizes or captions are not."
+
+
+def is_placed(source: str) -> bool:
+    """Whether the name of a data set says where it lies."""
+    return ":" in source and not source.startswith("tfds:")
 
 
 def is_seen_at_once(source: str) -> bool:

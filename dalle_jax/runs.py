@@ -32,6 +32,7 @@ from dalle_jax.run_data import (
     content_of,
     count_items,
     how_changed,
+    is_placed,
     is_seen_at_once,
     may_have_changed,
     read_record,
@@ -185,21 +186,30 @@ class Run:
         """
         source = self._open_source(split)
         if changed := self.data_changed(split, source):
-            warnings.warn(changed, stacklevel=2)
+            # From this line, whoever opens it: so that it is said once.
+            warnings.warn(changed, stacklevel=1)
         return source
 
     def _open_source(self, split: str) -> Source:
         data = self.data
-        return open_source(
-            self.moved_to or data["source"],
-            data_dir=data["dir"],
-            split=split,
-            image_size=data["image_size"],
-            captions=data["captions"],
-            languages=data["languages"],
-            max_bad_share=data["max_bad_share"],
-            **reading_options(data),
-        )
+        try:
+            return open_source(
+                self.moved_to or data["source"],
+                data_dir=data["dir"],
+                split=split,
+                image_size=data["image_size"],
+                captions=data["captions"],
+                languages=data["languages"],
+                max_bad_share=data["max_bad_share"],
+                **reading_options(data),
+            )
+        except FileNotFoundError as error:
+            if self.moved_to or not self.step or not is_placed(data["source"]):
+                raise
+            raise FileNotFoundError(
+                f"{error} If the data of {self.directory} lies elsewhere now, say so to `train` or "
+                f"`evaluate`: --data_source={data['source'].partition(':')[0]}:PLACE"
+            ) from error
 
     def known_change(self) -> str | None:
         """A sentence on how its data differs from what the training read, if no scan is needed.

@@ -203,6 +203,7 @@ def test_a_new_training_reads_moved_data_only_where_a_run_upstream_knows_it(tmp_
         (["webdataset:a/*.tar"], "webdataset:https://host/{0..3}.tar", None),
         (["folder:a", "folder:b"], "folder:c", "name one --stage"),
         (["captioned_shapes/easy"], "folder:c", r"lies in the folder config\.data\.dir"),
+        (["tfds:coco"], "tfds:flickr", r"lies in the folder config\.data\.dir"),
         (["folder:a"], "webdataset:b", "give folder:PLACE"),
         (["folder:a"], "b", "give folder:PLACE"),
     ],

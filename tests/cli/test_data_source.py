@@ -83,6 +83,17 @@ def test_moved_data_is_read_where_it_lies_now(go, cards, tmp_path):
     assert open_run(before.directory).data["source"] == f"folder:{cards}"
 
 
+def test_data_that_is_gone_is_asked_for_by_the_option(go, cards, tmp_path, monkeypatch):
+    go()
+    run = open_run(tmp_path / "work/decoder")
+    shutil.rmtree(cards)
+    with pytest.raises(FileNotFoundError, match=r"There is no folder \S+cards\.$"):
+        run.open_source("test")  # nothing was trained yet
+    monkeypatch.setattr("dalle_jax.runs.steps_in", lambda _: [4])
+    with pytest.raises(FileNotFoundError, match=r"elsewhere now, .* --data_source=folder:PLACE"):
+        run.open_source("test")
+
+
 def test_other_data_at_the_stated_place_is_refused(go, cards, tmp_path):
     go()
     other = shutil.copytree(cards, tmp_path / "other")
