@@ -328,7 +328,7 @@ def create_run(
         ValueError: the run there has another config, or a stage that it needs does not fit it; the
             differing knobs are named.
     """
-    directory = Path(directory)
+    directory = Path(directory).expanduser()
     if not (directory / "config.json").exists():
         run = Run(directory, stage_name, config)
         run.upstream()  # first: nothing is left behind where it can't be trained
@@ -364,7 +364,8 @@ def open_run(directory: str | Path) -> Run:
         FileNotFoundError: there is no run.
         ValueError: it is no run of this version.
     """
-    path = Path(directory) / "config.json"
+    directory = Path(directory).expanduser()
+    path = directory / "config.json"
     if not path.exists():
         raise FileNotFoundError(
             f"{directory} holds no run (it has no config.json); train one with `dalle-jax train`"
@@ -379,4 +380,4 @@ def open_run(directory: str | Path) -> Run:
             f"{directory} is a run of format {found}; this version reads format {FORMAT}: "
             "use the version of dalle_jax that made it"
         )
-    return Run(Path(directory), stage, with_later_settings(config))
+    return Run(directory, stage, with_later_settings(config))

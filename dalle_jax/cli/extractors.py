@@ -81,7 +81,7 @@ def open_features(path: str | Path) -> Network:
         FileNotFoundError: nothing was trained there.
         ValueError: what was trained there has no features.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     directories = [path, *(path / stage for stage in FORWARDS)]
     found = next((d for d in directories if (d / "config.json").exists()), path)
     run = open_run(found)

@@ -170,7 +170,7 @@ def write_manifest(path: str | Path, manifest: Manifest) -> None:
     Raises:
         ValueError: there is another manifest: results that name it could no longer be repeated.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if path.exists() and read_manifest(path).sha256 != manifest.sha256:
         raise ValueError(
             f"{path} holds another manifest; give another name, or remove it if no result needs "
@@ -192,7 +192,7 @@ def read_manifest(path: str | Path) -> Manifest:
         FileNotFoundError: there is no such file.
         ValueError: a line is torn, changed, missing or can't be used; the message names it.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"There is no caption manifest {path}.")
     with open(path, "rb") as file:

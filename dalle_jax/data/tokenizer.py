@@ -159,7 +159,8 @@ class Tokenizer:
     @classmethod
     def load(cls, path: str | Path, max_length: int | None = None) -> "Tokenizer":
         """Reads any `tokenizer.json`; `max_length` defaults to the one saved in it."""
-        if not Path(path).is_file():
+        path = Path(path).expanduser()
+        if not path.is_file():
             raise FileNotFoundError(f"There is no tokenizer file {path}.")
         try:
             tok = tokenizers.Tokenizer.from_file(str(path))

@@ -71,7 +71,7 @@ def convert(source: str | Path, target: str | Path) -> str:
         ValueError: it does not hold the weights of FID's Inception, or the suffixes are others.
         ImportError: torch, with which `.pth` files are read and written, is not installed.
     """
-    source, target = Path(source), Path(target)
+    source, target = Path(source).expanduser(), Path(target).expanduser()
     suffixes = (source.suffix, target.suffix)
     if suffixes not in ((".pth", ".safetensors"), (".safetensors", ".pth")):
         raise ValueError(
@@ -98,7 +98,7 @@ def load(path: str | Path) -> InceptionWeights:
         FileNotFoundError: there is no such file.
         ValueError: it does not hold the weights of FID's Inception.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if path.suffix == ".pth":
         tensors, source_sha256 = _read_pth(path), _file_sha256(path)
     else:

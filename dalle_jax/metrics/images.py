@@ -97,7 +97,7 @@ def open_images(path: str | Path, decoding: str = "upright") -> Sequence[np.ndar
         FileNotFoundError: there is nothing at that path.
         ValueError: there are no images, or what there is is no array of images.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if path.is_dir():
         return ImageFolder(path, decoding)
     if not path.exists():

@@ -45,7 +45,7 @@ class Reference:
 
 def is_statistics(path: str | Path) -> bool:
     """Whether a file is a `.npz` with a mean and a covariance in it."""
-    path = Path(path)
+    path = Path(path).expanduser()
     if path.suffix != ".npz" or not path.is_file():
         return False
     try:
@@ -74,7 +74,7 @@ def load_reference(path: str | Path) -> Reference:
         FileNotFoundError: there is no such file.
         ValueError: it holds no statistics, or would need a pickle.
     """
-    path = Path(path)
+    path = Path(path).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"there is no file of statistics {path}")
     try:

@@ -53,7 +53,7 @@ def load_system(workdir: str | Path, *, joint: bool = True) -> System:
         FileNotFoundError: there is no decoder, or a stage that it stands on is missing.
         ValueError: two stages do not fit each other; the message names both.
     """
-    workdir = Path(workdir)
+    workdir = Path(workdir).expanduser()
     decoder = open_run(workdir / "decoder")
     runs = dict(decoder.upstream())
     if runs and is_trained(workdir / "prior"):
