@@ -1,6 +1,7 @@
 """A config file and the overrides typed after it, as one locked ConfigDict."""
 
 import ast
+import shlex
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,12 @@ def apply_override(config: ConfigDict, override: str) -> None:
     for parent in parents:
         section = section[parent]
     section[last] = _typed(name, text, knobs[name])
+
+
+def as_options(config: ConfigDict) -> list[str]:
+    """The settings of a config as options that give it again, quoted as a shell needs it."""
+    texts = ((name, v if isinstance(v, str) else repr(v)) for name, v in flatten(config))
+    return [shlex.quote(f"{PREFIX}{name}={text}") for name, text in texts]
 
 
 def flatten(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:

@@ -107,6 +107,7 @@ def make_parser() -> Parser:
     parser.add_argument(
         "--weights", type=OneOf(WEIGHTS), default="ema", help="ema: averaged over training"
     )
+    parser.add_quiet()
     add_sampling(parser)
     parser.also = ("--fake", "--real")
     return parser

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from dalle_jax.cli import output
 from dalle_jax.cli.choices import METRICS_OF_SETS
 from dalle_jax.cli.evaluate import add_preprocessing
 from dalle_jax.cli.options import OneOf, Parser, SomeOf, count, local_path, path_text, whole
@@ -49,7 +50,7 @@ def run(argv: list[str]) -> int:
     row = {"fake": str(args.fake), **row}
     if args.out:
         append_row(args.out, row)
-    print(file=sys.stderr)
+    output.progress("\n")
     print_row(row)
     return 0
 
@@ -97,6 +98,7 @@ def make_parser() -> Parser:
     parser.add_argument(
         "--save_statistics", metavar="FILE.npz", type=local_path, help="of the real images"
     )
+    parser.add_quiet()
     parser.add_argument("--out", type=local_path, help="append the row to this results.jsonl")
     return parser
 
@@ -151,7 +153,7 @@ def evaluate_folders(
         statistics_out=statistics_out,
         decoding=decoding if folders else None,
         batch_size=batch_size,
-        progress=_progress,
+        progress=lambda done: output.progress(f"{done} images"),
     )
     for path, folder in folders.items():
         if unlike := folder.unlike():
@@ -184,7 +186,3 @@ def _print_files(path: str, folder: Any, tool: str | None) -> None:
             f"images, as {names[0]}",
             file=sys.stderr,
         )
-
-
-def _progress(done: int) -> None:
-    print(f"\r{done} images", end="", file=sys.stderr, flush=True)

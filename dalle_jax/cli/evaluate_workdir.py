@@ -1,7 +1,6 @@
 """Images of held-out captions from a trained workdir, and the rows of results that they give."""
 
 import json
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -21,6 +20,7 @@ from dalle_jax.cli.measurements import (
     by_oracle,
 )
 from dalle_jax.cli.opened import Opened
+from dalle_jax.cli.output import note, progress
 from dalle_jax.cli.report import SHOWN, render
 from dalle_jax.cli.tables import print_row
 from dalle_jax.cli.weights import weights_of
@@ -183,7 +183,7 @@ def generate(
     What is there already is read. Image i of a seed is drawn with sample index i.
     """
     if missing := sum(of_seed.missing() for of_seed in shards.values()):
-        print(f"drawing {missing} images of held-out captions …", flush=True)
+        note(f"drawing {missing} images of held-out captions …")
         for seed, of_seed in shards.items():
 
             def draw(indices: range, seed: int = seed) -> np.ndarray:
@@ -195,7 +195,7 @@ def generate(
                     **settings,
                 )
 
-            of_seed.make(draw, lambda done, seed=seed: _progress(f"seed {seed}: {done} images"))
+            of_seed.make(draw, lambda done, seed=seed: progress(f"seed {seed}: {done} images"))
     return [of_seed.load() for of_seed in shards.values()]
 
 
@@ -320,8 +320,3 @@ def _with_older(
     for part in ("metrics", "floor"):
         merged[part] = {**older.get(part, {}), **row.get(part, {})}
     return merged, read_scores(results, older) | scores
-
-
-def _progress(text: str) -> None:
-    if sys.stderr.isatty():
-        print(f"\r{text}", end="", file=sys.stderr, flush=True)

@@ -213,5 +213,6 @@ def make_parser() -> Parser:
     parser.add_argument(
         "--readme", action="store_true", help="write the list of experiments/README.md anew"
     )
+    parser.add_quiet()
     parser.add_prefix(PREFIX, "overrides")
     return parser

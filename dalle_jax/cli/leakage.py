@@ -10,6 +10,7 @@ import numpy as np
 
 from dalle_jax.cli.extractors import open_features
 from dalle_jax.cli.held_out import HeldOut, Images, source_arguments
+from dalle_jax.cli.output import note
 from dalle_jax.data.checked import UNREADABLE_NPZ, write_atomically
 from dalle_jax.data.loader import Source
 from dalle_jax.metrics.features import FeatureExtractor, extract
@@ -121,7 +122,7 @@ def _kept(
             return load(path)
         except UNREADABLE_NPZ:
             path.unlink()
-    print(what, flush=True)
+    note(what)
     made = make()
     save(path, made)
     return made

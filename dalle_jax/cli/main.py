@@ -22,6 +22,7 @@ VERBS = {
     "report": "a sweep's results as one HTML page",
     "compare": "rank rows of results of one protocol, and test what differs",
     "convert": "weights of other projects to files of this one, and back",
+    "completion": "let a shell complete verbs, options and known values",
 }
 
 # Where a verb's file is called otherwise.

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
+from dalle_jax.cli import output
 from dalle_jax.nearest import nearest
 
 # Where argparse's own messages are in words of its own: a pattern and the sentence in its place.
@@ -66,6 +67,12 @@ class Parser(argparse.ArgumentParser):
         """Take `PREFIXname=value` for the given names, or for any, as a list of texts in `dest`."""
         self.prefixes[prefix] = (dest, None if names is None else tuple(names))
 
+    def add_quiet(self) -> None:
+        """Take `--quiet`."""
+        self.add_argument(
+            "--quiet", action="store_true", help="print only results, warnings and errors"
+        )
+
     def parse_args(self, argv: Sequence[str]) -> argparse.Namespace:  # type: ignore[override]
         """The arguments; an error ends the program with a sentence and the code 2."""
         typed = argv[: argv.index("--")] if "--" in argv else argv
@@ -76,6 +83,7 @@ class Parser(argparse.ArgumentParser):
         args = super().parse_args([*plain, *argv[len(typed) :]])
         for name, texts in prefixed.items():
             setattr(args, name, texts)
+        output.be_quiet(getattr(args, "quiet", False))
         return args
 
     def format_help(self) -> str:

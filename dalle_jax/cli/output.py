@@ -8,6 +8,7 @@ import sys
 # In the place of what ASCII or a code page lacks; all else is shown by its number.
 PLAIN = str.maketrans({"–": "-", "—": "-", "−": "-", "…": "...", "×": "x", "·": "*", "→": "->"})
 PLAIN |= str.maketrans({"≥": ">=", "≤": "<=", "±": "+-", "σ": "sigma", "α": "alpha", "²": "^2"})
+_quiet = False
 CLOSED = 141  # the exit code of a program whose reader has gone: 128 and SIGPIPE
 
 
@@ -31,3 +32,26 @@ def _plain(error: UnicodeError) -> tuple[str, int]:
     text = error.object[error.start : error.end]
     plain = text.translate(PLAIN).encode("ascii", "backslashreplace").decode()
     return plain, error.end
+
+
+def be_quiet(quiet: bool) -> None:
+    """Let this process print only results, warnings and errors, or everything again."""
+    global _quiet
+    _quiet = quiet
+
+
+def is_quiet() -> bool:
+    """Whether only results, warnings and errors are to be printed."""
+    return _quiet
+
+
+def note(text: str) -> None:
+    """A line that says what is being done."""
+    if not _quiet:
+        print(text, flush=True)
+
+
+def progress(text: str) -> None:
+    """How far it is, over what this said before; only where a person looks on."""
+    if not _quiet and sys.stderr.isatty():
+        print(f"\r{text}", end="", file=sys.stderr, flush=True)

@@ -1,10 +1,14 @@
 """`dalle-jax prepare`: build a data set, scan one's own, fix the captions of an evaluation."""
 
 import argparse
+import contextlib
+import io
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from dalle_jax.cli import output
 from dalle_jax.cli.choices import CAPTIONS, RULES, SOURCES, SPLITS
 from dalle_jax.cli.options import (
     Number,
@@ -51,7 +55,7 @@ def run(argv: list[str]) -> int:
         return 0
     import tensorflow_datasets as tfds
 
-    if not sys.stderr.isatty():
+    if args.quiet or not sys.stderr.isatty():
         tfds.disable_progress_bar()
     if args.coco_captions:
         from dalle_jax.data.coco import NUM_CAPTIONS, make_coco_manifest
@@ -141,6 +145,7 @@ def make_parser() -> Parser:
         type=local_paths,
         help="COCO's annotation file of captions, or several with commas, in place of a source",
     )
+    parser.add_quiet()
     embeddings = parser.add_argument_group("image embeddings")
     embeddings.add_argument(
         "--embeddings",
@@ -184,15 +189,30 @@ def prepare(args: argparse.Namespace) -> None:
     if name == "captioned_shapes":
         from dalle_jax.data.shapes import builder
 
-        print(builder.prepare(args.data_dir, variant or "easy", args.resolution))
+        with _drawn_here(args):
+            folder = builder.prepare(args.data_dir, variant or "easy", args.resolution)
+        print(folder)
     elif args.source == "emoji":
         from dalle_jax.data.emoji import builder
 
-        print(builder.prepare(args.data_dir, args.resolution, font=args.font))
+        with _drawn_here(args):
+            report = builder.prepare(args.data_dir, args.resolution, font=args.font)
+        print(report)
     else:
         from dalle_jax.cli.prepare_own import show
 
         show(args.source, lambda split: open_split(args, split, {}), args.data_dir)
+
+
+@contextlib.contextmanager
+def _drawn_here(args: argparse.Namespace) -> Iterator[None]:
+    """Say what is done, in the place of what TFDS prints: a download of unknown size."""
+    output.note(
+        f"{args.source}, {args.resolution} pixels: drawn into {args.data_dir} unless it is there; "
+        "nothing is downloaded"
+    )
+    with contextlib.redirect_stdout(io.StringIO()):
+        yield
 
 
 def manifest_of(args: argparse.Namespace) -> Any:

@@ -58,6 +58,7 @@ def make_parser() -> Parser:
         help="workdirs of `train`, with commas; fitting runs are taken over",
     )
     parser.add_argument("--dry-run", action="store_true", help="print what would be done")
+    parser.add_quiet()
     parser.add_prefix(PREFIX, "overrides")
     parser.add_prefix(SLURM, "slurm")
     return parser

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from dalle_jax.cli.output import is_quiet
 from dalle_jax.sweeps.drawing import read_drawing
 from dalle_jax.sweeps.figure_rows import knob_columns
 from dalle_jax.sweeps.graph import Graph, PlannedPoint
@@ -54,7 +55,7 @@ class LiveTable:
 
     def __init__(self, graph: Graph, place: Place):
         self._graph, self._place = graph, place
-        self._console = Console(markup=False, highlight=False)
+        self._console = Console(markup=False, highlight=False, quiet=is_quiet())
         self._live: Live | None = None
         self._launcher: Launcher | None = None
         self._names = names_of(graph)
@@ -63,7 +64,7 @@ class LiveTable:
     def shown(self, launcher: Launcher) -> Iterator[None]:
         """Show it in this block."""
         self._launcher = launcher
-        if not self._console.is_terminal:
+        if not self._console.is_terminal or is_quiet():
             yield
             return
         with Live(console=self._console, auto_refresh=False) as self._live:

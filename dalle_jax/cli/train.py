@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dalle_jax.cli import output
 from dalle_jax.cli.choices import STAGES
-from dalle_jax.cli.config import PREFIX, load_config
+from dalle_jax.cli.config import PREFIX, as_options, load_config
 from dalle_jax.cli.options import Number, OneOf, Parser, count, local_path
 
 NUM_PREVIEWS = 12
@@ -27,7 +28,7 @@ def run(argv: list[str]) -> int:
     parser = make_parser()
     args = parser.parse_args(argv)
     overrides = args.overrides
-    if not args.explain and not args.workdir:
+    if not (args.explain or args.print_config or args.workdir):
         parser.error("--workdir is needed")
     if args.mesh and not args.explain:
         parser.error("--mesh goes with --explain; a training's is --config.STAGE.train.mesh.fsdp=8")
@@ -40,6 +41,9 @@ def run(argv: list[str]) -> int:
         raise ValueError(
             f"{args.config} has no stage {unknown[0]!r}; it has {', '.join(config.stages)}"
         )
+    if args.print_config:
+        print(*as_options(config), sep="\n")
+        return 0
     if args.explain:
         from dalle_jax.cli.explain import explain, use_virtual_devices
 
@@ -103,6 +107,12 @@ def make_parser() -> Parser:
         "for as many virtual CPU devices, which takes minutes",
     )
     parser.add_argument("--mesh", help="with --explain: sizes such as data=8,fsdp=64, of any pod")
+    parser.add_argument(
+        "--print_config",
+        action="store_true",
+        help="print the config with what is typed, as options that can be pasted; trains nothing",
+    )
+    parser.add_quiet()
     parser.add_argument("--coordinator", metavar="HOST:PORT", help="where process 0 is")
     parser.add_argument("--num_processes", type=count, help="that train together")
     parser.add_argument("--process_id", type=Number(int, 0), help="of this one, from 0")
@@ -146,7 +156,7 @@ def train_stage(
         and not newest_is_damaged(run.directory / "checkpoints")
         and not due.left_at(run.directory, steps)
     ):
-        print(f"{name}: trained to step {steps} already, in {run.directory}")
+        output.note(f"{name}: trained to step {steps} already, in {run.directory}")
     else:
         with alone_in(run.directory):
             learn(run)
@@ -230,7 +240,7 @@ def learn(run: Any, replayed: Path | None = None) -> None:
     if hasattr(stage, "prepare"):
         stage.prepare(local, training_batches())
     del local  # what is on one device; `frozen` is cut over the mesh
-    train = fit
+    train = functools.partial(fit, quiet=output.is_quiet())
     if replayed:
         from dalle_jax.cli.replay import replay
 

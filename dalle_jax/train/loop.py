@@ -63,6 +63,7 @@ def fit(
     checkpoint_every: int = 1000,
     keep_checkpoints: int = 2,
     title: str = "train",
+    quiet: bool = False,
 ) -> TrainState:
     """Train `stage` to step `steps`, from the newest checkpoint in `run_dir` if there is one.
 
@@ -71,6 +72,7 @@ def fit(
       train_iterator: endless; `next` gives this process's share of a batch as numpy arrays;
         `get_state` and `set_state` tell and set where it stands.
       run_dir: gets `checkpoints/`, `metrics.jsonl`, `samples/` and `tensorboard/`.
+      quiet: whether nothing is shown of the training while it runs.
       mesh: sizes of the axes data, fsdp and tensor; see `sharding.make_mesh`.
       frozen: parameters of other stages, not trained and not saved.
       start: parameters to begin with; None for `stage.init`'s.
@@ -118,7 +120,7 @@ def fit(
 
         first = jax.process_index() == 0
         log = RunLog(run_dir, from_step=step, again=left, write=first)
-        bar = ProgressBar(steps, start=step, title=title, show=first)
+        bar = ProgressBar(steps, start=step, title=title, show=first and not quiet)
         meter = Meter()
         count = sum(leaf.size for leaf in jax.tree.leaves(state.params))
         verb = f"goes on from step {step}" if step else "starts"

@@ -1,8 +1,10 @@
 import os
+import shlex
 
 import pytest
 
-from dalle_jax.cli.config import apply_override, load_config
+from dalle_jax.cli import train
+from dalle_jax.cli.config import apply_override, flatten, load_config
 from tests.conftest import ROOT
 
 TINY = ROOT / "configs/tiny.py"
@@ -74,3 +76,19 @@ def test_a_config_file_that_fails_is_told_by_its_line(tmp_path, text, message):
     with pytest.raises(ValueError, match=message) as error:
         load_config(tmp_path / "wrong.py")
     assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("name", ["tiny", "unclip_tiny", "emoji", "dalle2/clip"])
+def test_a_printed_config_gives_itself_again(name, capsys, tmp_path):
+    typed = [
+        "--config.data.source=folder:my pictures/$HOME's",
+        "--config.seed=7",
+        "--config.data.max_shift=3",
+    ]
+    assert train.run([f"--config={name}", "--print_config", *typed]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("\n") == len(dict(flatten(load_config(name))))
+    assert not list(tmp_path.iterdir())
+    pasted = shlex.split(printed)
+    assert "--config.seed=7" in pasted and typed[0] in pasted
+    assert load_config(name, pasted).to_dict() == load_config(name, typed).to_dict()

@@ -98,7 +98,7 @@ def refused(capsys, verb, *argv):
         ("train --config=x --explain=compile", "did you mean compiled?"),
         # What has to be given, and what is too much.
         ("train --workdir=x", "--config is needed"),
-        ("sample", "prompt and --workdir are needed"),
+        ("convert", "what, --from and --to are needed"),
         ("train --config=x y", "'y' is one argument too many"),
         ("train --config=x --config.seed", "lacks its value"),
     ],

@@ -1,0 +1,94 @@
+"""`--quiet` prints results, warnings and errors, and nothing of what goes on."""
+
+import sys
+
+import pytest
+
+from dalle_jax.cli import output, prepare, sweep_tables, train
+from dalle_jax.data.shapes import builder
+from dalle_jax.train import loop
+from tests.cli.test_options import VERBS
+from tests.conftest import ROOT
+
+WITH_PROGRESS = ("prepare", "train", "evaluate", "sweep", "figure")
+
+
+@pytest.fixture(autouse=True)
+def loud_again():
+    yield
+    output.be_quiet(False)
+
+
+@pytest.mark.parametrize("verb", WITH_PROGRESS)
+def test_each_verb_that_shows_progress_takes_it(verb):
+    needed = {"train": ["--config=a"], "evaluate": ["--workdir=a"], "sweep": ["a", "--workdir=a"]}
+    VERBS[verb]().parse_args([*needed.get(verb, []), "--quiet"])
+    assert output.is_quiet()
+    VERBS[verb]().parse_args(needed.get(verb, []))  # the next command in this process
+    assert not output.is_quiet()
+
+
+class Terminal:
+    """A standard error that a person looks at."""
+
+    def __init__(self):
+        self.text = ""
+
+    def write(self, text):
+        self.text += text
+
+    def flush(self):
+        pass
+
+    def isatty(self):
+        return True
+
+
+def test_progress_and_notes_are_silent(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stderr", Terminal())
+    output.be_quiet(True)
+    output.progress("64 images")
+    output.note("drawing")
+    assert sys.stderr.text == "" and capsys.readouterr().out == ""
+    output.be_quiet(False)
+    output.progress("64 images")
+    output.note("drawing")
+    assert sys.stderr.text == "\r64 images" and capsys.readouterr().out == "drawing\n"
+
+
+def test_progress_is_for_terminals_alone(capsys):
+    output.progress("64 images")
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("options", [[], ["--quiet"]])
+def test_a_training_is_told_of_it(options, shapes_dir, tmp_path, monkeypatch, capsys):
+    given = []
+    monkeypatch.setattr(loop, "fit", lambda *_, quiet, **settings: given.append(quiet))
+    config = [f"--config={ROOT / 'configs/tiny.py'}", f"--config.data.dir={shapes_dir}"]
+    assert train.run([*config, f"--workdir={tmp_path}", *options]) == 0
+    assert given == [bool(options)]
+
+
+def test_a_sweep_s_table_is_not_drawn(monkeypatch, capsys):
+    monkeypatch.setattr(sweep_tables, "names_of", lambda graph: {})
+    output.be_quiet(True)
+    view = sweep_tables.LiveTable(None, None)
+    with view.shown(None):
+        view.refresh()
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("options", [[], ["--quiet"]])
+def test_prepare_says_what_is_true(options, monkeypatch, capsys):
+    def draw(data_dir, config, resolution):
+        print("Downloading and preparing dataset Unknown size")  # as TFDS does
+        return data_dir / "captioned_shapes"
+
+    monkeypatch.setattr(builder, "prepare", draw)
+    assert (
+        prepare.run(["captioned_shapes/easy", "--data_dir=there", "--resolution=24", *options]) == 0
+    )
+    said = capsys.readouterr().out
+    assert "Downloading" not in said and said.endswith("there/captioned_shapes\n")
+    assert ("24 pixels: drawn into there unless it is there" in said) != bool(options)
