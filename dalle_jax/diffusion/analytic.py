@@ -43,5 +43,6 @@ class GaussianMixture(NamedTuple):
         """n draws [n, D]."""
         key_k, key_x = jax.random.split(key)
         k = jax.random.choice(key_k, len(self.weights), (n,), p=self.weights)
-        noise = jax.random.normal(key_x, (n, self.means.shape[-1]), self.means.dtype)
+        dtype = jnp.promote_types(self.means.dtype, jnp.float32)
+        noise = jax.random.normal(key_x, (n, self.means.shape[-1]), dtype)
         return self.means[k] + self.deviations[k][:, None] * noise

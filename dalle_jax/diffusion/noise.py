@@ -11,12 +11,15 @@ INITIAL_STEP = 0  # the draw that starts the chain; row i of a sampler draws as 
 def normal_like(key: Array, sample_index: Array, step: Array | int, x: Array) -> Array:
     """Standard normal noise of x's shape [B, ...], one draw per (key, sample_index[b], step).
 
-    The same sample draws the same noise in any batch, at any place in it and on any device.
+    The same sample draws the same noise in any batch, at any place in it and on any device. It is
+    drawn in float32 at least and rounded to x's dtype: drawn in bfloat16 it would be other noise,
+    of only some hundred values.
     """
+    dtype = jnp.promote_types(x.dtype, jnp.float32)
 
     def draw(index):
         key_of_sample = jax.random.fold_in(jax.random.fold_in(key, index), step)
-        return jax.random.normal(key_of_sample, x.shape[1:], x.dtype)
+        return jax.random.normal(key_of_sample, x.shape[1:], dtype).astype(x.dtype)
 
     return jax.vmap(draw)(sample_index)
 
