@@ -4,6 +4,7 @@
 <run>/fingerprint     hash of all that the trained weights depend on
 <run>/data.json       content signature of the data that it was trained on, see `run_data`
 <run>/tokenizer.json  the tokenizer that its captions were encoded with
+<run>/words.json      the words of the captions that the tokenizer was trained on
 <run>/checkpoints/    weights; metrics.jsonl, samples/ and tensorboard/ stand beside them
 """
 
@@ -20,6 +21,7 @@ from dalle_jax.data.embeddings import StoredEmbeddings, WithEmbeddings
 from dalle_jax.data.loader import Source, read_item
 from dalle_jax.data.open import open_source, reading_options
 from dalle_jax.data.tokenizer import Tokenizer, train_tokenizer
+from dalle_jax.data.words import CaptionWords
 from dalle_jax.fingerprint import (
     dependencies,
     differing_knobs,
@@ -68,6 +70,11 @@ class Run:
     def tokenizer_path(self) -> Path:
         """Where `tokenizer` keeps it."""
         return self.directory / "tokenizer.json"
+
+    @property
+    def words_path(self) -> Path:
+        """Where the words of the captions are that its tokenizer was trained on, if it was here."""
+        return self.directory / "words.json"
 
     @property
     def data(self) -> dict[str, Any]:
@@ -289,8 +296,11 @@ class Run:
         settings = self.config["tokenizer"]
         if self.tokenizer_path.exists():
             return Tokenizer.load(self.tokenizer_path)
+        words = None
         if upstream := self.upstream():
-            tokenizer = Tokenizer.load(next(iter(upstream.values())).tokenizer_path)
+            first = next(iter(upstream.values()))
+            tokenizer = Tokenizer.load(first.tokenizer_path)
+            words = CaptionWords.load(first.words_path)
         elif settings["file"]:
             tokenizer = Tokenizer.load(settings["file"], settings["max_length"])
         else:
@@ -298,14 +308,18 @@ class Run:
             captions = itertools.chain.from_iterable(
                 item.get("captions") or (item["caption"],) for item in items
             )
+            words = CaptionWords()
             tokenizer = Tokenizer(
-                train_tokenizer(captions, settings["vocab_size"]), settings["max_length"]
+                train_tokenizer(words.watch(captions), settings["vocab_size"]),
+                settings["max_length"],
             )
         if tokenizer.vocab_size > settings["vocab_size"]:
             raise ValueError(
                 f"the tokenizer has {tokenizer.vocab_size} tokens, more than the "
                 f"{settings['vocab_size']} of config.tokenizer.vocab_size; raise that knob"
             )
+        if words is not None:
+            words.save(self.words_path)
         tokenizer.save(self.tokenizer_path)
         return tokenizer
 

@@ -1,6 +1,7 @@
 """Captions in, images out: a trained workdir as one callable."""
 
 import functools
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from PIL import Image
 from dalle_jax import __version__
 from dalle_jax.data.images import center_crop_resize, to_rgb
 from dalle_jax.data.tokenizer import Tokenizer
+from dalle_jax.data.words import CaptionWords
 from dalle_jax.pipelines.images import GeneratedImage, to_uint8
 from dalle_jax.pipelines.memo import Memo
 from dalle_jax.pipelines.records import place_of
@@ -60,6 +62,7 @@ class DallePipeline:
         self.system = system
         self.run = system.runs["decoder"]
         self.tokenizer = Tokenizer.load(self.run.tokenizer_path)
+        self.words = CaptionWords.load(self.run.words_path)
         self.defaults = {
             name: dict(run.config[name].get("sample", {})) for name, run in system.runs.items()
         }
@@ -116,6 +119,8 @@ class DallePipeline:
                 f"{len(negatives)} negative prompts do not fit {len(prompts)} prompts; give one, "
                 "or one for each"
             )
+        if self.words and (warning := self.words.warning(prompts)):
+            warnings.warn(warning, stacklevel=2)
         rows = [(i, j) for i in range(len(prompts)) for j in range(num_images_per_prompt)]
         if settings.get("images") is not None:
             if len(settings["images"]) != len(prompts):

@@ -59,6 +59,7 @@ def make_pipeline(folder: Path, weight: float = 1.0) -> DallePipeline:
     run = SimpleNamespace(
         directory=folder,
         tokenizer_path=folder / "tokenizer.json",
+        words_path=folder / "words.json",
         config={"decoder": {"sample": defaults}, "licence": "CC0"},
         data={"image_size": 4},
         checkpoint_name=f"0123456789ab step {weight}",

@@ -1,14 +1,17 @@
 """Settings of a call: refused at once, by name and range, before anything is compiled."""
 
 import time
+import warnings
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from dalle_jax.data.words import CaptionWords
 from dalle_jax.pipelines.images import to_uint8
 from dalle_jax.pipelines.settings import checked_settings, settings_of
 from tests.pipelines.stand_in import (
+    CAPTIONS,
     CheckedPrior,
     CheckedUpsampler,
     StandInDecoder,
@@ -193,6 +196,23 @@ def test_what_is_drawn_is_finite_or_an_error(value, tmp_path):
     images[1, 2, 0, 1] = value
     with pytest.raises(ValueError, match="upsampler drew values that are no numbers"):
         to_uint8(images, "upsampler")
+
+
+def test_a_prompt_of_words_that_training_never_had_says_so(tmp_path):
+    words = CaptionWords()
+    list(words.watch(CAPTIONS))
+    words.save(tmp_path / "words.json")
+    pipe = make_pipeline(tmp_path)
+    for prompt, said in (
+        ("a large red zebra", 'no training caption has "zebra"'),
+        ("a red large circle", '"red large", "large circle" side by side in this order'),
+    ):
+        with pytest.warns(UserWarning, match=said):
+            pipe([prompt, "a large red circle"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        pipe("a small red star")
+        pipe.generate(["a large red zebra"], sample_index=[0])  # of measurements: their captions
 
 
 def test_seeds_beyond_32_bits_draw_images_of_their_own(pipe):

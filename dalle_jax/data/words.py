@@ -1,0 +1,108 @@
+"""The words of the training captions and which stand side by side, to know a prompt of others.
+
+A small file beside a run's tokenizer. Where captions are so many and free that nearly every new one
+has a pair of its own, pairs say nothing and are left out.
+"""
+
+import itertools
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+MOST_WORDS, MOST_PAIRS = 100_000, 20_000
+SHOWN = 5  # words and pairs that a sentence names
+
+# Chinese, Japanese and Korean are written without spaces, or with few: each letter is a word there.
+_EACH = "\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af"
+_WORD = re.compile(f"[{_EACH}]|[^\\W{_EACH}]+")
+
+
+class CaptionWords:
+    """What words captions have, and which follow each other; None for what is not known."""
+
+    def __init__(self, words: Iterable[str] = (), pairs: Iterable[str] = ()):
+        self.words: set[str] | None = set(words)
+        self.pairs: set[str] | None = set(pairs)  # "large red"
+
+    def watch(self, captions: Iterable[str]) -> Iterator[str]:
+        """The captions as they are, their words and pairs added on the way."""
+        for caption in captions:
+            self.add(caption)
+            yield caption
+
+    def add(self, caption: str) -> None:
+        """Add a caption's words and pairs; beyond `MOST_…` they are given up."""
+        words = words_of(caption)
+        if self.words is not None:
+            self.words.update(words)
+            if len(self.words) > MOST_WORDS:
+                self.words = self.pairs = None
+        if self.pairs is not None:
+            self.pairs.update(pairs_of(words))
+            if len(self.pairs) > MOST_PAIRS:
+                self.pairs = None
+
+    def unknown(self, prompts: Sequence[str]) -> tuple[list[str], list[str]]:
+        """The words of prompts that no caption has, and pairs of known words that none has."""
+        words, pairs = {}, {}
+        for prompt in prompts:
+            own = words_of(prompt)
+            if self.words is not None:
+                words |= dict.fromkeys(w for w in own if w not in self.words)
+            if self.pairs is not None:
+                known = (p for p in pairs_of(own) if not set(p.split(" ")) & words.keys())
+                pairs |= dict.fromkeys(p for p in known if p not in self.pairs)
+        return list(words), list(pairs)
+
+    def warning(self, prompts: Sequence[str]) -> str | None:
+        """One sentence on the unknown words and pairs of prompts; None if all are known."""
+        words, pairs = self.unknown(prompts)
+        parts = []
+        if words:
+            parts.append(f"no training caption has {_listed(words)}")
+        if pairs:
+            beginning = "none has" if words else "no training caption has the words"
+            parts.append(f"{beginning} {_listed(pairs)} side by side in this order")
+        if not parts:
+            return None
+        return f"{', and '.join(parts)}: the images may not show what the prompt says there"
+
+    def save(self, path: Path) -> None:
+        """Write them, sorted, whole or not at all."""
+        lists = {"words": self.words, "pairs": self.pairs}
+        document = {k: None if v is None else sorted(v) for k, v in lists.items()}
+        temporary = path.with_suffix(".tmp")
+        temporary.write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
+        temporary.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> "CaptionWords | None":
+        """What `save` wrote; None where there is no such file, as in a run of before, or no good.
+
+        It serves a warning only, so that a damaged one costs nothing else.
+        """
+        try:
+            document = json.loads(path.read_text(encoding="utf-8"))
+            made = cls(document["words"] or (), document["pairs"] or ())
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        made.words = made.words if document["words"] is not None else None
+        made.pairs = made.pairs if document["pairs"] is not None else None
+        return made
+
+
+def words_of(text: str) -> list[str]:
+    """The words of a text, normalised as the tokenizer does: NFKC, lower case."""
+    return _WORD.findall(unicodedata.normalize("NFKC", text).lower())
+
+
+def pairs_of(words: Sequence[str]) -> list[str]:
+    """Neighbours: of "a red star" these are "a red" and "red star"."""
+    return [f"{one} {next_one}" for one, next_one in itertools.pairwise(words)]
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = ", ".join(f'"{name}"' for name in names[:SHOWN])
+    return shown + (f" and {len(names) - SHOWN} more" if len(names) > SHOWN else "")
