@@ -149,3 +149,13 @@ def settings(section):
 def test_each_setting_of_a_config_is_in_the_list_of_features(config):
     listed = re.findall(r"`([\w.]+)`", LIST)
     assert not [name for name in settings(config.get_config()) if name not in listed]
+
+
+def test_the_tests_that_the_guide_of_faults_names_exist():
+    """A name may be shortened: `test_it_begins_so_…`."""
+    known = set().union(*map(functions, (ROOT / "tests").rglob("test_*.py")))
+    named = re.findall(r"`(test_\w+)(…?)[`\[]", (ROOT / "docs/faults.md").read_text())
+    begun = [name for name, shortened in named if shortened]
+    assert len(named) > 50
+    assert not {name for name, shortened in named if not shortened} - known
+    assert not [name for name in begun if not any(one.startswith(name) for one in known)]
