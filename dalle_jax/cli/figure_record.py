@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dalle_jax.data.checked import write_atomically
-from dalle_jax.sweeps.figure import Claim, Row, overall
+from dalle_jax.sweeps.figure import HOLDS, Claim, Row, overall
 from dalle_jax.sweeps.machine import own_machine
 from dalle_jax.sweeps.record import git_revision, made_by, time_covered, versions
 
@@ -140,9 +140,20 @@ def write_readme(figures: Mapping[str, Path], results: Path, readme: Path) -> No
     if not (begin and end):
         raise ValueError(f"{readme} has no line {BEGIN}, or none {END} after it")
     parts = [_section(name, source, results) for name, source in figures.items()]
-    text = before + begin + "\n" + "\n".join(parts) + end + after
+    text = before + begin + "\n" + _overview(figures, results) + "\n".join(parts) + end + after
     write_atomically(readme, lambda file: file.write(text.encode()))
     print(f"{len(figures)} figures: {readme}")
+
+
+def _overview(figures: Mapping[str, Path], results: Path) -> str:
+    """A table of the figures: what each claims in a line, and how many of its claims hold."""
+    lines = ["| figure | | claims that hold |", "|---|---|---|"]
+    for name, source in figures.items():
+        record = read_record(results, name)
+        verdicts = [claim["verdict"] for claim in record["claims"]] if record else []
+        held = f"{verdicts.count(HOLDS)} of {len(verdicts)}" if record else "not made yet"
+        lines.append(f"| [{name}](#{name}) | {title_of(source)} | {held} |")
+    return "\n".join(lines) + "\n\n"
 
 
 def _section(name: str, source: Path, results: Path) -> str:

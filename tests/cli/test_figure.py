@@ -265,6 +265,8 @@ def test_the_list_and_the_readme_say_what_the_results_say(project, capsys):
     assert text.startswith("# Mine\n") and text.endswith(f"{END}\nafter\n")
     assert "outdated" not in text and 'src="results/squares.png"' in text
     assert "| The last is above 3. | 4 [3.5, 4.5] m² (one square) | 4 \\| 5 | holds |" in text
+    assert "| [squares](#squares) | Paper, figure 1: squares grow. | 1 of 2 |" in text
+    assert " | not made yet |" in text
     readme.write_text("no marks")
     with pytest.raises(ValueError, match="has no line"):
         figure.run(["--readme"])
