@@ -3,6 +3,7 @@
 import functools
 import json
 from pathlib import Path
+from unittest import mock
 
 import jax
 import numpy as np
@@ -11,8 +12,9 @@ import pytest
 from configs import tiny, unclip_tiny
 from dalle_jax import runs
 from dalle_jax.data.location import is_same_source
+from dalle_jax.data.words import CaptionWords
 from dalle_jax.fingerprint import LATER_SETTINGS, fingerprint
-from dalle_jax.runs import create_run, open_run
+from dalle_jax.runs import Run, create_run, open_run
 from dalle_jax.train.checkpoint import Checkpoints
 from dalle_jax.train.optim import make_optimizer
 from dalle_jax.train.state import create_state
@@ -274,6 +276,42 @@ def test_a_run_with_another_tokenizer_does_not_fit(tmp_path):
     told = r"prior in .*prior was trained with another tokenizer.json than clip in .*clip;"
     with pytest.raises(ValueError, match=told):
         prior.upstream()
+
+
+class Captioned:
+    """Items of a data set with these captions."""
+
+    def __init__(self, *captions):
+        self.captions = captions
+
+    def __len__(self):
+        return len(self.captions)
+
+    def __getitem__(self, i):
+        return {"caption": self.captions[i], "image": np.zeros((2, 2, 3), np.uint8)}
+
+
+def test_the_words_of_the_training_captions_stay_with_the_tokenizer_and_go_along(tmp_path):
+    whole = unclip_tiny.get_config().to_dict()
+    source = Captioned("a red star", "a blue star")
+    clip = create_run(tmp_path / "clip", "clip", whole)
+    assert CaptionWords.load(clip.words_path) is None
+    clip.tokenizer(source)
+    assert CaptionWords.load(clip.words_path).words == {"a", "red", "blue", "star"}
+    prior = Run(tmp_path / "prior", "prior", whole)
+    (tmp_path / "prior").mkdir()
+    with mock.patch.object(Run, "upstream", lambda run: {"clip": clip}):
+        prior.tokenizer(Captioned("other words"))
+    assert prior.words_path.read_text() == clip.words_path.read_text()
+
+
+def test_a_tokenizer_that_was_given_says_nothing_of_words(tmp_path):
+    first = create_run(tmp_path / "first", "decoder", config())
+    first.tokenizer(Captioned("a red star"))
+    given = config(**{"tokenizer.file": str(first.tokenizer_path)})
+    second = create_run(tmp_path / "second", "decoder", given)
+    second.tokenizer(Captioned("a blue star"))
+    assert not second.words_path.exists()
 
 
 def test_weights_come_back_as_they_were_averaged(tmp_path):

@@ -11,6 +11,8 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from dalle_jax.data.checked import write_atomically
+
 MOST_WORDS, MOST_PAIRS = 100_000, 20_000
 SHOWN = 5  # words and pairs that a sentence names
 
@@ -73,9 +75,8 @@ class CaptionWords:
         """Write them, sorted, whole or not at all."""
         lists = {"words": self.words, "pairs": self.pairs}
         document = {k: None if v is None else sorted(v) for k, v in lists.items()}
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(document, ensure_ascii=False), encoding="utf-8")
-        temporary.replace(path)
+        # As ASCII, which can hold a lone surrogate of a caption too.
+        write_atomically(path, lambda file: file.write(json.dumps(document).encode("ascii")))
 
     @classmethod
     def load(cls, path: Path) -> "CaptionWords | None":

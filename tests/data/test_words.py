@@ -92,3 +92,12 @@ def test_captions_never_warn_of_themselves(captions):
     known = CaptionWords()
     assert list(known.watch(captions)) == captions
     assert known.warning(captions) is None
+
+
+@given(captions=st.lists(st.text(st.characters(categories=["L", "Cs", "Zs"])), max_size=5))
+def test_any_captions_survive_their_file(tmp_path_factory, captions):
+    known, path = CaptionWords(), tmp_path_factory.mktemp("words") / "words.json"
+    list(known.watch(captions))
+    known.save(path)
+    loaded = CaptionWords.load(path)
+    assert (loaded.words, loaded.pairs) == (known.words, known.pairs)
