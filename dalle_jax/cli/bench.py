@@ -12,6 +12,7 @@ from typing import Any
 from dalle_jax.cli.choices import STAGES
 from dalle_jax.cli.config import PREFIX, load_config
 from dalle_jax.cli.options import OneOf, Parser, SomeOf, count, local_path
+from dalle_jax.cli.outputs import OutputFile
 
 EXAMPLE = """examples:
   dalle-jax bench --config=configs/quickstart.py
@@ -86,7 +87,7 @@ def make_parser() -> Parser:
     parser.add_argument("--rounds", type=count, default=5, help="whose median is reported")
     parser.add_argument("--block", type=count, default=10, help="steps a round")
     parser.add_argument(
-        "--csv", type=local_path, metavar="FILE", help="also write the rows to this file"
+        "--csv", type=OutputFile(), metavar="FILE", help="also write the rows to this file"
     )
     parser.add_prefix(PREFIX, "overrides")
     return parser

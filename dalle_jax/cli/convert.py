@@ -1,6 +1,7 @@
 """`dalle-jax convert`: other people's weights to files of this project, and back."""
 
 from dalle_jax.cli.options import OneOf, Parser, local_path
+from dalle_jax.cli.outputs import OutputFile
 
 EXAMPLE = """example:
   dalle-jax convert inception --from pt_inception-2015-12-05-6726825d.pth --to inception.safetensors
@@ -27,5 +28,5 @@ def make_parser() -> Parser:
     )
     parser.add_argument("what", type=OneOf(("inception",)), help="which network")
     parser.add_argument("--from", dest="source", required=True, metavar="FILE", type=local_path)
-    parser.add_argument("--to", dest="target", required=True, metavar="FILE", type=local_path)
+    parser.add_argument("--to", dest="target", required=True, metavar="FILE", type=OutputFile())
     return parser

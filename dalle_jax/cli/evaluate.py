@@ -1,6 +1,7 @@
 """`dalle-jax evaluate`: measure a trained workdir on held-out captions, or two sets of images."""
 
 import argparse
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from dalle_jax.cli.choices import FITS, METRICS, PREPROCESSINGS, SPLITS, WEIGHTS
@@ -9,6 +10,7 @@ from dalle_jax.cli.sampling_options import add_sampling, sampling_settings
 from dalle_jax.seeds import LIMIT
 
 if TYPE_CHECKING:
+    from dalle_jax.cli.evaluate_options import Evaluation
     from dalle_jax.cli.opened import Opened
 
 EXAMPLE = """examples:
@@ -32,15 +34,29 @@ def run(argv: list[str], opened: "Opened | None" = None) -> int:
         from dalle_jax.cli import evaluate_folders
 
         return evaluate_folders.run(argv)
+    evaluation = parse(argv, exits=True)
+    from dalle_jax.cli.evaluate_workdir import evaluate
+    from dalle_jax.cli.opened import Opened
+
+    evaluate(evaluation, opened or Opened())
+    return 0
+
+
+def parse(argv: Sequence[str], *, exits: bool = False) -> "Evaluation":
+    """The evaluation of a workdir that arguments ask for, as they are typed or a sweep has them.
+
+    Raises:
+        ValueError: there is no such option, metric or value; with `exits` the program ends instead.
+    """
     parser = make_parser()
+    parser.exits = exits
     args = parser.parse_args(argv)
     if args.images and not args.manifest:
         parser.error("--images says where a manifest's images lie: give --manifest=FILE.jsonl too")
-    from dalle_jax.cli.evaluate_workdir import Evaluation, evaluate
-    from dalle_jax.cli.opened import Opened
+    from dalle_jax.cli.evaluate_options import Evaluation
     from dalle_jax.metrics.preprocess import Preprocessing
 
-    evaluation = Evaluation(
+    return Evaluation(
         workdir=args.workdir,
         manifest=args.manifest,
         images=args.images,
@@ -59,8 +75,6 @@ def run(argv: list[str], opened: "Opened | None" = None) -> int:
         weights=args.weights,
         sampling=sampling_settings(parser, args),
     )
-    evaluate(evaluation, opened or Opened())
-    return 0
 
 
 def make_parser() -> Parser:

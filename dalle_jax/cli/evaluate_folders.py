@@ -7,7 +7,8 @@ from typing import Any
 from dalle_jax.cli import output
 from dalle_jax.cli.choices import METRICS_OF_SETS
 from dalle_jax.cli.evaluate import add_preprocessing
-from dalle_jax.cli.options import OneOf, Parser, SomeOf, count, local_path, path_text, whole
+from dalle_jax.cli.options import OneOf, Parser, SomeOf, count, path_text, whole
+from dalle_jax.cli.outputs import OutputFile
 
 EXAMPLE = """examples:
   dalle-jax evaluate --fake=samples/ --real=photos/ --metrics=fid,kid,prdc,is \\
@@ -96,10 +97,13 @@ def make_parser() -> Parser:
     )
     parser.add_argument("--seed", type=whole, default=2020, help="of subsets and resampling")
     parser.add_argument(
-        "--save_statistics", metavar="FILE.npz", type=local_path, help="of the real images"
+        "--save_statistics",
+        metavar="FILE.npz",
+        type=OutputFile((".npz",)),
+        help="of the real images",
     )
     parser.add_quiet()
-    parser.add_argument("--out", type=local_path, help="append the row to this results.jsonl")
+    parser.add_argument("--out", type=OutputFile(), help="append the row to this results.jsonl")
     return parser
 
 

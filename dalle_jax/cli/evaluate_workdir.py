@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from dalle_jax.cli.early_checks import check_drawing, check_evaluation
+from dalle_jax.cli.evaluate_options import Evaluation
 from dalle_jax.cli.held_out import HeldOut, open_held_out
 from dalle_jax.cli.leakage import leakage_of, open_space
 from dalle_jax.cli.measurements import (
@@ -27,7 +29,6 @@ from dalle_jax.cli.weights import weights_of
 from dalle_jax.metrics.features import INCEPTION_TAPS, POOLED_TAPS
 from dalle_jax.metrics.images import Chosen
 from dalle_jax.metrics.leakage import FEATURE_KIND, IMAGE_KINDS, leaked_rows
-from dalle_jax.metrics.preprocess import Preprocessing
 from dalle_jax.metrics.protocol import protocol_hash
 from dalle_jax.metrics.results import append_row, find_row, read_rows, read_scores
 from dalle_jax.metrics.shards import SHARD_SIZE, Shards, alone
@@ -47,29 +48,6 @@ LEFT_OUT = {
 }
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """What is to be measured, as it was typed; see `dalle-jax evaluate --help`."""
-
-    workdir: Path
-    metrics: tuple[str, ...]
-    seeds: tuple[int, ...]
-    manifest: str | None = None
-    images: str | None = None
-    data_source: str = ""
-    split: str = "test"
-    n: int | None = None
-    inception: str | None = None
-    features: str | None = None
-    clip: str | None = None
-    preprocessing: Preprocessing = field(default_factory=Preprocessing)
-    reference: str | None = None
-    kid_subset_size: int | None = None
-    leakage: bool = False
-    weights: str = "ema"
-    sampling: Mapping[str, Any] = field(default_factory=dict)
-
-
 def evaluate(what: Evaluation, opened: Opened) -> list[dict[str, Any]]:
     """The rows of results.jsonl of these settings, made where they are not there, and shown.
 
@@ -77,6 +55,8 @@ def evaluate(what: Evaluation, opened: Opened) -> list[dict[str, Any]]:
         FileNotFoundError: there is no trained run, manifest or data.
         ValueError: a metric is unknown or can't be had of these captions, or there are too few.
     """
+    check_drawing(what.workdir, what.sampling)
+    check_evaluation(what, has_clip=(what.workdir / "clip" / "config.json").exists())
     pipe = opened.pipeline(what.workdir, what.weights)
     run = pipe.run
     if what.data_source:

@@ -17,7 +17,7 @@ from dalle_jax.metrics.features import (
     pooled_extractor,
 )
 from dalle_jax.metrics.preprocess import Preprocessing
-from dalle_jax.runs import open_run
+from dalle_jax.runs import Run, open_run
 
 CAPTIONS_AT_ONCE = 256
 
@@ -56,17 +56,9 @@ def open_extractor(
         raise ValueError(
             f"there is no metric {unknown[0]!r} of two sets; known are {', '.join(known)}"
         )
-    if inception and features:
-        raise ValueError("distances are of one network's features: give --inception or --features")
+    check_network(metrics, inception, features)
     if features:
         return open_features(features).extractor
-    if inception is None:
-        raise ValueError(
-            f"{', '.join(metrics)} need a network: give --inception=FILE, made by `dalle-jax "
-            "convert inception` from the file that pytorch-fid or torch-fidelity downloads "
-            "(nothing is downloaded here), or --features=RUN of a classifier that `dalle-jax train "
-            "--config=configs/features.py` trained"
-        )
     from dalle_jax.interop.inception import load
 
     weights = load(inception)
@@ -74,8 +66,29 @@ def open_extractor(
     return inception_extractor(weights.params, weights.sha256, preprocessing, taps)
 
 
-def open_features(path: str | Path) -> Network:
-    """A trained classifier or CLIP, by its run or the workdir that holds it.
+def check_network(
+    metrics: Sequence[str], inception: str | Path | None, features: str | Path | None
+) -> None:
+    """Refuse metrics of two sets of which no network is named, or two are.
+
+    Raises:
+        ValueError: neither or both of `inception` and `features` are given.
+    """
+    if inception and features:
+        raise ValueError("distances are of one network's features: give --inception or --features")
+    if not inception and not features:
+        raise ValueError(
+            f"{', '.join(metrics)} {'need' if len(metrics) > 1 else 'needs'} a network: give "
+            "--inception=FILE, made by `dalle-jax convert inception` from "
+            "pt_inception-2015-12-05-6726825d.pth, the weights that pytorch-fid publishes as a "
+            "release on GitHub and downloads at its first use (6726825d begins their SHA-256; "
+            "nothing is downloaded here), or --features=RUN of a classifier that `dalle-jax train "
+            "--config=configs/features.py` trained"
+        )
+
+
+def find_features(path: str | Path) -> Run:
+    """The run of a classifier or CLIP, by its directory or the workdir that holds it.
 
     Raises:
         FileNotFoundError: nothing was trained there.
@@ -90,6 +103,17 @@ def open_features(path: str | Path) -> Network:
             f"{found} is a {run.stage_name}, which has no features; "
             f"give a run of {' or '.join(FORWARDS)}"
         )
+    return run
+
+
+def open_features(path: str | Path) -> Network:
+    """A trained classifier or CLIP with its weights, by its run or the workdir that holds it.
+
+    Raises:
+        FileNotFoundError: nothing was trained there.
+        ValueError: what was trained there has no features.
+    """
+    run = find_features(path)
     params, stage = run.load_params(), run.build_stage()
     extractor = pooled_extractor(
         f"{run.stage_name}:{run.fingerprint}",

@@ -18,6 +18,7 @@ from dalle_jax.cli.figure_record import (
     write_readme,
 )
 from dalle_jax.cli.options import OneOf, Parser, count, hours, local_path, local_paths, path_text
+from dalle_jax.cli.outputs import output_folder
 from dalle_jax.cli.user_files import UserFile, naming_errors
 from dalle_jax.nearest import nearest
 from dalle_jax.sweeps.figure import Figure, Measured
@@ -65,8 +66,11 @@ def run(argv: list[str]) -> int:
 def _make(figure: Figure, path: Path, args: argparse.Namespace) -> int:
     """Train, measure and draw; the exit code."""
     if figure.sweep is None:
-        if args.workdir or args.captions or args.overrides or args.dry_run:
+        if args.workdir or args.captions or args.overrides:
             raise ValueError(f"{path.stem} needs no trained network, and takes no options of one")
+        if args.dry_run:
+            print(f"{path.stem} needs no trained network: nothing is to be trained or measured")
+            return 0
         code, missing, changed, measured, done = 0, [], {}, *_of_no_network(figure)
     else:
         from dalle_jax.cli.figure_sweep import done_for, measured_of, missing_of, swept
@@ -191,13 +195,13 @@ def make_parser() -> Parser:
         "--features", type=path_text, help="a trained run for distances; else one is trained"
     )
     parser.add_argument(
-        "--sweeps", type=local_path, default="runs/sweeps", help="workdir of what is missing"
+        "--sweeps", type=output_folder, default="runs/sweeps", help="workdir of what is missing"
     )
     parser.add_argument(
         "--reuse", type=local_paths, default=[], help="workdirs whose fitting runs are taken over"
     )
     parser.add_argument(
-        "--out", type=local_path, default="figures", help="folder of the files that are made"
+        "--out", type=output_folder, default="figures", help="folder of the files that are made"
     )
     parser.add_argument(
         "--captions", type=count, help="that it is measured on, in the place of the scale's"

@@ -3,13 +3,14 @@
 import argparse
 import dataclasses
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import jax
 
 from dalle_jax.cli.config import PREFIX
+from dalle_jax.cli.early_checks import check_points
 from dalle_jax.cli.figure_own import Own
 from dalle_jax.cli.sweep_run import load, walk, with_typed, write_definition
 from dalle_jax.cli.user_files import find_config
@@ -17,7 +18,7 @@ from dalle_jax.runs import open_run
 from dalle_jax.sweeps.content import data_signatures
 from dalle_jax.sweeps.figure import Figure, Measured
 from dalle_jax.sweeps.figure_rows import rows_of
-from dalle_jax.sweeps.graph import Graph, build_graph
+from dalle_jax.sweeps.graph import Graph, build_graph, from_here
 from dalle_jax.sweeps.grid import Sweep, is_sampling, sweep_name
 from dalle_jax.sweeps.job import read_attempts
 from dalle_jax.sweeps.jobs import evaluation_key, is_measured
@@ -58,17 +59,23 @@ def swept(figure: Figure, path: Path, args: argparse.Namespace) -> tuple[int, Ow
         sweep = dataclasses.replace(sweep, evaluation={**sweep.evaluation, "n": args.captions})
     place = Place(args.sweeps.absolute(), name)
     of_figure = {"figure": figure, "source": path, "scale": args.scale, "place": place}
+    # A trained system is measured whatever its data is by now.
+    signature_of = workdir is None and data_signatures(place.workdir, scan=not args.dry_run)
     features = None
     if figure.features is not None:
-        code, features = _features(figure.features, base, path, args, reuse)
-        if code:
-            return code, Own(**of_figure, graph=Graph({}, ()))
+        features, train_features = _features(figure.features, base, path, args, reuse)
         if sweep.evaluation is not None:
             how = {**sweep.evaluation, "features": features}
             sweep = dataclasses.replace(sweep, evaluation=how)
-    # A trained system is measured whatever its data is by now.
-    signature_of = workdir is None and data_signatures(place.workdir, scan=not args.dry_run)
+        # The points are checked before the network is trained, and built anew once it is there,
+        # since its checkpoint is part of what they are measured by.
+        to_be_trained = () if args.features else (from_here(features),)
+        check_points(build_graph(sweep, config_of, signature_of or None), to_be_trained)
+        if code := train_features():
+            return code, Own(**of_figure, graph=Graph({}, ()))
     graph = build_graph(sweep, config_of, signature_of or None)
+    if features is None:
+        check_points(graph)
     if workdir is not None:
         _check_trained(graph, place, workdir)
     code = _walk(graph, place, config, args, reuse)
@@ -103,10 +110,13 @@ def _check_trained(graph: Graph, place: Place, workdir: Path) -> None:
 
 def _features(
     config: str, base: Mapping[str, Any], path: Path, args: argparse.Namespace, reuse: list[Path]
-) -> tuple[int, str]:
-    """The network that distances are measured by: (exit code, the path of its run)."""
+) -> tuple[str, Callable[[], int]]:
+    """The network that distances are measured by: the path of its run, and what trains it.
+
+    The latter returns an exit code.
+    """
     if args.features:
-        return DONE, args.features
+        return args.features, lambda: DONE
     data = {f"data.{name}": value for name, value in base["data"].items()}
     tokenizer = {f"tokenizer.{name}": value for name, value in base["tokenizer"].items()}
     file = find_config(config, path.parent).resolve()
@@ -118,7 +128,7 @@ def _features(
         data_signatures(place.workdir, scan=not args.dry_run),
     )
     run = str(args.sweeps / "runs" / next(iter(graph.runs)))
-    return _walk(graph, place, file, args, reuse), run
+    return run, lambda: _walk(graph, place, file, args, reuse)
 
 
 def _walk(

@@ -21,6 +21,7 @@ from dalle_jax.cli.options import (
     share,
     whole,
 )
+from dalle_jax.cli.outputs import OutputFile
 
 EXAMPLE = """examples:
   dalle-jax prepare captioned_shapes/easy --resolution=32
@@ -119,7 +120,7 @@ def make_parser() -> Parser:
     )
     manifest = parser.add_argument_group("caption manifest")
     manifest.add_argument(
-        "--manifest", metavar="FILE.jsonl", type=local_path, help="write one of the data set"
+        "--manifest", metavar="FILE.jsonl", type=OutputFile(), help="write one of the data set"
     )
     manifest.add_argument(
         "--split", type=Suggested(SPLITS), help="that it is of (default: test), such as"

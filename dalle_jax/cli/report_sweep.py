@@ -1,6 +1,7 @@
 """`dalle-jax report`: a sweep's results as one HTML page that needs no other file."""
 
 from dalle_jax.cli.options import Parser, local_path
+from dalle_jax.cli.outputs import OutputFile
 
 EXAMPLE = """example:
   dalle-jax report runs/sweeps/guidance-tiny
@@ -25,5 +26,5 @@ def make_parser() -> Parser:
     """The options of the verb."""
     parser = Parser("report", DESCRIPTION, EXAMPLE)
     parser.add_argument("workdir", type=local_path, help="of a sweep: WORKDIR/NAME-SCALE")
-    parser.add_argument("--out", type=local_path, help="a file; WORKDIR/report.html otherwise")
+    parser.add_argument("--out", type=OutputFile(), help="a file; WORKDIR/report.html otherwise")
     return parser

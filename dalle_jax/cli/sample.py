@@ -6,6 +6,7 @@ from typing import Any
 
 from dalle_jax.cli.choices import EMBEDDINGS, UNTIL
 from dalle_jax.cli.options import OneOf, Parser, count, local_path, whole
+from dalle_jax.cli.outputs import OutputFile
 from dalle_jax.cli.sampling_options import add_sampling, sampling_settings
 
 EXAMPLE = """example:
@@ -23,6 +24,7 @@ def run(argv: list[str]) -> int:
     import numpy as np
     from PIL import Image
 
+    from dalle_jax.cli.early_checks import check_drawing
     from dalle_jax.pipelines.images import GeneratedImage, captioned_grid, shared_record
     from dalle_jax.pipelines.text_to_image import DallePipeline
 
@@ -42,9 +44,10 @@ def run(argv: list[str]) -> int:
         settings["images"] = [read_image(args.image)] * len(args.prompt)
     if args.source:
         settings["embedding"] = args.source
-    pipe = DallePipeline.from_pretrained(args.workdir)
     if args.until:
         settings["until"] = args.until
+    check_drawing(args.workdir, settings)
+    pipe = DallePipeline.from_pretrained(args.workdir)
     images = pipe(
         args.prompt,
         negative_prompt=args.negative_prompt,
@@ -94,7 +97,10 @@ def make_parser() -> Parser:
     parser.add_argument("--image", type=local_path, help="unCLIP: a picture to draw variations of")
     parser.add_argument("--until", type=OneOf(UNTIL), help="unCLIP: the last stage to run")
     parser.add_argument(
-        "--out", type=local_path, default="sample.png", help="a PNG; several get _0, _1, … as well"
+        "--out",
+        type=OutputFile(),
+        default="sample.png",
+        help="a PNG; several get _0, _1, … as well",
     )
     add_sampling(parser)
     return parser

@@ -3,6 +3,7 @@
 from dalle_jax.cli.choices import SCALES
 from dalle_jax.cli.config import PREFIX
 from dalle_jax.cli.options import Number, OneOf, Parser, count, hours, local_path, local_paths
+from dalle_jax.cli.outputs import output_folder
 
 SLURM = "--slurm."
 
@@ -37,7 +38,10 @@ def make_parser() -> Parser:
         "experiment", type=local_path, help="a file with get_sweep(scale), as in experiments/"
     )
     parser.add_argument(
-        "--workdir", type=local_path, required=True, help="sweeps in one workdir share their runs"
+        "--workdir",
+        type=output_folder,
+        required=True,
+        help="sweeps in one workdir share their runs",
     )
     parser.add_argument("--scale", type=OneOf(SCALES), default="tiny", help="of the experiment")
     parser.add_argument(

@@ -1,18 +1,17 @@
 """What a sweep would do and cost, in the terminal: `--dry-run`."""
 
-import json
 import math
 import os
 import socket
 import sys
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from dalle_jax.cli.early_checks import data_problems
 from dalle_jax.cli.sweep_tables import names_of
-from dalle_jax.runs import Run
 from dalle_jax.sweeps.cost import Counts, Rate, drawing_flops, measured_rates
 from dalle_jax.sweeps.graph import Graph, PlannedPoint
 from dalle_jax.sweeps.jobs import is_measured
@@ -94,8 +93,8 @@ def print_plan(
         "pass where a training was not counted before (drawing: a forward pass an evaluation, two "
         "where guided)"
     )
-    for sentence in missing_data(graph, place, reusable):
-        print(f"missing: {sentence}")
+    for error in data_problems(graph, place, reusable, scan=False):
+        print(f"missing: {error}" if isinstance(error, FileNotFoundError) else f"data: {error}")
     if not rates and guessed is None:
         print(
             "hours are not known: no run in the workdir, or in those of --reuse, has logged its "
@@ -107,28 +106,6 @@ def print_plan(
         least = _hours_text(hours_left / count)
         of = f"worker-hours, {least} hours if {count} workers are always busy"
     print(f"about {_hours_text(hours_left)} {of}, {_rates_text(rates, guessed)}")
-
-
-def missing_data(graph: Graph, place: Place, reusable: Container[str] = ()) -> list[str]:
-    """Why data that trainings to come read can't be opened, each reason once.
-
-    Args:
-        graph: of the sweep.
-        place: where it lies.
-        reusable: keys of runs that are taken over and so need no data.
-    """
-    reasons: dict[str, str] = {}
-    for run in graph.runs.values():
-        planned = Run(place.run(run.key), run.stage, run.config)
-        data = json.dumps(planned.data, sort_keys=True, default=str)
-        if data in reasons or run.key in reusable or place.is_trained(run):
-            continue
-        try:
-            planned.open_source("train")
-            reasons[data] = ""
-        except (FileNotFoundError, ValueError) as error:
-            reasons[data] = str(error)
-    return list(dict.fromkeys(filter(None, reasons.values())))
 
 
 def _rates_text(rates: Mapping[str, Rate], guessed: float | None) -> str:

@@ -13,13 +13,14 @@ from typing import Any
 
 import jax
 
+from dalle_jax.cli.choices import SCALES
 from dalle_jax.cli.config import PREFIX, load_config
 from dalle_jax.cli.devices import check_platforms
+from dalle_jax.cli.early_checks import check_points, data_problems
 from dalle_jax.cli.options import literal
 from dalle_jax.cli.sweep import SLURM
 from dalle_jax.cli.user_files import UserFile, find_config
 from dalle_jax.data.checked import write_atomically
-from dalle_jax.runs import Run
 from dalle_jax.sweeps.content import data_signatures
 from dalle_jax.sweeps.graph import Graph, build_graph, is_free
 from dalle_jax.sweeps.grid import Sweep, base_of, override_text, sweep_name
@@ -42,6 +43,7 @@ def run(args: argparse.Namespace) -> int:
 
     # This process computes nothing, and is to take no GPU from those that do.
     jax.config.update("jax_platforms", "cpu")
+    check_points(graph)
     if args.dry_run:
         from dalle_jax.cli.sweep_plan import print_plan
         from dalle_jax.sweeps.workers import divide
@@ -89,11 +91,20 @@ def load_sweep(path: Path, scale: str) -> Sweep:
         sweep = file.call("get_sweep", scale)
     except ValueError as error:
         if isinstance(error.__cause__, KeyError) and error.__cause__.args == (scale,):
-            raise ValueError(f"{path} has no scale {scale!r}") from error
+            known = ", ".join(other for other in SCALES if _has_scale(file, other)) or "none"
+            raise ValueError(f"{path} has no scale {scale!r}; it has {known}") from error
         raise
     if not isinstance(sweep, Sweep):
         raise ValueError(f"get_sweep of {path} gives a {type(sweep).__name__}, not a Sweep")
     return sweep
+
+
+def _has_scale(file: UserFile, scale: str) -> bool:
+    try:
+        file.call("get_sweep", scale)
+    except ValueError:
+        return False
+    return True
 
 
 def write_definition(place: Place, graph: Graph, config: Path) -> None:
@@ -118,22 +129,6 @@ def write_definition(place: Place, graph: Graph, config: Path) -> None:
     write_atomically(place.directory / "sweep.json", lambda file: file.write(text.encode()))
 
 
-def check_data(graph: Graph, place: Place) -> None:
-    """Open what the trainings to come read, so that what is missing is told before any starts.
-
-    Raises:
-        FileNotFoundError: a data set is not there.
-        ValueError: it can't be read.
-    """
-    opened = set()
-    for run in graph.runs.values():
-        planned = Run(place.run(run.key), run.stage, run.config)
-        told = json.dumps(planned.data, sort_keys=True, default=str)
-        if not place.is_trained(run) and told not in opened:
-            planned.open_source("train")
-            opened.add(told)
-
-
 def walk(
     graph: Graph,
     place: Place,
@@ -146,7 +141,8 @@ def walk(
 ) -> int:
     """Run the jobs here, and write the table of what is there afterwards; returns the exit code."""
     check_platforms(os.environ.get("JAX_PLATFORMS", ""))
-    check_data(graph, place)
+    for error in data_problems(graph, place):
+        raise error
     from dalle_jax.cli.sweep_tables import LiveTable
     from dalle_jax.sweeps.cost import Counts
     from dalle_jax.sweeps.jobs import evaluation_key, jobs_of

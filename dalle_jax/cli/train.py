@@ -11,6 +11,7 @@ from dalle_jax.cli import output
 from dalle_jax.cli.choices import STAGES
 from dalle_jax.cli.config import PREFIX, as_options, load_config
 from dalle_jax.cli.options import Number, OneOf, Parser, count, local_path
+from dalle_jax.cli.outputs import output_folder
 
 NUM_PREVIEWS = 12
 
@@ -52,6 +53,7 @@ def run(argv: list[str]) -> int:
         for stage in stages:
             explain(stage, config.to_dict(), args.mesh, args.explain == "compiled")
         return 0
+    from dalle_jax.cli.early_checks import check_later_data, check_stage
     from dalle_jax.run_data import check_moved
     from dalle_jax.runs import open_run
     from dalle_jax.stages import data_of
@@ -62,6 +64,9 @@ def run(argv: list[str]) -> int:
     from dalle_jax.train.loop import Interrupted
 
     distributed.join(distributed.find_place(args.coordinator, args.num_processes, args.process_id))
+    for stage in stages:
+        check_stage(stage, config.to_dict())
+    check_later_data(stages, config.to_dict(), args.workdir)
     if args.replay:
         open_run(args.workdir / stages[0])  # only what is there can be replayed
     for stage in stages:
@@ -84,7 +89,9 @@ def make_parser() -> Parser:
         EXAMPLE,
     )
     parser.add_argument("--config", required=True, type=local_path, help="a file of configs/")
-    parser.add_argument("--workdir", type=local_path, help="each stage is trained in WORKDIR/STAGE")
+    parser.add_argument(
+        "--workdir", type=output_folder, help="each stage is trained in WORKDIR/STAGE"
+    )
     parser.add_argument("--stage", type=OneOf(STAGES), help="only this stage")
     parser.add_argument(
         "--data_source",

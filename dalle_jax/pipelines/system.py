@@ -54,6 +54,22 @@ def load_system(workdir: str | Path, *, joint: bool = True) -> System:
         ValueError: two stages do not fit each other; the message names both.
     """
     workdir = Path(workdir).expanduser()
+    runs, stages = find_stages(workdir)
+    params = {name: run.load_params() for name, run in runs.items()}
+    if joint and is_trained(workdir / "joint"):
+        run = _fitting(open_run(workdir / "joint"))
+        params |= run.load_params()
+        runs["joint"] = run
+    return System(runs, stages, params)
+
+
+def find_stages(workdir: Path) -> tuple[dict[str, Run], dict[str, Any]]:
+    """The runs of a workdir that draw together, and their stages, by name; no weights are loaded.
+
+    Raises:
+        FileNotFoundError: there is no decoder, or a stage that it stands on is missing.
+        ValueError: two stages do not fit each other; the message names both.
+    """
     decoder = open_run(workdir / "decoder")
     runs = dict(decoder.upstream())
     if runs and is_trained(workdir / "prior"):
@@ -64,12 +80,7 @@ def load_system(workdir: str | Path, *, joint: bool = True) -> System:
             runs[name] = _fitting(open_run(workdir / name))
     stages = {name: run.build_stage() for name, run in runs.items()}
     _check_sizes(stages)
-    params = {name: run.load_params() for name, run in runs.items()}
-    if joint and is_trained(workdir / "joint"):
-        run = _fitting(open_run(workdir / "joint"))
-        params |= run.load_params()
-        runs["joint"] = run
-    return System(runs, stages, params)
+    return runs, stages
 
 
 def is_trained(directory: Path) -> bool:

@@ -119,6 +119,11 @@ class Joint:
         """Images of image embeddings: what the fine-tuned decoder draws, see `Decoder.sample`."""
         return self.decoder.sample(params["decoder"], inputs, key, **settings)
 
+    def check_settings(self, **settings: Any) -> None:
+        """Refuse settings that `sample` can't draw with, or samples can't be trained on."""
+        self.prior.check_settings(**self.prior_sampling)
+        self.decoder.check_settings(**settings)
+
     def preview(
         self, params: Any, frozen: Any, batch: Mapping[str, Array], key: Array, **settings: Any
     ) -> Array:

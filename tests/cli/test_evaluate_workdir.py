@@ -256,8 +256,8 @@ def test_a_planted_leak_is_found_and_left_out(workdir, features, monkeypatch, ca
 @pytest.mark.parametrize(
     "options, message",
     [
-        (["--metrics=fid"], "need a network: give --inception=FILE"),
-        (["--metrics=clip"], "holds no run"),
+        (["--metrics=fid"], "fid needs a network: give --inception=FILE"),
+        (["--metrics=clip"], "needs a trained CLIP, and .* has none: give --clip=RUN"),
         (["--manifest=none.jsonl"], "no caption manifest none.jsonl"),
         (["--metrics=fid", "--features=runs/none"], "holds no run"),
     ],

@@ -119,7 +119,7 @@ def test_when_its_hours_are_over_it_ends_with_75_and_the_same_command_goes_on(
         return jobs_of(graph, place, config, (sys.executable, "-S", str(STAND_IN), str(workdir)))
 
     monkeypatch.setattr("dalle_jax.sweeps.jobs.jobs_of", by_stand_in)
-    monkeypatch.setattr(sweep_run, "check_data", lambda *given: None)
+    monkeypatch.setattr(sweep_run, "data_problems", lambda *given: [])
     monkeypatch.setattr(Counts, "training", lambda counts, run: 100.0)
     monkeypatch.setattr(local, "POLL_SECONDS", 0.05)
     monkeypatch.setenv("STAND_IN_SECONDS", "0.15")

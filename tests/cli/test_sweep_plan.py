@@ -1,5 +1,6 @@
 """What a dry run says that a sweep would cost, against sums made by hand."""
 
+import dataclasses
 import json
 import re
 import socket
@@ -7,6 +8,7 @@ import socket
 import pytest
 
 from dalle_jax.cli import sweep_plan
+from dalle_jax.cli.early_checks import data_problems
 from dalle_jax.cli.sweep_run import load
 from dalle_jax.runs import create_run
 from dalle_jax.sweeps.graph import build_graph
@@ -103,6 +105,11 @@ def test_of_a_gpu_on_which_nothing_was_trained_hours_are_not_known(planned, caps
     assert "hours are not known" in capsys.readouterr().out
 
 
+def without_evaluation(graph):
+    points = [dataclasses.replace(point, evaluation=None) for point in graph.points]
+    return dataclasses.replace(graph, points=points)
+
+
 def test_missing_data_are_named_once(planned, capsys):
     graph, place = planned
     sweep_plan.print_plan(graph, place, [], [WORKER])
@@ -114,11 +121,12 @@ def test_missing_data_are_named_once(planned, capsys):
 def test_data_of_trained_stages_may_be_missing(planned, monkeypatch):
     graph, place = planned
     monkeypatch.setattr(type(place), "is_trained", lambda place, run: True)
-    assert sweep_plan.missing_data(graph, place) == []
+    assert data_problems(without_evaluation(graph), place) == []
 
 
 def test_data_of_stages_that_are_taken_over_may_be_missing(planned):
     graph, place = planned
     first, second = graph.runs
-    assert len(sweep_plan.missing_data(graph, place, {first: place.workdir})) == 1
-    assert sweep_plan.missing_data(graph, place, dict.fromkeys([first, second])) == []
+    graph = without_evaluation(graph)
+    assert len(data_problems(graph, place, {first})) == 1
+    assert data_problems(graph, place, {first, second}) == []

@@ -141,7 +141,7 @@ def test_what_ends_well_after_its_launcher_was_killed_is_not_done_again(
     monkeypatch.setattr(local, "POLL_SECONDS", 0.02)
     graph = graph_of(dataclasses.replace(SWEEP, points=SWEEP.points[:1]))
     place, jobs = prepared(graph, tmp_path)
-    monkeypatch.setattr(cli, "check_data", lambda *given: None)
+    monkeypatch.setattr(cli, "data_problems", lambda *given: [])
     monkeypatch.setattr(Counts, "training", lambda counts, run: 100.0)
     monkeypatch.setattr("dalle_jax.sweeps.jobs.jobs_of", lambda *given, **options: jobs)
     process = PROCESSES.Process(target=cli.walk, args=(graph, place, CONFIG))

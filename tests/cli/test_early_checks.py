@@ -1,0 +1,314 @@
+"""What is typed is checked before anything long begins: nothing here is trained or compiled."""
+
+from pathlib import Path
+
+import pytest
+
+from dalle_jax.cli import early_checks, evaluate, figure, sample, sweep, sweep_plan, train
+from dalle_jax.cli.config import load_config
+from dalle_jax.cli.early_checks import check_drawing, check_evaluation, check_points, check_stage
+from dalle_jax.cli.sweep_run import load
+from dalle_jax.pipelines.text_to_image import DallePipeline
+from dalle_jax.runs import create_run
+from dalle_jax.sweeps.cost import Counts
+from dalle_jax.sweeps.graph import build_graph
+from dalle_jax.sweeps.grid import Sweep
+from tests.conftest import ROOT
+
+TINY, UNCLIP = ROOT / "configs/tiny.py", ROOT / "configs/unclip_tiny.py"
+ORACLE = {"n": 8, "metrics": "oracle"}
+GOOD = {"decoder.sample.guidance_scale": 1.0}
+
+MISTAKES = [
+    ({"n": 8, "metrics": "orcale"}, {}, "no 'orcale'; did you mean oracle"),
+    ({"n": 8, "metrics": "oracle,fdi"}, {}, "no 'fdi'; did you mean fid"),
+    ({"n": 8, "metric": "oracle"}, {}, "no option --metric; did you mean --metrics"),
+    ({"n": 0, "metrics": "oracle"}, {}, "--n is a whole number of at least 1"),
+    ({"n": "many"}, {}, "--n is a whole number"),
+    ({"seeds": "0,0"}, {}, "--seeds is a list of different whole numbers"),
+    ({"metrics": "fid"}, {}, "fid needs a network: give --inception=FILE"),
+    ({"metrics": "fid,kid"}, {}, r"need a network.*pt_inception-2015-12-05-6726825d\.pth"),
+    ({"metrics": "fid", "inception": "none.safetensors"}, {}, "--inception=none.* no such file"),
+    ({"metrics": "fid", "features": "runs/none"}, {}, "runs/none holds no run"),
+    ({"metrics": "fid", "features": "a", "inception": "b"}, {}, "no such file"),
+    ({"metrics": "clip"}, {}, "needs a trained CLIP"),
+    ({"metrics": "clip", "clip": "runs/none"}, {}, "runs/none holds no run"),
+    ({"manifest": "none.jsonl"}, {}, r"no caption manifest none\.jsonl"),
+    ({"metrics": "oracle", "reference": "none"}, {}, "--reference=none: there is no such"),
+    ({"preprocess": "clean_fid"}, {}, "did you mean clean-fid"),
+    ({"round_trip": "jpeg:0"}, {}, "jpeg"),
+    ({"weights": "emma"}, {}, "did you mean ema"),
+    (ORACLE, {"decoder.sample.sampler": "ddmi"}, "'ddmi'; it must be one of .*did you mean ddpm"),
+    (ORACLE, {"decoder.sample.spacing": "karas"}, "did you mean karras"),
+    (ORACLE, {"decoder.sample.eta": 0.5}, 'sampler "unipc" has no option "eta"'),
+    (ORACLE, {"decoder.sample.etta": 0.5}, "no option --etta; did you mean --eta"),
+    (ORACLE, {"decoder.sample.spacing": "sections"}, 'spacing "sections" needs a schedule'),
+    (ORACLE, {"decoder.sample.num_inference_steps": 0}, "num_inference_steps is 0; it must be"),
+    (ORACLE, {"decoder.sample.guidance_scale": float("nan")}, "it must be a finite number"),
+    (ORACLE, {"decoder.train.optimizer.name": "sgd"}, "'sgd'; it must be one of adamw, muon"),
+    (ORACLE, {"decoder.loss.target": "mean"}, "give diffusion.num_timesteps"),
+    (ORACLE, {"decoder.train.steps": 0}, "it must be at least 1"),
+    (ORACLE, {"decoder.model.unet.norm_groups": 3}, "must be a multiple of norm_groups"),
+    (None, {"decoder.loss.target": "edm"}, 'target "edm" needs a scaled input'),
+]
+
+
+def graph_of(config, points, evaluation, stages=()):
+    found = Sweep(str(config), points, stages=stages, evaluation=evaluation)
+    return build_graph(found, lambda overrides: load(config, overrides))
+
+
+@pytest.mark.parametrize(("evaluation", "wrong", "sentence"), MISTAKES)
+def test_a_mistake_in_one_point_of_a_sweep_is_refused(evaluation, wrong, sentence):
+    with pytest.raises((ValueError, FileNotFoundError), match=sentence) as error:
+        check_points(graph_of(TINY, [GOOD, {**GOOD, "seed": 1, **wrong}], evaluation))
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("points", [[GOOD], [GOOD, {"decoder.sample.sampler": "ddim"}]])
+@pytest.mark.parametrize("evaluation", [None, {}, ORACLE, {"seeds": "0,1", "leakage": True}])
+def test_what_is_right_is_taken(points, evaluation):
+    check_points(graph_of(TINY, points, evaluation))
+
+
+def test_the_point_of_a_mistake_is_named():
+    points = [GOOD, {"decoder.sample.eta": 0.5, "decoder.sample.sampler": "unipc"}]
+    with pytest.raises(ValueError, match=r"^point decoder\.sample\.eta=0\.5,decoder\.sample\.samp"):
+        check_points(graph_of(TINY, points, ORACLE))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "sentence"),
+    [
+        ({"prior.sample.sampler": "ddim2"}, "did you mean ddim"),
+        ({"prior.sample.eta": 0.5}, 'sampler "unipc" has no option "eta"'),
+        ({"prior.sample.num_candidates": 0}, "it must be at least 1"),
+        ({"upsampler.sample.guidance_scale": 2.0}, "no condition to be guided by"),
+        ({"upsampler.sample.spacing": "sections"}, 'spacing "sections" needs'),
+    ],
+)
+def test_settings_of_every_stage_are_checked(wrong, sentence):
+    stages = ("clip", "prior", "decoder", "upsampler")
+    check_points(graph_of(UNCLIP, [{}], {"metrics": "oracle,clip"}, stages))
+    with pytest.raises(ValueError, match=sentence):
+        check_points(graph_of(UNCLIP, [{}, wrong], {"metrics": "oracle,clip"}, stages))
+
+
+def test_a_network_that_is_trained_first_may_be_missing():
+    graph = graph_of(TINY, [GOOD], {"metrics": "fid", "features": "runs/features"})
+    check_points(graph, to_be_trained=["runs/features"])
+    with pytest.raises(FileNotFoundError, match="runs/features holds no run"):
+        check_points(graph, to_be_trained=["runs/other"])
+
+
+EXPERIMENT = """
+from dalle_jax.sweeps.grid import Sweep
+
+SCALES = {{"tiny": 0}}
+
+def get_sweep(scale):
+    SCALES[scale]
+    return Sweep(config="configs/tiny.py", points=[{{}}, {points}], evaluation={evaluation})
+"""
+
+
+@pytest.fixture
+def project(tmp_path, monkeypatch):
+    """A folder with the real configs, in which an experiment file can be written."""
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    (tmp_path / "experiments").mkdir()
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write_experiment(project, points, evaluation):
+    path = project / "experiments/mine.py"
+    path.write_text(EXPERIMENT.format(points=points, evaluation=evaluation))
+    return path
+
+
+@pytest.mark.parametrize("options", [[], ["--dry-run"], ["--backend=slurm"]])
+def test_a_sweep_refuses_a_mistyped_metric_before_it_makes_anything(project, options):
+    path = write_experiment(project, {"seed": 1}, {"metrics": "orcale"})
+    with pytest.raises(ValueError, match="did you mean oracle"):
+        sweep.run([str(path), "--workdir=w", *options])
+    assert not (project / "w").exists()
+
+
+def test_a_sweep_says_which_scales_there_are(project):
+    path = write_experiment(project, {"seed": 1}, ORACLE)
+    with pytest.raises(ValueError, match=r"mine\.py has no scale 'paper'; it has tiny"):
+        sweep.run([str(path), "--workdir=w", "--scale=paper"])
+
+
+def test_a_config_s_mistake_is_named_before_missing_data(project):
+    path = write_experiment(project, {"decoder.train.optimizer.name": "sgd"}, ORACLE)
+    with pytest.raises(ValueError, match="'sgd'; it must be one of adamw, muon"):
+        sweep.run([str(path), "--workdir=w"])
+    with pytest.raises(ValueError, match="'sgd'; it must be one of adamw, muon"):
+        train.run([f"--config={TINY}", "--workdir=w", "--config.decoder.train.optimizer.name=sgd"])
+    assert not (project / "w").exists()
+
+
+def test_captions_that_are_too_few_are_found_before_a_training(project, shapes_dir):
+    graph = graph_of(TINY, [{"data.dir": str(shapes_dir)}], {"n": 10**6})
+    (error,) = early_checks.data_problems(graph, sweep_plan.Place(project, "w"))
+    assert "captions, fewer than the 1000000 asked for" in str(error)
+
+
+def test_captions_that_an_oracle_can_not_read_are_found_before_a_training(project, monkeypatch):
+    folder = project / "pictures"
+    folder.mkdir()
+    from PIL import Image
+
+    for i in range(60):
+        Image.new("RGB", (24, 24), (4 * i, 0, 0)).save(folder / f"{i}.png")
+        (folder / f"{i}.txt").write_text("a picture of my cat")
+    points = [{"data.source": f"folder:{folder}"}]
+    place = sweep_plan.Place(project, "w")
+    (error,) = early_checks.data_problems(graph_of(TINY, points, {"metrics": "oracle"}), place)
+    assert "a picture of my cat" in str(error)
+    assert early_checks.data_problems(graph_of(TINY, points, None), place) == []
+
+
+def test_each_missing_data_set_is_named_once(project):
+    points = [{"seed": 0}, {"seed": 1}, {"data.image_size": 48}]
+    graph = graph_of(TINY, points, ORACLE)
+    errors = early_checks.data_problems(graph, sweep_plan.Place(project, "w"), scan=False)
+    assert ["at 24 pixels" in str(e) for e in errors] == [True, False]
+
+
+@pytest.mark.parametrize(
+    ("path", "stage", "overrides", "sentence"),
+    [
+        (TINY, "decoder", ["decoder.sample.spacing=sections"], 'spacing "sections" needs'),
+        (TINY, "decoder", ["decoder.loss.weighting=bound"], 'weighting "bound" is that of one'),
+        (TINY, "decoder", ["decoder.diffusion.schedule=edm"], 'in schedule "edm"'),
+        (UNCLIP, "joint", ["joint.prior_sampling.sampler=ddim", "joint.sample.spacing=beta"], ""),
+        (UNCLIP, "joint", ["joint.sample.spacing=sections"], 'spacing "sections" needs'),
+        (UNCLIP, "joint", ["joint.prior_sampling.sampler=ddmi"], "did you mean ddpm"),
+        (UNCLIP, "upsampler", ["upsampler.model.low_res_size=13"], "can't make images of 24"),
+        (UNCLIP, "prior", ["prior.sample.num_candidates=0"], "it must be at least 1"),
+        (
+            TINY,
+            "decoder",
+            ["decoder.train.evaluate_every=5", "decoder.train.evaluation_features=runs/none"],
+            "runs/none holds no run",
+        ),
+    ],
+)
+def test_a_stage_is_checked_without_data(path, stage, overrides, sentence):
+    def checked():
+        config = load_config(path, [f"--config.{one}" for one in overrides])
+        check_stage(stage, config.to_dict())
+
+    if not sentence:
+        checked()
+        return
+    with pytest.raises((ValueError, FileNotFoundError), match=sentence):
+        checked()
+
+
+def test_a_later_stage_s_mistake_is_found_before_the_first_is_trained(project, monkeypatch):
+    monkeypatch.setattr(train, "train_stage", lambda *_: pytest.fail("it began to train"))
+    with pytest.raises(ValueError, match="can't make images of 24 pixels from 13"):
+        train.run([f"--config={UNCLIP}", "--workdir=w", "--config.upsampler.model.low_res_size=13"])
+    wider = ["--config.upsampler.data.image_size=48", "--config.upsampler.loss.crop_size=48"]
+    with pytest.raises(FileNotFoundError, match="not prepared at 48 pixels"):
+        train.run([f"--config={UNCLIP}", "--workdir=w", *wider])
+
+
+@pytest.fixture
+def workdir(tmp_path, monkeypatch):
+    """A workdir with a decoder's run, of which no weights may be loaded."""
+    create_run(tmp_path / "w/decoder", "decoder", load_config(TINY).to_dict())
+    refuse = lambda *_, **__: pytest.fail("weights were loaded")
+    monkeypatch.setattr(DallePipeline, "from_pretrained", refuse)
+    monkeypatch.setattr("dalle_jax.cli.opened.Opened.pipeline", refuse)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "w"
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--eta=0.5"], 'sampler "unipc" has no option "eta"'),
+        (["--spacing=sections"], 'spacing "sections" needs'),
+        (["--guidance_interval=(3, 1)"], "a guidance interval is two noise levels"),
+        (["--prior.guidance_scale=2"], "there is no stage 'prior'"),
+    ],
+)
+@pytest.mark.parametrize("verb", ["sample", "evaluate"])
+def test_settings_are_checked_before_weights_are_loaded(workdir, verb, options, sentence):
+    run, typed = (sample.run, ["a circle"]) if verb == "sample" else (evaluate.run, [])
+    with pytest.raises(ValueError, match=sentence):
+        run([*typed, f"--workdir={workdir}", *options])
+
+
+def test_a_stage_that_is_not_there_is_refused_before_weights_are_loaded(workdir):
+    with pytest.raises(ValueError, match="no trained stage 'upsampler' that draws; it has decoder"):
+        sample.run(["a circle", f"--workdir={workdir}", "--until=upsampler"])
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--metrics=fid"], "fid needs a network"),
+        (["--metrics=fid,kid", "--inception=none"], "--inception=none: there is no such file"),
+        (["--metrics=clip"], "needs a trained CLIP"),
+        (["--manifest=none.jsonl"], r"no caption manifest none\.jsonl"),
+        (["--metrics=fid", "--features=w"], "a decoder, which has no features|holds no run"),
+    ],
+)
+def test_files_of_an_evaluation_are_looked_for_first(workdir, options, sentence):
+    with pytest.raises((ValueError, FileNotFoundError), match=sentence):
+        evaluate.run([f"--workdir={workdir}", *options])
+
+
+def test_settings_of_a_run_are_taken_where_none_are_given(workdir):
+    check_drawing(workdir, {})
+    check_drawing(workdir, {"sampler": "ddim", "eta": 0.5, "embedding": "prior"})
+    check_evaluation(evaluate.parse([f"--workdir={workdir}"]), has_clip=False)
+
+
+def test_a_sweep_s_evaluation_is_parsed_as_a_typed_one():
+    options = graph_of(
+        TINY, [{"decoder.sample.eta": 0.5, "decoder.sample.sampler": "ddim"}], ORACLE
+    )
+    what = evaluate.parse(["--workdir=w", *options.points[0].evaluation])
+    assert (what.workdir, what.n, what.metrics) == (Path("w"), 8, ("oracle",))
+    assert what.sampling["eta"] == 0.5 and what.sampling["sampler"] == "ddim"
+
+
+FIGURES = sorted((ROOT / "experiments/figures").glob("*.py"))
+
+
+@pytest.mark.parametrize("path", FIGURES, ids=lambda path: path.stem)
+def test_every_figure_s_dry_run_says_what_is_to_be_done(path, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(Counts, "step", lambda *_: 1e9)
+    monkeypatch.setattr(Counts, "forward", lambda *_: 1e8)
+    monkeypatch.setattr(sweep_plan, "guessed_rate", lambda *_: 1e10)
+    monkeypatch.chdir(tmp_path)
+    assert figure.run([path.stem, "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    if "sweep=" in path.read_text() or "Sweep(" in path.read_text():
+        assert "distinct trainings are to be done" in out and "hours" in out
+        assert "is not prepared at" in out
+    else:
+        assert f"{path.stem} needs no trained network: nothing is to be trained" in out
+    assert not list(tmp_path.rglob("config.json"))  # nothing is begun
+
+
+def test_a_figure_refuses_a_mistyped_metric_before_its_network_is_trained(project, monkeypatch):
+    (project / "experiments/figures").mkdir()
+    path = project / "experiments/figures/mine.py"
+    path.write_text(
+        "from dalle_jax.sweeps.figure import Figure\nfrom dalle_jax.sweeps.grid import Sweep\n"
+        "def get_figure(scale):\n"
+        "    sweep = Sweep('configs/tiny.py', [{}], evaluation={'metrics': 'fdi'})\n"
+        "    return Figure(None, None, sweep=sweep, features='configs/features.py')\n"
+    )
+    monkeypatch.setattr("dalle_jax.cli.figure_sweep.walk", lambda *_, **__: pytest.fail("began"))
+    for options in ([], ["--dry-run"]):
+        with pytest.raises(ValueError, match="no 'fdi'; did you mean fid"):
+            figure.run([str(path), *options])
