@@ -12,7 +12,7 @@ from typing import Any
 from dalle_jax.cli.choices import STAGES
 from dalle_jax.cli.config import PREFIX, load_config
 from dalle_jax.cli.options import OneOf, Parser, SomeOf, count, local_path
-from dalle_jax.cli.outputs import OutputFile
+from dalle_jax.cli.output_paths import OutputFile
 
 EXAMPLE = """examples:
   dalle-jax bench --config=configs/quickstart.py

@@ -1,7 +1,7 @@
 """`dalle-jax convert`: other people's weights to files of this project, and back."""
 
 from dalle_jax.cli.options import OneOf, Parser, local_path
-from dalle_jax.cli.outputs import OutputFile
+from dalle_jax.cli.output_paths import OutputFile
 
 EXAMPLE = """example:
   dalle-jax convert inception --from pt_inception-2015-12-05-6726825d.pth --to inception.safetensors

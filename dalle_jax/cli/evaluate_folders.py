@@ -8,7 +8,7 @@ from dalle_jax.cli import output
 from dalle_jax.cli.choices import METRICS_OF_SETS
 from dalle_jax.cli.evaluate import add_preprocessing
 from dalle_jax.cli.options import OneOf, Parser, SomeOf, count, path_text, whole
-from dalle_jax.cli.outputs import OutputFile
+from dalle_jax.cli.output_paths import OutputFile
 
 EXAMPLE = """examples:
   dalle-jax evaluate --fake=samples/ --real=photos/ --metrics=fid,kid,prdc,is \\

@@ -18,7 +18,7 @@ from dalle_jax.cli.figure_record import (
     write_readme,
 )
 from dalle_jax.cli.options import OneOf, Parser, count, hours, local_path, local_paths, path_text
-from dalle_jax.cli.outputs import output_folder
+from dalle_jax.cli.output_paths import output_folder
 from dalle_jax.cli.user_files import UserFile, naming_errors
 from dalle_jax.nearest import nearest
 from dalle_jax.sweeps.figure import Figure, Measured

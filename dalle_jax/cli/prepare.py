@@ -21,7 +21,7 @@ from dalle_jax.cli.options import (
     share,
     whole,
 )
-from dalle_jax.cli.outputs import OutputFile
+from dalle_jax.cli.output_paths import OutputFile
 
 EXAMPLE = """examples:
   dalle-jax prepare captioned_shapes/easy --resolution=32

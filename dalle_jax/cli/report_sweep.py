@@ -1,7 +1,7 @@
 """`dalle-jax report`: a sweep's results as one HTML page that needs no other file."""
 
 from dalle_jax.cli.options import Parser, local_path
-from dalle_jax.cli.outputs import OutputFile
+from dalle_jax.cli.output_paths import OutputFile
 
 EXAMPLE = """example:
   dalle-jax report runs/sweeps/guidance-tiny

@@ -6,7 +6,7 @@ from typing import Any
 
 from dalle_jax.cli.choices import EMBEDDINGS, UNTIL
 from dalle_jax.cli.options import OneOf, Parser, count, local_path, whole
-from dalle_jax.cli.outputs import OutputFile
+from dalle_jax.cli.output_paths import OutputFile
 from dalle_jax.cli.sampling_options import add_sampling, sampling_settings
 
 EXAMPLE = """example:

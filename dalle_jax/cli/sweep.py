@@ -3,7 +3,7 @@
 from dalle_jax.cli.choices import SCALES
 from dalle_jax.cli.config import PREFIX
 from dalle_jax.cli.options import Number, OneOf, Parser, count, hours, local_path, local_paths
-from dalle_jax.cli.outputs import output_folder
+from dalle_jax.cli.output_paths import output_folder
 
 SLURM = "--slurm."
 

@@ -11,7 +11,7 @@ from dalle_jax.cli import output
 from dalle_jax.cli.choices import STAGES
 from dalle_jax.cli.config import PREFIX, as_options, load_config
 from dalle_jax.cli.options import Number, OneOf, Parser, count, local_path
-from dalle_jax.cli.outputs import output_folder
+from dalle_jax.cli.output_paths import output_folder
 
 NUM_PREVIEWS = 12
 

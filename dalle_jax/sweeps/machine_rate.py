@@ -4,7 +4,6 @@ For the hours of a sweep where no earlier run has logged its speed.
 """
 
 import json
-import os
 import time
 from pathlib import Path
 
@@ -23,7 +22,7 @@ def guessed_rate(cores: int, machine: str, cache: Path) -> float:
     """Operations a second of a training on some of this machine's CPU cores.
 
     Args:
-        cores: that it has; the product is measured on all that this process may use.
+        cores: that it has.
         machine: its name, host included, under which the measured rate is kept.
         cache: a file of rates by machine, made where it is missing.
     """
@@ -32,18 +31,21 @@ def guessed_rate(cores: int, machine: str, cache: Path) -> float:
         rates[machine] = matrix_product_rate()
         text = json.dumps(rates, indent=1)
         write_atomically(cache, lambda file: file.write(text.encode()))
-    return SHARE_IN_TRAINING * rates[machine] * cores / len(os.sched_getaffinity(0))
+    return SHARE_IN_TRAINING * rates[machine] * cores
 
 
 def matrix_product_rate() -> float:
-    """Operations a second of float32 matrix products on the cores of this process."""
+    """Operations of float32 matrix products in a second of one core.
+
+    By CPU time, since that counts no second in which others had the core.
+    """
     a = np.random.default_rng(0).standard_normal((SIDE, SIDE), np.float32)
     seconds = []
     for _ in range(ROUNDS):
-        began = time.perf_counter()
+        began = time.process_time()
         a @ a
-        seconds.append(time.perf_counter() - began)
-    return 2 * SIDE**3 / min(seconds)
+        seconds.append(time.process_time() - began)
+    return 2 * SIDE**3 / max(min(seconds), 1e-9)
 
 
 def _read(cache: Path) -> dict[str, float]:

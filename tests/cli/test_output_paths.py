@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dalle_jax.cli.outputs import OutputFile, output_folder
+from dalle_jax.cli.output_paths import OutputFile, output_folder
 
 
 @pytest.fixture
