@@ -26,7 +26,13 @@ from dalle_jax.metrics.intervals import wilson
 from dalle_jax.metrics.preprocess import Preprocessing
 from dalle_jax.metrics.protocol import Protocol
 from dalle_jax.metrics.reference import Reference, is_statistics, load_reference
-from dalle_jax.metrics.sets import compare_samples, protocol_of_sets
+from dalle_jax.metrics.sets import (
+    compare_samples,
+    metrics_of_images,
+    protocol_of_sets,
+    reference_digest,
+    reference_images,
+)
 from dalle_jax.runs import Run
 
 RESAMPLING_SEED = 2020
@@ -157,10 +163,13 @@ def between_sets(
             fixed = load_reference(reference)
         else:
             fixed = open_images(reference, decoding)
-        digest = (
-            fixed.sha256
-            if isinstance(fixed, Reference)
-            else set_digest(pixel_digest(np.asarray(image)) for image in fixed)
+        statistics = fixed if isinstance(fixed, Reference) else None
+        images = reference_images(fixed, metrics_of_images(metrics, extractor, statistics))
+        digest = reference_digest(
+            statistics,
+            None
+            if images is None
+            else set_digest(pixel_digest(np.asarray(image)) for image in images),
         )
     how = {
         "manifest_sha256": held_out.manifest.sha256,

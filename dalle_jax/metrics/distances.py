@@ -99,9 +99,9 @@ def result_names(metrics: Sequence[str], features: str) -> tuple[str, ...]:
 
 
 def distance(
-    metric: str, tap: str, fake: Measured, real: Measured, settings: Settings
+    metric: str, tap: str, fake: Measured, real: Measured | None, settings: Settings
 ) -> tuple[dict[str, dict[str, Any]], dict[str, np.ndarray]]:
-    """A metric with its errors, or the four metrics of "prdc".
+    """A metric with its errors, or the four metrics of "prdc"; `real` is None for those of one set.
 
     Returns:
         name -> {"value": ..., ...}, and name -> [N] of those metrics that are means over the images

@@ -26,11 +26,14 @@ class Reference:
         gaussians: by tap of the network.
         made_with: network, its weights' hash, preprocessing, number and hash of the images. Empty
             for files of other tools, which do not say.
+        images: a `.npz` that has the images too, as guided-diffusion's reference batches do: in
+            `arr_0`, beside the statistics of more images than these. None where there are none.
         sha256: of the file's statistics.
     """
 
     gaussians: Mapping[str, Gaussian]
     made_with: Mapping[str, Any] = field(default_factory=dict)
+    images: Path | None = None
 
     @property
     def sha256(self) -> str:
@@ -70,6 +73,8 @@ def save_reference(path: str | Path, reference: Reference) -> None:
 def load_reference(path: str | Path) -> Reference:
     """Read statistics: of `save_reference`, pytorch-fid, or guided-diffusion.
 
+    Images that the file holds too are not read, but named.
+
     Raises:
         FileNotFoundError: there is no such file.
         ValueError: it holds no statistics, or would need a pickle.
@@ -82,7 +87,7 @@ def load_reference(path: str | Path) -> Reference:
             made_with = json.loads(str(archive["made_with"])) if "made_with" in archive else {}
             if not isinstance(made_with, dict):
                 raise ValueError(f"made_with is {made_with!r:.80}")
-            gaussians = {}
+            gaussians, images = {}, path if "arr_0" in archive else None
             of_inception = made_with.get("features", "inception") == "inception"
             named = ARRAYS if of_inception else POOLED_ARRAYS
             for tap, (mean, covariance) in named.items():
@@ -97,7 +102,7 @@ def load_reference(path: str | Path) -> Reference:
         raise ValueError(f"{path} holds no readable statistics: {error}") from error
     if not gaussians.keys() & {"2048", "features"}:
         raise ValueError(f"{path} holds no statistics: a mean `mu` and a covariance `sigma`")
-    return Reference(gaussians, made_with)
+    return Reference(gaussians, made_with, images)
 
 
 def describe(reference: Reference) -> str:
@@ -109,6 +114,8 @@ def describe(reference: Reference) -> str:
             f"trace {np.trace(gaussian.covariance):.4f}"
         )
     lines += [f"{name}: {value}" for name, value in sorted(reference.made_with.items())]
+    if reference.images:
+        lines.append("images: in arr_0, for the metrics that statistics do not serve")
     if not reference.made_with:
         lines.append("made with: unknown (a file of another tool)")
     return "\n".join(lines)

@@ -1,5 +1,6 @@
 """Sets of images to a row of results: FID and its kin, with intervals, floor and protocol."""
 
+import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +19,7 @@ from dalle_jax.metrics.distances import (
     result_name,
 )
 from dalle_jax.metrics.features import FeatureExtractor, extract
-from dalle_jax.metrics.images import set_digest
+from dalle_jax.metrics.images import open_images, set_digest
 from dalle_jax.metrics.protocol import Protocol, protocol_hash, settings_read
 from dalle_jax.metrics.reference import Reference, save_reference
 from dalle_jax.metrics.statistics import Moments
@@ -91,7 +92,8 @@ def compare_samples(
 
     Args:
         fakes: sets of as many images each, one for each sampling seed.
-        real: the reference; statistics alone serve where only Fréchet distances are asked for.
+        real: the reference. Statistics serve Fréchet distances; other metrics are of the images
+            that their file holds too, if it does.
         extractor: the network whose features are compared.
         metrics: keys of the extractor's `taps`.
         settings: constants of the metrics.
@@ -112,30 +114,35 @@ def compare_samples(
     if len({len(fake) for fake in fakes}) != 1:
         raise ValueError(f"sets of {[len(fake) for fake in fakes]} fakes are not of one size")
     num_images = len(fakes[0])
-    num_reals = None if isinstance(real, Reference) else len(real)
-    check_sizes(num_images, num_reals, metrics, settings)
+    statistics = real if isinstance(real, Reference) else None
+    of_images = metrics_of_images(metrics, extractor, statistics)
+    reals = reference_images(real, of_images)
+    check_sizes(num_images, None if reals is None else len(reals), metrics, settings)
     keep = sorted({tap for m, tap in taps.items() if settings.intervals or m not in FRECHET})
     frechet_taps = sorted({tap for m, tap in taps.items() if m in FRECHET})
-    two_sided = {tap for m, tap in taps.items() if m not in ONE_SIDED}
-    real_keep = [tap for tap in keep if tap in two_sided]
-    if isinstance(real, Reference):
-        _check_reference(real, extractor, taps)
-        real_side = Measured(0, real.sha256, real.gaussians, {})
-    else:
-        wanted = frechet_taps if statistics_out else sorted(set(frechet_taps) - set(real_keep))
-        real_side = measure(real, extractor, wanted, real_keep, **how)
-        if statistics_out:
+    real_keep = [tap for tap in keep if tap in {taps[m] for m in of_images}]
+    real_side = statistics_side = None
+    if statistics:
+        _check_reference(statistics, extractor, taps, reals is not None)
+        statistics_side = Measured(0, statistics.sha256, statistics.gaussians, {})
+    if reals is not None:
+        save = statistics_out if statistics is None else None
+        wanted = {taps[m] for m in of_images if m in FRECHET}
+        wanted = frechet_taps if save else sorted(wanted - set(real_keep))
+        real_side = measure(reals, extractor, wanted, real_keep, **how)
+        if save:
             made_with = {**_identity(extractor), "images_sha256": real_side.digest}
-            save_reference(statistics_out, Reference(real_side.gaussians, made_with))
+            save_reference(save, Reference(real_side.gaussians, made_with))
     found, by_image, digests = [], [], []
     for fake in fakes:
         side = measure(fake, extractor, sorted(set(frechet_taps) - set(keep)), keep, **how)
         values: dict[str, Any] = {}
         single: dict[str, np.ndarray] = {}
         for metric, tap in taps.items():
-            entries, of_images = distance(metric, tap, side, real_side, settings)
+            against = real_side if metric in of_images else statistics_side
+            entries, of_single = distance(metric, tap, side, against, settings)
             values |= entries
-            single |= of_images
+            single |= of_single
         found.append(values)
         by_image.append(single)
         digests.append(side.digest)
@@ -145,7 +152,7 @@ def compare_samples(
         settings,
         num_images,
         reference,
-        real_side.digest,
+        reference_digest(statistics, None if real_side is None else real_side.digest),
         manifest_sha256,
         sampling,
         decoding,
@@ -160,7 +167,7 @@ def compare_samples(
             for name in found[0]
         },
     }
-    if settings.intervals and real_side.features:
+    if settings.intervals and real_side is not None and real_side.features:
         if floor_images is not None:
             a = measure(floor_images, extractor, (), real_keep, **how).features
             b, size = real_side.features, len(floor_images)
@@ -171,7 +178,7 @@ def compare_samples(
                 {tap: values[part] for tap, values in real_side.features.items()}
                 for part in (order[:size], order[size : 2 * size])
             )
-        floors = floor(a, b, taps, settings)
+        floors = floor(a, b, {m: tap for m, tap in taps.items() if tap in a}, settings)
         row["floor"] = {"num_images": size} | {
             result_name(name, extractor.name): value for name, value in floors.items()
         }
@@ -180,6 +187,34 @@ def compare_samples(
         for name in by_image[0]
     }
     return row, scores
+
+
+def metrics_of_images(
+    metrics: Sequence[str], extractor: FeatureExtractor, statistics: Reference | None
+) -> list[str]:
+    """The metrics that compare with images of the reference, and not with its statistics."""
+    known = () if statistics is None else statistics.gaussians
+    return [
+        metric
+        for metric in metrics
+        if metric not in ONE_SIDED and not (metric in FRECHET and extractor.tap(metric) in known)
+    ]
+
+
+def reference_images(
+    real: Sequence[np.ndarray] | Reference, metrics: Sequence[str]
+) -> Sequence[np.ndarray] | None:
+    """The images of a reference; of statistics those in their file, if `metrics` ask for images."""
+    if not isinstance(real, Reference):
+        return real
+    return open_images(real.images) if real.images and metrics else None
+
+
+def reference_digest(statistics: Reference | None, images_sha256: str | None) -> str:
+    """What a protocol knows a reference by: its statistics, its images, or both."""
+    found = [] if statistics is None else [statistics.sha256]
+    found += [] if images_sha256 is None else [images_sha256]
+    return found[0] if len(found) == 1 else hashlib.sha256("".join(found).encode()).hexdigest()
 
 
 def protocol_of_sets(
@@ -235,10 +270,10 @@ def _identity(extractor: FeatureExtractor) -> dict[str, Any]:
 
 
 def _check_reference(
-    reference: Reference, extractor: FeatureExtractor, taps: Mapping[str, str]
+    reference: Reference, extractor: FeatureExtractor, taps: Mapping[str, str], has_images: bool
 ) -> None:
     for metric, tap in taps.items():
-        if metric in FRECHET and tap not in reference.gaussians:
+        if metric in FRECHET and tap not in reference.gaussians and not has_images:
             raise ValueError(f"the statistics of the reference have none for {metric}")
     for name, value in _identity(extractor).items():
         if reference.made_with.get(name, value) != value:

@@ -45,6 +45,18 @@ def test_files_of_other_tools(tmp_path):
     assert "unknown" in describe(loaded)
 
 
+def test_a_file_of_statistics_names_the_images_that_it_holds_too(tmp_path):
+    pool = gaussians()["2048"]
+    arrays = {"mu": pool.mean, "sigma": pool.covariance}
+    np.savez(tmp_path / "both.npz", arr_0=np.zeros((2, 4, 4, 3), np.uint8), **arrays)
+    np.savez(tmp_path / "statistics.npz", **arrays)
+    both, alone = (load_reference(tmp_path / f"{name}.npz") for name in ("both", "statistics"))
+    assert is_statistics(tmp_path / "both.npz")
+    assert both.images == tmp_path / "both.npz" and alone.images is None
+    assert both.sha256 == alone.sha256
+    assert "images: in arr_0" in describe(both) and "arr_0" not in describe(alone)
+
+
 def test_what_is_no_file_of_statistics(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no\.npz"):
         load_reference(tmp_path / "no.npz")

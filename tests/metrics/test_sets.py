@@ -153,6 +153,53 @@ def test_statistics_stand_in_for_the_reference(sets, tmp_path):
         )
 
 
+def reference_batch(path, statistics_of, images, **more):
+    """As guided-diffusion's are: images, and statistics of more images, in one file."""
+    measured = measure(statistics_of, small_extractor(), ("2048", "spatial"), ())
+    pooled, spatial = measured.gaussians["2048"], measured.gaussians["spatial"]
+    arrays = {"mu": pooled.mean, "sigma": pooled.covariance}
+    arrays |= {"mu_s": spatial.mean, "sigma_s": spatial.covariance}
+    np.savez(path, arr_0=images, **arrays, **more)
+    return load_reference(path)
+
+
+def test_of_images_and_statistics_in_one_file_each_metric_reads_its_own(sets, tmp_path):
+    fake, real = sets
+    batch = reference_batch(tmp_path / "batch.npz", real, real[:50])
+    both = compare(fake, batch)
+    of_all, of_some = compare(fake, real), compare(fake, real[:50])
+    for name in ("fid", "sfid"):
+        expected = of_all["metrics"][name]["value"]
+        assert both["metrics"][name]["value"] == pytest.approx(expected, rel=1e-6)
+        assert expected != pytest.approx(of_some["metrics"][name]["value"], rel=1e-3)
+    for name in ("kid", "precision", "recall", "density", "coverage"):
+        assert both["metrics"][name]["value"] == of_some["metrics"][name]["value"]
+    assert both["floor"]["num_images"] == 25 and both["floor"]["kid"] is not None
+    # The protocol knows the reference by what was read of it.
+    alone = compare(fake, batch, ["fid"])
+    assert alone["protocol"]["reference_sha256"] == batch.sha256
+    assert "floor" not in alone
+    assert len({row["protocol_hash"] for row in (both, of_all, of_some, alone)}) == 4
+
+
+def test_statistics_that_a_file_lacks_are_taken_of_its_images(sets, tmp_path):
+    fake, real = sets
+    made = measure(real, small_extractor(), ["2048"], ()).gaussians["2048"]
+    np.savez(tmp_path / "batch.npz", arr_0=real, mu=made.mean, sigma=made.covariance)
+    row = compare(fake, load_reference(tmp_path / "batch.npz"), ["fid", "sfid"])
+    expected = compare(fake, real, ["fid", "sfid"])["metrics"]
+    for name in ("fid", "sfid"):
+        assert row["metrics"][name]["value"] == pytest.approx(expected[name]["value"], rel=1e-6)
+
+
+@pytest.mark.parametrize("images", [np.zeros((3, 8, 8, 1), np.uint8), np.zeros((3, 8, 8, 3))])
+def test_images_beside_statistics_that_are_none_are_a_sentence(sets, tmp_path, images):
+    batch = reference_batch(tmp_path / "batch.npz", sets[1], images)
+    assert compare(sets[0], batch, ["fid"])["metrics"]["fid"]["value"] > 0
+    with pytest.raises(ValueError, match=r"images are uint8 \[N, H, W, 3\]"):
+        compare(sets[0], batch, ["kid"])
+
+
 def test_the_protocol_changes_with_what_the_number_depends_on(sets):
     fake, real = sets
     hashes = {
