@@ -20,7 +20,7 @@ BAD_QUOTES = "row with a stray or unclosed quote"
 
 
 def csv_rows(
-    lines: Iterator[str], separator: str, width: int
+    lines: Iterator[str], separator: str, width: int, names_first: bool = True
 ) -> Iterator[tuple[int, list[str], str | None]]:
     """(line, fields, problem) of each row, blank ones left out; a problem says why it is bad.
 
@@ -28,10 +28,16 @@ def csv_rows(
     may go on over several lines inside quotes, but not over one that holds an image's name as a
     field: there an unclosed quote would take in the captions of the following images. After a bad
     row reading goes on in the next line.
+
+    Args:
+        lines: of the table behind its header.
+        separator: of fields.
+        width: number of columns.
+        names_first: whether the first column is that of the images' names.
     """
     # The limit is the whole process's: it is only raised, which no other reader of tables minds.
     csv.field_size_limit(max(csv.field_size_limit(), MAX_FIELD_CHARACTERS))
-    names_image = _field_of_image(separator)
+    begins, holds = _image_patterns(separator)
     pending: deque[str] = deque()
     number = 0
 
@@ -41,7 +47,9 @@ def csv_rows(
     def row_lines(first: str, taken: list[str]) -> Iterator[str]:
         yield first
         while len(taken) < MAX_LINES and (line := take()) is not None:
-            if line.count('"') % 2 == 0 and names_image.search(line):
+            # In a table that begins with captions, the last line of one goes on with a name.
+            of_next = names_first and begins.match(line)
+            if of_next or (line.count('"') % 2 == 0 and holds.search(line)):
                 pending.appendleft(line)
                 return
             taken.append(line)
@@ -93,8 +101,10 @@ def _checked(number: int, fields: list[str], width: int) -> tuple[int, list[str]
     return number, fields, problem
 
 
-def _field_of_image(separator: str) -> re.Pattern[str]:
-    """Finds a line that has an image's name as one of its fields."""
-    edge, inner = re.escape(separator), f'[^{re.escape(separator)}"\r\n]'
+def _image_patterns(separator: str) -> tuple[re.Pattern[str], re.Pattern[str]]:
+    """Match a line whose first field is an image's name; find one that has such a field."""
+    edge = re.escape(separator)
     suffixes = "|".join(re.escape(suffix) for suffix in sorted(IMAGE_SUFFIXES))
-    return re.compile(rf'(?:^|{edge})\s*"?{inner}+(?:{suffixes})"?\s*(?:{edge}|$)', re.IGNORECASE)
+    name = rf'[^{edge}"\r\n]+(?:{suffixes})"*\s*(?:{edge}|$)'
+    begins = re.compile(rf'[\s"{edge}]*{name}', re.IGNORECASE)
+    return begins, re.compile(rf'(?:^|{edge})\s*"?{name}', re.IGNORECASE)

@@ -6,7 +6,6 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 
-from dalle_jax.data.remote import is_url
 from dalle_jax.data.walk import File, Walk, reserved
 
 NO_IMAGE = "no image"
@@ -19,11 +18,13 @@ class FileNames:
     Args:
         tree: the folder's files.
         given: the folder as the user named it, which absolute names may begin with.
+        is_remote: whether the folder is reached by URL, where there are no links.
     """
 
-    def __init__(self, tree: Walk, given: str):
-        self._tree = tree
-        self._roots = [root for root in (tree.root, os.path.abspath(given)) if root != "/"]
+    def __init__(self, tree: Walk, given: str, is_remote: bool = False):
+        self._tree, self._is_remote = tree, is_remote
+        given = given if is_remote else os.path.abspath(given)
+        self._roots = [root for root in (tree.root, given.rstrip("/")) if root.strip("/")]
         self._by_name = {file.name: file for file in tree.files}
         self._by_real: dict[str, File] | None = None
         self._by_letters: dict[str, list[File]] | None = None
@@ -72,9 +73,12 @@ class FileNames:
         """The path of a name relative to the folder; None where it leads out of it."""
         if "\0" in name:
             return name
-        if is_url(self._tree.root):
-            path = posixpath.normpath(posixpath.join(directory, name))
-            return None if path.startswith(("../", "/")) else path
+        if self._is_remote:
+            root = next((root for root in self._roots if name.startswith(root + "/")), None)
+            if root is not None:
+                directory, name = "", name[len(root) + 1 :]
+            path = posixpath.normpath(directory + name)
+            return None if name.startswith("/") or f"{path}/".startswith("../") else path
         if name.startswith("/"):
             path = posixpath.normpath("/" + name.lstrip("/"))
             for root in self._roots:

@@ -1,40 +1,25 @@
 """A folder of images with captions in tables or in a file beside each image."""
 
 import hashlib
-import json
 import os
 import warnings
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
-from dalle_jax.data.checked import Finding, Report, about_to_scan, inspect_all, inspect_item
-from dalle_jax.data.file_names import FileNames
-from dalle_jax.data.folder_index import Captions, FolderIndex, walk_signature
-from dalle_jax.data.folder_items import (
-    OTHER_IMAGE_SUFFIXES,
-    SEVERAL_SPLITS,
-    Item,
-    find_items,
-    without_own_files,
-)
+from dalle_jax.data.checked import Report, about_to_scan
+from dalle_jax.data.folder_files import open_folder
+from dalle_jax.data.folder_index import FolderIndex, walk_signature
+from dalle_jax.data.folder_scan import scan_folder
 from dalle_jax.data.former_splits import warn_of_moved
 from dalle_jax.data.images import decode
-from dalle_jax.data.img2dataset import border_note
 from dalle_jax.data.item_digests import digests_of
-from dalle_jax.data.remote import RemoteError, shown
-from dalle_jax.data.splits import (
-    SPLITS,
-    TEST_SHARE,
-    VALIDATION_SHARE,
-    mask_of_positions,
-    split_positions,
-)
-from dalle_jax.data.tables import TABLE_SUFFIXES, UNREADABLE_CAPTION, Columns
-from dalle_jax.data.text import captions_of_lines, check_encoding, columns_of_record, decode_text
-from dalle_jax.data.walk import Walk, describe, walk
+from dalle_jax.data.remote import shown
+from dalle_jax.data.splits import TEST_SHARE, VALIDATION_SHARE, mask_of_positions
+from dalle_jax.data.tables import TABLE_SUFFIXES, Columns
+from dalle_jax.data.text import check_encoding
+from dalle_jax.data.walk import describe
 
 REPORT, INDEX = "data_report", "data_index"
 
@@ -47,7 +32,7 @@ class FolderSource:
     or `.json` of the image's name. An image named several times has several captions.
 
     Args:
-        root: the folder; or a table in it, which says what belongs to the data set.
+        root: the folder, also by URL; or a table in it, which says what belongs to the data set.
         split: train, validation, test or all.
         max_bad_share: of the items that may be bad.
         validation_share: of the items; where the folder has a validation of its own, that is it.
@@ -61,11 +46,10 @@ class FolderSource:
 
     Raises:
         FileNotFoundError: there is no such folder or table.
+        OSError: a URL can't be read.
         ValueError: more than `max_bad_share` of the items are bad, a name in a table leads out of
             the folder, or a table of captions cannot be read at all.
     """
-
-    _num_threads: int | None = None  # for the scan; one per core
 
     def __init__(
         self,
@@ -82,20 +66,23 @@ class FolderSource:
         min_side: int = 0,
         max_aspect_ratio: float = 0.0,
     ):
-        self._options = Columns(check_encoding(encoding), image_column, caption_column)
+        self._columns = Columns(check_encoding(encoding), image_column, caption_column)
         self._limits = {"min_side": min_side, "max_aspect_ratio": max_aspect_ratio}
         shares = {"validation_share": validation_share, "test_share": test_share}
         mask_of_positions(np.zeros(0), split, **shares)  # Checks them before anything is read.
-        tree, only_table, given = self._list(str(root))
-        self._root = tree.root
+        self._folder, only_table = open_folder(root)
+        tree = self._folder.tree
         self._what = f"folder {shown(str(root))}"
-        signature = walk_signature(tree, only_table, *self._options, *self._limits.values())
-        report_path, index_path = _cache_files(tree.root, only_table, cache_dir)
+        signature = walk_signature(tree, only_table, *self._columns, *self._limits.values())
+        cache = cache_dir or self._folder.cache
+        report_path, index_path = _cache_files(tree.root, only_table, cache)
         index = FolderIndex.load(index_path, signature, len(tree.files))
         if index is None:
             about_to_scan(is_known=report_path.exists())
-            former = Report.load(Path(cache_dir or tree.root) / f"{REPORT}.json")
-            index, items = self._scan(tree, given, only_table, signature)
+            former = Report.load(Path(cache or tree.root) / f"{REPORT}.json")
+            index, items = scan_folder(
+                self._what, self._folder, only_table, self._columns, self._limits, signature
+            )
             if former is not None and not former.content:  # Of a version before signatures.
                 warn_of_moved(self._what, former, items, index, shares)
             index.report.save(report_path)
@@ -116,7 +103,7 @@ class FolderSource:
                 f"{self.report.what} has no {split} split; its split folders hold "
                 f"{', '.join(index.own_splits)}."
             )
-        self._index, self._files = index, tree.files
+        self._index = index
         self._numbers = np.flatnonzero(mask)
         self._names = [tree.files[number].name for number in index.files[mask].tolist()]
 
@@ -132,14 +119,14 @@ class FolderSource:
         number = self._numbers[index]
         name = self._names[index]
         try:
-            image = decode(self._read(name))
+            image = decode(self._folder.read(name))
         except (OSError, ValueError) as error:
             raise ValueError(
                 f"{self.place(index)}, readable when the folder was opened, is not: {error}."
             ) from error
         captions = self._index.captions[number]
         item = {"image": image, "caption": captions[0], "captions": captions, "id": name}
-        if "," in self._options.caption:
+        if "," in self._columns.caption:
             item["caption_columns"] = self._index.columns[number]
         return item
 
@@ -148,138 +135,19 @@ class FolderSource:
         if item_id.startswith("/") or ".." in item_id.split("/"):
             return None  # The name of a bad row, which may be spelled in any way.
         try:
-            return self._read(item_id)
-        except (OSError, ValueError):
+            return self._folder.read(item_id)
+        except (OSError, ValueError, KeyError):
             return None
 
     def item_digests(self) -> np.ndarray:
         """uint64 [N, 2] of the items of all splits, see `item_digests.digests_of`."""
-        files = [self._files[number] for number in self._index.files.tolist()]
+        files = [self._folder.tree.files[number] for number in self._index.files.tolist()]
         captions = (self._index.captions[i] for i in range(len(files)))
         return digests_of((f.name, (f.size, texts)) for f, texts in zip(files, captions))
 
     def place(self, index: int) -> str:
         """The file of an item."""
-        return os.path.join(self._root, self._names[index])
-
-    def _list(self, root: str) -> tuple[Walk, str, str]:
-        """The files of a folder, the table that is alone to be read or "", and the folder."""
-        given = os.path.expanduser(root)
-        only_table = ""
-        if os.path.isfile(given):
-            given, only_table = os.path.split(os.path.abspath(given))
-            if not only_table.lower().endswith(TABLE_SUFFIXES):
-                raise ValueError(
-                    f"{root} is a file, but no table of captions, which ends in "
-                    f"{', '.join(TABLE_SUFFIXES)}."
-                )
-        if not os.path.isdir(given):
-            raise FileNotFoundError(f"There is no folder {given}.")
-        return without_own_files(walk(given)), only_table, given
-
-    def _open(self, name: str) -> BinaryIO:
-        return open(os.path.join(self._root, name), "rb")
-
-    def _read(self, name: str) -> bytes:
-        with open(os.path.join(self._root, name), "rb", buffering=0) as file:
-            return file.read()
-
-    def _scan(
-        self, tree: Walk, given: str, only_table: str, signature: str
-    ) -> tuple[FolderIndex, list[Item]]:
-        """Read every item once; the usable ones are returned as well."""
-        found = find_items(
-            tree,
-            FileNames(tree, given),
-            self._open,
-            self._options,
-            only_table,
-        )
-        items = found.items
-        captions: list[list[tuple[str, str]]] = [[]] * len(items)
-
-        def inspect(i: int) -> Finding:
-            finding, captions[i] = self._inspect(items[i])
-            return finding
-
-        report, good = inspect_all(
-            self._what,
-            [item.file.name for item in items],
-            inspect,
-            left_out=found.left_out,
-            num_threads=self._num_threads,
-        )
-        for name, problem in found.bad_rows.items():
-            report.skip(problem, name)
-        report.total += len(found.bad_rows)
-        report.signature = signature
-        numbers = {file.name: number for number, file in enumerate(tree.files)}
-        usable = [items[i] for i in good]
-        own = {name: 1 + place for place, name in enumerate(SPLITS)}
-        index = FolderIndex(
-            report,
-            np.array([numbers[item.file.name] for item in usable], np.int64),
-            Captions.of([[text for text, _ in captions[i]] for i in good]),
-            Captions.of([[column for _, column in captions[i]] for i in good]),
-            split_positions([item.key for item in usable]),
-            np.array([own.get(item.split, 0) for item in usable], np.uint8),
-            tuple(name for name in SPLITS if any(name in item.splits for item in items)),
-        )
-        return index, usable
-
-    def _inspect(self, item: Item) -> tuple[Finding, list[tuple[str, str]]]:
-        """What there is to say of an item, and its captions with their columns."""
-        if item.problem is not None:
-            return Finding(item.problem, content=item.key), []
-        captions = list(item.captions)
-        look = None
-        try:
-            for names in item.beside:
-                captions += [p for p in self._read_beside(names[0]) if p not in captions]
-                look = look or self._border_note(names)
-        except RemoteError:
-            raise  # A broken connection says nothing of the item.
-        except (OSError, ValueError) as error:
-            return Finding(f"{UNREADABLE_CAPTION}: {error}", content=item.key), []
-        if not captions:
-            problem = "empty caption" if item.beside else "image without caption"
-            return Finding(problem, content=item.key), []
-        suffix = os.path.splitext(item.file.name)[1].lower()
-        if suffix in OTHER_IMAGE_SUFFIXES:
-            return Finding(f"image of a format that is not read ({suffix})", content=item.key), []
-        try:
-            encoded = self._read(item.file.name)
-        except RemoteError:
-            raise
-        except OSError:
-            return Finding("unreadable image", content=item.key), []
-        texts = [text for text, _ in captions]
-        content = (item.key, len(encoded), texts, item.split)
-        finding = inspect_item(encoded, texts, content, look=look, **self._limits)
-        if not finding.bad and not finding.left_out and len(item.splits - {""}) > 1:
-            finding = finding._replace(note=SEVERAL_SPLITS)
-        return finding, captions
-
-    def _read_beside(self, name: str) -> list[tuple[str, str]]:
-        """The captions of a file beside an image.
-
-        Raises:
-            ValueError: they can't be read.
-        """
-        text = decode_text(self._read(name), self._options.encoding)
-        if not name.lower().endswith(".json"):
-            return [(line, "") for line in captions_of_lines(text)]
-        try:
-            captions = columns_of_record(json.loads(text), self._options.caption)
-        except RecursionError:
-            captions = None
-        if captions is None:
-            raise ValueError("no JSON object with a caption")
-        return captions
-
-    def _border_note(self, names: list[str]) -> Callable[[np.ndarray], str | None] | None:
-        records = [name for name in names if name.lower().endswith(".json")]
-        return border_note(self._read(records[0])) if records else None
+        return self._folder.place(self._names[index])
 
     def _check(self, max_bad_share: float) -> None:
         try:

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from dalle_jax.data.loader import Source
-from dalle_jax.data.remote import is_url
 
 KNOWN = ("captioned_shapes/CONFIG", "emoji", "folder:PATH", "webdataset:SHARDS", "parquet:FILES")
 KNOWN += ("tfds:NAME",)
@@ -107,10 +106,6 @@ def _open_user_data(
         )
     options = {"max_bad_share": max_bad_share, **options}
     if kind == "folder":
-        if is_url(name):
-            from dalle_jax.data.remote_folder import RemoteFolderSource
-
-            return RemoteFolderSource(name, split, **options)
         from dalle_jax.data.folder import FolderSource
 
         return FolderSource(name, split, **options)

@@ -98,14 +98,14 @@ def _read_csv(file: BinaryIO, name: str, columns: Columns) -> Iterator[Row]:
         }
         if not wanted["file"] or not wanted["caption"]:
             raise ValueError(_misfit(name, header, columns, encoding.upper(), separator))
-        for place, fields, problem in csv_rows(lines, separator, len(header)):
+        at = names.index(wanted["file"][0])
+        for place, fields, problem in csv_rows(lines, separator, len(header), at == 0):
             raw = separator.join(fields)
             if problem is None and not raw.isascii() and _escaped(raw):
                 encoded = raw.encode(encoding, "surrogateescape")
                 problem = f"{UNREADABLE_CAPTION}: {not_decodable(encoded, encoding)}"
             place += num_lines
             if problem is not None:
-                at = names.index(wanted["file"][0])
                 sure = at == 0 or len(fields) == len(names)  # Other cells may have moved.
                 file = fields[at].strip(' "') if sure and at < len(fields) else None
                 yield Row(place, file, problem=problem)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dalle_jax.data import checked, folder
+from dalle_jax.data import checked, folder_scan
 from dalle_jax.data.folder import FolderSource
 from dalle_jax.data.folder_index import Captions
 from tests.data.pictures import captions, numbers, png, read, write
@@ -30,8 +30,8 @@ def unread(monkeypatch):
         calls.append(1)
         return original(*args, **settings)
 
-    original = folder.find_items
-    monkeypatch.setattr(folder, "find_items", find_items)
+    original = folder_scan.find_items
+    monkeypatch.setattr(folder_scan, "find_items", find_items)
     return calls
 
 

@@ -1,3 +1,4 @@
+import csv
 import io
 import json
 import os
@@ -6,10 +7,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 from dalle_jax.data.open import open_source
-from tests.data.pictures import captions, png, read, write
+from tests.data.pictures import captions, numbers, png, read, write
 
 IMAGES = {f"{i}.png": i for i in range(3)}
 RECORDS = [{"file_name": f"{i}.png", "text": f"no. {i}"} for i in range(3)]
@@ -345,3 +348,50 @@ def test_pixels_come_as_they_are(tmp_path):
     np.testing.assert_array_equal(
         read(tmp_path)[0]["image"], np.broadcast_to([10, 11, 12], (2, 3, 3))
     )
+
+
+def damage(text, data):
+    """The text with three marks put in between words, or some that follow each other taken out."""
+    marks = '",\n\r;\t \u2028'
+    if data.draw(st.booleans()):
+        where = data.draw(st.sampled_from(edges(text, marks)))
+        return text[:where] + text[where:].lstrip(marks)
+    for _ in range(data.draw(st.integers(1, 3))):
+        where = data.draw(st.sampled_from(edges(text, marks)))
+        text = text[:where] + data.draw(st.sampled_from(marks)) + text[where:]
+    return text
+
+
+def edges(text, marks):
+    return [0, *(i for i in range(1, len(text)) if text[i] in marks or text[i - 1] in marks)]
+
+
+TABLE_ROWS = st.lists(
+    st.tuples(
+        st.integers(0, 5), st.sampled_from(["it shows {}", '{}, "torn", it', "{}\n{}", "{}"])
+    ),
+    max_size=8,
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(table=TABLE_ROWS, name=st.sampled_from(["captions.csv", "captions.tsv"]), data=st.data())
+def test_no_image_of_a_damaged_table_gets_the_caption_of_another(
+    tmp_path_factory, table, name, data
+):
+    root = tmp_path_factory.getbasetemp() / f"damaged{name[-3:]}"
+    words = [f"x{i}x" for i in range(6)]
+    write(root, {f"{word}.png": i for i, word in enumerate(words)})
+    file = io.StringIO(newline="")
+    writer = csv.writer(file, delimiter="," if name.endswith("csv") else "\t")
+    writer.writerow(["file_name", "caption"])
+    writer.writerows((f"{words[i]}.png", caption.format(*[words[i]] * 2)) for i, caption in table)
+    write(root, {name: damage(file.getvalue(), data)})
+    try:
+        found = numbers(root)
+    except ValueError as error:
+        assert len(str(error)) < 1500
+        return
+    for number, texts in found.items():
+        named = {word for word in words for text in texts if word in text}
+        assert named <= {words[number]}, (number, texts)

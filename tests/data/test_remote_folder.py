@@ -5,7 +5,7 @@ import warnings
 import fsspec
 import pytest
 
-from dalle_jax.data import folder, remote
+from dalle_jax.data import folder_scan, remote
 from dalle_jax.data.open import open_source
 from dalle_jax.data.walk import walk
 
@@ -69,7 +69,7 @@ def test_a_second_opening_reads_no_file(places, tmp_path, monkeypatch):
     (_, _, http), server = places
     read(http)
     assert len([*(tmp_path / "cache" / "dalle_jax" / "data").iterdir()]) == 2
-    monkeypatch.setattr(folder, "inspect_item", None)
+    monkeypatch.setattr(folder_scan, "inspect_item", None)
     server.requests.clear()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -1,0 +1,120 @@
+"""The files of a folder, on this machine or by URL: listed, opened and read by their names."""
+
+import io
+import os
+import re
+from collections import defaultdict
+from pathlib import Path
+from typing import BinaryIO
+
+from dalle_jax.data import remote
+from dalle_jax.data.folder_items import without_own_files
+from dalle_jax.data.tables import TABLE_SUFFIXES
+from dalle_jax.data.walk import File, Walk, reserved, walk
+
+
+class LocalFolder:
+    """A folder of this machine.
+
+    Attributes:
+        tree: its files, without reports and indices that this package wrote.
+        given: the folder as the user named it.
+        cache: where its report and index are kept; None if in the folder itself.
+        num_threads: that read at once; None for one per core.
+        is_remote: whether it is reached by URL.
+    """
+
+    is_remote = False
+    cache: Path | None = None
+    num_threads: int | None = None
+
+    def __init__(self, given: str):
+        self.given = given
+        self.tree = without_own_files(walk(given))
+
+    def open(self, name: str) -> BinaryIO:
+        """A file as a binary stream."""
+        return open(self.place(name), "rb")
+
+    def read(self, name: str) -> bytes:
+        """The content of a file.
+
+        Raises:
+            OSError: it can't be read.
+        """
+        with open(self.place(name), "rb", buffering=0) as file:
+            return file.read()
+
+    def place(self, name: str) -> str:
+        """Where a file lies, for messages."""
+        return os.path.join(self.tree.root, name)
+
+
+class RemoteFolder(LocalFolder):
+    """A folder by URL. Its report and index are kept on this machine.
+
+    Raises:
+        FileNotFoundError: there is no such folder, or nothing in it.
+        OSError: it can't be listed.
+    """
+
+    is_remote = True
+    num_threads = remote.REQUESTS
+
+    def __init__(self, given: str):
+        self.given = given
+        self.cache = remote.cache_folder()
+        self._files = remote.list_folder(given)
+        left_out: dict[str, list[str]] = defaultdict(list)
+        files: list[File] = []
+        for name, file in sorted(self._files.items()):
+            if reason := reserved(name):
+                left_out[reason].append(name)
+            else:
+                # What the server says of a version stands for the time of a change.
+                files.append(File(name, file.size, int(file.version[:15], 16)))
+        if not files:
+            raise FileNotFoundError(f"There are no files in {remote.shown(given)}.")
+        self.tree = without_own_files(Walk(given.rstrip("/"), files, dict(left_out)))
+
+    def open(self, name: str) -> BinaryIO:
+        """A file as a binary stream."""
+        return io.BytesIO(self.read(name))
+
+    def read(self, name: str) -> bytes:
+        """The content of a file.
+
+        Raises:
+                RemoteError: the connection broke several times.
+        """
+        return self._files[name].read_all()
+
+    def place(self, name: str) -> str:
+        """The URL of a file, without credentials."""
+        return str(self._files[name])
+
+
+def open_folder(root: str | Path) -> tuple[LocalFolder, str]:
+    """The folder, and the name of the only table to read where `root` is a table in it, else "".
+
+    Raises:
+        FileNotFoundError: there is no such folder or table.
+        ValueError: `root` is a file that is no table.
+    """
+    if remote.is_url(str(root)):
+        url = str(root)
+        if url.partition("?")[0].lower().endswith(TABLE_SUFFIXES):
+            return RemoteFolder(url.rpartition("/")[0]), remote.find_file(url).name
+        return RemoteFolder(url), ""
+    given = os.path.expanduser(re.sub(r"^file://", "", str(root), flags=re.IGNORECASE))
+    if os.path.isfile(given):
+        folder, table = os.path.split(os.path.abspath(given))
+        if not table.lower().endswith(TABLE_SUFFIXES):
+            raise ValueError(
+                f"{root} is a file, but no table of captions, which ends in "
+                f"{', '.join(TABLE_SUFFIXES)}."
+            )
+        return LocalFolder(folder), table
+    if not os.path.isdir(given):
+        raise FileNotFoundError(f"There is no folder {given}.")
+    return LocalFolder(given), ""

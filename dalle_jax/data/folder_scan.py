@@ -1,0 +1,144 @@
+"""One reading of all items of a folder, and what it finds."""
+
+import json
+import os
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from dalle_jax.data.checked import Finding, inspect_all, inspect_item
+from dalle_jax.data.file_names import FileNames
+from dalle_jax.data.folder_files import LocalFolder
+from dalle_jax.data.folder_index import Captions, FolderIndex
+from dalle_jax.data.folder_items import (
+    OTHER_IMAGE_SUFFIXES,
+    SEVERAL_SPLITS,
+    Item,
+    find_items,
+)
+from dalle_jax.data.img2dataset import border_note
+from dalle_jax.data.remote import RemoteError
+from dalle_jax.data.splits import SPLITS, split_positions
+from dalle_jax.data.tables import UNREADABLE_CAPTION, Columns
+from dalle_jax.data.text import captions_of_lines, columns_of_record, decode_text
+
+
+def scan_folder(
+    what: str,
+    folder: LocalFolder,
+    only_table: str,
+    columns: Columns,
+    limits: Mapping[str, Any],
+    signature: str,
+) -> tuple[FolderIndex, list[Item]]:
+    """Read every item once.
+
+    Args:
+        what: the data set, for messages.
+        folder: its files.
+        only_table: the table that says what belongs to the data set, or "".
+        columns: how captions are read.
+        limits: min_side and max_aspect_ratio of the images.
+        signature: of the folder's files and these options.
+
+    Returns:
+        The index, and the usable items in its order.
+
+    Raises:
+        ValueError: see `find_items`.
+        OSError: a URL can't be read.
+    """
+    names = FileNames(folder.tree, folder.given, folder.is_remote)
+    found = find_items(folder.tree, names, folder.open, columns, only_table)
+    items = found.items
+    captions: list[list[tuple[str, str]]] = [[]] * len(items)
+    inspector = _Inspector(folder, columns, limits)
+
+    def inspect(i: int) -> Finding:
+        finding, captions[i] = inspector.inspect(items[i])
+        return finding
+
+    report, good = inspect_all(
+        what,
+        [item.file.name for item in items],
+        inspect,
+        left_out=found.left_out,
+        num_threads=folder.num_threads,
+    )
+    for name, problem in found.bad_rows.items():
+        report.skip(problem, name)
+    report.total += len(found.bad_rows)
+    report.signature = signature
+    numbers = {file.name: number for number, file in enumerate(folder.tree.files)}
+    usable = [items[i] for i in good]
+    own = {name: 1 + place for place, name in enumerate(SPLITS)}
+    index = FolderIndex(
+        report,
+        np.array([numbers[item.file.name] for item in usable], np.int64),
+        Captions.of([[text for text, _ in captions[i]] for i in good]),
+        Captions.of([[column for _, column in captions[i]] for i in good]),
+        split_positions([item.key for item in usable]),
+        np.array([own.get(item.split, 0) for item in usable], np.uint8),
+        tuple(name for name in SPLITS if any(name in item.splits for item in items)),
+    )
+    return index, usable
+
+
+class _Inspector:
+    def __init__(self, folder: LocalFolder, columns: Columns, limits: Mapping[str, Any]):
+        self._folder, self._columns, self._limits = folder, columns, limits
+
+    def inspect(self, item: Item) -> tuple[Finding, list[tuple[str, str]]]:
+        """What there is to say of an item, and its captions with their columns."""
+        if item.problem is not None:
+            return Finding(item.problem, content=item.key), []
+        captions = list(item.captions)
+        look = None
+        try:
+            for names in item.beside:
+                captions += [p for p in self._read_beside(names[0]) if p not in captions]
+                look = look or self._border_note(names)
+        except RemoteError:
+            raise  # A broken connection says nothing of the item.
+        except (OSError, ValueError) as error:
+            return Finding(f"{UNREADABLE_CAPTION}: {error}", content=item.key), []
+        if not captions:
+            problem = "empty caption" if item.beside else "image without caption"
+            return Finding(problem, content=item.key), []
+        suffix = os.path.splitext(item.file.name)[1].lower()
+        if suffix in OTHER_IMAGE_SUFFIXES:
+            return Finding(f"image of a format that is not read ({suffix})", content=item.key), []
+        try:
+            encoded = self._folder.read(item.file.name)
+        except RemoteError:
+            raise
+        except OSError:
+            return Finding("unreadable image", content=item.key), []
+        texts = [text for text, _ in captions]
+        content = (item.key, len(encoded), texts, item.split)
+        finding = inspect_item(encoded, texts, content, look=look, **self._limits)
+        if not finding.bad and not finding.left_out and len(item.splits - {""}) > 1:
+            finding = finding._replace(note=SEVERAL_SPLITS)
+        return finding, captions
+
+    def _read_beside(self, name: str) -> list[tuple[str, str]]:
+        """The captions of a file beside an image.
+
+        Raises:
+            ValueError: they can't be read.
+        """
+        text = decode_text(self._folder.read(name), self._columns.encoding)
+        if not name.lower().endswith(".json"):
+            return [(line, "") for line in captions_of_lines(text)]
+        try:
+            captions = columns_of_record(json.loads(text), self._columns.caption)
+        except RecursionError:
+            captions = None
+        if captions is None:
+            raise ValueError("no JSON object with a caption")
+        return captions
+
+    def _border_note(self, names: list[str]) -> Callable[[np.ndarray], str | None] | None:
+        records = [name for name in names if name.lower().endswith(".json")]
+        return border_note(self._folder.read(records[0])) if records else None

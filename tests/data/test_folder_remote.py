@@ -1,0 +1,112 @@
+import uuid
+
+import fsspec
+import pytest
+
+from dalle_jax.data import remote
+from tests.data.http_server import serve
+from tests.data.pictures import captions, numbers, png, read, write
+
+FILES = {
+    "a.png": png(1),
+    "a.txt": b"red",
+    "sub/b c.png": png(2),
+    "sub/b c.txt": "blau é\ncrimson".encode(),
+    "sub/c.png": png(3),
+    "sub/c.json": b'{"caption": "green"}',
+    ".hidden/x.png": png(9),
+    "notes.md": b"x",
+}
+CAPTIONS = {"a.png": ("red",), "sub/b c.png": ("blau é", "crimson"), "sub/c.png": ("green",)}
+
+
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch, tmp_path):
+    monkeypatch.setattr(remote, "FIRST_PAUSE", 0.001)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(remote, "_ranges_answered", {})
+
+
+@pytest.fixture
+def serve_files():
+    """Makes URLs of a folder of files, by HTTP and in memory."""
+    with serve({}) as server:
+        memory = fsspec.filesystem("memory")
+        name = uuid.uuid4().hex
+
+        def put(files):
+            server.files.update(
+                {"/data/" + path.replace(" ", "%20"): content for path, content in files.items()}
+            )
+            for path, content in files.items():
+                memory.pipe(f"/{name}/{path}", content)
+            return {"http": f"{server.url}/data", "memory": f"memory://{name}"}
+
+        put.server = server
+        yield put
+        memory.rm(f"/{name}", recursive=True)
+
+
+@pytest.mark.parametrize("kind", ["http", "memory"])
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_a_folder_by_url_is_that_on_disk(serve_files, tmp_path, kind, slash):
+    url = serve_files(FILES)[kind] + slash
+    local = write(tmp_path / "local", FILES)
+    assert captions(url) == captions(local) == CAPTIONS
+    there, here = read(url), read(local)
+    assert there.signature == here.signature
+    assert {reason: len(names) for reason, names in there.report.left_out.items()} == {
+        "hidden": 1,
+        "other file (.md)": 1,
+    }
+    for split in ("train", "validation", "test"):
+        shares = {"validation_share": 0.3, "test_share": 0.3}
+        assert numbers(url, split, **shares) == numbers(local, split, **shares)
+    assert there.place(0).endswith("/a.png")
+
+
+def test_a_changed_file_is_read_again(serve_files):
+    urls = serve_files(FILES)
+    for url in urls.values():
+        read(url)
+    serve_files({"a.txt": b"other"})
+    for url in urls.values():
+        assert captions(url)["a.png"] == ("other",)
+
+
+@pytest.mark.parametrize("kind", ["http", "memory"])
+def test_names_in_a_table_by_url(serve_files, kind):
+    url = serve_files(FILES)[kind]
+    names = ["./a.png", "SUB\\C.png", f"{url}/sub/b c.png", "sub/../a.png"]
+    rows = "".join(f"{name},no. {i}\n" for i, name in enumerate(names))
+    serve_files({"sub.csv": b"file_name,caption\n" + rows.encode()})
+    expected = {"a.png": ("no. 0", "no. 3"), "sub/c.png": ("no. 1",), "sub/b c.png": ("no. 2",)}
+    assert captions(f"{url}/sub.csv") == expected
+    for name in ("../a.png", "/a.png", "sub/../../a.png", "..\\a.png", "/etc/passwd"):
+        serve_files({"sub.csv": f"file_name,caption\n{name},x\n".encode()})
+        with pytest.raises(ValueError, match="leads out of the folder"):
+            read(f"{url}/sub.csv")
+
+
+def test_a_connection_that_breaks_is_tried_again_and_then_named(serve_files):
+    url = serve_files({"a.png": png(1), "a.txt": b"red"})["http"]
+    serve_files.server.failures = ["close", 503, "close"]
+    assert captions(url) == {"a.png": ("red",)}
+    serve_files({"a.txt": b"crimson"})
+    good = len(serve_files.server.requests)
+    read(url)
+    listing = len(serve_files.server.requests) - good - 2  # Without the image and its caption.
+    serve_files({"a.txt": b"other"})
+    serve_files.server.failures = [None] * listing + ["close"] * 50
+    with pytest.raises(OSError, match=r"/data/a\.(png|txt) could not be read after 5 tries"):
+        read(url)
+    serve_files.server.failures = []
+    assert captions(url) == {"a.png": ("other",)}  # The break is not kept as a bad item.
+
+
+def test_a_password_is_never_shown(serve_files, tmp_path):
+    url = serve_files({"a.png": png(1), "a.txt": b"x", "b.png": png(2)})["http"]
+    secret = url.replace("http://", "http://me:secret@")
+    source = read(secret)
+    assert "secret" not in str(source.report) + source.place(0) + str(source.report.path)
+    assert "secret" not in source.report.path.read_text()
