@@ -5,12 +5,13 @@ depends on two settings, such as a width and its number of heads, is checked by 
 here imports jax, so a value out of range is refused at once, before data are read.
 """
 
-import difflib
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
+
+from dalle_jax.nearest import nearest
 
 
 @dataclass(frozen=True)
@@ -187,7 +188,7 @@ def check(config: Mapping[str, Any]) -> None:
             known = [name for name in known if name not in ("data", "tokenizer")]
             raise ValueError(
                 f"config.stages names {stage!r}, of which the config has no section; it has "
-                f"{', '.join(known)}{_nearest(stage, known)}"
+                f"{', '.join(known)}{nearest(stage, known)}"
             )
         for relation in RELATIONS:
             try:
@@ -204,7 +205,7 @@ def refusal(name: str, value: Any) -> str | None:
         choices = choices_of(name)
         if choices is None or value in choices:
             return None
-        known = f"one of {', '.join(choices)}{_nearest(value, choices)}"
+        known = f"one of {', '.join(choices)}{nearest(value, choices)}"
         return f"config.{name} is {value!r}; it must be {known}"
     bounds = range_of(name)
     if bounds is None or bounds.holds(value):
@@ -232,11 +233,6 @@ def _settings(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[st
             yield from _settings(value, f"{prefix}{key}.")
         elif not isinstance(value, bool):
             yield prefix + key, value
-
-
-def _nearest(name: str, known: Any) -> str:
-    close = difflib.get_close_matches(name, list(known), n=1)
-    return f"; did you mean {close[0]}?" if close else ""
 
 
 # What two settings have to be to each other: (stage, config) -> reasons why they are not.

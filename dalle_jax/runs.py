@@ -8,6 +8,7 @@
 <run>/checkpoints/    weights; metrics.jsonl, samples/ and tensorboard/ stand beside them
 """
 
+import difflib
 import itertools
 import json
 import warnings
@@ -382,7 +383,8 @@ def open_run(directory: str | Path) -> Run:
     path = directory / "config.json"
     if not path.exists():
         raise FileNotFoundError(
-            f"{directory} holds no run (it has no config.json); train one with `dalle-jax train`"
+            f"{directory} holds no run (it has no config.json){_nearby(path.parent)}; train one "
+            "with `dalle-jax train`"
         )
     try:
         document = json.loads(path.read_text())
@@ -395,3 +397,22 @@ def open_run(directory: str | Path) -> Run:
             "use the version of dalle_jax that made it"
         )
     return Run(directory, stage, with_later_settings(config))
+
+
+def _nearby(directory: Path) -> str:
+    """A sentence's part that names a run or workdir near a directory without one; "" if none is."""
+    stage, workdir = directory.name, directory.parent
+    if (workdir / "config.json").exists():
+        return f", but {workdir} is a run itself: its workdir is {workdir.parent}"
+    if stages := _names(workdir, "config.json"):
+        return f"; there are runs of {', '.join(stages)} in {workdir}"
+    if not (others := _names(workdir.parent, f"{stage}/config.json")):
+        return ""
+    near = difflib.get_close_matches(workdir.name, others, n=1, cutoff=0.5) or others[:3]
+    return f"; there is one in {', '.join(str(workdir.parent / name) for name in near)}"
+
+
+def _names(folder: Path, file: str) -> list[str]:
+    """The folders in a folder that hold a file."""
+    found = folder.glob(f"*/{file}") if folder.is_dir() else ()
+    return sorted(path.relative_to(folder).parts[0] for path in found)

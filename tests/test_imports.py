@@ -17,7 +17,7 @@ MAY_IMPORT = {
     "models": {"nn"},
     "metrics": {"data"},
     "stages": {"models", "diffusion"},
-    "config_ranges": set(),
+    "config_ranges": {"nearest"},
     "fingerprint": {"stages", "data"},
     "run_data": {"data"},
     "runs": {"fingerprint", "run_data", "stages", "train", "data"},

@@ -328,3 +328,24 @@ def test_weights_come_back_as_they_were_averaged(tmp_path):
     assert open_run(tmp_path).step == 5
     params = open_run(tmp_path).load_params()
     jax.tree.map(lambda x, y: np.testing.assert_array_equal(x, y), params, state.ema_params)
+
+
+@pytest.mark.parametrize(
+    ("asked", "sentence"),
+    [
+        ("runs/quikstart/decoder", "; there is one in runs/quickstart; train one"),
+        ("runs/zzz/decoder", "; there is one in runs/other, runs/quickstart; train one"),
+        ("runs/quickstart/decoder/decoder", "quickstart/decoder is a run itself: its workdir is "),
+        ("runs/quickstart/prior", "; there are runs of decoder in runs/quickstart; train one"),
+        ("runs/quikstart/clip", r"\(it has no config.json\); train one"),
+        ("nowhere/x/decoder", r"\(it has no config.json\); train one"),
+    ],
+)
+def test_where_there_is_no_run_one_nearby_is_named(tmp_path, monkeypatch, asked, sentence):
+    for name in ("quickstart", "other"):
+        create_run(tmp_path / "runs" / name / "decoder", "decoder", config())
+    (tmp_path / "runs/empty").mkdir()
+    (tmp_path / "runs/file").write_text("")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=sentence):
+        open_run(asked)

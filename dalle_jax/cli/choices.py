@@ -4,13 +4,12 @@ They are written a second time here, since the tables themselves stand beside co
 a test compares them.
 """
 
+from dalle_jax.config_ranges import CHOICES
+
 STAGES = ("clip", "prior", "decoder", "upsampler", "upsampler_256", "upsampler_1024", "joint")
 STAGES += ("classifier",)
-SAMPLERS = ("ddpm", "ddim", "euler", "heun", "dpmpp_1s", "dpmpp_2m", "dpmpp_3m", "dpmpp_sde_2m")
-SAMPLERS += ("unipc",)
-SPACINGS = ("trailing", "leading", "linspace", "sections", "logsnr", "exponential", "karras")
-SPACINGS += ("beta",)
-THRESHOLDS = ("static", "dynamic", "none")
+SAMPLERS, SPACINGS = CHOICES["*.sampler"], CHOICES["*.spacing"]
+THRESHOLDS = CHOICES["*.threshold"]
 VARIANCES = ("fixed_small", "fixed_large", "learned")
 EMBEDDINGS = ("prior", "text-embedding", "image-embedding")
 UNTIL = ("decoder", "upsampler", "upsampler_256", "upsampler_1024")  # stages that draw images

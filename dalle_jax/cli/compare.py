@@ -43,9 +43,10 @@ def run(argv: list[str]) -> int:
 
         compare_statistics.show(args.results)
         return 0
-    if not args.metric:
-        parser.error("give the --metric to rank by, as oracle/caption, fid, fd")
     candidates = read(args.results, args.protocol)
+    if not args.metric:
+        known = dict.fromkeys(name for candidate in candidates for name in candidate.row["metrics"])
+        parser.error(f"give the --metric to rank by; the rows have {', '.join(known) or 'none'}")
     metric = find_metric(args.metric, [c.row for c in candidates])
     vary = [name.strip() for name in args.vary.split(",") if name.strip()]
     show(rank(candidates, metric, vary), metric, vary)

@@ -22,6 +22,7 @@ from dalle_jax.cli.options import (
     whole,
 )
 from dalle_jax.cli.output_paths import OutputFile
+from dalle_jax.nearest import nearest
 
 EXAMPLE = """examples:
   dalle-jax prepare captioned_shapes/easy --resolution=32
@@ -54,6 +55,8 @@ def run(argv: list[str]) -> int:
         for split in embeddings.SPLITS:
             print(embeddings.store(args.workdir, split))
         return 0
+    if args.source:
+        check_source(args.source)
     import tensorflow_datasets as tfds
 
     if args.quiet or not sys.stderr.isatty():
@@ -158,6 +161,18 @@ def make_parser() -> Parser:
     return parser
 
 
+def check_source(source: str) -> None:
+    """Refuse what is neither the name of a data set nor one's own data.
+
+    Raises:
+        ValueError: the message says what there is, and the nearest name.
+    """
+    from dalle_jax.data.open import BUILT_IN, unknown_source
+
+    if ":" not in source and source not in (*BUILT_IN, "captioned_shapes"):
+        raise ValueError(f"{unknown_source(source).rstrip('.')}{nearest(source, BUILT_IN)}")
+
+
 def parse(argv: list[str]) -> argparse.Namespace:
     """The arguments."""
     parser = make_parser()
@@ -172,6 +187,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
         parser.error("give either a source, as captioned_shapes/easy, or --coco_captions")
     if args.coco_captions and not args.manifest:
         parser.error("--coco_captions is there to write a manifest: give --manifest=FILE.jsonl")
+    if args.font and not args.font.is_file():
+        parser.error(f"--font={args.font}: there is no such font file")
     if args.coco_captions and args.split:
         parser.error("COCO's file is of a split of its own: leave out --split")
     if 0 < args.max_aspect_ratio < 1:

@@ -7,8 +7,8 @@ from typing import Any
 
 from dalle_jax.data.loader import Source
 
-KNOWN = ("captioned_shapes/CONFIG", "emoji", "folder:PATH", "webdataset:SHARDS", "parquet:FILES")
-KNOWN += ("tfds:NAME",)
+BUILT_IN = ("captioned_shapes/easy", "captioned_shapes/pairs", "captioned_shapes/full", "emoji")
+KNOWN = (*BUILT_IN, "folder:PATH", "webdataset:SHARDS", "parquet:FILES", "tfds:NAME")
 
 # Options by which one's own data are read, and their defaults; built-in data sets take none.
 READING_DEFAULTS = {
@@ -74,7 +74,21 @@ def open_source(
         from dalle_jax.data.emoji.builder import EmojiSource
 
         return EmojiSource(data_dir, image_size, split, languages)
-    raise ValueError(f"There is no data set {spec!r}; give one of {', '.join(KNOWN)}.")
+    raise ValueError(unknown_source(spec))
+
+
+def unknown_source(spec: str) -> str:
+    """A sentence for a name that is no data set's, with what was most likely meant."""
+    hint = ""
+    if "coco" in spec.lower():
+        hint = (
+            " COCO's images are read as folder:PATH or webdataset:SHARDS, and captions for an "
+            "evaluation are drawn from its annotation file by `dalle-jax prepare "
+            "--coco_captions=captions_val2014.json --manifest=FILE.jsonl`."
+        )
+    elif os.path.isdir(os.path.expanduser(spec)):
+        hint = f" A folder of one's own is folder:{spec}."
+    return f"There is no data set {spec!r}; give one of {', '.join(KNOWN)}.{hint}"
 
 
 def captions_of_split(text: str, split: str) -> str | dict[str, float]:

@@ -190,6 +190,13 @@ def test_files_of_statistics_are_shown_and_compared(tmp_path, capsys):
     assert "unknown (a file of another tool)" in run(capsys, tmp_path / "other.npz")
     with pytest.raises(ValueError, match="features_sha256 'aa' and 'bb', so that their distance"):
         compare.run([str(a), str(save("c.npz", 0.0, features_sha256="bb"))])
-    with pytest.raises(SystemExit):
-        compare.run(["results.jsonl"])
-    assert "give the --metric" in capsys.readouterr().err
+    with pytest.raises(FileNotFoundError, match=r"there is no file of results none\.jsonl"):
+        compare.run(["none.jsonl"])
+
+
+def test_without_a_metric_those_of_the_files_are_named(tmp_path, capsys):
+    paths = [write(tmp_path / "a", 0.5), write(tmp_path / "b", 3.0, metric="FD[clip:0123]")]
+    with pytest.raises(SystemExit, match="2"):
+        compare.run([str(path) for path in paths])
+    told = capsys.readouterr().err
+    assert "give the --metric to rank by; the rows have oracle/caption, FD[clip:0123]" in told

@@ -143,3 +143,30 @@ def test_a_data_set_without_configs_has_none(tmp_path):
     with pytest.raises(ValueError, match="There is no data set 'emoji/64px'; give one of"):
         prepare.run(["emoji/64px", f"--data_dir={tmp_path}"])
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("source", "sentence"),
+    [
+        ("coco", r"`dalle-jax prepare --coco_captions=captions_val2014\.json --manifest"),
+        ("mscoco/2014", "--coco_captions"),
+        ("COCO", "folder:PATH or webdataset:SHARDS"),
+        ("emojis", "did you mean emoji"),
+        ("captioned_shapes/eazy", "did you mean captioned_shapes/easy"),
+        ("captioned_shape", "did you mean captioned_shapes"),
+        ("pictures", r"A folder of one's own is folder:pictures"),
+        ("imagenet", r"give one of captioned_shapes/easy, .*tfds:NAME"),
+    ],
+)
+def test_an_unknown_data_set_is_named_with_what_was_meant(tmp_path, monkeypatch, source, sentence):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pictures").mkdir()
+    with pytest.raises(ValueError, match=rf"There is no data set '{source}'.*{sentence}"):
+        prepare.run([source])
+
+
+def test_a_font_that_is_not_there_is_named_before_anything_is_drawn(tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        prepare.run(["emoji", f"--data_dir={tmp_path}", f"--font={tmp_path}/none.ttf"])
+    assert "none.ttf: there is no such font file" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
