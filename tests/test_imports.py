@@ -11,7 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "dalle_jax"
 GROUND = {"nn", "diffusion", "data", "train"}
 MAY_IMPORT = {
     "seeds": set(),
-    **{room: {"seeds"} for room in GROUND},
+    **{room: {"nearest", "seeds"} for room in GROUND},
     "cpu": set(),
     "nearest": set(),
     "models": {"nn"},

@@ -13,6 +13,12 @@ from dalle_jax.cli.user_files import UserFile, find_config
 from dalle_jax.nearest import nearest
 
 PREFIX = "--config."
+KINDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "True or False",
+    tuple: "a list such as (1, 2)",
+}
 
 
 def load_config(path: str | Path, overrides: Sequence[str] = ()) -> ConfigDict:
@@ -83,7 +89,6 @@ def _typed(name: str, text: str, default: Any) -> Any:
     if isinstance(default, tuple) and isinstance(value, list):
         value = tuple(value)
     if type(value) is not type(default):
-        raise ValueError(
-            f"config.{name} is a {type(default).__name__} (now {default!r}); {text[:80]!r} is not"
-        )
+        kind = KINDS.get(type(default), f"a {type(default).__name__}")
+        raise ValueError(f"config.{name} is {kind} (now {default!r}); {text[:80]!r} is not")
     return value

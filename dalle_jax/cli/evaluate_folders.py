@@ -7,6 +7,7 @@ from typing import Any
 from dalle_jax.cli import output
 from dalle_jax.cli.choices import METRICS_OF_SETS
 from dalle_jax.cli.evaluate import add_preprocessing
+from dalle_jax.cli.inputs import check_files
 from dalle_jax.cli.options import OneOf, Parser, SomeOf, count, path_text, whole
 from dalle_jax.cli.output_paths import OutputFile
 
@@ -21,6 +22,8 @@ EXAMPLE = """examples:
 def run(argv: list[str]) -> int:
     """Measure, append the row, print its table."""
     args = make_parser().parse_args(argv)
+    given = [args.fake, args.real, args.inception, args.features]
+    check_files("folder or file", given)
     from dalle_jax.cli.tables import print_row
     from dalle_jax.metrics.distances import Settings
     from dalle_jax.metrics.preprocess import Preprocessing

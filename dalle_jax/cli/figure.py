@@ -17,6 +17,7 @@ from dalle_jax.cli.figure_record import (
     why_not_replaced,
     write_readme,
 )
+from dalle_jax.cli.inputs import check_overrides
 from dalle_jax.cli.options import OneOf, Parser, count, hours, local_path, local_paths, path_text
 from dalle_jax.cli.output_paths import output_folder
 from dalle_jax.cli.user_files import UserFile, naming_errors
@@ -73,6 +74,8 @@ def _make(figure: Figure, path: Path, args: argparse.Namespace) -> int:
             return 0
         code, missing, changed, measured, done = 0, [], {}, *_of_no_network(figure)
     else:
+        if not args.workdir:
+            check_overrides(figure.sweep, path.parent, args.overrides)
         from dalle_jax.cli.figure_sweep import done_for, measured_of, missing_of, swept
 
         began = origin_now(machine="")  # by what code this process measures

@@ -10,6 +10,7 @@ from typing import Any
 
 from dalle_jax.cli import output
 from dalle_jax.cli.choices import CAPTIONS, RULES, SOURCES, SPLITS
+from dalle_jax.cli.inputs import check_run
 from dalle_jax.cli.options import (
     Number,
     OneOf,
@@ -22,7 +23,7 @@ from dalle_jax.cli.options import (
     whole,
 )
 from dalle_jax.cli.output_paths import OutputFile
-from dalle_jax.nearest import nearest
+from dalle_jax.data.open import check_spec
 
 EXAMPLE = """examples:
   dalle-jax prepare captioned_shapes/easy --resolution=32
@@ -50,17 +51,14 @@ def run(argv: list[str]) -> int:
     """Build or scan, and report; write the manifest, if one is asked for."""
     args = parse(argv)
     if args.embeddings:
+        check_run(args.workdir, "clip")
         from dalle_jax.cli import embeddings
 
         for split in embeddings.SPLITS:
             print(embeddings.store(args.workdir, split))
         return 0
     if args.source:
-        check_source(args.source)
-    import tensorflow_datasets as tfds
-
-    if args.quiet or not sys.stderr.isatty():
-        tfds.disable_progress_bar()
+        check_spec(args.source)
     if args.coco_captions:
         from dalle_jax.data.coco import NUM_CAPTIONS, make_coco_manifest
 
@@ -161,18 +159,6 @@ def make_parser() -> Parser:
     return parser
 
 
-def check_source(source: str) -> None:
-    """Refuse what is neither the name of a data set nor one's own data.
-
-    Raises:
-        ValueError: the message says what there is, and the nearest name.
-    """
-    from dalle_jax.data.open import BUILT_IN, unknown_source
-
-    if ":" not in source and source not in (*BUILT_IN, "captioned_shapes"):
-        raise ValueError(f"{unknown_source(source).rstrip('.')}{nearest(source, BUILT_IN)}")
-
-
 def parse(argv: list[str]) -> argparse.Namespace:
     """The arguments."""
     parser = make_parser()
@@ -229,6 +215,10 @@ def _drawn_here(args: argparse.Namespace) -> Iterator[None]:
         f"{args.source}, {args.resolution} pixels: drawn into {args.data_dir} unless it is there; "
         "nothing is downloaded"
     )
+    import tensorflow_datasets as tfds
+
+    if args.quiet or not sys.stderr.isatty():
+        tfds.disable_progress_bar()
     with contextlib.redirect_stdout(io.StringIO()):
         yield
 

@@ -1,5 +1,7 @@
 """`dalle-jax report`: a sweep's results as one HTML page that needs no other file."""
 
+from pathlib import Path
+
 from dalle_jax.cli.options import Parser, local_path
 from dalle_jax.cli.output_paths import OutputFile
 
@@ -16,9 +18,14 @@ configs of two points."""
 def run(argv: list[str]) -> int:
     """Read the results of a sweep and write its page."""
     args = make_parser().parse_args(argv)
-    from dalle_jax.cli.sweep_report import write_page
+    directory = find_sweep(args.workdir)
+    from dalle_jax.cli.sweep_report import render
+    from dalle_jax.data.checked import write_atomically
 
-    print(f"report: {write_page(args.workdir, args.out)}")
+    out = args.out or directory / "report.html"
+    page = render(directory)
+    write_atomically(out, lambda file: file.write(page.encode()))
+    print(f"report: {out}")
     return 0
 
 
@@ -28,3 +35,22 @@ def make_parser() -> Parser:
     parser.add_argument("workdir", type=local_path, help="of a sweep: WORKDIR/NAME-SCALE")
     parser.add_argument("--out", type=OutputFile(), help="a file; WORKDIR/report.html otherwise")
     return parser
+
+
+def find_sweep(workdir: Path) -> Path:
+    """The directory of a sweep: the one given, or the only one in it.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: there are several.
+    """
+    if (workdir / "sweep.json").exists():
+        return workdir
+    found = sorted(path.parent for path in workdir.glob("*/sweep.json"))
+    if not found:
+        raise FileNotFoundError(
+            f"{workdir} holds no sweep (it has no sweep.json); `dalle-jax sweep` makes one"
+        )
+    if len(found) > 1:
+        raise ValueError(f"{workdir} holds several sweeps; name one: {', '.join(map(str, found))}")
+    return found[0]

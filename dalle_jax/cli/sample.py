@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from dalle_jax.cli.choices import EMBEDDINGS, UNTIL
+from dalle_jax.cli.inputs import check_files, check_run
 from dalle_jax.cli.options import OneOf, Parser, count, local_path, whole
 from dalle_jax.cli.output_paths import OutputFile
 from dalle_jax.cli.sampling_options import add_sampling, sampling_settings
@@ -21,6 +22,8 @@ def run(argv: list[str]) -> int:
     parser = make_parser()
     args = parser.parse_args(argv)
     settings = sampling_settings(parser, args)
+    check_run(args.workdir, "decoder")
+    check_files("picture", [args.image, args.from_png])
     import numpy as np
     from PIL import Image
 

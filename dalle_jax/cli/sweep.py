@@ -2,6 +2,7 @@
 
 from dalle_jax.cli.choices import SCALES
 from dalle_jax.cli.config import PREFIX
+from dalle_jax.cli.inputs import check_overrides, load_sweep
 from dalle_jax.cli.options import Number, OneOf, Parser, count, hours, local_path, local_paths
 from dalle_jax.cli.output_paths import output_folder
 
@@ -26,9 +27,11 @@ Slurm as --slurm.name=value."""
 def run(argv: list[str]) -> int:
     """Run the sweep, or print what it would do and cost."""
     args = make_parser().parse_args(argv)
+    sweep = load_sweep(args.experiment, args.scale)
+    check_overrides(sweep, args.experiment.parent, args.overrides)
     from dalle_jax.cli import sweep_run
 
-    return sweep_run.run(args)
+    return sweep_run.run(args, sweep)
 
 
 def make_parser() -> Parser:

@@ -12,7 +12,6 @@ from dalle_jax.cli.report import data_uri
 from dalle_jax.cli.report import page_text as _text
 from dalle_jax.cli.sweep_report_style import SCRIPT, STYLE
 from dalle_jax.cli.sweep_report_table import loss_text, table
-from dalle_jax.data.checked import write_atomically
 from dalle_jax.metrics.protocol import protocol_hash
 from dalle_jax.metrics.results import read_rows
 from dalle_jax.sweeps.cost import Counts
@@ -33,38 +32,6 @@ class Samples(NamedTuple):
 
     captions: tuple[str, ...]
     images: list[np.ndarray]
-
-
-def write_page(workdir: Path, out: Path | None) -> Path:
-    """Write the page of the sweep in a workdir to `out`, or into the sweep's directory; its path.
-
-    Raises:
-        FileNotFoundError, ValueError: there is no sweep, or several; see `find_sweep`, `render`.
-    """
-    directory = find_sweep(workdir)
-    out = out or directory / "report.html"
-    page = render(directory)
-    write_atomically(out, lambda file: file.write(page.encode()))
-    return out
-
-
-def find_sweep(workdir: Path) -> Path:
-    """The directory of a sweep: the one given, or the only one in it.
-
-    Raises:
-        FileNotFoundError: there is none.
-        ValueError: there are several.
-    """
-    if (workdir / "sweep.json").exists():
-        return workdir
-    found = sorted(path.parent for path in workdir.glob("*/sweep.json"))
-    if not found:
-        raise FileNotFoundError(
-            f"{workdir} holds no sweep (it has no sweep.json); `dalle-jax sweep` makes one"
-        )
-    if len(found) > 1:
-        raise ValueError(f"{workdir} holds several sweeps; name one: {', '.join(map(str, found))}")
-    return found[0]
 
 
 def render(directory: Path) -> str:

@@ -13,13 +13,12 @@ from typing import Any
 
 import jax
 
-from dalle_jax.cli.choices import SCALES
 from dalle_jax.cli.config import PREFIX, load_config
 from dalle_jax.cli.devices import check_platforms
 from dalle_jax.cli.early_checks import check_points, data_problems
 from dalle_jax.cli.options import literal
 from dalle_jax.cli.sweep import SLURM
-from dalle_jax.cli.user_files import UserFile, find_config
+from dalle_jax.cli.user_files import find_config
 from dalle_jax.data.checked import write_atomically
 from dalle_jax.sweeps.content import data_signatures
 from dalle_jax.sweeps.graph import Graph, build_graph, is_free
@@ -28,10 +27,10 @@ from dalle_jax.sweeps.place import Place, lay_out
 from dalle_jax.sweeps.slurm import TIME_OVER
 
 
-def run(args: argparse.Namespace) -> int:
+def run(args: argparse.Namespace, sweep: Sweep) -> int:
     """Train and measure what is missing of a sweep, or print the plan and its cost."""
     path, typed = args.experiment, args.overrides
-    sweep = with_typed(load_sweep(path, args.scale), typed)
+    sweep = with_typed(sweep, typed)
     config = find_config(sweep.config, path.parent).resolve()
     name = sweep_name(f"{path.stem}-{args.scale}", sweep.typed)
     place = Place(args.workdir.absolute(), name)
@@ -71,40 +70,6 @@ def run(args: argparse.Namespace) -> int:
         retries=args.retries,
         max_hours=args.max_hours,
     )
-
-
-def load_sweep(path: Path, scale: str) -> Sweep:
-    """What `get_sweep(scale)` of an experiment file gives.
-
-    Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it defines no sweep, none of this scale, or one that can't be.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(
-            f"there is no experiment file {path}; `ls experiments` shows the known ones"
-        )
-    file = UserFile(path)
-    if file.get("get_sweep") is None:
-        raise ValueError(f"{path} is no sweep: it defines no get_sweep(scale)")
-    try:
-        sweep = file.call("get_sweep", scale)
-    except ValueError as error:
-        if isinstance(error.__cause__, KeyError) and error.__cause__.args == (scale,):
-            known = ", ".join(other for other in SCALES if _has_scale(file, other)) or "none"
-            raise ValueError(f"{path} has no scale {scale!r}; it has {known}") from error
-        raise
-    if not isinstance(sweep, Sweep):
-        raise ValueError(f"get_sweep of {path} gives a {type(sweep).__name__}, not a Sweep")
-    return sweep
-
-
-def _has_scale(file: UserFile, scale: str) -> bool:
-    try:
-        file.call("get_sweep", scale)
-    except ValueError:
-        return False
-    return True
 
 
 def write_definition(place: Place, graph: Graph, config: Path) -> None:

@@ -12,6 +12,7 @@ from dalle_jax.cli.choices import STAGES
 from dalle_jax.cli.config import PREFIX, as_options, load_config
 from dalle_jax.cli.options import Number, OneOf, Parser, count, local_path
 from dalle_jax.cli.output_paths import output_folder
+from dalle_jax.data.open import check_spec
 
 NUM_PREVIEWS = 12
 
@@ -53,6 +54,10 @@ def run(argv: list[str]) -> int:
         for stage in stages:
             explain(stage, config.to_dict(), args.mesh, args.explain == "compiled")
         return 0
+    if not args.data_source:
+        for stage in stages:
+            if not (args.workdir / stage / "config.json").exists():
+                check_spec(config[stage].get("data", {}).get("source", config.data.source))
     from dalle_jax.cli.early_checks import check_later_data, check_stage
     from dalle_jax.run_data import check_moved
     from dalle_jax.runs import open_run

@@ -3,11 +3,15 @@
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dalle_jax.data.loader import Source
+from dalle_jax.nearest import nearest
+
+if TYPE_CHECKING:  # the loader brings jax along
+    from dalle_jax.data.loader import Source
 
 BUILT_IN = ("captioned_shapes/easy", "captioned_shapes/pairs", "captioned_shapes/full", "emoji")
+OWN = ("folder", "webdataset", "parquet", "tfds")  # kinds of one's own data
 KNOWN = (*BUILT_IN, "folder:PATH", "webdataset:SHARDS", "parquet:FILES", "tfds:NAME")
 
 # Options by which one's own data are read, and their defaults; built-in data sets take none.
@@ -39,7 +43,7 @@ def open_source(
     languages: Sequence[str] = ("en",),
     max_bad_share: float = 0.01,
     **options: Any,
-) -> Source:
+) -> "Source":
     """The source that `spec` (one of `KNOWN`) names, at a split.
 
     Args:
@@ -57,9 +61,10 @@ def open_source(
     Raises:
         ValueError: an unknown data set or option; what the source itself raises.
     """
+    check_spec(spec)
     kind, _, rest = spec.partition(":")
     data_dir = os.path.expanduser(data_dir)
-    if kind in ("folder", "webdataset", "parquet", "tfds") and rest:
+    if kind in OWN and rest:
         return _open_user_data(kind, rest, data_dir, split, max_bad_share, options)
     if options and kind.partition("/")[0] in ("captioned_shapes", "emoji"):
         raise ValueError(f"The data set {spec!r} has no option {min(options)!r}.")
@@ -70,25 +75,42 @@ def open_source(
         if isinstance(captions, str):
             captions = captions_of_split(captions, split)
         return CaptionedShapesSource(data_dir, config, image_size, split, captions)
-    if spec == "emoji":
-        from dalle_jax.data.emoji.builder import EmojiSource
+    from dalle_jax.data.emoji.builder import EmojiSource
 
-        return EmojiSource(data_dir, image_size, split, languages)
-    raise ValueError(unknown_source(spec))
+    return EmojiSource(data_dir, image_size, split, languages)
 
 
-def unknown_source(spec: str) -> str:
+def check_spec(spec: str) -> None:
+    """Refuse a data set's name that is not known, or that of a folder that is not there.
+
+    Nothing is imported for it that takes time.
+
+    Raises:
+        ValueError: the data set is unknown; the message says what there is, and the nearest name.
+        FileNotFoundError: there is no such folder.
+    """
+    kind, _, rest = spec.partition(":")
+    if kind == "folder" and rest and "://" not in rest:
+        if not os.path.exists(folder := os.path.expanduser(rest)):
+            raise FileNotFoundError(f"There is no folder {folder}.")
+    elif not (kind in OWN and rest) and spec not in (*BUILT_IN, "captioned_shapes"):
+        raise ValueError(_unknown_source(spec))
+
+
+def _unknown_source(spec: str) -> str:
     """A sentence for a name that is no data set's, with what was most likely meant."""
-    hint = ""
+    hint = "."
     if "coco" in spec.lower():
         hint = (
-            " COCO's images are read as folder:PATH or webdataset:SHARDS, and captions for an "
+            ". COCO's images are read as folder:PATH or webdataset:SHARDS, and captions for an "
             "evaluation are drawn from its annotation file by `dalle-jax prepare "
             "--coco_captions=captions_val2014.json --manifest=FILE.jsonl`."
         )
     elif os.path.isdir(os.path.expanduser(spec)):
-        hint = f" A folder of one's own is folder:{spec}."
-    return f"There is no data set {spec!r}; give one of {', '.join(KNOWN)}.{hint}"
+        hint = f". A folder of one's own is folder:{spec}."
+    elif meant := nearest(spec.partition(":")[0], OWN if ":" in spec else BUILT_IN):
+        hint = meant
+    return f"There is no data set {spec!r}; give one of {', '.join(KNOWN)}{hint}"
 
 
 def captions_of_split(text: str, split: str) -> str | dict[str, float]:
@@ -110,7 +132,7 @@ def captions_of_split(text: str, split: str) -> str | dict[str, float]:
 
 def _open_user_data(
     kind: str, name: str, data_dir: str | Path, split: str, max_bad_share: float, options: dict
-) -> Source:
+) -> "Source":
     known = {"validation_share", "test_share", "cache_dir", *READING_DEFAULTS}
     unknown = sorted(set(options) - known)
     if unknown:

@@ -34,12 +34,15 @@ def test_overrides_take_the_type_of_the_knob():
     [
         ("--config.decoder.train.stesp=7", "did you mean decoder.train.steps"),
         ("--config.train.learning_rate=7", "did you mean decoder.train.optimizer.learning_rate"),
-        ("--config.decoder.train.steps=many", "decoder.train.steps is a int .*'many' is not"),
-        ("--config.decoder.train.steps=7.5", "is a int"),
+        (
+            "--config.decoder.train.steps=many",
+            "decoder.train.steps is a whole number .*'many' is not",
+        ),
+        ("--config.decoder.train.steps=7.5", "is a whole number"),
         ("--config.decoder.train=3", "no knob config.decoder.train"),
         ("--config.decoder.train.steps", "is not understood"),
-        ("--config.data.flip=1", "is a bool"),
-        ("--config.decoder.train.steps=" + "(" * 100_000, "is a int"),
+        ("--config.data.flip=1", "is True or False"),
+        ("--config.decoder.train.steps=" + "(" * 100_000, "is a whole number"),
     ],
 )
 def test_what_is_mistyped_is_told(override, message):

@@ -1,7 +1,9 @@
 """What is typed wrongly is named in one sentence, with the nearest known name, before anything."""
 
 import argparse
+import json
 import math
+import os
 import subprocess
 import sys
 from importlib import import_module
@@ -162,20 +164,78 @@ def test_help_says_every_choice_and_default(verb, capsys):
             assert f"(default:{action.default})" in shown
 
 
-def test_nothing_heavy_is_imported_for_help_or_for_a_typing_error():
-    code = (
-        "import sys, contextlib, io\n"
-        "from dalle_jax.cli import main\n"
-        "for verb in main.VERBS:\n"
-        "    for typed in (['--help'], ['--no_such_option=1'], ['--workdir='], ['-x']):\n"
-        "        with contextlib.redirect_stdout(io.StringIO()), "
-        "contextlib.redirect_stderr(io.StringIO()):\n"
-        "            try: main.run_verb(verb, typed)\n"
-        "            except SystemExit: pass\n"
-        f"print(sorted({HEAVY} & set(sys.modules)))"
+AT_ONCE = {
+    "sample a --workdir=nowhere": "nowhere/decoder holds no run",
+    "sample a --workdir=trainde": "did you mean trained?",
+    "sample a --workdir=trained --image=none.png": "there is no picture none.png",
+    "evaluate --workdir=nowhere": "nowhere/decoder holds no run",
+    "evaluate --workdir=trained --manifest=none": "there is no caption manifest none",
+    "evaluate --workdir=trained --inception=none": "--inception=none: there is no such file",
+    "evaluate --fake=none --real=trained": "there is no folder or file none",
+    "prepare --embeddings --workdir=nowhere": "nowhere/clip holds no run",
+    "prepare folder:none": "There is no folder none",
+    "prepare emojy": "did you mean emoji",
+    "train --config=tinny --workdir=x": "did you mean tiny?",
+    "train --config=tiny --workdir=x --config.data.source=foldr:x": "did you mean folder",
+    "train --config=tiny --workdir=x --config.data.source=folder:none": "There is no folder none",
+    "train --config=tiny --workdir=x --config.decoder.train.stepz=3": "decoder.train.steps?",
+    "train --config=tiny --workdir=x --config.decoder.train.steps=x": "is a whole number",
+    "bench --config=tiny --config.sed=3": "did you mean seed?",
+    "sweep sweap.py --workdir=x": "did you mean sweep.py?",
+    "sweep sweep.py --workdir=x --config.decoder.train.stepz=3": "decoder.train.steps?",
+    "figure nothing_like_it": "no figure 'nothing_like_it'",
+    "report nowhere": "nowhere holds no sweep",
+    "compare none.jsonl --metric=fid": "no file of results none.jsonl",
+}
+
+
+@pytest.fixture(scope="module")
+def answered(tmp_path_factory):
+    """What is said to every verb's help, to typing errors and to `AT_ONCE`, and what is imported.
+
+    In one process for all of them, as its start is what takes time.
+    """
+    folder = tmp_path_factory.mktemp("answered")
+    (folder / "trained/decoder").mkdir(parents=True)
+    (folder / "trained/decoder/config.json").touch()
+    (folder / "sweep.py").write_text(
+        "from dalle_jax.sweeps.grid import Sweep\n\n\ndef get_sweep(scale):\n"
+        "    return Sweep(config='tiny', points=[{}])\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert done.stdout == "[]\n", done.stderr
+    code = (
+        "import sys, contextlib, io, json\n"
+        "from dalle_jax.cli import main\n"
+        "said = {}\n"
+        "for command in json.loads(sys.argv[1]):\n"
+        "    verb, *argv = command.split(' ')\n"
+        "    out = io.StringIO()\n"
+        "    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):\n"
+        "        try: main.exit_code(verb, lambda: main.run_verb(verb, argv))\n"
+        "        except SystemExit: pass\n"
+        "    said[command] = out.getvalue()\n"
+        f"print(json.dumps([said, sorted({HEAVY} & set(sys.modules))]))"
+    )
+    slips = ("--help", "--no_such_option=1", "--workdir=", "-x")
+    commands = [f"{verb} {slip}" for verb in main.VERBS for slip in slips]
+    done = subprocess.run(
+        [sys.executable, "-c", code, json.dumps([*commands, *AT_ONCE])],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+    )
+    assert not done.stderr
+    return json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("command", AT_ONCE)
+def test_what_is_not_there_is_one_sentence_at_once(command, answered):
+    said = answered[0][command]
+    assert AT_ONCE[command] in said and said.count("\n") == 1
+
+
+def test_nothing_heavy_is_imported_for_help_or_for_a_typing_error(answered):
+    assert answered[1] == []
 
 
 def test_the_names_in_help_are_those_of_the_tables():

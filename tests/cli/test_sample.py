@@ -9,7 +9,7 @@ from dalle_jax.pipelines.text_to_image import DallePipeline, PipelineOutput
 
 
 @pytest.fixture
-def asked(monkeypatch):
+def asked(monkeypatch, tmp_path):
     """The settings that a pipeline in place of the trained one is called with."""
     calls = []
 
@@ -19,6 +19,9 @@ def asked(monkeypatch):
 
     monkeypatch.setattr(DallePipeline, "from_pretrained", lambda workdir: pipe)
     monkeypatch.setattr("dalle_jax.cli.early_checks.check_drawing", lambda workdir, settings: None)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "x/decoder").mkdir(parents=True)
+    (tmp_path / "x/decoder/config.json").touch()
     return calls
 
 

@@ -158,7 +158,7 @@ def test_help_shows_an_example(verb, capsys):
             ["train", f"--config={ROOT}/configs/tiny.py", "--workdir=/tmp/x", "--config.sed=1"],
             "seed",
         ),
-        (["prepare", "captioned_shapes/hard"], "no config 'hard'"),
+        (["prepare", "captioned_shapes/hard"], "no data set 'captioned_shapes/hard'"),
         (["prepare", "folder:/nonexistent"], "/nonexistent"),
         (["prepare", "imagenet"], "imagenet"),
     ],
