@@ -47,6 +47,11 @@ _SIXTEEN_BITS_IN_32 = ("PPM", "PNG", "JPEG2000")
 # Measurements, of which Pillow reads neither unit nor scale.
 _WITHOUT_SCALE = ("FITS", "MCIDAS")
 
+# Of formats that Pillow decodes in Python, a microsecond a pixel: a few bytes of a run-length
+# coded BMP could otherwise keep a process busy for a minute. No coding packs so many in a byte.
+MAX_SLOW_PIXELS = 2**24
+MAX_SLOW_RATIO = 1024
+
 _BITS_PER_SAMPLE, _PHOTOMETRIC = 258, 262  # Tags of TIFF.
 
 UPRIGHT = {  # By EXIF's orientation.
@@ -144,6 +149,13 @@ def _open(encoded: bytes, exif: bytes | None, pixels: Callable[[Opened], Result]
         width, height = image.size
         if width * height > Image.MAX_IMAGE_PIXELS:
             raise RefusedError(f"{width} × {height} pixels are too many")
+        if any(tile[0] in Image.DECODERS for tile in image.tile) and (
+            width * height > min(MAX_SLOW_PIXELS, MAX_SLOW_RATIO * len(encoded))
+        ):
+            raise RefusedError(
+                f"{width} × {height} pixels are too many for {image.format}, which Pillow decodes "
+                "in Python"
+            )
         tags = None
         if image.format == "TIFF":
             # When a TIFF is loaded, Pillow reads and writes all its EXIF: one broken entry would

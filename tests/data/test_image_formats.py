@@ -3,6 +3,7 @@
 import io
 import random
 import struct
+import time
 import warnings
 import zlib
 
@@ -217,6 +218,29 @@ def test_the_orientation_of_avif_is_the_containers():
     whole = encoded(RED, "AVIF", exif=rich_exif())
     assert decode(whole).shape == (24, 16, 3)
     assert decode(whole.replace(b"irot\x03", b"irot\x00")).shape == (16, 24, 3)
+
+
+def run_length_bmp(width, height, data=b"\x03\x01\0\1"):
+    header = struct.pack("<IiiHHIIiiII", 40, width, height, 1, 8, 1, 0, 0, 0, 2, 0)
+    palette = bytes([0, 0, 0, 0, 0, 0, 255, 0])
+    start = 14 + len(header) + len(palette)
+    return b"BM" + struct.pack("<IHHI", start + len(data), 0, 0, start) + header + palette + data
+
+
+@pytest.mark.parametrize(
+    ("file", "kind"),
+    [
+        (run_length_bmp(8_000_000, 9), "BMP"),
+        (b"qoif" + struct.pack(">IIBB", 8_000, 8_000, 3, 0) + b"\xfd" * 99, "QOI"),
+    ],
+)
+def test_a_small_file_of_a_format_decoded_in_python_keeps_no_process_busy(file, kind):
+    before = time.process_time()
+    with pytest.raises(ValueError, match=rf"too many for {kind}, which Pillow decodes in Python"):
+        decode(file)
+    assert time.process_time() - before < 2
+    small = decode(run_length_bmp(3, 1))
+    np.testing.assert_array_equal(small, [[[255, 0, 0]] * 3])
 
 
 @pytest.mark.filterwarnings("ignore")
