@@ -185,6 +185,13 @@ def group(listing: Listing, names: Names) -> tuple[dict[str, _Sample], dict[str,
         key = unicodedata.normalize("NFC", posixpath.join(folder, found[0]))
         places = samples.setdefault(key, _Sample()).members.setdefault(found[1], [])
         places.append(member)
+    for name in (name for left in listing.left_out.values() for name in left):
+        # What can't be read leaves it open which of several was meant.
+        folder, base = posixpath.split(name)
+        role = names.split(base)
+        key = unicodedata.normalize("NFC", posixpath.join(folder, role[0])) if role else ""
+        if key in samples:
+            samples[key].members.setdefault(role[1], []).append(Member(name, -1, 0))
     for key in [key for key in samples if _is_further(key, samples)]:
         further = samples.pop(key)
         left = (member.name for members in further.members.values() for member in members)
