@@ -45,6 +45,8 @@ from dalle_jax.run_data import (
 from dalle_jax.stages import Stage, build_stage, data_of, upstream_of
 from dalle_jax.train.checkpoint import load_params, steps_in
 
+# Of the learning rate: those by which it does not depend on how many steps are to come.
+ENDLESS_DECAYS = ("constant", "inverse_sqrt")
 FORMAT = 1  # of a run directory; one of another format is refused
 
 
@@ -337,7 +339,9 @@ def create_run(
 ) -> Run:
     """Make a run directory, or open the one that is there if it was made with this config.
 
-    Where the data of a run lies elsewhere now, `moved_to` says where; its config stays.
+    Where the data of a run lies elsewhere now, `moved_to` says where; its config stays. A training
+    whose learning rate does not depend on its length goes on to another number of `steps`, and its
+    config is written anew.
 
     Raises:
         ValueError: the run there has another config, or a stage that it needs does not fit it; the
@@ -348,28 +352,49 @@ def create_run(
         run = Run(directory, stage_name, config)
         run.upstream()  # first: nothing is left behind where it can't be trained
         directory.mkdir(parents=True, exist_ok=True)
-        document = {"format": FORMAT, "stage": stage_name, "config": config}
-        (directory / "fingerprint").write_text(run.fingerprint + "\n")
-        # Last, and at once: a directory with a config.json is a whole run directory.
-        temporary = directory / "config.json.tmp"
-        temporary.write_text(json.dumps(document, indent=2) + "\n")
-        temporary.replace(directory / "config.json")
+        _write(run)
         return run
     there = open_run(directory)
-    if differences := there.differences(stage_name, config):
-        advice = "Give another --workdir, or the same config"
-        steps = f"{stage_name}.train.steps"
-        if [difference.partition(" ")[0] for difference in differences] == [steps]:
-            advice = (
-                "The length of a training can't be changed once it has begun, since its learning "
-                f"rate is planned over all steps: train anew with --config.{steps}="
-                f"{config[stage_name]['train']['steps']} in another --workdir, or go on here with "
-                "the number of steps that it was begun with"
-            )
-        raise ValueError(
-            f"{directory} was made with another config: {'; '.join(differences)}. {advice}"
-        )
-    return Run(directory, stage_name, with_spelling_of(there.config, config), moved_to)
+    run = Run(directory, stage_name, with_spelling_of(there.config, config), moved_to)
+    if not (differences := there.differences(stage_name, config)):
+        return run
+    advice = "Give another --workdir, or the same config"
+    if [one.partition(" ")[0] for one in differences] == [f"{stage_name}.train.steps"]:
+        if _may_be_as_long_as(there, config[stage_name]["train"]):
+            _write(run)
+            return run
+        advice = _how_to_make_longer(there, config[stage_name]["train"]["steps"])
+    raise ValueError(
+        f"{directory} was made with another config: {'; '.join(differences)}. {advice}"
+    )
+
+
+def _write(run: Run) -> None:
+    """The files that make a directory the run's."""
+    document = {"format": FORMAT, "stage": run.stage_name, "config": run.config}
+    (run.directory / "fingerprint").write_text(run.fingerprint + "\n")
+    # Last, and at once: a directory with a config.json is a whole run directory.
+    temporary = run.directory / "config.json.tmp"
+    temporary.write_text(json.dumps(document, indent=2) + "\n")
+    temporary.replace(run.directory / "config.json")
+
+
+def _may_be_as_long_as(run: Run, train: Mapping[str, Any]) -> bool:
+    """Whether a training that has begun can end at another step and be what it would have been."""
+    return train["optimizer"]["decay"] in ENDLESS_DECAYS and run.step <= train["steps"]
+
+
+def _how_to_make_longer(run: Run, steps: int) -> str:
+    """What to do where it can't."""
+    stage = run.stage_name
+    if run.config[stage]["train"]["optimizer"]["decay"] in ENDLESS_DECAYS:
+        return f"It is at step {run.step} already; give at least as many steps"
+    return (
+        "Its learning rate falls until the last step, so a longer training is another one from its "
+        f"first step on: train anew with --config.{stage}.train.steps={steps} in another "
+        f"--workdir. A training with --config.{stage}.train.optimizer.decay=constant can be made "
+        "longer at any time"
+    )
 
 
 def open_run(directory: str | Path) -> Run:

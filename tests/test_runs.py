@@ -16,7 +16,7 @@ from dalle_jax.data.words import CaptionWords
 from dalle_jax.fingerprint import LATER_SETTINGS, fingerprint
 from dalle_jax.runs import Run, create_run, open_run
 from dalle_jax.train.checkpoint import Checkpoints
-from dalle_jax.train.optim import make_optimizer
+from dalle_jax.train.optim import DECAYS, learning_rate_schedule, make_optimizer
 from dalle_jax.train.state import create_state
 
 
@@ -72,16 +72,53 @@ def test_what_weights_do_not_depend_on_may_change(tmp_path, knob, value):
     assert after.config == changed
 
 
-def test_a_longer_training_says_why_it_can_t_go_on_and_what_to_do(tmp_path):
-    create_run(tmp_path, "decoder", config())
+STEPS, DECAY = "decoder.train.steps", "decoder.train.optimizer.decay"
+
+
+@pytest.mark.parametrize("decay", ["cosine", "linear"])
+def test_a_longer_training_says_why_it_can_t_go_on_and_what_to_do(tmp_path, decay):
+    create_run(tmp_path, "decoder", config(**{DECAY: decay}))
     with pytest.raises(ValueError, match="steps is 20 there, 30 given") as error:
-        create_run(tmp_path, "decoder", config(**{"decoder.train.steps": 30}))
+        create_run(tmp_path, "decoder", config(**{STEPS: 30, DECAY: decay}))
     told = str(error.value)
-    assert "its learning rate is planned over all steps" in told
+    assert "Its learning rate falls until the last step" in told
     assert "train anew with --config.decoder.train.steps=30 in another --workdir" in told
+    assert "with --config.decoder.train.optimizer.decay=constant can be made longer" in told
     with pytest.raises(ValueError) as error:  # with a further difference that is no advice
-        create_run(tmp_path, "decoder", config(**{"decoder.train.steps": 30, "seed": 1}))
-    assert "planned over all steps" not in str(error.value)
+        create_run(tmp_path, "decoder", config(**{STEPS: 30, DECAY: decay, "seed": 1}))
+    assert "learning rate falls" not in str(error.value)
+    assert open_run(tmp_path).config["decoder"]["train"]["steps"] == 20
+
+
+@pytest.mark.parametrize("decay", runs.ENDLESS_DECAYS)
+@pytest.mark.parametrize("steps", [30, 10])
+def test_a_training_of_an_endless_learning_rate_goes_on_to_another_length(tmp_path, decay, steps):
+    before = create_run(tmp_path, "decoder", config(**{DECAY: decay}))
+    other = config(**{STEPS: steps, DECAY: decay})
+    longer = create_run(tmp_path, "decoder", other)
+    assert longer.fingerprint == fingerprint("decoder", other) != before.fingerprint
+    assert open_run(tmp_path).config["decoder"]["train"]["steps"] == steps
+    assert open_run(tmp_path).fingerprint == longer.fingerprint
+    assert (tmp_path / "fingerprint").read_text().strip() == longer.fingerprint
+    with pytest.raises(ValueError, match="seed is 0 there, 1 given"):
+        create_run(tmp_path, "decoder", config(**{STEPS: 40, DECAY: decay, "seed": 1}))
+
+
+def test_a_training_does_not_go_back(tmp_path, monkeypatch):
+    create_run(tmp_path, "decoder", config(**{DECAY: "constant"}))
+    (tmp_path / "checkpoints").mkdir()
+    monkeypatch.setattr(runs, "steps_in", lambda directory: [15])
+    with pytest.raises(ValueError, match="It is at step 15 already; give at least as many steps"):
+        create_run(tmp_path, "decoder", config(**{STEPS: 10, DECAY: "constant"}))
+    create_run(tmp_path, "decoder", config(**{STEPS: 15, DECAY: "constant"}))
+
+
+@pytest.mark.parametrize("decay", DECAYS)
+def test_endless_decays_are_those_that_do_not_depend_on_the_steps(decay):
+    how = {"warmup_steps": 3, "decay": decay, "end_factor": 0.1}
+    short, long = (learning_rate_schedule(1.0, steps=steps, **how) for steps in (10, 20))
+    same = all(float(short(n)) == float(long(n)) for n in range(10))
+    assert same == (decay in runs.ENDLESS_DECAYS)
 
 
 @pytest.fixture

@@ -127,3 +127,29 @@ def test_a_finished_training_whose_last_checkpoint_is_damaged_makes_it_again(
     jax.tree.map(np.testing.assert_array_equal, load_params(checkpoints), whole)
     assert train_to(4) == 0
     assert "trained to step 4 already" in capsys.readouterr().out
+
+
+@pytest.mark.long
+def test_a_training_that_is_made_longer_is_the_one_that_was_so_long_from_the_start(
+    one_device, shapes_dir, tmp_path
+):
+    def train_to(steps, workdir):
+        options = {"steps": steps, "optimizer.decay": "constant", "validation_images": 0}
+        options |= {"checkpoint_every": 2, "preview_every": 100}
+        assert (
+            train.run(
+                [
+                    f"--config={ROOT / 'configs/tiny.py'}",
+                    f"--workdir={workdir}",
+                    f"--config.data.dir={shapes_dir}",
+                    *(f"--config.decoder.train.{name}={value}" for name, value in options.items()),
+                    *SMALLER,
+                ]
+            )
+            == 0
+        )
+        return load_params(workdir / "decoder/checkpoints")
+
+    train_to(3, tmp_path / "longer")
+    longer = train_to(5, tmp_path / "longer")
+    jax.tree.map(np.testing.assert_array_equal, longer, train_to(5, tmp_path / "at_once"))
