@@ -3,28 +3,31 @@
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from dalle_jax.metrics.intervals import bootstrap, wilson
 from dalle_jax.metrics.results import read_rows, read_scores
 from dalle_jax.sweeps.figure import MISSING, Estimate, Row
-from dalle_jax.sweeps.graph import Graph
-from dalle_jax.sweeps.place import Place
-from dalle_jax.sweeps.results import COST_COLUMNS, table
+
+if TYPE_CHECKING:  # they bring jax along, and a figure's file imports this one
+    from dalle_jax.sweeps.graph import Graph
+    from dalle_jax.sweeps.place import Place
 
 # Of a row in memory: by these two models are compared. They are no cells of a table.
 BY_CAPTION, LEFT_OUT = "by_caption", "left_out"
 
 
-def rows_of(graph: Graph, place: Place) -> list[dict[str, Any]]:
+def rows_of(graph: "Graph", place: "Place") -> list[dict[str, Any]]:
     """The sweep's table as a figure reads it.
 
     A knob stands under the last part of its name (`num_inference_steps`), unless two knobs share
     that. Rows keep the scores of single captions, and distances with captions left out, where
     `dalle-jax evaluate` keeps them; what was spent is not in them.
     """
+    from dalle_jax.sweeps.results import COST_COLUMNS, table
+
     names = knob_columns(graph)
     evaluated = {point.name: _evaluated(place.system(point)) for point in graph.points}
     rows = []
@@ -34,7 +37,7 @@ def rows_of(graph: Graph, place: Place) -> list[dict[str, Any]]:
     return rows
 
 
-def knob_columns(graph: Graph) -> dict[str, str]:
+def knob_columns(graph: "Graph") -> dict[str, str]:
     """The column of each knob that differs between the points."""
     return short_names(list(dict.fromkeys(k for p in graph.points for k in p.overrides)))
 

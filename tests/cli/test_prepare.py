@@ -140,7 +140,7 @@ def test_what_does_not_fit_together_gets_a_sentence(arguments, message, capsys):
 
 
 def test_a_data_set_without_configs_has_none(tmp_path):
-    with pytest.raises(ValueError, match=r"There is no data set 'emoji/64px'; .*did you mean emoji"):
+    with pytest.raises(ValueError, match=r"no data set 'emoji/64px'; .*did you mean emoji"):
         prepare.run(["emoji/64px", f"--data_dir={tmp_path}"])
     assert not list(tmp_path.iterdir())
 
