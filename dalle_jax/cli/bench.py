@@ -101,7 +101,7 @@ def _table(path: str | None) -> Iterator[Callable[[Mapping[str, Any]], None]]:
     if not path:
         yield lambda row: None
         return
-    with Path(path).open("w", newline="") as file:
+    with Path(path).open("w", encoding="utf-8", newline="") as file:
         writer = csv.DictWriter(file, (*COLUMNS, "error"))
         writer.writeheader()
 

@@ -124,7 +124,7 @@ class Own:
         runs = [self.graph.runs[key] for point in points for key in point.runs.values()]
         judges = () if self.features is None else judges_of({"features": self.features})
         key = key_of(
-            *(self.source.read_text(), self.scale, self.figure.together),
+            *(self.source.read_text("utf-8"), self.scale, self.figure.together),
             *(self.num_captions or self.figure.num_captions, judges),
             [[key, self._sampling(stage, key)] for p in points for stage, key in p.runs.items()],
         )

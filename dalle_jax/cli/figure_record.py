@@ -108,7 +108,7 @@ def cost_of(record: Mapping[str, Any]) -> str:
 
 def title_of(source: Path) -> str:
     """The first line of a figure's file; the file is not run."""
-    return (ast.get_docstring(ast.parse(source.read_text())) or source.stem).splitlines()[0]
+    return (ast.get_docstring(ast.parse(source.read_text("utf-8"))) or source.stem).splitlines()[0]
 
 
 def print_list(figures: Mapping[str, Path], results: Path) -> None:
@@ -134,7 +134,7 @@ def write_readme(figures: Mapping[str, Path], results: Path, readme: Path) -> No
     Raises:
         ValueError: the marks are not there.
     """
-    text = readme.read_text()
+    text = readme.read_text("utf-8")
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):

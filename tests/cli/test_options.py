@@ -1,9 +1,12 @@
 """What is typed wrongly is named in one sentence, with the nearest known name, before anything."""
 
 import argparse
+import itertools
 import json
 import math
 import os
+import re
+import shlex
 import subprocess
 import sys
 from importlib import import_module
@@ -13,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dalle_jax import diffusion
-from dalle_jax.cli import choices, main, options, sampling_options
+from dalle_jax.cli import choices, evaluate_folders, main, options, sampling_options
 from dalle_jax.cli.options import Number, OneOf, Parser, SomeOf
 from dalle_jax.nearest import nearest
 from tests.conftest import ROOT
@@ -308,3 +311,30 @@ def test_whatever_is_typed_is_read_or_refused_without_a_trace(argv):
 def test_the_nearest_name_is_found(typed, known, meant):
     hint = nearest(typed, known)
     assert (meant in hint) if meant else hint == ""
+
+
+def commands_of(page):
+    """The commands of a page's blocks of code, with lines that go on joined."""
+    text = re.sub(r"\\\n\s*", "", page.read_text("utf-8"))
+    for block in re.findall(r"```(?:bash|sh|console)?\n(.*?)```", text, re.DOTALL):
+        for line in block.splitlines():
+            if not re.search(r"(^|\s)dalle-jax ", line) or "…" in line:
+                continue
+            words = shlex.split(line, comments=True)
+            if "dalle-jax" in words:
+                yield words[words.index("dalle-jax") + 1 :]
+
+
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").rglob("*.md"), *ROOT.glob("*/*.md")])
+
+
+def test_the_commands_of_the_docs_are_understood(capsys):
+    commands = [command for page in dict.fromkeys(PAGES) for command in commands_of(page)]
+    for verb, *argv in commands:
+        two = any(word.startswith("--fake") for word in argv)
+        argv = list(itertools.takewhile(lambda word: word not in ("|", ">", "&&", "&"), argv))
+        try:
+            (evaluate_folders.make_parser if two else VERBS[verb])().parse_args(argv)
+        except SystemExit as ended:
+            assert not ended.code, (verb, argv, capsys.readouterr().err)
+    assert len(commands) > 30
