@@ -104,7 +104,7 @@ class FolderSource:
                 f"{', '.join(index.own_splits)}."
             )
         self._index = index
-        self._numbers = np.flatnonzero(mask)
+        self._numbers = np.flatnonzero(mask)  # of the items among those of the index
         self._names = [tree.files[number].name for number in index.files[mask].tolist()]
 
     @property

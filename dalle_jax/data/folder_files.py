@@ -31,6 +31,7 @@ class LocalFolder:
     def __init__(self, given: str):
         self.given = given
         self.tree = without_own_files(walk(given))
+        self._prefix = os.path.join(self.tree.root, "")
 
     def open(self, name: str) -> BinaryIO:
         """A file as a binary stream."""
@@ -42,12 +43,12 @@ class LocalFolder:
         Raises:
             OSError: it can't be read.
         """
-        with open(self.place(name), "rb", buffering=0) as file:
+        with open(self._prefix + name, "rb", buffering=0) as file:
             return file.read()
 
     def place(self, name: str) -> str:
         """Where a file lies, for messages."""
-        return os.path.join(self.tree.root, name)
+        return f"{self._prefix}{name}"
 
 
 class RemoteFolder(LocalFolder):

@@ -42,13 +42,15 @@ class Captions:
         )
 
     def __getitem__(self, index: int) -> tuple[str, ...]:
-        first = int(self.last[index - 1]) if index else 0
-        ends = self.ends[first : self.last[index]].tolist()
-        starts = [int(self.ends[first - 1]) if first else 0, *ends[:-1]]
-        return tuple(
-            self.encoded[start:end].tobytes().decode("utf-8", "surrogatepass")
-            for start, end in zip(starts, ends)
-        )
+        first = self.last.item(index - 1) if index else 0
+        start = self.ends.item(first - 1) if first else 0
+        encoded = memoryview(self.encoded)
+        texts = []
+        for number in range(first, self.last.item(index)):
+            end = self.ends.item(number)
+            texts.append(str(encoded[start:end], "utf-8", "surrogatepass"))
+            start = end
+        return tuple(texts)
 
     def is_sound(self, num_items: int) -> bool:
         """Whether all offsets lie in order inside the bytes, as those that `of` made do."""
