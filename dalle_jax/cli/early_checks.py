@@ -44,8 +44,12 @@ def check_stage(name: str, config: Mapping[str, Any]) -> None:
         find_features(own["train"]["evaluation_features"])
 
 
-def check_later_data(stages: Sequence[str], config: Mapping[str, Any], workdir: Path) -> None:
+def check_later_data(
+    stages: Sequence[str], config: Mapping[str, Any], workdir: Path, moved_to: str = ""
+) -> None:
     """Open the data of stages that are trained after the first, where it is not the first's.
+
+    `moved_to` is where the data that the config names lies now.
 
     Raises:
         FileNotFoundError: it is not there.
@@ -53,8 +57,9 @@ def check_later_data(stages: Sequence[str], config: Mapping[str, Any], workdir: 
     """
     opened = [data_of(stages[0], config)]
     for stage in stages[1:]:
-        if (data := data_of(stage, config)) not in opened:
-            Run(workdir / stage, stage, config).open_source("train")
+        run, data = Run(workdir / stage, stage, config, moved_to), data_of(stage, config)
+        if data not in opened and run.step < config[stage]["train"]["steps"]:
+            run.open_source("train")
             opened.append(data)
 
 

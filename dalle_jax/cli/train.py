@@ -71,9 +71,13 @@ def run(argv: list[str]) -> int:
     distributed.join(distributed.find_place(args.coordinator, args.num_processes, args.process_id))
     for stage in stages:
         check_stage(stage, config.to_dict())
-    check_later_data(stages, config.to_dict(), args.workdir)
     if args.replay:
+        from dalle_jax.cli.replay import read_batch
+
         open_run(args.workdir / stages[0])  # only what is there can be replayed
+        read_batch(args.replay)
+    else:
+        check_later_data(stages, config.to_dict(), args.workdir, args.data_source)
     for stage in stages:
         try:
             with distributed.naming_the_dead():

@@ -218,6 +218,33 @@ def test_a_later_stage_s_mistake_is_found_before_the_first_is_trained(project, m
         train.run([f"--config={UNCLIP}", "--workdir=w", *wider])
 
 
+def test_data_of_a_later_stage_that_is_trained_may_be_missing(project, monkeypatch):
+    config = load_config(UNCLIP, ["--config.upsampler.data.image_size=48"]).to_dict()
+    config["upsampler"]["loss"]["crop_size"] = 48
+    stages = ("clip", "upsampler")
+    with pytest.raises(FileNotFoundError, match="not prepared at 48 pixels"):
+        early_checks.check_later_data(stages, config, project / "w")
+    monkeypatch.setattr(early_checks.Run, "step", config["upsampler"]["train"]["steps"])
+    early_checks.check_later_data(stages, config, project / "w")
+
+
+def test_data_of_a_later_stage_are_looked_for_where_they_moved_to(project):
+    config = load_config(UNCLIP, ["--config.data.source=folder:old"]).to_dict()
+    config["upsampler"]["data"]["image_size"] = 48
+    stages = ("clip", "upsampler")
+    with pytest.raises(FileNotFoundError, match="no folder new"):
+        early_checks.check_later_data(stages, config, project / "w", "folder:new")
+
+
+@pytest.mark.parametrize("name", ["none.npz", "diverged_3.npz", "diverged_4.npz"])
+def test_a_file_to_be_replayed_is_read_before_anything_else(workdir, monkeypatch, name):
+    (workdir / "decoder/diverged_4.npz").write_text("no archive")
+    monkeypatch.setattr(train, "train_stage", lambda *_: pytest.fail("it began"))
+    file = workdir / "decoder" / name
+    with pytest.raises((ValueError, FileNotFoundError), match=name):
+        train.run([f"--config={TINY}", f"--workdir={workdir}", f"--replay={file}"])
+
+
 @pytest.fixture
 def workdir(tmp_path, monkeypatch):
     """A workdir with a decoder's run, of which no weights may be loaded."""
