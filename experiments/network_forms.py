@@ -3,9 +3,10 @@
     PYTHONPATH=. taskset -c 0 python experiments/network_forms.py
 
 The loss' gradient of 16 images as it is, and with XLA's own form in place of one or of both:
-convolutions by Winograd's way, and norms whose input is computed once. Each in a process of its
-own, of which one at a time computes; milliseconds of CPU time, and of the rounds' ratios to the
-first line median and quartiles.
+convolutions by Winograd's way, and norms whose input is computed once; and without the number near
+the mean that norms take away first, which they need where |mean| is many deviations. Each in a
+process of its own, of which one at a time computes; milliseconds of CPU time, of the rounds' ratios
+to the first line median and quartiles, and temporaries by the compiler.
 """
 
 import argparse
@@ -19,6 +20,7 @@ if __name__ == "__main__":
     cpu.restart_with_heap()
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from configs import quickstart
@@ -30,6 +32,7 @@ LEFT_OUT = {
     "XLA's convolutions": ("winograd",),
     "norms' inputs fused": ("once",),
     "both": ("winograd", "once"),
+    "moments without a shift": ("shift",),
 }
 
 
@@ -39,6 +42,8 @@ def serve(connection, left_out) -> None:
         winograd.MIN_CHANNELS = 10**9
     if "once" in left_out:
         norms.computed_once = lambda x: x
+    if "shift" in left_out:
+        norms._near_mean = lambda x, groups: jnp.zeros((x.shape[0], x.shape[-1]))
     config, rng = quickstart.get_config().to_dict(), np.random.default_rng(0)
     stage = build_stage("decoder", config)
     tokens = rng.integers(1, 512, (16, config["tokenizer"]["max_length"]), np.int32)
@@ -47,6 +52,7 @@ def serve(connection, left_out) -> None:
     params = stage.init(key)
     gradient = jax.jit(jax.grad(functools.partial(stage.loss, train=True), has_aux=True))
     compiled = gradient.lower(params, {}, batch, key).compile()
+    connection.send(compiled.memory_analysis().temp_size_in_bytes)
     while connection.recv():
         for _ in range(2):  # what ran before has left the caches in its own state
             jax.block_until_ready(compiled(params, {}, batch, key))
@@ -59,24 +65,28 @@ def main() -> None:
     """Time all in turns, print medians and ratios."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=15)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--forms", default=",".join(LEFT_OUT), help="the first is compared with")
+    args = parser.parse_args()
+    rounds, forms = args.rounds, args.forms.split(",")
     start, processes = multiprocessing.get_context("spawn"), {}
-    for name, left_out in LEFT_OUT.items():
+    for name, left_out in ((form, LEFT_OUT[form]) for form in forms):
         processes[name], theirs = start.Pipe()
         start.Process(target=serve, args=(theirs, left_out), daemon=True).start()
         theirs.close()  # so that a process that ends is noticed
+    memory = {name: process.recv() for name, process in processes.items()}
     seconds = {name: [] for name in processes}
     for _ in range(rounds + 1):  # in the first all is compiled
         for name, process in processes.items():
             process.send(True)
             seconds[name].append(process.recv())
-    print("| gradient | ms | as a share of the first |\n|---|---|---|")
-    whole = np.array(seconds["as it is"][1:])
+    print("| gradient | ms | as a share of the first | temporaries, MiB |\n|---|---|---|---|")
+    whole = np.array(seconds[forms[0]][1:])
     for name, process in processes.items():
         process.send(False)
         own = np.array(seconds[name][1:])
         low, middle, high = np.quantile(own / whole, (0.25, 0.5, 0.75))
-        print(f"| {name} | {1e3 * np.median(own):.1f} | {middle:.2f} ({low:.2f}–{high:.2f}) |")
+        share = f"{middle:.3f} ({low:.3f}–{high:.3f})"
+        print(f"| {name} | {1e3 * np.median(own):.1f} | {share} | {memory[name] / 2**20:.1f} |")
 
 
 if __name__ == "__main__":

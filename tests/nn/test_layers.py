@@ -30,6 +30,41 @@ def test_group_norm_statistics_are_float32_in_bfloat16():
     np.testing.assert_allclose(jnp.std(y.astype(jnp.float32)), 1.0, atol=0.05)
 
 
+@pytest.mark.parametrize("ratio", [0, 1, 30, 300, 3000, 10_000, -10_000])
+@pytest.mark.parametrize("deviation", [0.01, 0.1, 1.0, 50.0])
+def test_group_norm_holds_where_the_mean_is_many_deviations(ratio, deviation):
+    """Against float64; x in float32 is itself 6e-4 deviations off at 10,000."""
+    noise = np.random.default_rng(0).normal(size=(2, 8, 8, 12))
+    x = (deviation * (ratio + noise)).astype(np.float32)
+    groups = x.astype(np.float64).reshape(2, 64, 3, 4)
+    mean, variance = (f(groups, (1, 3), keepdims=True) for f in (np.mean, np.var))
+    expected = ((groups - mean) / np.sqrt(variance + 1e-5)).reshape(x.shape)
+    module = GroupNorm(groups=3)
+    params = module.init(jax.random.key(0), x)
+    np.testing.assert_allclose(module.apply(params, x), expected, atol=2e-5)
+
+    def loss(x):
+        return jnp.sum(jnp.sin(module.apply(params, x)))
+
+    # The gradient is that at the same numbers around 0, but for rounding.
+    near = (x.astype(np.float64) - deviation * ratio).astype(np.float32)
+    slope, expected = (deviation * np.asarray(jax.grad(loss)(jnp.asarray(a))) for a in (x, near))
+    np.testing.assert_allclose(slope, expected, atol=5e-3)
+
+
+def test_group_norm_of_unlike_channels_with_an_outlier_first():
+    """The number that is taken away first may be any of the group's, the farthest too."""
+    x = np.random.default_rng(0).normal(size=(1, 16, 16, 8)) + np.arange(8) * 5
+    x[0, 0, 0, 0] = 300.0
+    x = x.astype(np.float32)
+    groups = x.astype(np.float64).reshape(1, 256, 2, 4)
+    mean, variance = (f(groups, (1, 3), keepdims=True) for f in (np.mean, np.var))
+    expected = ((groups - mean) / np.sqrt(variance + 1e-5)).reshape(x.shape)
+    module = GroupNorm(groups=2)
+    drawn = module.apply(module.init(jax.random.key(0), x), x)
+    np.testing.assert_allclose(drawn, expected, rtol=2e-4, atol=2e-4)
+
+
 def test_group_norm_says_which_width_does_not_fit():
     with pytest.raises(ValueError, match="12 channels can't be normalised in 5 groups"):
         GroupNorm(groups=5).init(jax.random.key(0), jnp.zeros((1, 2, 2, 12)))
