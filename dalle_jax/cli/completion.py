@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from importlib import import_module
 
 from dalle_jax.cli.options import OneOf, Parser, local_path, local_paths, path_text, values_of
+from dalle_jax.cli.output_paths import OutputFile, output_folder
 
 SHELLS = ("bash", "zsh", "fish")
 EXAMPLE = """examples:
@@ -165,4 +166,5 @@ def _values(verb: str, action: argparse.Action) -> tuple[str, ...]:
 
 
 def _is_file(action: argparse.Action) -> bool:
-    return action.type in (local_path, local_paths, path_text)
+    places = (local_path, local_paths, path_text, output_folder)
+    return action.type in places or isinstance(action.type, OutputFile)

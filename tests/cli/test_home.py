@@ -11,6 +11,7 @@ from dalle_jax import DallePipeline
 from dalle_jax.cli import options
 from dalle_jax.cli.evaluate_folders import make_parser as two_sets
 from dalle_jax.cli.extractors import open_extractor
+from dalle_jax.cli.output_paths import OutputFile, output_folder
 from dalle_jax.data.manifest import read_manifest
 from dalle_jax.data.open import open_source
 from dalle_jax.data.tokenizer import Tokenizer, train_tokenizer
@@ -21,7 +22,7 @@ from dalle_jax.metrics.reference import load_reference
 from dalle_jax.runs import create_run, open_run
 from tests.cli.test_options import VERBS
 
-PATHS = (options.local_path, options.path_text, options.local_paths)
+PATHS = (options.local_path, options.path_text, options.local_paths, output_folder)
 
 
 @pytest.fixture
@@ -36,20 +37,19 @@ def home(tmp_path, monkeypatch):
     assert not (tmp_path / "~").exists()
 
 
+NAMED = {"workdir", "out", "manifest", "data_dir", "config", "csv", "replay", "reuse", "image"}
+NAMED |= {"inception", "features", "reference", "fake", "real", "experiment", "sweeps", "font"}
+
+
 @pytest.mark.parametrize("verb", [*VERBS, "evaluate --fake"])
 def test_of_every_option_that_is_a_path(verb, home):
     parser = two_sets() if " " in verb else VERBS[verb]()
     for action in parser._actions:
-        if action.type in PATHS:
-            found = action.type("~/x y")
-            assert (found if isinstance(found, list) else [str(found)])[0] in (
-                str(home / "x y"),
-                home / "x y",
-            )
-    named = {"workdir", "out", "manifest", "data_dir", "config", "csv", "replay", "reuse", "image"}
-    named |= {"inception", "features", "reference", "fake", "real", "experiment", "sweeps", "font"}
-    for action in parser._actions:
-        assert action.dest not in named or action.type in PATHS
+        if action.dest in NAMED or action.type in PATHS or isinstance(action.type, OutputFile):
+            name = f"x y{next(iter(getattr(action.type, 'suffixes', ())), '')}"
+            found = action.type(f"~/{name}")
+            (found,) = found if isinstance(found, list) else [found]
+            assert str(found) == str(home / name)
 
 
 @pytest.mark.parametrize("text", ["~/a", "~", "a/~", "./~/a"])

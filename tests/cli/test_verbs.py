@@ -113,7 +113,8 @@ def test_sample_writes_images_that_say_how_they_were_made(tiny_workdir, tmp_path
     assert re.fullmatch(r"[0-9a-f]{12} step 20", text["checkpoint"])
     assert "Copyright" in text
     with Image.open(out) as grid:  # all of them
-        assert grid.text == {**text, "sample_index": "0 | 1"}
+        both = {"sample_index": "0 | 1", "batch": "0 of 2 | 1 of 2"}
+        assert grid.text == text | both
 
 
 def test_evaluate_prints_a_table_and_then_reuses_it(tiny_workdir):
