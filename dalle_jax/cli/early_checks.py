@@ -14,6 +14,7 @@ from dalle_jax import config_ranges
 from dalle_jax.cli import evaluate
 from dalle_jax.cli.choices import METRICS_OF_SETS
 from dalle_jax.cli.evaluate_options import Evaluation
+from dalle_jax.cli.evaluate_training import open_captions
 from dalle_jax.cli.extractors import check_network, find_features
 from dalle_jax.cli.held_out import open_held_out
 from dalle_jax.cli.measurements import by_oracle
@@ -22,7 +23,7 @@ from dalle_jax.pipelines.settings import checked_settings
 from dalle_jax.pipelines.system import by_stage, find_stages
 from dalle_jax.pipelines.text_to_image import DallePipeline
 from dalle_jax.runs import Run
-from dalle_jax.stages import build_stage, data_of
+from dalle_jax.stages import STAGES, build_stage, data_of
 from dalle_jax.sweeps.graph import NOT_DRAWN_WITH, Graph, PlannedPoint
 from dalle_jax.sweeps.jobs import is_measured
 from dalle_jax.sweeps.place import Place
@@ -40,6 +41,11 @@ def check_stage(name: str, config: Mapping[str, Any]) -> None:
     stage, own = _built(name, config), config[name]
     settings = own.get("sample", {})
     checked_settings({name: stage}, {name: settings}, {}, CALLS)
+    _find_features_in_training(own)
+
+
+def _find_features_in_training(own: Mapping[str, Any]) -> None:
+    """Refuse a stage's `train.evaluation_features` that is no trained network."""
     if own["train"]["evaluate_every"] and own["train"]["evaluation_features"]:
         find_features(own["train"]["evaluation_features"])
 
@@ -61,6 +67,15 @@ def check_later_data(
         if data not in opened and run.step < config[stage]["train"]["steps"]:
             run.open_source("train")
             opened.append(data)
+        if run.step < config[stage]["train"]["steps"]:
+            _open_evaluation_in_training(run)
+
+
+def _open_evaluation_in_training(run: Run) -> None:
+    """The captions that a training is to be evaluated on now and then, if it is."""
+    train = run.config[run.stage_name]["train"]
+    if train["evaluate_every"] and hasattr(STAGES[run.stage_name], "preview"):
+        open_captions(run, {}, train["evaluation_images"], train["evaluation_features"])
 
 
 def data_problems(
@@ -103,6 +118,9 @@ def data_problems(
         if run.key not in reusable and not place.is_trained(run):
             planned = Run(place.run(run.key), run.stage, run.config)
             found.append(problem(planned, lambda planned: planned.open_source("train")))
+            names = ("evaluate_every", "evaluation_images", "evaluation_features")
+            of = [run.config[run.stage]["train"][name] for name in names]
+            found.append(problem(planned, _open_evaluation_in_training, run.stage, *of))
     for point in graph.points:
         if point.evaluation is None or is_measured(point, place):
             continue
@@ -197,6 +215,8 @@ def check_drawing(workdir: Path, settings: Mapping[str, Any]) -> None:
 def _check_point(point: PlannedPoint, to_be_trained: Collection[str]) -> None:
     config_ranges.check(point.config)
     stages = {name: _built(name, point.config) for name in point.runs}
+    for name in stages:
+        _find_features_in_training(point.config[name])
     if point.evaluation is None:
         return
     evaluation = evaluate.parse(["--workdir=.", *point.evaluation])

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from dalle_jax.cli.held_out import open_held_out
+from dalle_jax.cli.held_out import HeldOut, open_held_out
 from dalle_jax.cli.measurements import Measurement, between_sets, by_oracle
 from dalle_jax.data.images import center_crop_resize
 from dalle_jax.metrics.preprocess import Preprocessing
@@ -19,6 +19,29 @@ from dalle_jax.train.signals import computed
 SPLIT = "validation"  # test is for the end
 BATCH_SIZE = 64
 SEED = 0
+
+
+def open_captions(
+    run: Run, sampling: Mapping[str, Any], num_images: int, features: str
+) -> tuple[HeldOut, list[Measurement]]:
+    """The captions that are drawn, and the oracle where it reads them.
+
+    Raises:
+        FileNotFoundError: there is no data.
+        ValueError: there are too few captions, or nothing to measure by: the oracle can't read
+            them, and there are no features.
+    """
+    held_out = open_held_out(run, None, None, SPLIT, num_images)
+    try:
+        return held_out, [by_oracle(held_out, dict(sampling))]
+    except ValueError as error:
+        if features:
+            return held_out, []
+        raise ValueError(
+            "evaluation in training finds nothing to measure by: give "
+            "train.evaluation_features=RUN of a classifier that was trained on these data "
+            f"(configs/features.py), or set train.evaluate_every=0. {error}"
+        ) from error
 
 
 def make_evaluation(
@@ -52,18 +75,8 @@ def make_evaluation(
     """
     if not hasattr(stage, "preview"):
         return None
-    held_out = open_held_out(run, None, None, SPLIT, num_images)
     sampling = {**settings, "seeds": (SEED,)}
-    measurements: list[Measurement] = []
-    try:
-        measurements.append(by_oracle(held_out, sampling))
-    except ValueError as error:
-        if not features:
-            raise ValueError(
-                "evaluation in training finds nothing to measure by: give "
-                "train.evaluation_features=RUN of a classifier that was trained on these data "
-                f"(configs/features.py), or set train.evaluate_every=0. {error}"
-            ) from error
+    held_out, measurements = open_captions(run, sampling, num_images, features)
     if features:
         measurements.append(
             between_sets(

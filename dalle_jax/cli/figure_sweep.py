@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from dalle_jax.cli.early_checks import check_points
 from dalle_jax.cli.figure_own import Own
 from dalle_jax.cli.sweep_run import load, walk, with_typed, write_definition
 from dalle_jax.cli.user_files import find_config
-from dalle_jax.runs import open_run
+from dalle_jax.data.checked import NotScannedError, without_scan
+from dalle_jax.runs import Run, open_run
 from dalle_jax.sweeps.content import data_signatures
 from dalle_jax.sweeps.figure import Figure, Measured
 from dalle_jax.sweeps.figure_rows import rows_of
@@ -59,6 +61,8 @@ def swept(figure: Figure, path: Path, args: argparse.Namespace) -> tuple[int, Ow
         sweep = dataclasses.replace(sweep, evaluation={**sweep.evaluation, "n": args.captions})
     place = Place(args.sweeps.absolute(), name)
     of_figure = {"figure": figure, "source": path, "scale": args.scale, "place": place}
+    if count := args.captions or figure.num_captions:
+        _check_captions(Run(place.workdir, "decoder", base), count, scan=not args.dry_run)
     # A trained system is measured whatever its data is by now.
     signature_of = workdir is None and data_signatures(place.workdir, scan=not args.dry_run)
     features = None
@@ -106,6 +110,23 @@ def _check_trained(graph: Graph, place: Place, workdir: Path) -> None:
                 f"{workdir / run.stage} is at step {open_run(workdir / run.stage).step} of "
                 f"{run.steps}; train it to its end first"
             )
+
+
+def _check_captions(run: Run, count: int, *, scan: bool) -> None:
+    """Refuse more captions than the test split has that a figure measures itself on.
+
+    Data that are missing, or would have to be scanned and are not to be, are not looked at.
+    """
+    try:
+        with nullcontext() if scan else without_scan():
+            there = len(run.open_source("test"))
+    except (FileNotFoundError, NotScannedError):
+        return
+    if there < count:
+        raise ValueError(
+            f"the split 'test' of {run.data['source']} has {there} captions, fewer than the "
+            f"{count} that the figure is measured on; give --captions={there} or fewer"
+        )
 
 
 def _features(

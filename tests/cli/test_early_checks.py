@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from dalle_jax.cli import early_checks, evaluate, figure, sample, sweep, sweep_plan, train
 from dalle_jax.cli.config import load_config
@@ -49,6 +50,11 @@ MISTAKES = [
     (ORACLE, {"decoder.loss.target": "mean"}, "give diffusion.num_timesteps"),
     (ORACLE, {"decoder.train.steps": 0}, "it must be at least 1"),
     (ORACLE, {"decoder.model.unet.norm_groups": 3}, "must be a multiple of norm_groups"),
+    (
+        None,
+        {"decoder.train.evaluate_every": 5, "decoder.train.evaluation_features": "runs/none"},
+        "runs/none holds no run",
+    ),
     (None, {"decoder.loss.target": "edm"}, 'target "edm" needs a scaled input'),
 ]
 
@@ -156,15 +162,19 @@ def test_captions_that_are_too_few_are_found_before_a_training(project, shapes_d
     assert "captions, fewer than the 1000000 asked for" in str(error)
 
 
-def test_captions_that_an_oracle_can_not_read_are_found_before_a_training(project, monkeypatch):
-    folder = project / "pictures"
+@pytest.fixture
+def pictures(tmp_path):
+    """A folder of pictures with captions that are not those of shapes."""
+    folder = tmp_path / "pictures"
     folder.mkdir()
-    from PIL import Image
-
-    for i in range(60):
-        Image.new("RGB", (24, 24), (4 * i, 0, 0)).save(folder / f"{i}.png")
+    for i in range(120):
+        Image.new("RGB", (24, 24), (2 * i, 0, 0)).save(folder / f"{i}.png")
         (folder / f"{i}.txt").write_text("a picture of my cat")
-    points = [{"data.source": f"folder:{folder}"}]
+    return folder
+
+
+def test_captions_that_an_oracle_can_not_read_are_found_before_a_training(project, pictures):
+    points = [{"data.source": f"folder:{pictures}"}]
     place = sweep_plan.Place(project, "w")
     (error,) = early_checks.data_problems(graph_of(TINY, points, {"metrics": "oracle"}), place)
     assert "a picture of my cat" in str(error)
@@ -234,6 +244,42 @@ def test_data_of_a_later_stage_are_looked_for_where_they_moved_to(project):
     stages = ("clip", "upsampler")
     with pytest.raises(FileNotFoundError, match="no folder new"):
         early_checks.check_later_data(stages, config, project / "w", "folder:new")
+
+
+EVALUATED = ["--config.decoder.train.evaluate_every=5", "--config.stages=('clip','decoder')"]
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--config.decoder.train.evaluation_images=1000000"], "fewer than the 1000000 asked for"),
+        (["--config.decoder.train.evaluation_images=4"], ""),
+    ],
+)
+def test_evaluations_in_a_later_training_are_tried_first(shapes_dir, tmp_path, options, sentence):
+    options = [*EVALUATED, *options, f"--config.data.dir={shapes_dir}"]
+    config = load_config(UNCLIP, options).to_dict()
+    check = lambda: early_checks.check_later_data(config["stages"], config, tmp_path)
+    if not sentence:
+        check()
+        return
+    with pytest.raises(ValueError, match=sentence):
+        check()
+
+
+def test_captions_that_no_evaluation_in_training_can_read_are_found_first(pictures, tmp_path):
+    options = [*EVALUATED, f"--config.data.source=folder:{pictures}"]
+    options += ["--config.decoder.train.evaluation_images=1"]
+    config = load_config(UNCLIP, options).to_dict()
+    sentence = r"finds nothing to measure by: give train\.evaluation_features"
+    with pytest.raises(ValueError, match=sentence):
+        early_checks.check_later_data(config["stages"], config, tmp_path)
+    points = [{"data.source": f"folder:{pictures}", "decoder.train.evaluate_every": 5}]
+    points[0]["decoder.train.evaluation_images"] = 1
+    (error,) = early_checks.data_problems(
+        graph_of(TINY, points, None), sweep_plan.Place(tmp_path, "w")
+    )
+    assert "finds nothing to measure by" in str(error)
 
 
 @pytest.mark.parametrize("name", ["none.npz", "diverged_3.npz", "diverged_4.npz"])
@@ -339,3 +385,20 @@ def test_a_figure_refuses_a_mistyped_metric_before_its_network_is_trained(projec
     for options in ([], ["--dry-run"]):
         with pytest.raises(ValueError, match="no 'fdi'; did you mean fid"):
             figure.run([str(path), *options])
+
+
+def test_a_figure_refuses_more_captions_than_there_are_before_a_training(
+    project, shapes_dir, monkeypatch
+):
+    (project / "experiments/figures").mkdir()
+    path = project / "experiments/figures/mine.py"
+    path.write_text(
+        "from dalle_jax.sweeps.figure import Figure\nfrom dalle_jax.sweeps.grid import Sweep\n"
+        "def get_figure(scale):\n"
+        "    sweep = Sweep('configs/tiny.py', [{}], evaluation=None)\n"
+        "    return Figure(None, None, sweep=sweep, measure=print, num_captions=4)\n"
+    )
+    monkeypatch.setattr("dalle_jax.cli.figure_sweep.walk", lambda *_, **__: pytest.fail("began"))
+    for options in ([], ["--dry-run"]):
+        with pytest.raises(ValueError, match=r"fewer than the 1000 .*give --captions=\d+ or fewer"):
+            figure.run([str(path), "--captions=1000", f"--config.data.dir={shapes_dir}", *options])
