@@ -1,5 +1,6 @@
 """`dalle-jax convert`: other people's weights to files of this project, and back."""
 
+from dalle_jax.cli.inputs import check_files
 from dalle_jax.cli.options import OneOf, Parser, local_path
 from dalle_jax.cli.output_paths import OutputFile
 
@@ -11,6 +12,7 @@ EXAMPLE = """example:
 def run(argv: list[str]) -> int:
     """Convert, and say what the weights are."""
     args = make_parser().parse_args(argv)
+    check_files("file of weights", [args.source])
     from dalle_jax.interop import inception
 
     print(f"{args.target}: tensors' sha256 {inception.convert(args.source, args.target)}")

@@ -187,6 +187,7 @@ AT_ONCE = {
     "sweep sweap.py --workdir=x": "did you mean sweep.py?",
     "sweep sweep.py --workdir=x --config.decoder.train.stepz=3": "decoder.train.steps?",
     "figure nothing_like_it": "no figure 'nothing_like_it'",
+    "convert inception --from=none.pth --to=x.safetensors": "no file of weights none.pth",
     "report nowhere": "nowhere holds no sweep",
     "compare none.jsonl --metric=fid": "no file of results none.jsonl",
 }
