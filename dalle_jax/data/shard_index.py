@@ -4,7 +4,7 @@ import json
 import posixpath
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -226,14 +226,21 @@ def _nothing_usable(shards: Sequence[File], suffixes: Counter[str], names: Names
             last[suffix.rpartition(".")[2]] += count
         suffixes = last
     there = ", ".join(f"{count} {suffix[:40]!a}" for suffix, count in suffixes.most_common(12))
-    images = names.image or ", ".join(sorted(suffix[1:] for suffix in IMAGE_SUFFIXES))
+    images = names.image or "jpg, png, webp and all others that Pillow reads"
     captions = ", ".join(names.captions or CAPTION_SUFFIXES)
     where = str(shards[0]) + (f" and {len(shards) - 1} further shards" if shards[1:] else "")
+    image = next((end for end in suffixes if _ends_in(end, IMAGE_SUFFIXES)), "input.jpg")
+    text = next((end for end in suffixes if _ends_in(end, CAPTION_SUFFIXES)), "output.txt")
     return (
         f"There is no image with a caption in {where}; the members there end in: {there}. Read are "
         f"an image ({images}) and its captions ({captions}) that differ only behind the last dot; "
-        "image_column and caption_column name others, as in caption_column=output.txt."
+        f"others are named by image_column and caption_column, as in image_column={image} "
+        f"caption_column={text}."
     )
+
+
+def _ends_in(name: str, suffixes: Iterable[str]) -> bool:
+    return name.isprintable() and name.rpartition(".")[2] in {s.lstrip(".") for s in suffixes}
 
 
 def save_index(path: Path, signature: str, index: Index) -> None:

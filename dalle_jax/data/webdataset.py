@@ -245,7 +245,7 @@ def _warn_of_moves(pairs: Sequence[tuple[str, str]], shares: dict[str, float]) -
     if moved:
         warnings.warn(
             f"{moved} of {len(pairs)} items are in another split than in the index that an earlier "
-            "version made: the key of an item is its shard's file name and its key in the shard, "
-            "no longer the folder of the shard.",
+            "version made: the key of an item is now its shard's file name and its name there, "
+            "without the shard's folder and a ./ before the name.",
             stacklevel=3,
         )
