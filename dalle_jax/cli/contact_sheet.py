@@ -1,13 +1,14 @@
 """A sheet of small pictures: what was read of a data set, with captions, and what was refused."""
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import chain, islice, zip_longest
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFile, ImageFont
+from PIL import Image, ImageDraw, ImageFont
 
 from dalle_jax.data.checked import Report
-from dalle_jax.data.images import decode
+from dalle_jax.data.images import Opened, decode, read, to_rgb
 from dalle_jax.data.loader import Source
 from dalle_jax.pipelines.images import captioned_grid
 
@@ -20,20 +21,20 @@ Picture = tuple[np.ndarray, str]  # uint8 [SIDE, SIDE, 3], and the text under it
 
 
 def contact_sheet(
-    source: Source, report: Report, read: Callable[[str], bytes | None]
+    source: Source, report: Report, encoded: Callable[[str], bytes | None]
 ) -> Image.Image:
     """The first pictures that were read, evenly over all, over those that were refused.
 
     Args:
         source: of all items that are used.
         report: of its scan.
-        read: gives the encoded image of an item that was refused, by its name in the report; None
-            where it has none.
+        encoded: gives the image of an item that was refused, by its name in the report; None where
+            it has none.
     """
     indices = np.unique(np.linspace(0, len(source) - 1, SHOWN).astype(int)).tolist()
     used = [_used(source, index) for index in indices]
     num_left_out = sum(map(len, report.left_out.values()))
-    refused = list(islice(_refused(report, read), SHOWN))
+    refused = list(islice(_refused(report, encoded), SHOWN))
     parts = [
         _heading(f"{report.what}: {len(source)} items are used, of which {len(used)} are shown"),
         _grid(used, "black"),
@@ -59,7 +60,7 @@ def _used(source: Source, index: int) -> Picture:
     return _fitted(item["image"]), _shortened(captions[0]) + more
 
 
-def _refused(report: Report, read: Callable[[str], bytes | None]) -> Iterator[Picture]:
+def _refused(report: Report, encoded: Callable[[str], bytes | None]) -> Iterator[Picture]:
     """Of each reason one after the other, so that each is seen.
 
     Of what is left out, only pictures: a hidden file is none.
@@ -67,10 +68,10 @@ def _refused(report: Report, read: Callable[[str], bytes | None]) -> Iterator[Pi
     reasons = [_named(reason, names) for reason, names in sorted(report.skipped.items())]
     left_out = [_named(reason, names) for reason, names in sorted(report.left_out.items())]
     for reason, name in _in_turns(reasons):
-        image = _partly_decoded(read(name))
+        image = _partly_decoded(encoded(name))
         yield _cross() if image is None else _fitted(image), _shortened(f"{reason}: {name}")
     for reason, name in _in_turns(left_out):
-        image = _partly_decoded(read(name))
+        image = _partly_decoded(encoded(name))
         if image is not None:
             yield _fitted(image), _shortened(f"{reason}: {name}")
 
@@ -87,14 +88,19 @@ def _partly_decoded(encoded: bytes | None) -> np.ndarray | None:
     """The image, of a torn one what there is; None where nothing can be shown."""
     if not encoded:
         return None
-    before = ImageFile.LOAD_TRUNCATED_IMAGES
-    ImageFile.LOAD_TRUNCATED_IMAGES = True  # process-wide: nothing else decodes meanwhile
+    for pixels in (decode, lambda torn: read(torn, _torn_rgb)):
+        with contextlib.suppress(ValueError):
+            return pixels(encoded)
+    return None
+
+
+def _torn_rgb(opened: Opened) -> np.ndarray:
+    """uint8 [H, W, 3] of an image of which the decoder gave up: the rest is black."""
     try:
-        return decode(encoded)
-    except ValueError:
-        return None
-    finally:
-        ImageFile.LOAD_TRUNCATED_IMAGES = before
+        opened.image.load()
+    except (OSError, SyntaxError):
+        opened.image.tile = []  # Nothing more to load: Pillow then gives what there is.
+    return to_rgb(opened.image)
 
 
 def _fitted(image: np.ndarray) -> np.ndarray:

@@ -93,3 +93,13 @@ def test_the_number_of_captions_and_the_beginning_of_long_ones_are_written(texts
     contact_sheet([item], Report("x", 1), {}.get)
     (text,) = texts
     assert text.endswith("… (+2)") and len(text) < 170
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "TIFF"])
+def test_of_a_torn_picture_what_there_is_is_shown(kind):
+    whole = io.BytesIO()
+    Image.effect_noise((128, 128), 90).convert("RGB").save(whole, kind)
+    encoded = whole.getvalue()
+    shown = module._partly_decoded(encoded[: len(encoded) // 2])
+    filled = float((shown.sum(axis=-1) > 0).mean())
+    assert shown.shape == (128, 128, 3) and 0.2 < filled < 0.6
