@@ -16,8 +16,9 @@ from dalle_jax.data.former_splits import warn_of_moved
 from dalle_jax.data.images import decode
 from dalle_jax.data.item_digests import digests_of
 from dalle_jax.data.remote import shown
-from dalle_jax.data.splits import TEST_SHARE, VALIDATION_SHARE, mask_of_positions
-from dalle_jax.data.tables import TABLE_SUFFIXES, Columns
+from dalle_jax.data.splits import SPLITS, TEST_SHARE, VALIDATION_SHARE, mask_of_positions
+from dalle_jax.data.table_rows import Columns
+from dalle_jax.data.tables import TABLE_SUFFIXES
 from dalle_jax.data.text import check_encoding
 from dalle_jax.data.walk import describe
 
@@ -30,6 +31,10 @@ class FolderSource:
     Captions come from tables (`metadata` or `captions` with the suffix .jsonl, .json, .csv, .tsv
     or .parquet) that name the images relative to their own folder, else from a `.txt`, `.caption`
     or `.json` of the image's name. An image named several times has several captions.
+
+    Attributes:
+        splits: that the folder has, of its own or by a hash of the items' names.
+        report: of what is used and what is not.
 
     Args:
         root: the folder, also by URL; or a table in it, which says what belongs to the data set.
@@ -98,7 +103,10 @@ class FolderSource:
         mask = mask_of_positions(
             index.positions, split, own=index.own, own_splits=index.own_splits, **shares
         )
-        if split != "all" and index.own.all() and not {split, "train"} & {*index.own_splits}:
+        # What a folder of splits lacks is taken out of its train, if it has one.
+        whole = not index.own.all() or "train" in index.own_splits
+        self.splits = SPLITS if whole else index.own_splits
+        if split not in ("all", *self.splits):
             raise ValueError(
                 f"{self.report.what} has no {split} split; its split folders hold "
                 f"{', '.join(index.own_splits)}."

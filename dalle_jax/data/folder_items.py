@@ -13,7 +13,8 @@ from typing import BinaryIO
 
 from dalle_jax.data.file_names import NO_IMAGE, FileNames, letters
 from dalle_jax.data.images import IMAGE_SUFFIXES
-from dalle_jax.data.tables import TABLE_SUFFIXES, Columns, OtherForm, Row, read_table
+from dalle_jax.data.table_rows import Columns, OtherForm, Row
+from dalle_jax.data.tables import TABLE_SUFFIXES, read_table
 from dalle_jax.data.walk import File, Walk
 
 # Images, by their suffixes, of formats that Pillow can read only with a plugin, or never.

@@ -110,7 +110,7 @@ def test_other_folders_beside_split_folders_are_split_by_hash(tmp_path):
 
 def test_a_split_that_no_folder_has_is_a_sentence(tmp_path):
     write(tmp_path, {"test/a.png": 1, "test/a.txt": "x"})
-    assert len(captions(tmp_path, "test")) == 1
+    assert len(captions(tmp_path, "test")) == 1 and read(tmp_path).splits == ("test",)
     for split in ("train", "validation"):
         with pytest.raises(ValueError, match=f"has no {split} split; its split folders hold test"):
             read(tmp_path, split)

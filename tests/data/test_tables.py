@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dalle_jax.data.tables import Columns, OtherForm, read_table
+from dalle_jax.data.table_rows import Columns, OtherForm
+from dalle_jax.data.tables import read_table
 from dalle_jax.data.text import clean_captions
 
 GOOD = [("a.png", ("red",)), ("b.png", ("blue",))]

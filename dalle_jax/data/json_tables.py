@@ -1,0 +1,177 @@
+"""Tables of JSON: lines, a list of records, an object by file name, Karpathy's splits."""
+
+import io
+import json
+import os
+from collections.abc import Iterator, Sequence
+from typing import Any, BinaryIO
+
+from dalle_jax.data.images import IMAGE_SUFFIXES
+from dalle_jax.data.table_rows import (
+    UNREADABLE_CAPTION,
+    UNREADABLE_ROW,
+    Columns,
+    OtherForm,
+    Row,
+    misfit,
+    row_of,
+    whole_text,
+)
+from dalle_jax.data.text import columns_of_record, decode_text, marked_encoding
+
+
+def read_json_lines(file: BinaryIO, name: str, columns: Columns) -> Iterator[Row]:
+    """The rows of a table `name` with a record on each line, or with one list of records.
+
+    Raises:
+        ValueError: no record has a file name, or none has a caption.
+    """
+    start = file.read(4096)
+    file.seek(0)
+    mark, encoding = marked_encoding(start, columns.encoding)
+    if encoding.startswith(("utf-16", "utf-32")):  # There a line feed is more than one byte.
+        text = whole_text(file, name, columns)
+        file, encoding = io.BytesIO(text.encode("utf-8", "surrogatepass")), "utf-8"
+    elif start[mark:].lstrip().startswith(b"["):
+        text = whole_text(file, name, columns)
+        file.seek(0)
+        if _is_list_of_records(text):
+            yield from read_json(text, name, columns)
+            return
+    met: set[str] = set()
+    count = 0
+    for place, line in enumerate(file, 1):
+        if not line.strip():
+            continue
+        try:
+            text = decode_text(line, encoding)
+        except ValueError as error:
+            yield Row(place, None, problem=f"{UNREADABLE_ROW}: {error}")
+            continue
+        try:
+            record = json.loads(text)
+        except (ValueError, RecursionError):
+            record = None
+        if not isinstance(record, dict):
+            yield Row(place, None, problem=f"{UNREADABLE_ROW}: no JSON object")
+            continue
+        met.update(record)
+        count += 1
+        yield row_of(place, record, columns.file_keys, columns.caption_keys, columns)
+    _check_keys(name, met, count, columns)
+
+
+def _check_keys(name: str, met: set[str], count: int, columns: Columns) -> None:
+    """Raise a ValueError where no record has a file name, or none a caption."""
+    if count and not (met & {*columns.file_keys} and met & {*columns.caption_keys}):
+        raise ValueError(misfit(name, sorted(met), columns, "JSON", ""))
+
+
+def read_json(text: str, name: str, columns: Columns) -> Iterator[Row]:
+    """The rows of a table `name` that is one JSON document.
+
+    Raises:
+        OtherForm: it is JSON of another form than a table's.
+        ValueError: it is not JSON, no record has a file name, or none has a caption.
+    """
+    try:
+        document = json.loads(text, object_hook=_without_tokens)
+    except RecursionError:
+        raise OtherForm(f"{name} is JSON of too many levels.") from None
+    except ValueError as error:
+        rows = text.strip().splitlines()
+        if len(rows) > 1 and rows[0].startswith("{") and rows[0].rstrip().endswith("}"):
+            encoded = io.BytesIO(text.encode("utf-8", "surrogatepass"))
+            yield from read_json_lines(encoded, name, columns._replace(encoding="utf-8"))
+            return
+        raise ValueError(f"{name} is not JSON: {error}.") from None
+    if isinstance(document, dict) and _is_karpathy(document.get("images")):
+        yield from _read_karpathy(document["images"])
+        return
+    records = _records(document, columns)
+    if records is None:
+        raise OtherForm(
+            f"{name} is JSON of another form than a list of records such as "
+            '{"file_name": "a.png", "caption": "a red card"}, or an object of these by file name.'
+        )
+    met: set[str] = set()
+    for place, record in enumerate(records, 1):
+        if not isinstance(record, dict):
+            yield Row(place, None, problem=f"{UNREADABLE_ROW}: no JSON object")
+            continue
+        met.update(record)
+        yield row_of(place, record, columns.file_keys, columns.caption_keys, columns)
+    _check_keys(name, met, len(met), columns)
+
+
+def _is_list_of_records(text: str) -> bool:
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(document, list) and any(isinstance(record, dict) for record in document)
+
+
+def _records(document: Any, columns: Columns) -> list[Any] | None:
+    """The records of a JSON table; None where it has another form."""
+    if isinstance(document, list):
+        known = {*columns.file_keys}
+        return document if any(isinstance(r, dict) and known & {*r} for r in document) else None
+    if not isinstance(document, dict):
+        return None
+    lists = {key: _values(value) for key, value in document.items()}
+    if any(lists.get(key) for key in columns.file_keys):  # Columns, as pandas writes them.
+        lengths = {len(values) for values in lists.values() if values is not None}
+        if len(lengths) != 1 or None in lists.values():
+            return None
+        return [dict(zip(lists, row)) for row in zip(*lists.values())]
+    if document and all(os.path.splitext(key)[1].lower() in IMAGE_SUFFIXES for key in document):
+        column = columns.file_keys[0]
+        field = columns.caption_keys[0]
+        return [
+            {**(value if isinstance(value, dict) else {field: value}), column: key}
+            for key, value in document.items()
+        ]
+    return None
+
+
+def _values(value: Any) -> list[Any] | None:
+    """The values of a column that is a list, or an object of row numbers."""
+    if isinstance(value, list):
+        return value
+    if isinstance(value, dict) and value and all(key.isdigit() for key in value):
+        return [*value.values()]
+    return None
+
+
+def _without_tokens(record: dict[str, Any]) -> dict[str, Any]:
+    """A sentence of Karpathy's files without its words, which take most of the memory."""
+    if "raw" in record:
+        record.pop("tokens", None)
+    return record
+
+
+def _is_karpathy(images: Any) -> bool:
+    return (
+        isinstance(images, list)
+        and len(images) > 0
+        and isinstance(images[0], dict)
+        and "sentences" in images[0]
+    )
+
+
+def _read_karpathy(images: Sequence[Any]) -> Iterator[Row]:
+    """Rows of Karpathy's splits of COCO and Flickr; `restval` is part of the training set."""
+    splits = {"train": "train", "restval": "train", "val": "validation", "test": "test"}
+    for place, image in enumerate(images, 1):
+        try:
+            parts = (image.get("filepath"), image["filename"])
+            file = "/".join(part for part in parts if part)
+            texts = [sentence["raw"] for sentence in image["sentences"]]
+            split = splits[image["split"]]
+        except (KeyError, TypeError, AttributeError):
+            yield Row(place, None, problem=f"{UNREADABLE_ROW}: not of Karpathy's form")
+            continue
+        captions = columns_of_record({"raw": texts}, "raw")
+        problem = UNREADABLE_CAPTION if captions is None else None
+        yield Row(place, file, captions or (), problem, split)
