@@ -22,6 +22,8 @@ def run(argv: list[str]) -> int:
     parser = make_parser()
     args = parser.parse_args(argv)
     settings = sampling_settings(parser, args)
+    if not args.prompt and not args.from_png:
+        parser.error("a caption is needed, or --from_png=FILE")
     check_run(args.workdir, "decoder")
     check_files("picture", [args.image, args.from_png])
     import numpy as np
@@ -31,13 +33,11 @@ def run(argv: list[str]) -> int:
     from dalle_jax.pipelines.images import GeneratedImage, captioned_grid, shared_record
     from dalle_jax.pipelines.text_to_image import DallePipeline
 
-    if args.from_png:
-        return again(parser, args, settings)
-    if not args.prompt:
-        parser.error("a caption is needed, or --from_png=FILE")
     out = args.out
     if out.suffix.lower() not in Image.registered_extensions():
         raise ValueError(f"--out={out} does not end as an image file does; give FILE.png")
+    if args.from_png:
+        return again(parser, args, settings)
     if args.image:
         if args.source not in (None, "image-embedding"):
             raise ValueError(

@@ -151,11 +151,14 @@ def test_what_differs_is_counted():
 
 def test_the_verb_draws_it_again(pipe, file, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(DallePipeline, "from_pretrained", lambda workdir: pipe)
+    monkeypatch.setattr(sample, "check_run", lambda workdir, stage: None)
     out = tmp_path / "again.png"
     command = ["--workdir=x", f"--from_png={file}", f"--out={out}"]
     assert sample.run(command) == 0
     assert "(the same as" in capsys.readouterr().out
     assert out.read_bytes() == file.read_bytes()
+    with pytest.raises(ValueError, match="does not end as an image file does"):
+        sample.run([*command[:2], "--out=again"])
     record, pixels = read_record(file)
     changed = pixels.copy()
     changed[0, 0, 0] ^= 4
