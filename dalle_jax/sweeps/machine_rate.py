@@ -11,8 +11,8 @@ import numpy as np
 
 from dalle_jax.data.checked import write_atomically
 
-SIDE = 1024  # of the matrices; 2 GFLOP a product
-ROUNDS = 5  # of which the fastest counts: the others were disturbed
+SIDE = 768  # of the matrices; 0.9 GFLOP a product
+ROUNDS = 3  # of which the fastest counts: the others were disturbed
 # Of the rate of float32 matrix products, which a training of the small configs reaches on CPU cores
 # (docs/performance.md).
 SHARE_IN_TRAINING = 0.35
