@@ -21,7 +21,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from dalle_jax.data import git_lfs
 from dalle_jax.data.images import decode
+from dalle_jax.data.text import doubt_about
 
 NAMED_IN_TEXT = 3
 
@@ -293,13 +295,15 @@ def inspect_item(
     try:
         image = decode(encoded)
     except ValueError:
-        return Finding("unreadable image", content=content)
+        reason = git_lfs.POINTER if git_lfs.is_pointer(encoded) else "unreadable image"
+        return Finding(reason, content=content)
     short, long = sorted(image.shape[:2])
     if short < min_side:
         return Finding(left_out=f"side below {min_side} pixels", content=content)
     if max_aspect_ratio and long > max_aspect_ratio * short:
         return Finding(left_out=f"aspect ratio above {max_aspect_ratio:g}", content=content)
-    return Finding(note=look(image) if look else None, content=content)
+    note = doubt_about(captions) or (look(image) if look else None)
+    return Finding(note=note, content=content)
 
 
 def item_problem(encoded: bytes | None, captions: Sequence[str]) -> str | None:

@@ -1,9 +1,10 @@
 """Rows of text with separators, each by itself: a quote that is never closed costs one row."""
 
 import csv
+import itertools
 import re
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from dalle_jax.data.images import IMAGE_SUFFIXES
 
@@ -27,7 +28,7 @@ def csv_rows(
     `line` counts from 1. The fields of a bad row are those that its first line seems to have. A row
     may go on over several lines inside quotes, but not over one that holds an image's name as a
     field: there an unclosed quote would take in the captions of the following images. After a bad
-    row reading goes on in the next line.
+    row reading goes on in the next line, or behind those of which it is in doubt whose they are.
 
     Args:
         lines: of the table behind its header.
@@ -58,8 +59,9 @@ def csv_rows(
     while (line := take()) is not None:
         number += 1
         if '"' not in line:
-            if line.strip():
-                yield _checked(number, line.rstrip("\r\n").split(separator), width)
+            fields = line.rstrip("\r\n").split(separator)
+            if any(map(str.strip, fields)):  # Spreadsheets write empty rows as separators alone.
+                yield _checked(number, fields, width)
             continue
         taken: list[str] = [line]
         fields = _fields(row_lines(line, taken), separator)
@@ -74,9 +76,32 @@ def csv_rows(
         if fields is None:
             pending.extendleft(reversed(taken[1:]))
             yield number, line.rstrip("\r\n").split(separator), BAD_QUOTES
+            if line.count('"') % 2:
+                ahead = list(itertools.islice(iter(take, None), MAX_LINES))
+                in_doubt = _num_in_doubt(ahead, separator)
+                pending.extendleft(reversed(ahead[in_doubt:]))
+                for line in ahead[:in_doubt]:
+                    number += 1
+                    yield number, line.rstrip("\r\n").split(separator), BAD_QUOTES
         else:
-            yield _checked(number, fields, width)
+            if any(map(str.strip, fields)):
+                yield _checked(number, fields, width)
             number += len(taken) - 1
+
+
+def _num_in_doubt(lines: Sequence[str], separator: str) -> int:
+    """How many lines behind a quote that seems unclosed may be a part of its field.
+
+    They are if the first quote in them closes a field: they are then rows that begin with an
+    image's name, or the lines of a caption that mentions it.
+    """
+    for count, line in enumerate(lines, 1):
+        before, quote, behind = line.strip().replace('""', "").partition('"')
+        if quote:
+            opens = not before.strip() or before.rstrip(" ").endswith(separator)
+            closes = not behind.strip() or behind.lstrip(" ").startswith(separator)
+            return count if closes and not opens else 0
+    return 0
 
 
 def split_line(line: str, separator: str) -> list[str]:

@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
+from dalle_jax.data import git_lfs
 from dalle_jax.data.file_names import NO_IMAGE, FileNames, letters
 from dalle_jax.data.images import IMAGE_SUFFIXES
 from dalle_jax.data.table_rows import Columns, OtherForm, Row
@@ -209,6 +210,9 @@ class _Search:
         """Add the captions of a table to the images that it names."""
         directory = _directory(table)
         with self._open(table) as file:
+            if git_lfs.is_pointer(file.read(len(git_lfs.START))):
+                raise ValueError(f"{self._tree.root}/{table} is {git_lfs.POINTER}.")
+            file.seek(0)
             for row in read_table(file, posixpath.join(self._tree.root, table), self._columns):
                 if not self.tables or self.tables[-1] != table:
                     self.tables.append(table)

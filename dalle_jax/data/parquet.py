@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from dalle_jax.data import git_lfs
 from dalle_jax.data.checked import (
     UNREADABLE_NPZ,
     Finding,
@@ -293,7 +294,9 @@ def _survey(files: Sequence[File], image_column: str, caption_column: str) -> _I
                 sizes = [about.row_group(i).total_byte_size for i in range(about.num_row_groups)]
         except UNREADABLE_PARQUET as error:
             raise_if_not_there(error)
-            unreadable.append((number, f"unreadable file: {first_line(error)}"))
+            pointer = git_lfs.is_pointer(file.read(0, len(git_lfs.START)))
+            reason = git_lfs.POINTER if pointer else f"unreadable file: {first_line(error)}"
+            unreadable.append((number, reason))
             continue
         if not 0 <= sum(counts) <= MAX_ROWS_PER_BYTE * file.size or min(counts, default=0) < 0:
             unreadable.append((number, "unreadable file: more rows than it has bytes for"))

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from dalle_jax.data import git_lfs
+
 BLOCK = tarfile.BLOCKSIZE
 TORN = "torn shard"
 _ZEROS = bytes(2**20)
@@ -20,7 +22,6 @@ _COMPRESSIONS = {
     b"\x04\x22\x4d\x18": ("lz4", "unlz4"),
     b"PK\x03\x04": ("zip", "unzip"),
 }
-_LFS_POINTER = b"version https://git-lfs"
 
 
 class Member(NamedTuple):
@@ -204,9 +205,7 @@ def _no_header(position: int, ended: bool, block: bytes) -> str:
         return "no tar behind the end mark of a tar"
     if position:
         return TORN
-    if block.startswith(_LFS_POINTER):
-        return "a pointer of Git LFS, not the file itself: run git lfs pull"
-    return "no tar"
+    return git_lfs.POINTER if git_lfs.is_pointer(block) else "no tar"
 
 
 def _header(block: bytes) -> tarfile.TarInfo | None:

@@ -4,7 +4,10 @@ import codecs
 import math
 import re
 import unicodedata
+from collections.abc import Iterable
 from typing import Any
+
+from dalle_jax.data import git_lfs
 
 CAPTION_KEYS = ("caption", "text", "captions")
 
@@ -34,6 +37,12 @@ _BLANK = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0"
     "\U000e0100-\U000e01ef]"
 )
+# What programs write for a value that is missing or went wrong.
+_PLACEHOLDERS = frozenset(
+    ("nan", "<na>", "nat", "none", "null", "nil", "undefined", "n/a", "#n/a", "#name?", "#value!")
+    + ("#ref!", "#div/0!", "#num!", "#null!", "[object object]")
+)
+_BOX = re.compile(r"\d+(\s+-?\d*\.\d+){4,}")
 _INVISIBLE_CATEGORIES = frozenset(("Cc", "Cf", "Cs", "Zs", "Zl", "Zp"))
 
 
@@ -62,6 +71,8 @@ def decode_text(encoded: bytes, encoding: str = "utf-8") -> str:
     Raises:
         ValueError: the bytes are not in that encoding; the reason is fit for a report.
     """
+    if git_lfs.is_pointer(encoded):
+        raise ValueError(git_lfs.POINTER)
     mark, encoding = marked_encoding(encoded, encoding)
     try:
         text = encoded[mark:].decode(encoding)
@@ -130,6 +141,16 @@ def clean_captions(texts: list[str]) -> list[str]:
     """The texts that hold a caption, stripped of white space, in their order."""
     stripped = (_strip(text) for text in texts)
     return [text for text in stripped if is_visible(text)]
+
+
+def doubt_about(captions: Iterable[str]) -> str | None:
+    """Why texts are hardly captions although they can be read as such, or None."""
+    for caption in captions:
+        if caption.casefold() in _PLACEHOLDERS:
+            return "caption such as nan, None or #NAME?, which stands for a missing one"
+        if _BOX.fullmatch(caption):
+            return "caption of numbers, as in YOLO's files of boxes"
+    return None
 
 
 def is_visible(text: str) -> bool:

@@ -31,8 +31,15 @@ _SYSTEM_NAMES = frozenset(
         "@tmp",
         "#recycle",
         "#snapshot",
+        "@recycle",
+        "@recently-snapshot",
+        "~snapshot",
         "$recycle.bin",
         "recycler",
+        "recycled",
+        "found.000",
+        "network trash folder",
+        "temporary items",
         "system volume information",
     )
 )

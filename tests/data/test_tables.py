@@ -12,6 +12,7 @@ from dalle_jax.data.table_rows import Columns, OtherForm
 from dalle_jax.data.tables import read_table
 from dalle_jax.data.text import clean_captions
 
+SPREADSHEET = (("a.png", "red"), ("b.png", "blue"))
 GOOD = [("a.png", ("red",)), ("b.png", ("blue",))]
 
 
@@ -164,6 +165,34 @@ def test_an_unclosed_quote_takes_no_other_rows_caption(number, suffix):
     assert [file for file, _ in good(read)] == [f"{i}.png" for i in range(1, 6) if i != number]
     assert all(texts == (f"caption {file[0]}",) for file, texts in good(read))
     assert bad(read) == {number + 1: QUOTE}
+
+
+@pytest.mark.parametrize(
+    ("lines", "captions", "in_doubt"),
+    [  # Rows 2 and on; the rows in doubt may be lines of the first one's caption.
+        (['a.png,"see', 'b.png, good"', "b.png,blue"], ["blue"], [2, 3]),
+        (['a.png,"see', "b.png, so", 'c.png, good"', "b.png,blue"], ["blue"], [2, 3, 4]),
+        (['a.png,"see', 'b.png, good",', "b.png,blue"], ["blue"], [2, 3]),
+        (['a.png,"red', "b.png,blue", 'c.png,"green"'], ["blue", "green"], [2]),
+        (['a.png,"red', "b.png,blue", 'c.png, "green"'], ["blue", ' "green"'], [2]),
+        (['a.png,"red', "b.png,blue", 'c.png,a 5" card'], ["blue", 'a 5" card'], [2]),
+        (['a.png,"red" card', "b.png,blue", 'c.png,5"'], ["blue", '5"'], [2]),
+    ],
+)
+def test_a_line_of_a_caption_is_no_other_images_caption(lines, captions, in_doubt):
+    read = rows("file_name,caption\n" + "\n".join(lines) + "\n")
+    assert [text for _, texts in good(read) for text in texts] == [c.strip() for c in captions]
+    assert bad(read) == dict.fromkeys(in_doubt, QUOTE)
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+@pytest.mark.parametrize("cell", ["", " ", '""'])
+@pytest.mark.parametrize("count", [2, 3, 4])
+def test_rows_of_empty_cells_are_no_rows(separator, cell, count):
+    header, *full = (separator.join(row) for row in (("file_name", "caption"), *SPREADSHEET))
+    empty = separator.join([cell] * count)
+    read = rows("\n".join([header, full[0], empty, full[1], empty, empty]) + "\n")
+    assert good(read) == GOOD and bad(read) == {}
 
 
 def test_the_caption_may_come_first_and_go_over_lines():

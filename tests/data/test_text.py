@@ -10,6 +10,7 @@ from dalle_jax.data.text import (
     check_encoding,
     columns_of_record,
     decode_text,
+    doubt_about,
 )
 
 TEXT = "une carte rosée à l’été"
@@ -182,3 +183,20 @@ def test_each_of_several_captions_knows_its_column():
         ("d", "alt"),
     ]
     assert columns_of_record(record) == [("a", "caption")]
+
+
+@pytest.mark.parametrize("caption", ["nan", "NaN", "None", "NULL", "#NAME?", "<NA>", "#REF!"])
+def test_what_stands_for_a_missing_caption_is_noted(caption):
+    assert "stands for a missing one" in doubt_about(["a red card", caption])
+
+
+@pytest.mark.parametrize("caption", ["0 0.5 0.5 0.1 0.1", "12 0.1 0.2 .3 0.4 0.91"])
+def test_boxes_are_noted(caption):
+    assert "YOLO" in doubt_about([caption])
+
+
+@pytest.mark.parametrize(
+    "caption", ["7", "none of them", "12 0.5 red cards", "ナン", "n", "1 2 3 4 5"]
+)
+def test_other_captions_are_beyond_doubt(caption):
+    assert doubt_about([caption]) is None
