@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from dalle_jax.data.checked import Report, write_atomically
+from dalle_jax.data.images import IMAGE_SUFFIXES
 from dalle_jax.data.splits import SPLITS
 from dalle_jax.data.walk import Walk
 
@@ -141,8 +142,13 @@ class FolderIndex:
 
 
 def walk_signature(tree: Walk, *settings: object) -> str:
-    """A hash of the names, sizes and times of all files, and of the settings of the reading."""
-    digest = hashlib.sha256(repr((VERSION, settings)).encode("utf-8", "backslashreplace"))
+    """A hash of the names, sizes and times of all files, and of the settings of the reading.
+
+    A Pillow that reads other formats reads the folder again.
+    """
+    digest = hashlib.sha256(
+        repr((VERSION, sorted(IMAGE_SUFFIXES), settings)).encode("utf-8", "backslashreplace")
+    )
     links = [(file.name, file.real) for file in tree.files if file.real is not None]
     digest.update(repr(links).encode("utf-8", "backslashreplace"))
     # The names of the left out ones, too: the report has them.
