@@ -235,7 +235,12 @@ def _tar(files: list[tuple[str, bytes]], rng: random.Random) -> bytes:
                 )
                 # To a file of the same item, or to nothing: a link to another item's says so.
                 stem = name.partition("-")[0]
-                targets = [other for other, _ in files if other.partition("-")[0] == stem]
+                targets = [
+                    other
+                    for other, _ in files
+                    if other.partition("-")[0] == stem
+                    and not other.endswith((".seg.png", ".tif", ".dib"))
+                ]
                 info.linkname, info.size = rng.choice([*targets, "nothing.png"]), 0
             tar.addfile(info, io.BytesIO(content) if info.size else None)
     return made.getvalue()[: None if rng.random() < 0.5 else made.tell()]

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dalle_jax.data import remote
+from dalle_jax.data import remote, remote_server
 from dalle_jax.data.checked import signature_of
 from dalle_jax.data.remote import RemoteFile
 
@@ -79,7 +79,9 @@ def find_files(spec: str | Path | Sequence[str | Path], suffix: str) -> list[Fil
     for text in [spec] if isinstance(spec, str | Path) else spec:
         text = str(text)
         # A file whose name has `::` in it is that file.
-        names = [text] if not remote.is_url(text) and _is_file(text) else _BETWEEN.split(text)
+        names = (
+            [text] if not remote_server.is_url(text) and _is_file(text) else _BETWEEN.split(text)
+        )
         for name in filter(None, map(str.strip, names)):
             found += _find(name, suffix)
     if not found:
@@ -101,8 +103,8 @@ def _once(found: list[File]) -> list[File]:
 
 
 def _find(name: str, suffix: str) -> list[File]:
-    if remote.is_url(name):
-        found = remote.in_threads(lambda one: _find_remote(one, suffix), expand_braces(name))
+    if remote_server.is_url(name):
+        found = remote_server.in_threads(lambda one: _find_remote(one, suffix), expand_braces(name))
         return [file for files in found for file in files]
     name = os.path.expanduser(re.sub(r"^file://", "", name, flags=re.IGNORECASE))
     literal, rest = _split_literal(name)
@@ -130,7 +132,7 @@ def _find_remote(url: str, suffix: str) -> list[File]:
     if any(mark in url.partition("?")[0].partition("://")[2].partition("/")[2] for mark in "*["):
         found = remote.match_files(url)
         if not found:
-            raise FileNotFoundError(f"There is no {suffix} file {remote.shown(url)}.")
+            raise FileNotFoundError(f"There is no {suffix} file {remote_server.shown(url)}.")
         return list(found)
     if not url.endswith(suffix) and remote.is_folder(url):
         return _find_remote(f"{url.rstrip('/')}/*{suffix}", suffix)

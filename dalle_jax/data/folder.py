@@ -15,7 +15,7 @@ from dalle_jax.data.folder_scan import scan_folder
 from dalle_jax.data.former_splits import warn_of_moved
 from dalle_jax.data.images import decode
 from dalle_jax.data.item_digests import digests_of
-from dalle_jax.data.remote import shown
+from dalle_jax.data.remote_server import shown
 from dalle_jax.data.splits import SPLITS, TEST_SHARE, VALIDATION_SHARE, mask_of_positions
 from dalle_jax.data.table_rows import Columns
 from dalle_jax.data.tables import TABLE_SUFFIXES

@@ -7,7 +7,7 @@ from collections import defaultdict
 from pathlib import Path
 from typing import BinaryIO
 
-from dalle_jax.data import remote
+from dalle_jax.data import remote, remote_server
 from dalle_jax.data.folder_items import without_own_files
 from dalle_jax.data.tables import TABLE_SUFFIXES
 from dalle_jax.data.walk import File, Walk, reserved, walk
@@ -60,7 +60,7 @@ class RemoteFolder(LocalFolder):
     """
 
     is_remote = True
-    num_threads = remote.REQUESTS
+    num_threads = remote_server.REQUESTS
 
     def __init__(self, given: str):
         self.given = given
@@ -75,7 +75,7 @@ class RemoteFolder(LocalFolder):
                 # What the server says of a version stands for the time of a change.
                 files.append(File(name, file.size, int(file.version[:15], 16)))
         if not files:
-            raise FileNotFoundError(f"There are no files in {remote.shown(given)}.")
+            raise FileNotFoundError(f"There are no files in {remote_server.shown(given)}.")
         self.tree = without_own_files(Walk(given.rstrip("/"), files, dict(left_out)))
 
     def open(self, name: str) -> BinaryIO:
@@ -102,7 +102,7 @@ def open_folder(root: str | Path) -> tuple[LocalFolder, str]:
         FileNotFoundError: there is no such folder or table.
         ValueError: `root` is a file that is no table.
     """
-    if remote.is_url(str(root)):
+    if remote_server.is_url(str(root)):
         url = str(root)
         if url.partition("?")[0].lower().endswith(TABLE_SUFFIXES):
             return RemoteFolder(url.rpartition("/")[0]), remote.find_file(url).name

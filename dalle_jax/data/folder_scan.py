@@ -18,7 +18,7 @@ from dalle_jax.data.folder_items import (
     find_items,
 )
 from dalle_jax.data.img2dataset import border_note
-from dalle_jax.data.remote import RemoteError
+from dalle_jax.data.remote_server import RemoteError
 from dalle_jax.data.splits import SPLITS, split_positions
 from dalle_jax.data.table_rows import UNREADABLE_CAPTION, Columns
 from dalle_jax.data.text import captions_of_lines, columns_of_record, decode_text

@@ -10,7 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from dalle_jax.data.files import File, LocalFile
-from dalle_jax.data.remote import RemoteError
+from dalle_jax.data.remote_server import RemoteError
 from dalle_jax.data.text import CAPTION_KEYS, caption_columns
 
 IMAGE_NAMES = ("image", "img", "jpg", "jpeg", "png", "webp", "picture", "photo")

@@ -5,71 +5,36 @@ import io
 import os
 import re
 import threading
-import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
-from urllib.parse import SplitResult, unquote, urlsplit, urlunsplit
+from typing import Any
+from urllib.parse import unquote
 
-TRIES = 5
-FIRST_PAUSE = 0.5  # seconds before the second try; doubled with each further one
-STALLED = 30.0  # seconds without a byte after which a connection counts as broken
+from dalle_jax.data.remote_server import (
+    RefusedError,
+    RemoteError,
+    by_http,
+    in_threads,
+    open_server,
+    repeat,
+    shown,
+    split_url,
+)
+
 BLOCK = 8 * 2**20  # bytes
 BLOCKS = 4
-REQUESTS = 16  # at once
 
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
-_PACKAGES = {"gs": "gcsfs", "gcs": "gcsfs", "s3": "s3fs", "s3a": "s3fs", "hf": "huggingface_hub"}
-_PACKAGES |= {"az": "adlfs", "abfs": "adlfs", "abfss": "adlfs", "adl": "adlfs"}
 # What of a file's description changes when its content does, under the names of several servers.
 _VERSIONS = ("ETag", "etag", "Content-MD5", "md5Hash", "content_md5", "generation", "Last-Modified")
 _VERSIONS += ("LastModified", "last_modified", "updated", "mtime", "created", "blob_id")
-# Asking again can't help: the answer would be the same.
-_FINAL = (ValueError, TypeError, ImportError, NotImplementedError)
-_FINAL += (PermissionError, IsADirectoryError, NotADirectoryError)
-_REPEATED_STATUS = (408, 425, 429)
-
-Result = TypeVar("Result")
 _ranges_answered: dict[str, bool] = {}  # by server
-_servers: dict[tuple[int, str, str], Any] = {}
-
-
-def is_url(name: str) -> bool:
-    """Whether a name is a URL of another place than this machine's disks."""
-    return bool(_SCHEME.match(name)) and not name.lower().startswith("file://")
-
-
-def _split(url: str) -> SplitResult:
-    try:
-        return urlsplit(url)
-    except ValueError as error:
-        raise ValueError(f"{url[:200]!r} is no URL: {error}.") from None
-
-
-def shown(url: str) -> str:
-    """A URL for messages and logs: without a password, and without the signature of its query."""
-    if not is_url(url):
-        return url
-    parts = _split(url)
-    if not parts.query and "@" not in parts.netloc:
-        return url
-    return urlunsplit(parts._replace(query="", netloc=parts.netloc.rpartition("@")[2]))
 
 
 def cache_folder() -> Path:
     """Where indices and reports of data by URL lie unless a cache_dir is given."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dalle_jax" / "data"
-
-
-class RemoteError(OSError):
-    """A file by URL can't be read."""
-
-
-class _RefusedError(RemoteError):
-    """What a server does not do, in a sentence."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +48,7 @@ class RemoteFile:
     @property
     def name(self) -> str:
         """The last part of the URL's path."""
-        return unquote(_split(self.url).path.rstrip("/").rpartition("/")[2])
+        return unquote(split_url(self.url).path.rstrip("/").rpartition("/")[2])
 
     @property
     def identity(self) -> str:
@@ -107,7 +72,7 @@ class RemoteFile:
         size = min(size, self.size - offset)
         if size <= 0:
             return b""
-        files, path = _open_server(self.url)
+        files, path = open_server(self.url)
 
         def read() -> bytes:
             content = files.cat_file(path, start=offset, end=offset + size)
@@ -117,7 +82,7 @@ class RemoteFile:
                 raise OSError(f"{len(content)} of {size} bytes came")
             return content
 
-        return _repeat(self.url, read)
+        return repeat(self.url, read)
 
     def read_all(self) -> bytes:
         """The whole file."""
@@ -139,8 +104,8 @@ def find_file(url: str) -> RemoteFile:
         FileNotFoundError: there is none.
         OSError: it can't be reached, has no stated size, or its server does not answer ranges.
     """
-    files, path = _open_server(url)
-    found = _repeat(url, lambda: files.info(path))
+    files, path = open_server(url)
+    found = repeat(url, lambda: files.info(path))
     if found.get("type") == "directory":
         raise IsADirectoryError(f"{shown(url)} is a folder.")
     return _describe(url, found)
@@ -148,41 +113,37 @@ def find_file(url: str) -> RemoteFile:
 
 def is_folder(url: str) -> bool:
     """Whether a URL is that of a folder: for https, one that ends with a slash."""
-    files, path = _open_server(url)
-    if _by_http(url):
-        return _split(url).path.endswith("/")
-    return _repeat(url, lambda: files.isdir(path))
+    files, path = open_server(url)
+    if by_http(url):
+        return split_url(url).path.endswith("/")
+    return repeat(url, lambda: files.isdir(path))
 
 
 def match_files(pattern: str) -> list[RemoteFile]:
     """The files that a URL with `*`, `**`, `?` or `[ ]` matches, sorted by URL."""
-    if _by_http(pattern):
+    if by_http(pattern):
         beginning = re.split(r"[*[]", pattern, maxsplit=1)[0].rpartition("/")[0] + "/"
         depth = None if "**" in pattern else pattern.count("/") - beginning.count("/")
         matches = re.compile(_expression(pattern)).fullmatch
         return _described((url, {}) for url in _links(beginning, depth) if matches(url))
-    files, path = _open_server(pattern)
-    found = _repeat(pattern, lambda: files.glob(path, detail=True))
+    files, path = open_server(pattern)
+    found = repeat(pattern, lambda: files.glob(path, detail=True))
     return _described((files.unstrip_protocol(name), about) for name, about in found.items())
 
 
 def list_folder(folder: str) -> dict[str, RemoteFile]:
     """All files below the folder of a URL, by their paths in it."""
     folder = folder.rstrip("/") + "/"
-    if _by_http(folder):
+    if by_http(folder):
         urls = _links(folder, None)
         return dict(zip((unquote(url[len(folder) :]) for url in urls), in_threads(find_file, urls)))
-    files, path = _open_server(folder)
-    found = _repeat(folder, lambda: files.find(path, detail=True))
+    files, path = open_server(folder)
+    found = repeat(folder, lambda: files.find(path, detail=True))
     return {
         name[len(path) :].lstrip("/"): _describe(files.unstrip_protocol(name), about)
         for name, about in found.items()
         if name != path and about.get("type") != "directory"
     }
-
-
-def _by_http(url: str) -> bool:
-    return _split(url).scheme in ("http", "https")
 
 
 def _expression(pattern: str) -> str:
@@ -204,9 +165,9 @@ def _links(folder: str, depth: int | None) -> list[str]:
     seen = {folder}
     while folders:
         page, level = folders.pop()
-        files, path = _open_server(page)
+        files, path = open_server(page)
         try:
-            entries = _repeat(page, lambda files=files, path=path: files.ls(path, detail=False))
+            entries = repeat(page, lambda files=files, path=path: files.ls(path, detail=False))
         except FileNotFoundError:
             entries = []
         for url in entries:
@@ -235,12 +196,6 @@ def _described(found: Iterable[tuple[str, dict[str, Any]]]) -> list[RemoteFile]:
     return sorted(in_threads(describe, files), key=lambda file: file.url)
 
 
-def in_threads(ask: Callable[[Any], Result], arguments: Iterable[Any]) -> list[Result]:
-    """The results of a function that waits for servers, for each argument, in their order."""
-    with ThreadPoolExecutor(REQUESTS) as threads:
-        return list(threads.map(ask, arguments))
-
-
 def _describe(url: str, about: dict[str, Any]) -> RemoteFile:
     size = about.get("size")
     if size is None:
@@ -256,11 +211,11 @@ def _check_ranges(file: RemoteFile, about: dict[str, Any]) -> None:
 
     Asked once a server, before a read of a few bytes could fetch gigabytes.
     """
-    parts = _split(file.url)
-    if not _by_http(file.url) or file.size < 3:
+    parts = split_url(file.url)
+    if not by_http(file.url) or file.size < 3:
         return
     if parts.netloc not in _ranges_answered:
-        files, path = _open_server(file.url)
+        files, path = open_server(file.url)
 
         def answers() -> bool:
             with files.open(path, block_size=1, cache_type="none", size=file.size) as opened:
@@ -270,87 +225,16 @@ def _check_ranges(file: RemoteFile, about: dict[str, Any]) -> None:
                 except ValueError:  # By this fsspec says that the whole file came.
                     return False
 
-        _ranges_answered[parts.netloc] = about.get("partial", True) and _repeat(file.url, answers)
+        _ranges_answered[parts.netloc] = about.get("partial", True) and repeat(file.url, answers)
     if not _ranges_answered[parts.netloc]:
         raise _no_ranges(file.url)
 
 
 def _no_ranges(url: str) -> OSError:
-    return _RefusedError(
+    return RefusedError(
         f"The server of {shown(url)} sends whole files only (no HTTP Range), which reading at "
         "random needs: download the files."
     )
-
-
-def _open_server(url: str) -> tuple[Any, str]:
-    """fsspec's file system of a URL, and the path in it."""
-    parts = _split(url)
-    # fsspec itself would make one with connections of its own for every thread.
-    key = (os.getpid(), parts.scheme, parts.netloc)
-    if key not in _servers:
-        _servers[key] = _connect(url)
-    return _servers[key], _servers[key]._strip_protocol(url)
-
-
-def _connect(url: str) -> Any:
-    import fsspec
-
-    scheme = _split(url).scheme
-    options: dict[str, Any] = {}
-    try:
-        if _by_http(url):
-            import aiohttp
-
-            wait = aiohttp.ClientTimeout(total=None, sock_connect=STALLED, sock_read=STALLED)
-            options = {"client_kwargs": {"timeout": wait}}
-        return fsspec.core.url_to_fs(url, **options)[0]
-    except ImportError as error:
-        package = _PACKAGES.get(scheme)
-        what = f": pip install {package}" if package else f" ({error})"
-        raise ValueError(f"Data by {scheme}:// need a further package{what}.") from error
-    except ValueError as error:
-        raise ValueError(f"{shown(url)} can't be read: {error}.") from error
-
-
-def _repeat(url: str, action: Callable[[], Result]) -> Result:
-    """The result of an action on a URL, tried again with growing pauses while it breaks.
-
-    Raises:
-        FileNotFoundError: there is nothing at the URL.
-        OSError: all tries broke, or trying again can't help.
-    """
-    for tries in range(1, TRIES + 1):
-        try:
-            return action()
-        except Exception as error:  # Each file system raises errors of its own.
-            reason = _reason(error)
-            if isinstance(reason, _RefusedError):
-                raise
-            if isinstance(reason, FileNotFoundError):
-                raise FileNotFoundError(f"There is no {shown(url)}.") from error
-            if _is_final(reason) or tries == TRIES:
-                text = " ".join(str(reason).replace(url, shown(url)).split())
-                many = f" after {tries} tries" if tries > 1 else ""
-                raise RemoteError(
-                    f"{shown(url)} could not be read{many}: {text[:300] or type(reason).__name__}"
-                ) from error
-        time.sleep(FIRST_PAUSE * 2 ** (tries - 1))
-    raise AssertionError("the last try returns or raises")
-
-
-def _reason(error: BaseException) -> BaseException:
-    """What an error comes from: fsspec says of a broken connection, too, that there is no file."""
-    while isinstance(error, FileNotFoundError) and error.__cause__ is not None:
-        error = error.__cause__
-    if getattr(error, "status", None) == 404:
-        return FileNotFoundError()
-    return error
-
-
-def _is_final(error: BaseException) -> bool:
-    status = getattr(error, "status", None)
-    refused = isinstance(status, int) and 400 <= status < 500 and status not in _REPEATED_STATUS
-    return refused or isinstance(error, _FINAL)
 
 
 class ReadAhead:

@@ -41,7 +41,7 @@ def _read_parquet(file: BinaryIO, name: str, columns: Columns) -> Iterator[Row]:
     import pyarrow.parquet as pq
 
     try:
-        table = pq.ParquetFile(file)
+        table = pq.ParquetFile(file, page_checksum_verification=True)
         names = table.schema_arrow.names
         known = {plain(column): column for column in reversed(names)}
         files = [known[key] for key in map(plain, columns.file_keys) if key in known][:1]

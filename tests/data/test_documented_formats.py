@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from pyarrow import parquet
 
-from dalle_jax.data import remote
+from dalle_jax.data import remote_server
 from dalle_jax.data.coco import make_coco_manifest
 from dalle_jax.data.open import open_source
 from dalle_jax.data.tfds_source import TfdsSource
@@ -285,7 +285,7 @@ def test_each_row_of_the_table_has_its_test():
 
 @pytest.mark.parametrize("row", CASES)
 def test_what_a_row_says_is_so(row, tmp_path, monkeypatch):
-    monkeypatch.setattr(remote, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(remote_server, "FIRST_PAUSE", 0.001)
     said = Said()
     CASES[row](tmp_path, said)
     words = documented()[row]

@@ -3,7 +3,7 @@ import uuid
 import fsspec
 import pytest
 
-from dalle_jax.data import remote
+from dalle_jax.data import remote, remote_server
 from tests.data.http_server import serve
 from tests.data.pictures import captions, numbers, png, read, write
 
@@ -22,7 +22,7 @@ CAPTIONS = {"a.png": ("red",), "sub/b c.png": ("blau é", "crimson"), "sub/c.png
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch, tmp_path):
-    monkeypatch.setattr(remote, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(remote_server, "FIRST_PAUSE", 0.001)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(remote, "_ranges_answered", {})
 

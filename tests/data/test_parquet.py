@@ -316,7 +316,7 @@ def test_files_are_read_by_url(tmp_path, monkeypatch):
             assert [there[i]["id"] for i in range(len(there))] == [
                 here[i]["id"] for i in range(len(here))
             ]
-        monkeypatch.setattr("dalle_jax.data.remote.FIRST_PAUSE", 0.001)
+        monkeypatch.setattr("dalle_jax.data.remote_server.FIRST_PAUSE", 0.001)
         server.failures = ["close"] * 99
         source = ParquetSource("memory://parquets/d", "all")
         assert source[3]["caption"] == "3"

@@ -6,10 +6,11 @@ import warnings
 import fsspec
 import pytest
 
-from dalle_jax.data import remote, webdataset
+from dalle_jax.data import remote, remote_server, webdataset
 from dalle_jax.data.files import find_files
 from dalle_jax.data.open import open_source
-from dalle_jax.data.remote import ReadAhead, find_file, is_url, list_folder, match_files, shown
+from dalle_jax.data.remote import ReadAhead, find_file, list_folder, match_files
+from dalle_jax.data.remote_server import is_url, shown
 from dalle_jax.data.webdataset import WebDatasetSource
 
 from .http_server import serve
@@ -26,7 +27,7 @@ CAPTIONS = {str(10 * number + i) for number in range(3) for i in range(4)}
 
 @pytest.fixture(autouse=True)
 def no_pauses(monkeypatch, tmp_path):
-    monkeypatch.setattr(remote, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(remote_server, "FIRST_PAUSE", 0.001)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     monkeypatch.setattr(remote, "_ranges_answered", {})
 

@@ -5,7 +5,7 @@ import warnings
 import fsspec
 import pytest
 
-from dalle_jax.data import folder_scan, remote
+from dalle_jax.data import folder_scan, remote_server
 from dalle_jax.data.open import open_source
 from dalle_jax.data.walk import walk
 
@@ -25,7 +25,7 @@ def files_of(kind):
 
 @pytest.fixture(autouse=True)
 def settings(monkeypatch, tmp_path):
-    monkeypatch.setattr(remote, "FIRST_PAUSE", 0.001)
+    monkeypatch.setattr(remote_server, "FIRST_PAUSE", 0.001)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 

@@ -482,3 +482,16 @@ def test_what_pythons_own_writer_writes_is_read(captions, separator):
     assert good(rows(file.getvalue())) == [
         (f"{i}.png", tuple(clean_captions([caption]))) for i, caption in enumerate(captions)
     ]
+
+
+def test_a_damaged_page_of_a_parquet_table_is_found_by_its_check_sum():
+    file = io.BytesIO()
+    table = pa.table({"file_name": ["a.png", "b.png"], "text": ["red", "blue"]})
+    pq.write_table(table, file, compression="none", use_dictionary=False, write_page_checksum=True)
+    content = file.getvalue()
+    assert good(rows(content, "metadata.parquet")) == GOOD
+    # Only the first page of values has the text between two lengths.
+    damaged = content.replace(b"a.png\5\0\0\0b.png", b"b.png\5\0\0\0a.png")
+    assert damaged != content
+    with pytest.raises(ValueError, match="can't be read as Parquet: .*CRC"):
+        rows(damaged, "metadata.parquet")
