@@ -218,6 +218,8 @@ def urls(tmp, said):
     memory.pipe("/formats/0.parquet", written({"image": [png(1)], "text": ["a"]}))
     said.read("webdataset:memory://formats/0.tar", ["1", "2"], cache_dir=tmp)
     said.read("parquet:memory://formats/0.parquet", ["a"], cache_dir=tmp)
+    memory.pipe({"/formats/folder/0.png": png(1), "/formats/folder/0.txt": b"b"})
+    said.read("folder:memory://formats/folder", ["b"], cache_dir=tmp)
     said.read("webdataset:memory://formats/none.tar", cache_dir=tmp)
     said.read("webdataset:http://127.0.0.1:9/0.tar", cache_dir=tmp)
 
