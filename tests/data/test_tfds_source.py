@@ -346,5 +346,5 @@ def test_what_is_not_prepared_is_a_sentence(data_dir, tmp_path):
 
 def test_unknown_data_sets_are_a_sentence(tmp_path):
     for spec in ("flowers", "folder", "tfds:", "emoji:x", ""):
-        with pytest.raises(ValueError, match="give one of captioned_shapes/easy, .*emoji, folder"):
+        with pytest.raises(ValueError, match=r"give one of captioned_shapes/easy, .*emoji, folder"):
             open_source(spec, data_dir=tmp_path, split="train", image_size=8)
