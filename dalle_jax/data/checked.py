@@ -173,6 +173,11 @@ class Finding(NamedTuple):
     note: str | None = None
     content: object = None
 
+    @property
+    def is_used(self) -> bool:
+        """Whether the item is neither bad nor left out."""
+        return self.bad is None and self.left_out is None
+
 
 def scan(
     what: str,

@@ -15,7 +15,7 @@ from dalle_jax.data.images import IMAGE_SUFFIXES
 from dalle_jax.data.splits import SPLITS
 from dalle_jax.data.walk import Walk
 
-VERSION = 1
+VERSION = 2
 
 
 @dataclass(frozen=True)

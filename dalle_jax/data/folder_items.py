@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from dalle_jax.data import git_lfs
+from dalle_jax.data import git_lfs, splits
 from dalle_jax.data.file_names import NO_IMAGE, FileNames, letters
 from dalle_jax.data.images import IMAGE_SUFFIXES
 from dalle_jax.data.table_rows import Columns, OtherForm, Row
@@ -32,14 +32,13 @@ CAPTION_SUFFIXES = (".txt", ".caption", ".json")
 TABLE_NAMES = frozenset(
     f"{name}{end}" for name in ("metadata", "captions") for end in TABLE_SUFFIXES
 )
-SPLIT_FOLDERS = {
-    **{name: "train" for name in ("train", "training")},
-    **{name: "validation" for name in ("validation", "valid", "val", "dev")},
-    **{name: "test" for name in ("test", "testing")},
-}
 
 NOT_NAMED = "image that the table does not name"
 SHARED_CAPTION = "caption file of several images"
+OTHER_SPLIT = (
+    "in a folder named as a split, which counts only at the top and with the captions in it; split "
+    "by a hash"
+)
 SEVERAL_SPLITS = "in several split folders, used in the last of train, validation, test"
 
 _KARPATHY = re.compile(r"dataset(_\w+)?\.json")
@@ -227,7 +226,7 @@ class _Search:
                 self._in_bad_rows.add(self._identity(file))
             return
         found = self._names.find(row.file, directory)
-        if found == NO_IMAGE and row.split:
+        if found == NO_IMAGE and row.anywhere:
             found = self._names.find_tail(row.file)
         if isinstance(found, str):
             self.bad_rows.setdefault(directory + row.file, found)
@@ -360,4 +359,9 @@ def _directory(name: str) -> str:
 
 def _folder_split(directory: str) -> str:
     """The split that the uppermost folder is named after, or ""."""
-    return SPLIT_FOLDERS.get(directory.partition("/")[0].lower(), "")
+    return splits.NAMES.get(directory.partition("/")[0].lower(), "")
+
+
+def lies_in_a_split(name: str) -> bool:
+    """Whether one of a file's folders is named after a split."""
+    return any(part.lower() in splits.NAMES for part in name.split("/")[:-1])

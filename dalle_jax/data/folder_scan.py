@@ -13,9 +13,11 @@ from dalle_jax.data.folder_files import LocalFolder
 from dalle_jax.data.folder_index import Captions, FolderIndex
 from dalle_jax.data.folder_items import (
     OTHER_IMAGE_SUFFIXES,
+    OTHER_SPLIT,
     SEVERAL_SPLITS,
     Item,
     find_items,
+    lies_in_a_split,
 )
 from dalle_jax.data.img2dataset import border_note
 from dalle_jax.data.remote_server import RemoteError
@@ -118,8 +120,10 @@ class _Inspector:
         texts = [text for text, _ in captions]
         content = (item.key, len(encoded), texts, item.split)
         finding = inspect_item(encoded, texts, content, look=look, **self._limits)
-        if not finding.bad and not finding.left_out and len(item.splits - {""}) > 1:
+        if finding.is_used and len(item.splits - {""}) > 1:
             finding = finding._replace(note=SEVERAL_SPLITS)
+        elif finding.is_used and not item.split and lies_in_a_split(item.file.name):
+            finding = finding._replace(note=OTHER_SPLIT)
         return finding, captions
 
     def _read_beside(self, name: str) -> list[tuple[str, str]]:

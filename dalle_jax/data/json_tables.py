@@ -119,12 +119,14 @@ def _records(document: Any, columns: Columns) -> list[Any] | None:
         return document if any(isinstance(r, dict) and known & {*r} for r in document) else None
     if not isinstance(document, dict):
         return None
-    lists = {key: _values(value) for key, value in document.items()}
-    if any(lists.get(key) for key in columns.file_keys):  # Columns, as pandas writes them.
-        lengths = {len(values) for values in lists.values() if values is not None}
-        if len(lengths) != 1 or None in lists.values():
+    cells = {key: _cells(value) for key, value in document.items()}
+    if any(cells.get(key) for key in columns.file_keys):  # Columns, as pandas writes them.
+        rows = next(iter(cells.values()))
+        if rows is None or any(
+            cell is None or cell.keys() != rows.keys() for cell in cells.values()
+        ):
             return None
-        return [dict(zip(lists, row)) for row in zip(*lists.values())]
+        return [{key: cell[row] for key, cell in cells.items()} for row in rows]
     if document and all(os.path.splitext(key)[1].lower() in IMAGE_SUFFIXES for key in document):
         column = columns.file_keys[0]
         field = columns.caption_keys[0]
@@ -135,12 +137,12 @@ def _records(document: Any, columns: Columns) -> list[Any] | None:
     return None
 
 
-def _values(value: Any) -> list[Any] | None:
-    """The values of a column that is a list, or an object of row numbers."""
+def _cells(value: Any) -> dict[str, Any] | None:
+    """The cells of a column by their rows, of a list or an object of row numbers."""
     if isinstance(value, list):
-        return value
+        return {str(number): cell for number, cell in enumerate(value)}
     if isinstance(value, dict) and value and all(key.isdigit() for key in value):
-        return [*value.values()]
+        return value
     return None
 
 
@@ -174,4 +176,4 @@ def _read_karpathy(images: Sequence[Any]) -> Iterator[Row]:
             continue
         captions = columns_of_record({"raw": texts}, "raw")
         problem = UNREADABLE_CAPTION if captions is None else None
-        yield Row(place, file, captions or (), problem, split)
+        yield Row(place, file, captions or (), problem, split, anywhere=True)

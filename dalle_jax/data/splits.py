@@ -6,6 +6,11 @@ from collections.abc import Sequence
 import numpy as np
 
 SPLITS = ("train", "validation", "test")
+NAMES = {  # under which folders, files and tables have them, in lower case
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
+    **dict.fromkeys(("test", "testing"), "test"),
+}
 VALIDATION_SHARE = 0.05
 TEST_SHARE = 0.05
 

@@ -6,6 +6,7 @@ from typing import Any, BinaryIO, NamedTuple
 
 from dalle_jax.data.csv_rows import SEPARATORS
 from dalle_jax.data.images import IMAGE_SUFFIXES
+from dalle_jax.data.splits import NAMES
 from dalle_jax.data.text import (
     CAPTION_KEYS,
     caption_columns,
@@ -15,6 +16,7 @@ from dalle_jax.data.text import (
 )
 
 FILE_KEYS = ("file_name", "filename", "image", "image_path", "path", "file", "file_path")
+SPLIT_KEY = "split"
 
 UNREADABLE_ROW = "unreadable row"
 NO_FILE_NAME = "row without file name"
@@ -30,6 +32,7 @@ class Row(NamedTuple):
         captions: with the names of their columns.
         problem: why the row is bad, or None.
         split: that the table puts the image in: train, validation or test; "" if in none.
+        anywhere: whether the image may lie in any folder below, as long as only one has the name.
     """
 
     place: int
@@ -37,6 +40,7 @@ class Row(NamedTuple):
     captions: Sequence[tuple[str, str]] = ()
     problem: str | None = None
     split: str = ""
+    anywhere: bool = False
 
 
 class Columns(NamedTuple):
@@ -78,7 +82,13 @@ def row_of(
         return Row(place, None, problem=NO_FILE_NAME)
     captions = columns_of_record(record, ",".join(caption_keys) if columns.caption else "")
     problem = UNREADABLE_CAPTION if captions is None else None
-    return Row(place, file, captions or (), problem)
+    return Row(place, file, captions or (), problem, _split_of(record.get(SPLIT_KEY)))
+
+
+def _split_of(value: Any) -> str:
+    """The split that a cell names, "" if none."""
+    cell = value[0] if isinstance(value, list) and len(value) == 1 else value
+    return NAMES.get(cell.strip().casefold(), "") if isinstance(cell, str) else ""
 
 
 def whole_text(file: BinaryIO, name: str, columns: Columns) -> str:

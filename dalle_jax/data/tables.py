@@ -7,6 +7,7 @@ from typing import Any, BinaryIO
 from dalle_jax.data.csv_tables import read_csv
 from dalle_jax.data.json_tables import read_json, read_json_lines
 from dalle_jax.data.table_rows import (
+    SPLIT_KEY,
     UNREADABLE_CAPTION,
     Columns,
     Row,
@@ -56,7 +57,8 @@ def _read_parquet(file: BinaryIO, name: str, columns: Columns) -> Iterator[Row]:
                 f"{name} holds the images themselves in the column {files[0]}; give it as "
                 "parquet:PATH."
             )
-        wanted = [*files, *(known[plain(key)] for key in captions)]
+        splits = [SPLIT_KEY] if SPLIT_KEY in known else []
+        wanted = [*files, *(known[plain(key)] for key in (*captions, *splits))]
         place = 0
         for batch in table.iter_batches(8192, columns=[*dict.fromkeys(wanted)]):
             values = [_values_of(batch.column(column)) for column in wanted]
@@ -65,7 +67,7 @@ def _read_parquet(file: BinaryIO, name: str, columns: Columns) -> Iterator[Row]:
                 if any(isinstance(value, UnicodeError) for value in row):
                     yield Row(place, None, problem=f"{UNREADABLE_CAPTION}: not UTF-8")
                     continue
-                record = dict(zip([files[0], *captions], row))
+                record = dict(zip([files[0], *captions, *splits], row))
                 yield row_of(place, record, files, captions, columns)
     except (pa.ArrowException, OSError) as error:
         text = " ".join(str(error).split())

@@ -1,3 +1,4 @@
+import io
 import json
 import os
 import shutil
@@ -6,6 +7,8 @@ import warnings
 import zlib
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -256,3 +259,60 @@ def test_shares_are_checked_before_anything_is_read(tmp_path):
 def test_the_positions_of_splits_are_those_of_the_names():
     names = [f"{i:06d}.png" for i in range(1000)]
     assert np.array_equal(split_mask(names, "test"), split_mask([*names, "x"], "test")[:-1])
+
+
+SPLITS_OF_ROWS = ("train", "Test", " val ", "dev", "testing", "extra", "")
+
+
+def split_table(kind):
+    """A table of images that have a split each, as bytes."""
+    names = [f"{i}.png" for i in range(len(SPLITS_OF_ROWS))]
+    columns = {"file_name": names, "caption": ["x"] * len(names), "split": [*SPLITS_OF_ROWS]}
+    if kind == "parquet":
+        file = io.BytesIO()
+        pq.write_table(pa.table(columns), file)
+        return file.getvalue()
+    rows = [dict(zip(columns, row)) for row in zip(*columns.values())]
+    if kind == "json":
+        return json.dumps(columns).encode()
+    if kind == "jsonl":
+        return "\n".join(map(json.dumps, rows)).encode()
+    return "\n".join(";".join(row) for row in [[*columns], *zip(*columns.values())]).encode()
+
+
+@pytest.mark.parametrize("kind", ["csv", "json", "jsonl", "parquet"])
+def test_a_column_split_of_a_table_is_the_split(tmp_path, kind):
+    images = {f"{i}.png": i for i in range(len(SPLITS_OF_ROWS))}
+    write(tmp_path, {**images, f"metadata.{kind}": split_table(kind)})
+    shares = {"validation_share": 0.0, "test_share": 0.0}
+    split = {name: {*captions(tmp_path, name, **shares)} for name in SPLITS}
+    assert split == {
+        "train": {"0.png", "5.png", "6.png"},
+        "validation": {"2.png", "3.png"},
+        "test": {"1.png", "4.png"},
+    }
+
+
+def test_a_name_of_another_folder_is_not_taken_for_that_of_a_row_with_a_split(tmp_path):
+    table = [{"file_name": "a.png", "text": "of the root", "split": "train"}]
+    write(tmp_path, {"sub/a.png": 1, "sub/a.txt": "x", "b.png": 2, "metadata.jsonl": table})
+    with pytest.raises(ValueError, match=r"no image \(a.png\)"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"test/a.png": 1, "metadata.jsonl": [{"file_name": "test/a.png", "text": "x"}]},
+        {"data/test/a.png": 1, "data/test/a.txt": "x"},
+        {"2024/Val/b/a.png": 1, "2024/Val/b/a.txt": "x"},
+    ],
+)
+def test_a_folder_that_is_only_named_as_a_split_is_noted(tmp_path, files):
+    ((note, names),) = read(write(tmp_path, files)).report.noted.items()
+    assert "named as a split" in note and names == [next(iter(files))]
+
+
+def test_a_split_at_the_top_is_not_noted(tmp_path):
+    files = {"test/a.png": 1, "test/a.txt": "x", "latest/b.png": 2, "latest/b.txt": "y"}
+    assert read(write(tmp_path, files)).report.noted == {}

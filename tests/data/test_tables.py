@@ -495,3 +495,23 @@ def test_a_damaged_page_of_a_parquet_table_is_found_by_its_check_sum():
     assert damaged != content
     with pytest.raises(ValueError, match="can't be read as Parquet: .*CRC"):
         rows(damaged, "metadata.parquet")
+
+
+@pytest.mark.parametrize(
+    ("captions", "expected"),
+    [
+        ({"0": "red", "1": "blue"}, GOOD),
+        ({"1": "blue", "0": "red"}, GOOD),
+        (["red", "blue"], GOOD),
+    ],
+)
+def test_columns_of_json_are_joined_by_their_rows(captions, expected):
+    table = {"file_name": {"0": "a.png", "1": "b.png"}, "caption": captions}
+    assert good(rows(json.dumps(table), "captions.json")) == expected
+
+
+@pytest.mark.parametrize("captions", [{"0": "red", "2": "blue"}, ["red"], {"0": "red"}])
+def test_columns_of_json_of_other_rows_are_no_table(captions):
+    table = {"file_name": {"0": "a.png", "1": "b.png"}, "caption": captions}
+    with pytest.raises(OtherForm):
+        rows(json.dumps(table), "captions.json")
