@@ -493,7 +493,7 @@ def test_a_damaged_page_of_a_parquet_table_is_found_by_its_check_sum():
     # Only the first page of values has the text between two lengths.
     damaged = content.replace(b"a.png\5\0\0\0b.png", b"b.png\5\0\0\0a.png")
     assert damaged != content
-    with pytest.raises(ValueError, match="can't be read as Parquet: .*CRC"):
+    with pytest.raises(ValueError, match=r"can't be read as Parquet: .*CRC"):
         rows(damaged, "metadata.parquet")
 
 
