@@ -12,7 +12,7 @@ def get_config() -> ConfigDict:
     config.decoder.model.text = ConfigDict({"width": 16, "depth": 1, "num_heads": 2})
     unet = config.decoder.model.unet
     unet.channels, unet.num_res_blocks, unet.norm_groups, unet.head_channels = 8, 1, 4, 8
-    unet.channel_mult, unet.attention_resolutions = (1, 2), (6,)
+    unet.channel_mult, unet.attention_resolutions = (1,), (12,)
     train = config.decoder.train
     train.steps, train.batch_size, train.optimizer.warmup_steps = 20, 8, 5
     train.log_every, train.validate_every, train.preview_every = 5, 10, 10

@@ -22,9 +22,9 @@ def get_config() -> ConfigDict:
     config.decoder.model.image_size = 12
     config.decoder.model.text = small.decoder.model.text
     config.decoder.model.unet = small.decoder.model.unet.copy_and_resolve_references()
-    config.decoder.model.unet.attention_resolutions = (3,)
+    config.decoder.model.unet.attention_resolutions = (6,)
     unet = config.upsampler.model.unet
-    unet.channels, unet.channel_mult, unet.norm_groups = 8, (1, 2), 4
+    unet.channels, unet.channel_mult, unet.norm_groups = 8, (1,), 4
     config.upsampler.data.image_size = 24
     config.upsampler.model.low_res_size = 12
     config.upsampler.loss.crop_size = 12

@@ -45,7 +45,13 @@ def test_it_has_the_papers_number_of_parameters(name):
     np.testing.assert_allclose(count(params), PARAMETERS[name], rtol=0.1)
 
 
-@pytest.mark.parametrize("path", CONFIGS, ids=lambda p: p.stem)
+def by_length(path):
+    """A U-Net of the paper's size takes half a minute to trace, the transformers a few seconds."""
+    marks = [pytest.mark.long] if path.stem in PARAMETERS else []
+    return pytest.param(path, id=path.stem, marks=marks)
+
+
+@pytest.mark.parametrize("path", map(by_length, CONFIGS))
 def test_its_train_step_lowers_with_sharded_parameters(path):
     name, stage, config = built(path)
     train, mesh = config[name].train, make_mesh({"fsdp": 8})

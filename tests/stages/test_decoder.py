@@ -17,9 +17,9 @@ MODEL = {
     "text": {"width": 8, "depth": 1, "num_heads": 2},
     "unet": {
         "channels": 8,
-        "channel_mult": (1, 2),
+        "channel_mult": (1,),
         "num_res_blocks": 1,
-        "attention_resolutions": (4,),
+        "attention_resolutions": (8,),
         "head_channels": 8,
         "norm_groups": 4,
     },
