@@ -51,7 +51,7 @@ def by_length(path):
     return pytest.param(path, id=path.stem, marks=marks)
 
 
-@pytest.mark.parametrize("path", map(by_length, CONFIGS))
+@pytest.mark.parametrize("path", [by_length(path) for path in CONFIGS])
 def test_its_train_step_lowers_with_sharded_parameters(path):
     name, stage, config = built(path)
     train, mesh = config[name].train, make_mesh({"fsdp": 8})
