@@ -21,8 +21,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from dalle_jax.data import git_lfs
 from dalle_jax.data.images import decode
+from dalle_jax.data.no_image import why_no_image
 from dalle_jax.data.text import doubt_about
 
 NAMED_IN_TEXT = 3
@@ -300,8 +300,7 @@ def inspect_item(
     try:
         image = decode(encoded)
     except ValueError:
-        reason = git_lfs.POINTER if git_lfs.is_pointer(encoded) else "unreadable image"
-        return Finding(reason, content=content)
+        return Finding(why_no_image(encoded), content=content)
     short, long = sorted(image.shape[:2])
     if short < min_side:
         return Finding(left_out=f"side below {min_side} pixels", content=content)

@@ -86,7 +86,7 @@ def _parsed(path: Path, content: bytes) -> dict[str, list]:
     try:
         document = json.loads(content)
     except (ValueError, RecursionError) as error:
-        problem = f"it is no JSON ({error!r:.120})"
+        problem = f"it is no JSON ({error!s:.120})"
     else:
         problem = _other_kind(document)
     if problem is None:

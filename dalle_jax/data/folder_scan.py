@@ -20,6 +20,7 @@ from dalle_jax.data.folder_items import (
     lies_in_a_split,
 )
 from dalle_jax.data.img2dataset import border_note
+from dalle_jax.data.no_image import UNREADABLE, other_format
 from dalle_jax.data.remote_server import RemoteError
 from dalle_jax.data.splits import SPLITS, split_positions
 from dalle_jax.data.table_rows import UNREADABLE_CAPTION, Columns
@@ -110,13 +111,13 @@ class _Inspector:
             return Finding(problem, content=item.key), []
         suffix = os.path.splitext(item.file.name)[1].lower()
         if suffix in OTHER_IMAGE_SUFFIXES:
-            return Finding(f"image of a format that is not read ({suffix})", content=item.key), []
+            return Finding(other_format(suffix), content=item.key), []
         try:
             encoded = self._folder.read(item.file.name)
         except RemoteError:
             raise
         except OSError:
-            return Finding("unreadable image", content=item.key), []
+            return Finding(UNREADABLE, content=item.key), []
         texts = [text for text, _ in captions]
         content = (item.key, len(encoded), texts, item.split)
         finding = inspect_item(encoded, texts, content, look=look, **self._limits)

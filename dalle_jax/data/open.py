@@ -106,6 +106,8 @@ def _unknown_source(spec: str) -> str:
             "evaluation are drawn from its annotation file by `dalle-jax prepare "
             "--coco_captions=captions_val2014.json --manifest=FILE.jsonl`."
         )
+    elif spec.partition(":")[0] in OWN:
+        hint = "; what to read must follow the colon."
     elif os.path.isdir(os.path.expanduser(spec)):
         hint = f". A folder of one's own is folder:{spec}."
     elif meant := nearest(spec.partition(":")[0], OWN if ":" in spec else BUILT_IN):

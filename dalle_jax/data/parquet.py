@@ -34,7 +34,7 @@ from dalle_jax.data.parquet_table import (
     open_parquet,
     raise_if_not_there,
 )
-from dalle_jax.data.splits import TEST_SHARE, VALIDATION_SHARE, split_mask
+from dalle_jax.data.splits import TEST_SHARE, VALIDATION_SHARE, split_mask, warn_of_named_splits
 from dalle_jax.data.text import (
     CAPTION_KEYS,
     captions_of_lines,
@@ -96,6 +96,9 @@ class ParquetSource:
             index = _survey(self._files, image_column, caption_column)
         self._rows = RowGroups(self._files, index.columns)
         what = f"parquet {describe_spec(files, self._files)}"
+        warn_of_named_splits(
+            what, [str(file) for file in self._files], "parquet:FOLDER/train-*.parquet"
+        )
         _warn_of_large_groups(what, index.groups)
         places = index.places()
         ids = [f"{labels[file]}#{row}" for file, row in index.rows_of_files()]

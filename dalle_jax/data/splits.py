@@ -1,6 +1,8 @@
 """Train, validation and test parts of data that comes without them, or with some of them."""
 
 import hashlib
+import re
+import warnings
 from collections.abc import Sequence
 
 import numpy as np
@@ -77,6 +79,26 @@ def mask_of_positions(
         of_train[by_position == SPLITS.index(name)] = SPLITS.index("train")
     parts = np.where(own == 0, by_position, np.where(own == 1, of_train, own - 1))
     return parts == SPLITS.index(split)
+
+
+def warn_of_named_splits(what: str, paths: Sequence[str], spec: str) -> None:
+    """Warn if files are named after several splits, which are read as one data set.
+
+    Args:
+        what: the data set, for the message.
+        paths: of its files; their own names and those of their folders count.
+        spec: an example of how the files of one split are given.
+    """
+    words = (re.split(r"[/._-]", "/".join(path.lower().split("/")[-2:])) for path in paths)
+    found = [next((NAMES[word] for word in parts if word in NAMES), "") for parts in words]
+    first = {name: path for name, path in zip(found, paths) if name}
+    if len(first) > 1:
+        shown = ", ".join(f"{path} ({name})" for name, path in sorted(first.items()))
+        warnings.warn(
+            f"Files of {what} are named after several splits: {shown}. They are read as one data "
+            f"set, which is split by a hash. To leave the others out, give those of one: {spec}.",
+            stacklevel=4,
+        )
 
 
 def _position(key: str) -> float:

@@ -23,7 +23,13 @@ from dalle_jax.data.shard_index import (
     names_of,
     save_index,
 )
-from dalle_jax.data.splits import SPLITS, TEST_SHARE, VALIDATION_SHARE, split_mask
+from dalle_jax.data.splits import (
+    SPLITS,
+    TEST_SHARE,
+    VALIDATION_SHARE,
+    split_mask,
+    warn_of_named_splits,
+)
 from dalle_jax.data.text import (
     captions_of_lines,
     captions_of_record,
@@ -77,6 +83,10 @@ class WebDatasetSource:
         index_path, report_path = cache_of(self._shards, columns, cache_dir)
         status = [(shard.name, shard.size, shard.version) for shard in self._shards]
         signature = signature_of([*status, *columns])
+        what = f"webdataset {describe_spec(shards, self._shards)}"
+        warn_of_named_splits(
+            what, [str(file) for file in self._shards], "webdataset:FOLDER/train-*.tar"
+        )
         index, former = _open_index(index_path, signature, self._shards, labels, names)
         rows = index.rows
         numbers = rows[:, 0].tolist()
@@ -109,7 +119,7 @@ class WebDatasetSource:
 
         options = [encoding, min_side, max_aspect_ratio]
         good, self.report = scan(
-            f"webdataset {describe_spec(shards, self._shards)}",
+            what,
             ids,
             inspect,
             signature=signature_of([signature, *options]),

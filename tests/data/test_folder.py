@@ -73,7 +73,8 @@ def test_bad_items_are_skipped_and_named(tmp_path):
     assert pairs(source) == {"good.png": ("good",)}
     report = json.loads((tmp_path / "data_report.json").read_text())
     assert report["skipped"] == {
-        "unreadable image": ["empty.png", "torn.png"],
+        "unreadable image": ["torn.png"],
+        "unreadable image: an empty file": ["empty.png"],
         "empty caption": ["blank.png"],
         "image without caption": ["alone.png"],
         "no image": ["missing.png"],

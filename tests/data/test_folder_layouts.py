@@ -120,7 +120,7 @@ def test_captions_beside_an_image(tmp_path, files, expected):
         ({"a.txt": b"\xff\xfea"}, "unreadable caption: not UTF-16"),
         ({"a.jpg": 3, "a.txt": "red"}, "caption file of several images"),
         ({"a.png": b"torn", "a.txt": "red"}, "unreadable image"),
-        ({"a.png": b"", "a.txt": "red"}, "unreadable image"),
+        ({"a.png": b"", "a.txt": "red"}, "unreadable image: an empty file"),
     ],
 )
 def test_what_is_wrong_beside_an_image_is_named(tmp_path, files, reason):

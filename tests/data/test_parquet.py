@@ -118,7 +118,10 @@ def test_the_row_groups_that_are_kept_are_bounded(tmp_path):
     [
         ({"image": [None], "text": ["x"]}, "no image embedded"),
         ({"image": [{"bytes": None, "path": "x"}], "text": ["x"]}, "no image embedded"),
-        ({"image": [{"bytes": b"", "path": "x"}], "text": ["x"]}, "unreadable image"),
+        (
+            {"image": [{"bytes": b"", "path": "x"}], "text": ["x"]},
+            "unreadable image: an empty file",
+        ),
         ({"image": [{"bytes": png()[:-30], "path": "x"}], "text": ["x"]}, "unreadable image"),
         ({"image": [struct(3)], "text": [None]}, "image without caption"),
         ({"image": [struct(3)], "text": [" \n"]}, "empty caption"),

@@ -109,7 +109,7 @@ TWO = {"two images of one key": ["0.tar/a"]}
         ([("a.png", png(1)), ("a.txt", b"\xe2\x80\x8b")], {"empty caption": ["0.tar/a"]}),
         ([("a.png", png(1)[:-30]), ("a.txt", b"1")], {"unreadable image": ["0.tar/a"]}),
         ([("a.heic", b"heic"), ("a.txt", b"1")], {"unreadable image": ["0.tar/a"]}),
-        ([("a.png", b""), ("a.txt", b"1")], {"unreadable image": ["0.tar/a"]}),
+        ([("a.png", b""), ("a.txt", b"1")], {"unreadable image: an empty file": ["0.tar/a"]}),
         ([("a.png", png(1)), ("a.json", b"{")], {"unreadable caption: not JSON": ["0.tar/a"]}),
         ([("a.png", png(1)), ("a.json", b"{}")], {"image without caption": ["0.tar/a"]}),
         (
