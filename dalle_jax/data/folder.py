@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from dalle_jax.data.checked import Report, about_to_scan
+from dalle_jax.data.folder_advice import advice_on
 from dalle_jax.data.folder_files import open_folder
 from dalle_jax.data.folder_index import FolderIndex, walk_signature
 from dalle_jax.data.folder_scan import scan_folder
@@ -18,9 +19,7 @@ from dalle_jax.data.item_digests import digests_of
 from dalle_jax.data.remote_server import shown
 from dalle_jax.data.splits import SPLITS, TEST_SHARE, VALIDATION_SHARE, mask_of_positions
 from dalle_jax.data.table_rows import Columns
-from dalle_jax.data.tables import TABLE_SUFFIXES
 from dalle_jax.data.text import check_encoding
-from dalle_jax.data.walk import describe
 
 REPORT, INDEX = "data_report", "data_index"
 
@@ -161,7 +160,7 @@ class FolderSource:
         try:
             self.report.check(max_bad_share)
         except ValueError as error:
-            raise ValueError(f"{error}{_advice(self.report)}") from None
+            raise ValueError(f"{error}{advice_on(self.report)}") from None
 
 
 def _cache_files(root: str, only_table: str, cache_dir: str | Path | None) -> tuple[Path, Path]:
@@ -183,29 +182,3 @@ def _of_own_splits(own_splits: tuple[str, ...]) -> str:
     if missing and "train" in own_splits:
         text += f"; {' and '.join(missing)} taken out of train by a hash of each item's name"
     return f"{text})"
-
-
-def _advice(report: Report) -> str:
-    """What else there is in a folder without images; how captions are given where they lack."""
-    if report.total == 0 and report.left_out:
-        names = [name for names in report.left_out.values() for name in names]
-        others = {".tar": "webdataset:", ".parquet": "parquet:"}
-        hints = [
-            f" Give {suffix} files as {kind}PATH."
-            for suffix, kind in others.items()
-            if any(name.endswith(suffix) for name in names)
-        ]
-        return f" Left out are {describe(report.left_out)}.{''.join(hints)}"
-    if len(report.skipped.get("image without caption", ())) * 2 <= report.num_skipped:
-        return ""
-    tables = [
-        name
-        for names in report.left_out.values()
-        for name in names
-        if name.lower().endswith(TABLE_SUFFIXES) and "/" not in name
-    ]
-    return (
-        " Captions are read from metadata.jsonl, .json, .csv, .tsv or .parquet, or from a .txt, "
-        ".caption or .json beside each image; a table that names only a part of the folder on "
-        f"purpose is given itself: folder:PATH/{tables[0] if tables else 'part.csv'}."
-    )

@@ -251,7 +251,10 @@ class _Search:
                 if self._identity(file) not in self._in_bad_rows:  # The row stands for it.
                     self._item(file)
             else:
-                of_stem[os.path.splitext(file.name)[0]].append(file)
+                stem = os.path.splitext(file.name)[0]
+                # Some tools write a.png.txt for a.png.
+                whole = file.name in self._texts and stem not in self._texts
+                of_stem[file.name if whole else stem].append(file)
         texts = self._texts_by_stem(of_stem)
         for stem, files in of_stem.items():
             beside = [texts[stem][s].name for s in _preferred(texts[stem])] if stem in texts else []

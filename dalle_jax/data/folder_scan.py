@@ -107,7 +107,9 @@ class _Inspector:
         except (OSError, ValueError) as error:
             return Finding(f"{UNREADABLE_CAPTION}: {error}", content=item.key), []
         if not captions:
-            problem = "empty caption" if item.beside else "image without caption"
+            # A JSON file may be about something else than a caption.
+            empty = any(not name.lower().endswith(".json") for (name, *_) in item.beside)
+            problem = "empty caption" if empty else "image without caption"
             return Finding(problem, content=item.key), []
         suffix = os.path.splitext(item.file.name)[1].lower()
         if suffix in OTHER_IMAGE_SUFFIXES:

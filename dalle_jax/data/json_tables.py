@@ -89,6 +89,12 @@ def read_json(text: str, name: str, columns: Columns) -> Iterator[Row]:
         yield from _read_karpathy(document["images"])
         return
     records = _records(document, columns)
+    if records is None and isinstance(document, dict) and {"images", "annotations"} <= {*document}:
+        raise OtherForm(
+            f"{name} is an annotation file of COCO's form, which is read for evaluations only "
+            "(prepare --coco_captions); a folder's captions are read from Karpathy's "
+            "dataset_coco.json, which has COCO's."
+        )
     if records is None:
         raise OtherForm(
             f"{name} is JSON of another form than a list of records such as "

@@ -150,7 +150,7 @@ def test_a_data_set_without_configs_has_none(tmp_path):
     [
         ("coco", r"`dalle-jax prepare --coco_captions=captions_val2014\.json --manifest"),
         ("mscoco/2014", "--coco_captions"),
-        ("COCO", "folder:PATH or webdataset:SHARDS"),
+        ("COCO", "folder:PATH with Karpathy"),
         ("emojis", "did you mean emoji"),
         ("captioned_shapes/eazy", "did you mean captioned_shapes/easy"),
         ("captioned_shape", "did you mean captioned_shapes"),

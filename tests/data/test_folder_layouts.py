@@ -112,7 +112,7 @@ def test_captions_beside_an_image(tmp_path, files, expected):
         ({}, "image without caption"),
         ({"a.txt": ""}, "empty caption"),
         ({"a.txt": " \n\u200b\n"}, "empty caption"),
-        ({"a.json": {"tags": "x"}}, "empty caption"),
+        ({"a.json": {"tags": "x"}}, "image without caption"),
         ({"a.json": "[1]"}, "unreadable caption: no JSON object with a caption"),
         ({"a.json": '{"caption": 5}'}, "unreadable caption: no JSON object with a caption"),
         ({"a.json": "[" * 100_000}, "unreadable caption: no JSON object with a caption"),
