@@ -4,9 +4,9 @@
     python experiments/fuzz_data.py --n=2000 --reader=shard
 
 Of each input a reader has to give items, every image with captions of its own, or one sentence
-(ValueError or OSError), within --seconds. Whatever else happens is a finding: it is printed with
-the reader and the seed of its input, which `--reader=… --only=SEED` makes again, and the exit code
-is 1.
+(ValueError or OSError), within --seconds of CPU time. Whatever else happens is a finding: it is
+printed with the reader and the seed of its input, which `--reader=… --only=SEED` makes again, and
+the exit code is 1.
 """
 
 import argparse
@@ -158,7 +158,7 @@ READERS: dict[str, Callable[[Path, random.Random], None]] = {
 def run_one(reader: str, seed: int, folder: Path, seconds: float = 10) -> str:
     """What came of one input: "items", "sentence", or the description of a finding."""
     rng = random.Random(int.from_bytes(hashlib.sha256(f"{reader} {seed}".encode()).digest()[:8]))
-    signal.setitimer(signal.ITIMER_REAL, seconds)
+    signal.setitimer(signal.ITIMER_PROF, seconds)
     try:
         READERS[reader](folder, rng)
         return "items"
@@ -172,7 +172,7 @@ def run_one(reader: str, seed: int, folder: Path, seconds: float = 10) -> str:
     except Exception:
         return traceback.format_exc()[-3000:]
     finally:
-        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 def fuzz(
@@ -192,7 +192,7 @@ def fuzz(
     findings: list[tuple[str, int, str]] = []
     place = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
     logging.getLogger("PIL").setLevel(logging.CRITICAL)
-    before, timer = signal.signal(signal.SIGALRM, on_alarm), signal.getitimer(signal.ITIMER_REAL)
+    before, timer = signal.signal(signal.SIGPROF, on_alarm), signal.getitimer(signal.ITIMER_PROF)
     try:
         with tempfile.TemporaryDirectory(dir=place) as top, warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -211,8 +211,8 @@ def fuzz(
                     counts[reader]["finding"] += 1
                     findings.append((reader, seed + number // len(readers), found))
     finally:
-        signal.signal(signal.SIGALRM, before)
-        signal.setitimer(signal.ITIMER_REAL, *timer)
+        signal.signal(signal.SIGPROF, before)
+        signal.setitimer(signal.ITIMER_PROF, *timer)
     return counts, findings
 
 
@@ -222,7 +222,9 @@ def main() -> int:
     parser.add_argument("--n", type=int, default=100_000, help="inputs, over all readers")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--reader", default="all", help=f"all, or of {', '.join(READERS)}")
-    parser.add_argument("--seconds", type=float, default=10, help="that one input may take")
+    parser.add_argument(
+        "--seconds", type=float, default=10, help="of CPU time that one input may take"
+    )
     parser.add_argument("--only", type=int, help="the seed of one input to make again")
     args = parser.parse_args()
     readers = [*READERS] if args.reader == "all" else args.reader.split(",")

@@ -24,7 +24,7 @@ from dalle_jax.data.no_image import UNREADABLE, other_format
 from dalle_jax.data.remote_server import RemoteError
 from dalle_jax.data.splits import SPLITS, split_positions
 from dalle_jax.data.table_rows import UNREADABLE_CAPTION, Columns
-from dalle_jax.data.text import captions_of_lines, columns_of_record, decode_text
+from dalle_jax.data.text import captions_of_lines, columns_of_record, decode_text, unique_fields
 
 
 def scan_folder(
@@ -139,7 +139,9 @@ class _Inspector:
         if not name.lower().endswith(".json"):
             return [(line, "") for line in captions_of_lines(text)]
         try:
-            captions = columns_of_record(json.loads(text), self._columns.caption)
+            captions = columns_of_record(
+                json.loads(text, object_pairs_hook=unique_fields), self._columns.caption
+            )
         except RecursionError:
             captions = None
         if captions is None:

@@ -17,7 +17,7 @@ from dalle_jax.data.table_rows import (
     row_of,
     whole_text,
 )
-from dalle_jax.data.text import columns_of_record, decode_text, marked_encoding
+from dalle_jax.data.text import columns_of_record, decode_text, marked_encoding, unique_fields
 
 
 def read_json_lines(file: BinaryIO, name: str, columns: Columns) -> Iterator[Row]:
@@ -49,7 +49,7 @@ def read_json_lines(file: BinaryIO, name: str, columns: Columns) -> Iterator[Row
             yield Row(place, None, problem=f"{UNREADABLE_ROW}: {error}")
             continue
         try:
-            record = json.loads(text)
+            record = json.loads(text, object_pairs_hook=unique_fields)
         except (ValueError, RecursionError):
             record = None
         if not isinstance(record, dict):
@@ -75,7 +75,7 @@ def read_json(text: str, name: str, columns: Columns) -> Iterator[Row]:
         ValueError: it is not JSON, no record has a file name, or none has a caption.
     """
     try:
-        document = json.loads(text, object_hook=_without_tokens)
+        document = json.loads(text, object_pairs_hook=_record)
     except RecursionError:
         raise OtherForm(f"{name} is JSON of too many levels.") from None
     except ValueError as error:
@@ -150,6 +150,11 @@ def _cells(value: Any) -> dict[str, Any] | None:
     if isinstance(value, dict) and value and all(key.isdigit() for key in value):
         return value
     return None
+
+
+def _record(pairs: list[tuple[str, Any]]) -> dict[str, Any] | str:
+    record = unique_fields(pairs)
+    return _without_tokens(record) if isinstance(record, dict) else record
 
 
 def _without_tokens(record: dict[str, Any]) -> dict[str, Any]:

@@ -132,6 +132,16 @@ def columns_of_record(record: Any, column: str = "") -> list[tuple[str, str]] | 
     return None if misshapen and not found else found
 
 
+def unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any] | str:
+    """For `json.loads`: an object, or in place of one that has a field twice a text that says so.
+
+    Two records of which the damage of a file made one have their fields twice; `json` itself takes
+    the last of each, and so one image's name and another's caption.
+    """
+    fields = dict(pairs)
+    return fields if len(fields) == len(pairs) else "a field occurs twice"
+
+
 def caption_columns(column: str) -> list[str]:
     """The names of columns in the option `caption_column`, separated by commas."""
     return [name for name in map(str.strip, column.split(",")) if name]

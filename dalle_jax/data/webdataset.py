@@ -35,6 +35,7 @@ from dalle_jax.data.text import (
     captions_of_record,
     check_encoding,
     decode_text,
+    unique_fields,
 )
 
 # Captions that lie so close to their image are read together with it.
@@ -190,7 +191,9 @@ class WebDatasetSource:
 
     def _of_json(self, text: str) -> list[str]:
         try:
-            captions = captions_of_record(json.loads(text), self._field)
+            captions = captions_of_record(
+                json.loads(text, object_pairs_hook=unique_fields), self._field
+            )
         except (ValueError, RecursionError):
             raise ValueError("not JSON") from None
         if captions is None:

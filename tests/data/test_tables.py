@@ -484,6 +484,19 @@ def test_what_pythons_own_writer_writes_is_read(captions, separator):
     ]
 
 
+def test_a_record_with_a_field_twice_is_a_bad_row():
+    merged = '{"file_name": "a.png", "text": "red", "file_name": "b.png", "text": "blue"}'
+    half = '{"file_name": "a.png", "text": "re", "n": "b.png", "text": "blue"}'
+    sound = '{"file_name": "b.png", "text": "blue"}'
+    for broken in (merged, half):
+        for content, name in (
+            (f"{broken}\n{sound}", "x.jsonl"),
+            (f"[{broken}, {sound}]", "x.json"),
+        ):
+            read = rows(content, name)
+            assert good(read) == GOOD[1:] and [*bad(read)] == [1]
+
+
 def test_a_damaged_page_of_a_parquet_table_is_found_by_its_check_sum():
     file = io.BytesIO()
     table = pa.table({"file_name": ["a.png", "b.png"], "text": ["red", "blue"]})

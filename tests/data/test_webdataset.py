@@ -113,6 +113,10 @@ TWO = {"two images of one key": ["0.tar/a"]}
         ([("a.png", png(1)), ("a.json", b"{")], {"unreadable caption: not JSON": ["0.tar/a"]}),
         ([("a.png", png(1)), ("a.json", b"{}")], {"image without caption": ["0.tar/a"]}),
         (
+            [("a.png", png(1)), ("a.json", b'{"caption": "1", "caption": "2"}')],
+            {"unreadable caption: JSON of another form": ["0.tar/a"]},
+        ),
+        (
             [("a.png", png(1)), ("a.json", b'{"caption": 3}')],
             {"unreadable caption: JSON of another form": ["0.tar/a"]},
         ),
