@@ -105,7 +105,7 @@ def open_folder(root: str | Path) -> tuple[LocalFolder, str]:
     if remote_server.is_url(str(root)):
         url = str(root)
         if url.partition("?")[0].lower().endswith(TABLE_SUFFIXES):
-            return RemoteFolder(url.rpartition("/")[0]), remote.find_file(url).name
+            return RemoteFolder(url.rpartition("/")[0]), remote.find_file(url, ranges=False).name
         return RemoteFolder(url), ""
     given = os.path.expanduser(re.sub(r"^file://", "", str(root), flags=re.IGNORECASE))
     if os.path.isfile(given):

@@ -85,8 +85,20 @@ class RemoteFile:
         return repeat(self.url, read)
 
     def read_all(self) -> bytes:
-        """The whole file."""
-        return self.read(0, self.size)
+        """The whole file, which a server without ranges sends too.
+
+        Raises:
+            OSError: the connection broke `TRIES` times.
+        """
+        files, path = open_server(self.url)
+
+        def read() -> bytes:
+            content = files.cat_file(path)
+            if len(content) != self.size:
+                raise OSError(f"{len(content)} of {self.size} bytes came")
+            return content
+
+        return repeat(self.url, read)
 
     def read_ahead(self) -> "ReadAhead":
         """A reader for reading mostly in order."""
@@ -97,8 +109,12 @@ class RemoteFile:
         return io.BufferedReader(_Stream(self), 2**20)
 
 
-def find_file(url: str) -> RemoteFile:
+def find_file(url: str, ranges: bool = True) -> RemoteFile:
     """The file of a URL.
+
+    Args:
+        url: of a file.
+        ranges: whether parts of it will be read, and not only the whole file.
 
     Raises:
         FileNotFoundError: there is none.
@@ -108,7 +124,7 @@ def find_file(url: str) -> RemoteFile:
     found = repeat(url, lambda: files.info(path))
     if found.get("type") == "directory":
         raise IsADirectoryError(f"{shown(url)} is a folder.")
-    return _describe(url, found)
+    return _describe(url, found, ranges)
 
 
 def is_folder(url: str) -> bool:
@@ -136,7 +152,8 @@ def list_folder(folder: str) -> dict[str, RemoteFile]:
     folder = folder.rstrip("/") + "/"
     if by_http(folder):
         urls = _links(folder, None)
-        return dict(zip((unquote(url[len(folder) :]) for url in urls), in_threads(find_file, urls)))
+        files = in_threads(lambda url: find_file(url, ranges=False), urls)
+        return dict(zip((unquote(url[len(folder) :]) for url in urls), files))
     files, path = open_server(folder)
     found = repeat(folder, lambda: files.find(path, detail=True))
     return {
@@ -172,7 +189,12 @@ def _links(folder: str, depth: int | None) -> list[str]:
             entries = []
         for url in entries:
             name = url[len(page) :]
-            if url in seen or not url.startswith(page) or not name or re.search(r"[?#]|\.\.", name):
+            if (
+                url in seen
+                or not url.startswith(page)
+                or not name
+                or re.search(r"[?#]|(^|/)\.\.?(/|$)", name)
+            ):
                 continue
             seen.add(url)
             if not url.endswith("/"):
@@ -196,13 +218,14 @@ def _described(found: Iterable[tuple[str, dict[str, Any]]]) -> list[RemoteFile]:
     return sorted(in_threads(describe, files), key=lambda file: file.url)
 
 
-def _describe(url: str, about: dict[str, Any]) -> RemoteFile:
+def _describe(url: str, about: dict[str, Any], ranges: bool = True) -> RemoteFile:
     size = about.get("size")
     if size is None:
         raise RemoteError(f"The server of {shown(url)} does not say how large it is: download it.")
     said = [f"{key}={about[key]}" for key in _VERSIONS if about.get(key)]
     file = RemoteFile(url, int(size), hashlib.sha256("\n".join(said).encode()).hexdigest()[:32])
-    _check_ranges(file, about)
+    if ranges:
+        _check_ranges(file, about)
     return file
 
 

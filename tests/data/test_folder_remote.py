@@ -110,3 +110,20 @@ def test_a_password_is_never_shown(serve_files, tmp_path):
     source = read(secret)
     assert "secret" not in str(source.report) + source.place(0) + str(source.report.path)
     assert "secret" not in source.report.path.read_text()
+
+
+@pytest.mark.parametrize("table", ["", "metadata.jsonl"])
+def test_a_folder_is_read_from_a_server_that_sends_whole_files_only(serve_files, table):
+    records = b'{"file_name": "a.png", "text": "red"}\n{"file_name": "c.png", "text": ""}\n'
+    files = {"a.png": png(1), "c.png": png(2), **({table: records} if table else {"a.txt": b"red"})}
+    url = serve_files({**files, "empty.png": b""})["http"]
+    serve_files.server.ranges = False
+    assert captions(f"{url}/{table}") == {"a.png": ("red",)}
+
+
+def test_dots_in_a_name_lead_nowhere_else(serve_files):
+    names = ["a..png", "b...c.png", "..d.png"]
+    url = serve_files({name: png(i) for i, name in enumerate(names)} | {"b...c.txt": b"x"})["http"]
+    source = read(url)
+    assert [source[0]["id"]] == ["b...c.png"] and source.report.total == 2
+    assert source.report.left_out == {"hidden": ["..d.png"]}
