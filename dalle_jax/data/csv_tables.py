@@ -36,7 +36,8 @@ def read_csv(file: BinaryIO, name: str, columns: Columns) -> Iterator[Row]:
             "file": _find_columns(names, columns.file_keys),
             "caption": _find_columns(names, columns.caption_keys),
         }
-        if not wanted["file"] or not wanted["caption"]:
+        lacking = columns.caption and len(wanted["caption"]) < len(columns.caption_keys)
+        if not wanted["file"] or not wanted["caption"] or lacking:
             raise ValueError(misfit(name, header, columns, encoding.upper(), separator))
         at = names.index(wanted["file"][0])
         for place, fields, problem in csv_rows(lines, separator, len(header), at == 0):

@@ -128,7 +128,10 @@ def find_items(
         search.read_tables()
         search.look_beside()
     items = sorted(search.items.values(), key=lambda item: item.file.name)
-    left_out = {reason: sorted(names) for reason, names in search.left_out.items() if names}
+    # A table may name an image whatever its suffix.
+    images = {item.file.name for item in items} if search.tables else set()
+    left = {reason: sorted({*names} - images) for reason, names in search.left_out.items()}
+    left_out = {reason: names for reason, names in left.items() if names}
     return Found(items, search.bad_rows, left_out, search.tables)
 
 
@@ -257,7 +260,9 @@ class _Search:
                 of_stem[file.name if whole else stem].append(file)
         texts = self._texts_by_stem(of_stem)
         for stem, files in of_stem.items():
-            beside = [texts[stem][s].name for s in _preferred(texts[stem])] if stem in texts else []
+            beside = (
+                [texts[stem][s].name for s in self._preferred(texts[stem])] if stem in texts else []
+            )
             readable = [f for f in files if os.path.splitext(f.name)[1].lower() in IMAGE_SUFFIXES]
             if len(readable) == 1 and len(files) > 1 and beside:
                 originals = [file.name for file in files if file is not readable[0]]
@@ -281,8 +286,18 @@ class _Search:
                     self._leave_out_other(file)
                 elif not used:
                     self.left_out["caption file without image"].append(file.name)
-                elif suffix != ".json" and suffix != _preferred(of_suffix)[0]:
+                elif suffix != ".json" and suffix != self._preferred(of_suffix)[0]:
                     self.left_out["second caption file of a name"].append(file.name)
+
+    def _preferred(self, of_suffix: dict[str, File]) -> Sequence[str]:
+        """The suffixes of a name's caption files, the one to read first; empty files come last.
+
+        Only JSON has the columns that `caption_column` names.
+        """
+        there = [suffix for suffix in CAPTION_SUFFIXES if suffix in of_suffix]
+        if self._columns.caption and ".json" in there:
+            there = [".json"]
+        return sorted(there, key=lambda suffix: of_suffix[suffix].size == 0)
 
     def _texts_by_stem(self, of_stem: dict[str, list[File]]) -> dict[str, dict[str, File]]:
         """Caption files by the stems of their images, which may differ in case or Unicode form."""
@@ -347,12 +362,6 @@ class _Search:
         outside = {file.real: file for file in self._images if file.outside}
         with ThreadPoolExecutor(os.cpu_count()) as threads:
             self._digests = dict(zip(outside, threads.map(self._digest, outside.values())))
-
-
-def _preferred(of_suffix: dict[str, File]) -> Sequence[str]:
-    """The suffixes of a name's caption files, the one to read first; empty files come last."""
-    there = [suffix for suffix in CAPTION_SUFFIXES if suffix in of_suffix]
-    return sorted(there, key=lambda suffix: of_suffix[suffix].size == 0)
 
 
 def _directory(name: str) -> str:

@@ -63,7 +63,9 @@ def read_json_lines(file: BinaryIO, name: str, columns: Columns) -> Iterator[Row
 
 def _check_keys(name: str, met: set[str], count: int, columns: Columns) -> None:
     """Raise a ValueError where no record has a file name, or none a caption."""
-    if count and not (met & {*columns.file_keys} and met & {*columns.caption_keys}):
+    captions = {*columns.caption_keys}
+    there = captions <= met if columns.caption else met & captions
+    if count and not (met & {*columns.file_keys} and there):
         raise ValueError(misfit(name, sorted(met), columns, "JSON", ""))
 
 

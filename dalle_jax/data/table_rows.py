@@ -117,7 +117,7 @@ def misfit(
     shown = ", ".join(f"{_printable(cell):.40}" for cell in header[:8])
     shown += ", …" if len(header) > 8 else ""
     if any("\0" in cell for cell in header):
-        encoded = "".join(header).encode("utf-8", "surrogateescape")
+        encoded = separator.join(header).encode("utf-8", "surrogateescape")
         why = not_decodable(encoded[: len(encoded) // 2 * 2], columns.encoding)
         return f"{name} can't be read: {why}."
     if any(os.path.splitext(cell.strip())[1].lower() in IMAGE_SUFFIXES for cell in header):
@@ -126,9 +126,10 @@ def misfit(
             f"first line is {shown}."
         )
     how = f", separated by {SEPARATORS.get(separator, repr(separator))}" if separator else ""
+    number = "each" if columns.caption else "one"
     return (
         f"{name} ({encoding}{how}) has the columns {shown}; it needs one of "
-        f"{', '.join(columns.file_keys)} for the image's name and one of "
+        f"{', '.join(columns.file_keys)} for the image's name and {number} of "
         f"{', '.join(columns.caption_keys)} for its caption (image_column and caption_column name "
         "others)."
     )

@@ -47,7 +47,8 @@ def _read_parquet(file: BinaryIO, name: str, columns: Columns) -> Iterator[Row]:
         known = {plain(column): column for column in reversed(names)}
         files = [known[key] for key in map(plain, columns.file_keys) if key in known][:1]
         captions = [key for key in columns.caption_keys if plain(key) in known]
-        if not files or not captions:
+        lacking = columns.caption and len(captions) < len(columns.caption_keys)
+        if not files or not captions or lacking:
             raise ValueError(misfit(name, names, columns, "Parquet", ""))
         kind = table.schema_arrow.field(files[0]).type
         if pa.types.is_binary(kind) or (

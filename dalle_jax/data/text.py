@@ -1,6 +1,7 @@
 """Captions from bytes and records: encodings, line ends, and which field holds a caption."""
 
 import codecs
+import contextlib
 import math
 import re
 import unicodedata
@@ -160,6 +161,18 @@ def doubt_about(captions: Iterable[str]) -> str | None:
             return "caption such as nan, None or #NAME?, which stands for a missing one"
         if _BOX.fullmatch(caption):
             return "caption of numbers, as in YOLO's files of boxes"
+        if not caption.isascii() and (doubt := _doubt_about_encoding(caption)):
+            return doubt
+    return None
+
+
+def _doubt_about_encoding(caption: str) -> str | None:
+    if "\ufffd" in caption:
+        return "caption with the mark U+FFFD in place of a lost character"
+    for encoding in ("cp1252", "latin-1"):
+        with contextlib.suppress(UnicodeError):
+            caption.encode(encoding).decode("utf-8")
+            return "caption like cafÃ©, which is UTF-8 that was read in another encoding"
     return None
 
 
@@ -198,8 +211,14 @@ def _is_missing(value: Any) -> bool:
 
 
 def _looks_like_utf16(encoded: bytes) -> bool:
-    """Whether a quarter of the bytes are control codes, such as the NUL of UTF-16's Latin text."""
-    return _controls(encoded) * 4 >= max(len(encoded), 4)
+    """Whether every second byte is a control code for the most part, and the others are not.
+
+    Such are the upper bytes of letters up to U+07FF, as the NUL of Latin text.
+    """
+    if len(encoded) < 6 and 0 not in encoded:
+        return False
+    few, many = sorted((_controls(encoded[::2]), _controls(encoded[1::2])))
+    return many * 4 >= max(len(encoded), 4) and many > 2 * few
 
 
 def _guess(encoded: bytes) -> str:

@@ -394,3 +394,18 @@ def test_no_image_of_a_damaged_table_gets_the_caption_of_another(
     for number, texts in found.items():
         named = {word for word in words for text in texts if word in text}
         assert named <= {words[number]}, (number, texts)
+
+
+def test_a_named_field_of_json_comes_before_a_text(tmp_path):
+    write(
+        tmp_path, {"a.png": 1, "a.txt": "old", "a.json": {"alt": "new"}, "b.png": 2, "b.txt": "b"}
+    )
+    assert captions(tmp_path) == {"a.png": ("old",), "b.png": ("b",)}
+    assert captions(tmp_path, caption_column="alt") == {"a.png": ("new",), "b.png": ("b",)}
+
+
+def test_what_a_table_names_is_not_left_out(tmp_path):
+    write(tmp_path, {"a.bin": 1, "b": 2, "c": 3, "captions.csv": "file,text\na.bin,x\nb,y\n"})
+    source = read(tmp_path)
+    assert len(source) == 2
+    assert source.report.left_out == {"other file without suffix": ["c"]}

@@ -528,3 +528,20 @@ def test_columns_of_json_of_other_rows_are_no_table(captions):
     table = {"file_name": {"0": "a.png", "1": "b.png"}, "caption": captions}
     with pytest.raises(OtherForm):
         rows(json.dumps(table), "captions.json")
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "json", "parquet"])
+def test_a_column_that_was_named_and_is_not_there_is_an_error(kind):
+    columns = {"file_name": ["a.png", "b.png"], "alt": ["red", "blue"]}
+    records = [dict(zip(columns, row)) for row in zip(*columns.values())]
+    file = io.BytesIO()
+    pq.write_table(pa.table(columns), file)
+    content = {
+        "csv": "file_name,alt\na.png,red\nb.png,blue\n",
+        "jsonl": "\n".join(map(json.dumps, records)),
+        "json": json.dumps(records),
+        "parquet": file.getvalue(),
+    }[kind]
+    assert good(rows(content, f"t.{kind}", caption="alt")) == GOOD
+    with pytest.raises(ValueError, match=r"has the columns .*; it needs .* each of alt, blib"):
+        rows(content, f"t.{kind}", caption="alt,blib")

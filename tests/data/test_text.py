@@ -1,4 +1,5 @@
 import math
+import re
 
 import pytest
 from hypothesis import given
@@ -79,7 +80,7 @@ def test_nothing_is_replaced_in_decoding(encoded):
     try:
         text = decode_text(encoded)
     except ValueError as error:
-        assert str(error).startswith("not UTF-")
+        assert str(error).startswith(("not UTF-", "a pointer of Git LFS"))
     else:
         assert ("\ufffd" in text) == (
             "\ufffd".encode() in encoded
@@ -200,3 +201,36 @@ def test_boxes_are_noted(caption):
 )
 def test_other_captions_are_beyond_doubt(caption):
     assert doubt_about([caption]) is None
+
+
+@pytest.mark.parametrize(
+    ("caption", "doubt"),
+    [
+        ("un cafÃ©", "read in another encoding"),
+        ("the catâ€™s hat", "read in another encoding"),
+        ("Ã\x81rvore", "read in another encoding"),
+        ("caf\ufffd", r"U\+FFFD"),
+        ("un café, déjà vu", None),
+        ("Ä Ö Ü ß", None),
+        ("красный", None),
+        ("赤い猫", None),
+        ("“quoted” – and…", None),
+    ],
+)
+def test_letters_that_came_to_harm_are_noted(caption, doubt):
+    found = doubt_about([caption])
+    assert found is None if doubt is None else re.search(doubt, found)
+
+
+@pytest.mark.parametrize(
+    "encoded", [b"x\x1a", b"x\x0cy", b"a\x0c", b"\0\0\0\0", b"\0" * 64, b"ab\x1b[1mred\x1b[0m"]
+)
+def test_a_few_control_codes_are_no_utf16(encoded):
+    assert decode_text(encoded) == encoded.decode()
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("text", ["x", "red", "красный", "κόκκινο", "a red card\r\nof paper\r\n"])
+def test_utf16_without_a_mark_is_found(text, encoding):
+    with pytest.raises(ValueError, match=f"state encoding={encoding}"):
+        decode_text(text.encode(encoding))
