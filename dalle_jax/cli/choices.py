@@ -22,6 +22,7 @@ FITS = ("squeeze", "crop")
 
 SOURCES = ("captioned_shapes/easy", "captioned_shapes/pairs", "captioned_shapes/full", "emoji")
 SPLITS = ("train", "validation", "test", "test_novel", "test_combination")
+OWN_SPLITS = ("train", "validation", "test", "all")  # of folders, shards and Parquet files
 RULES = ("one", "all")
 CAPTIONS = ("short", "natural", "descriptive", "alt")
 SCALES = ("tiny", "small", "paper")

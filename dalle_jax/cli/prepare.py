@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dalle_jax.cli import output
-from dalle_jax.cli.choices import CAPTIONS, RULES, SOURCES, SPLITS
+from dalle_jax.cli.choices import CAPTIONS, OWN_SPLITS, RULES, SOURCES, SPLITS
 from dalle_jax.cli.inputs import check_run
 from dalle_jax.cli.options import (
     Number,
@@ -37,6 +37,7 @@ a caption manifest, which an evaluation is of:
   dalle-jax prepare --coco_captions=captions_val2014.json --manifest=data/manifests/coco30k.jsonl
 """
 size, ratio = Number(int, 0), Number(float, 0)
+WITH_THREE_SPLITS = ("folder", "webdataset", "parquet")  # others have their own
 MANIFEST_DEFAULTS = {
     "split": "test",
     "rule": "one",
@@ -179,6 +180,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
         parser.error("COCO's file is of a split of its own: leave out --split")
     if 0 < args.max_aspect_ratio < 1:
         parser.error("--max_aspect_ratio is longer side / shorter side: 0 for any, or at least 1")
+    kind = (args.source or "").partition(":")[0]
+    if args.split and kind in WITH_THREE_SPLITS and args.split not in OWN_SPLITS:
+        parser.error(f"--split={args.split}: {kind}: has the splits {', '.join(OWN_SPLITS)}")
     for name, default in MANIFEST_DEFAULTS.items():
         if getattr(args, name) is None:
             setattr(args, name, default)

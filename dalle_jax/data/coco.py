@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dalle_jax.data import git_lfs
 from dalle_jax.data.checked import Report
 from dalle_jax.data.manifest import Manifest, caption_problem, choose
 from dalle_jax.data.text import is_visible
@@ -84,6 +85,8 @@ def _parsed(path: Path, content: bytes) -> dict[str, list]:
         ValueError: it is something else; the message says what.
     """
     try:
+        if git_lfs.is_pointer(content):
+            raise ValueError(git_lfs.POINTER)
         document = json.loads(content)
     except (ValueError, RecursionError) as error:
         problem = f"it is no JSON ({error!s:.120})"

@@ -131,6 +131,8 @@ def test_a_manifest_of_coco(tmp_path, capsys):
         (["folder:x", "--min_side=-1"], "--min_side"),
         (["folder:x", "--min_side=1.5"], "--min_side"),
         (["emoji", "--languages=zh"], "--languages is of a manifest"),
+        (["folder:x", "--manifest=m.jsonl", "--split=trian"], "folder: has the splits train"),
+        (["parquet:x", "--manifest=m.jsonl", "--split=dev"], "parquet: has the splits train"),
     ],
 )
 def test_what_does_not_fit_together_gets_a_sentence(arguments, message, capsys):

@@ -4,6 +4,7 @@ import tarfile
 
 import pytest
 
+from dalle_jax.data.coco import make_coco_manifest
 from dalle_jax.data.git_lfs import POINTER
 from dalle_jax.data.parquet import ParquetSource
 from dalle_jax.data.webdataset import WebDatasetSource
@@ -41,3 +42,9 @@ def test_a_pointer_in_a_shard_is_named(tmp_path):
     with pytest.warns(UserWarning, match="git lfs pull"):
         source = WebDatasetSource(tmp_path, "all", max_bad_share=0.5)
     assert [item["caption"] for item in map(source.__getitem__, range(len(source)))] == ["y"]
+
+
+def test_a_pointer_in_place_of_cocos_captions_is_an_error(tmp_path):
+    (tmp_path / "captions_val2014.json").write_bytes(BYTES)
+    with pytest.raises(ValueError, match="git lfs pull"):
+        make_coco_manifest(tmp_path / "captions_val2014.json")
