@@ -310,11 +310,6 @@ def inspect_item(
     return Finding(note=note, content=content)
 
 
-def item_problem(encoded: bytes | None, captions: Sequence[str]) -> str | None:
-    """Why an item of an encoded image and its captions cannot be used, or None."""
-    return inspect_item(encoded, captions).bad
-
-
 def signature_of(parts: Iterable[object]) -> str:
     """A short hash of `parts` (paths, sizes, times) that changes when any of them does."""
     digest = hashlib.sha256()

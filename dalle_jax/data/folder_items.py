@@ -1,32 +1,22 @@
 """Which images a folder holds, and where their captions and splits come from."""
 
-import hashlib
 import os
 import posixpath
 import re
-import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import BinaryIO
 
 from dalle_jax.data import git_lfs, splits
 from dalle_jax.data.file_names import NO_IMAGE, FileNames, letters
+from dalle_jax.data.folder_images import Item, Items
 from dalle_jax.data.images import IMAGE_SUFFIXES
+from dalle_jax.data.no_image import OTHER_IMAGE_SUFFIXES
 from dalle_jax.data.table_rows import Columns, OtherForm, Row
 from dalle_jax.data.tables import TABLE_SUFFIXES, read_table
 from dalle_jax.data.walk import File, Walk
 
-# Images, by their suffixes, of formats that Pillow can read only with a plugin, or never.
-OTHER_IMAGE_SUFFIXES = (
-    frozenset(
-        (".heic", ".heif", ".jxl", ".svg", ".psb", ".exr", ".hdr", ".jxr", ".raw", ".dng", ".cr2")
-        + (".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw", ".xcf", ".wmf", ".emf")
-        + (".eps", ".ai")
-    )
-    - IMAGE_SUFFIXES
-)
 # A caption is read from the first of these that is not empty.
 CAPTION_SUFFIXES = (".txt", ".caption", ".json")
 TABLE_NAMES = frozenset(
@@ -35,44 +25,11 @@ TABLE_NAMES = frozenset(
 
 NOT_NAMED = "image that the table does not name"
 SHARED_CAPTION = "caption file of several images"
-OTHER_SPLIT = (
-    "in a folder named as a split, which counts only at the top and with the captions in it; split "
-    "by a hash"
-)
-SEVERAL_SPLITS = "in several split folders, used in the last of train, validation, test"
 
 _KARPATHY = re.compile(r"dataset(_\w+)?\.json")
 _IMG2DATASET = re.compile(r"\d+(\.parquet|\.csv|_stats\.json)")
 # Reports and indices of this and of other readers.
 _OWN_FILES = re.compile(r"data_(report|index)(-\w+)?\.(json|npz)(\.\w+\.partial)?|index-\w+\.npz")
-
-
-@dataclass(slots=True)
-class Item:
-    """An image and what is known of it before it is read.
-
-    Attributes:
-        file: the image, by its own name if it lies in the folder, else by its first link's.
-        key: what its split and the signature of the content know it by.
-        captions: of tables, with their columns.
-        beside: files to take captions from, in order of preference; one list for each name.
-        splits: that the folders or the table put it in; "" for none.
-        former: names by which versions before signatures of the content knew it.
-        problem: why it can't be used, or None.
-    """
-
-    file: File
-    key: str
-    captions: list[tuple[str, str]] = field(default_factory=list)
-    beside: list[list[str]] = field(default_factory=list)
-    splits: set[str] = field(default_factory=set)
-    former: list[str] = field(default_factory=list)
-    problem: str | None = None
-
-    @property
-    def split(self) -> str:
-        """The split of its own; "" if it has none."""
-        return next((name for name in ("test", "validation", "train") if name in self.splits), "")
 
 
 @dataclass
@@ -127,7 +84,7 @@ def find_items(
         search.sort_files()
         search.read_tables()
         search.look_beside()
-    items = sorted(search.items.values(), key=lambda item: item.file.name)
+    items = sorted(search.items.found.values(), key=lambda item: item.file.name)
     # A table may name an image whatever its suffix.
     images = {item.file.name for item in items} if search.tables else set()
     left = {reason: sorted({*names} - images) for reason, names in search.left_out.items()}
@@ -144,13 +101,12 @@ class _Search:
         columns: Columns,
     ):
         self._tree, self._names, self._open, self._columns = tree, names, open_file, columns
-        self.items: dict[str, Item] = {}
+        self.items = Items(tree.root, open_file)
         self.bad_rows: dict[str, str] = {}
         self.left_out = defaultdict(list, {k: list(v) for k, v in tree.left_out.items()})
         self.tables: list[str] = []
         self._in_bad_rows: set[str] = set()  # Identities of images.
         self._governed: set[str] = set()
-        self._digests: dict[str, str] = {}
         self._images: list[File] = []
         self._texts: dict[str, dict[str, File]] = defaultdict(dict)
         self._table_files: list[File] = []
@@ -226,7 +182,7 @@ class _Search:
         if row.problem is not None:
             self.bad_rows[f"{table}:{row.place}"] = row.problem
             if row.file is not None and (file := self._names.get(directory + row.file)):
-                self._in_bad_rows.add(self._identity(file))
+                self._in_bad_rows.add(self.items.identity(file))
             return
         found = self._names.find(row.file, directory)
         if found == NO_IMAGE and row.anywhere:
@@ -234,7 +190,7 @@ class _Search:
         if isinstance(found, str):
             self.bad_rows.setdefault(directory + row.file, found)
             return
-        item = self._item(found)
+        item = self.items.item(found)
         item.captions += [pair for pair in row.captions if pair not in item.captions]
         item.splits.add(row.split or _folder_split(directory))
         if table in ("metadata.jsonl", "captions.csv"):
@@ -246,13 +202,12 @@ class _Search:
 
     def look_beside(self) -> None:
         """Give the images that no table covers the caption files beside them."""
-        if any(file.outside for file in self._images):
-            self._hash_outside()
+        self.items.hash_outside(self._images)
         of_stem: dict[str, list[File]] = defaultdict(list)
         for file in self._images:
             if self._is_governed(file.name):
-                if self._identity(file) not in self._in_bad_rows:  # The row stands for it.
-                    self._item(file)
+                if self.items.identity(file) not in self._in_bad_rows:  # The row stands for it.
+                    self.items.item(file)
             else:
                 stem = os.path.splitext(file.name)[0]
                 # Some tools write a.png.txt for a.png.
@@ -268,7 +223,7 @@ class _Search:
                 originals = [file.name for file in files if file is not readable[0]]
                 self.left_out["original, in a format that is not read, of an image"] += originals
                 files = readable
-            items = [self._item(file) for file in files]
+            items = [self.items.item(file) for file in files]
             for item, file in zip(items, files):
                 if not beside:
                     continue
@@ -318,10 +273,10 @@ class _Search:
 
     def leave_out_unnamed(self) -> None:
         """Note the images of the folder that the only table does not name."""
-        used = {self._identity(item.file) for item in self.items.values()}
+        used = {self.items.identity(item.file) for item in self.items.found.values()}
         for file in self._tree.files:
             if os.path.splitext(file.name)[1].lower() in IMAGE_SUFFIXES and (
-                self._identity(file) not in used
+                self.items.identity(file) not in used
             ):
                 self.left_out[NOT_NAMED].append(file.name)
 
@@ -330,38 +285,6 @@ class _Search:
             return True
         ends = [match.end() for match in re.finditer("/", name)] if self._governed else []
         return any(name[:end] in self._governed for end in ends)
-
-    def _item(self, file: File) -> Item:
-        """The item of an image; all links to it are one."""
-        identity = self._identity(file)
-        item = self.items.get(identity)
-        if item is None:
-            item = self.items[identity] = Item(file, unicodedata.normalize("NFC", identity))
-        elif (file.real is not None, file.name) < (item.file.real is not None, item.file.name):
-            item.file = file
-        return item
-
-    def _identity(self, file: File) -> str:
-        """The image's path in the folder without links; outside of it, its content's hash."""
-        if file.real is None:
-            return file.name
-        if not file.outside:
-            return os.path.relpath(file.real, self._tree.root)
-        if file.real not in self._digests:
-            self._digests[file.real] = self._digest(file)
-        return self._digests[file.real]
-
-    def _digest(self, file: File) -> str:
-        try:
-            with self._open(file.name) as opened:
-                return f"sha256:{hashlib.file_digest(opened, 'sha256').hexdigest()}"
-        except OSError:
-            return f"unreadable:{file.name}"
-
-    def _hash_outside(self) -> None:
-        outside = {file.real: file for file in self._images if file.outside}
-        with ThreadPoolExecutor(os.cpu_count()) as threads:
-            self._digests = dict(zip(outside, threads.map(self._digest, outside.values())))
 
 
 def _directory(name: str) -> str:
@@ -372,8 +295,3 @@ def _directory(name: str) -> str:
 def _folder_split(directory: str) -> str:
     """The split that the uppermost folder is named after, or ""."""
     return splits.NAMES.get(directory.partition("/")[0].lower(), "")
-
-
-def lies_in_a_split(name: str) -> bool:
-    """Whether one of a file's folders is named after a split."""
-    return any(part.lower() in splits.NAMES for part in name.split("/")[:-1])

@@ -10,21 +10,21 @@ import numpy as np
 from dalle_jax.data.checked import Finding, inspect_all, inspect_item
 from dalle_jax.data.file_names import FileNames
 from dalle_jax.data.folder_files import LocalFolder
+from dalle_jax.data.folder_images import Item
 from dalle_jax.data.folder_index import Captions, FolderIndex
-from dalle_jax.data.folder_items import (
-    OTHER_IMAGE_SUFFIXES,
-    OTHER_SPLIT,
-    SEVERAL_SPLITS,
-    Item,
-    find_items,
-    lies_in_a_split,
-)
+from dalle_jax.data.folder_items import find_items
 from dalle_jax.data.img2dataset import border_note
-from dalle_jax.data.no_image import UNREADABLE, other_format
+from dalle_jax.data.no_image import OTHER_IMAGE_SUFFIXES, UNREADABLE, other_format
 from dalle_jax.data.remote_server import RemoteError
-from dalle_jax.data.splits import SPLITS, split_positions
+from dalle_jax.data.splits import NAMES, SPLITS, split_positions
 from dalle_jax.data.table_rows import UNREADABLE_CAPTION, Columns
 from dalle_jax.data.text import captions_of_lines, columns_of_record, decode_text, unique_fields
+
+OTHER_SPLIT = (
+    "in a folder named as a split, which counts only at the top and with the captions in it; split "
+    "by a hash"
+)
+SEVERAL_SPLITS = "in several split folders, used in the last of train, validation, test"
 
 
 def scan_folder(
@@ -125,7 +125,7 @@ class _Inspector:
         finding = inspect_item(encoded, texts, content, look=look, **self._limits)
         if finding.is_used and len(item.splits - {""}) > 1:
             finding = finding._replace(note=SEVERAL_SPLITS)
-        elif finding.is_used and not item.split and lies_in_a_split(item.file.name):
+        elif finding.is_used and not item.split and _lies_in_a_split(item.file.name):
             finding = finding._replace(note=OTHER_SPLIT)
         return finding, captions
 
@@ -151,3 +151,8 @@ class _Inspector:
     def _border_note(self, names: list[str]) -> Callable[[np.ndarray], str | None] | None:
         records = [name for name in names if name.lower().endswith(".json")]
         return border_note(self._folder.read(records[0])) if records else None
+
+
+def _lies_in_a_split(name: str) -> bool:
+    """Whether one of a file's folders is named after a split."""
+    return any(part.lower() in NAMES for part in name.split("/")[:-1])

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from dalle_jax.data.checked import Report
+from dalle_jax.data.folder_images import Item
 from dalle_jax.data.folder_index import FolderIndex
-from dalle_jax.data.folder_items import Item
 from dalle_jax.data.splits import SPLITS, mask_of_positions, split_positions
 
 # All that were read then.

@@ -3,7 +3,17 @@
 import re
 
 from dalle_jax.data import git_lfs
+from dalle_jax.data.images import IMAGE_SUFFIXES
 
+# Images, by their suffixes, of formats that Pillow can read only with a plugin, or never.
+OTHER_IMAGE_SUFFIXES = (
+    frozenset(
+        (".heic", ".heif", ".jxl", ".svg", ".psb", ".exr", ".hdr", ".jxr", ".raw", ".dng", ".cr2")
+        + (".cr3", ".nef", ".arw", ".orf", ".rw2", ".raf", ".pef", ".srw", ".xcf", ".wmf", ".emf")
+        + (".eps", ".ai")
+    )
+    - IMAGE_SUFFIXES
+)
 UNREADABLE = "unreadable image"
 _HEIC = re.compile(rb".{4}ftyp(heic|heix|heim|heis|hevc|hevx|mif1|msf1)", re.DOTALL)
 _JXL = (b"\xff\x0a", b"\0\0\0\x0cJXL ")
