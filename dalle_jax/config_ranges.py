@@ -1,14 +1,16 @@
 """The values that the settings of a config may have, as plain data, and the check against them.
 
-Each numeric setting is in `RANGES` or in `FREE`, and each name of a fixed list in `CHOICES`. What
-depends on two settings, such as a width and its number of heads, is checked by `RELATIONS`. Nothing
-here imports jax, so a value out of range is refused at once, before data are read.
+Each numeric setting is in `RANGES` or in `FREE`, each name of a fixed list in `CHOICES`, all others
+in `OTHERS`: a setting in none of them is misspelt. What depends on two settings, such as a width
+and its number of heads, is checked by `RELATIONS`. Nothing here imports jax, so a value out of
+range is refused at once, before data are read.
 """
 
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from numbers import Real
 from typing import Any
 
 from dalle_jax.nearest import nearest
@@ -149,6 +151,15 @@ RANGES: dict[str, Range] = {
 # 1 leads towards the empty caption, and no attention resolution is no attention but in the middle.
 FREE = ("*.guidance_scale", "*.attention_resolutions")
 
+# Text of which any is allowed here, since data say themselves what they have, and yes or no.
+OTHERS = (
+    *("licence", "stages", "tokenizer.file", "*.evaluation_features"),
+    *("*data.source", "*data.dir", "*data.captions", "*data.languages", "*data.encoding"),
+    *("*data.*_column", "*data.flip"),
+    *("*.model.scan_blocks", "*.loss.stop_gradient"),
+    *("*.diffusion.zero_terminal_snr", "*.diffusion.learned_variance"),
+)
+
 CHOICES: dict[str, tuple[str, ...]] = {
     "*.model.dtype": ("float32", "bfloat16"),
     "*.model.resize": ("nearest", "bilinear", "bicubic"),
@@ -182,6 +193,14 @@ def check(config: Mapping[str, Any]) -> None:
     for name, value in _settings(config):
         if reason := refusal(name, value):
             raise ValueError(reason)
+        # Samplers have options of their own, which they check.
+        if ".sample." not in name and not is_known(name):
+            last = name.rpartition(".")[2]
+            known = [pattern.rpartition(".")[2] for pattern in (*RANGES, *FREE, *CHOICES, *OTHERS)]
+            hint = nearest(last, [one for one in known if "*" not in one])
+            raise ValueError(f"config.{name} is no setting{hint or '; see configs/base.py'}")
+    if not config.get("stages", True):
+        raise ValueError("config.stages is empty; it must name the stages that are trained")
     for stage in config.get("stages", ()):
         if stage not in config:
             known = [name for name, own in config.items() if isinstance(own, Mapping)]
@@ -201,14 +220,17 @@ def check(config: Mapping[str, Any]) -> None:
 
 def refusal(name: str, value: Any) -> str | None:
     """Why a setting, by its dotted name, can't have a value; None if it can."""
-    if isinstance(value, str):
-        choices = choices_of(name)
-        if choices is None or value in choices:
+    bounds, choices = range_of(name), choices_of(name)
+    if choices is not None and (isinstance(value, str) or value is None):
+        if value in choices:
             return None
-        known = f"one of {', '.join(choices)}{nearest(value, choices)}"
+        known = f"one of {', '.join(choices)}{nearest(str(value), choices)}"
         return f"config.{name} is {value!r}; it must be {known}"
-    bounds = range_of(name)
-    if bounds is None or bounds.holds(value):
+    if bounds is None:
+        return None
+    numbers = value if isinstance(value, tuple | list) else [value]
+    are_numbers = all(isinstance(x, Real) and not isinstance(x, bool) for x in numbers)
+    if are_numbers and bounds.holds(value):
         return None
     return f"config.{name} is {value!r}; it must be {bounds}"
 
@@ -226,12 +248,17 @@ def choices_of(name: str) -> tuple[str, ...] | None:
     return next((known for key, known in CHOICES.items() if fnmatchcase(name, key)), None)
 
 
+def is_known(name: str) -> bool:
+    """Whether there is a setting of this dotted name."""
+    return any(fnmatchcase(name, pattern) for pattern in (*RANGES, *FREE, *CHOICES, *OTHERS))
+
+
 def _settings(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """All settings by dotted name, of numbers, tuples of numbers and text."""
+    """All settings by dotted name."""
     for key, value in section.items():
         if isinstance(value, Mapping):
             yield from _settings(value, f"{prefix}{key}.")
-        elif not isinstance(value, bool):
+        else:
             yield prefix + key, value
 
 

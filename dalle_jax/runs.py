@@ -319,7 +319,7 @@ class Run:
         if tokenizer.vocab_size > settings["vocab_size"]:
             raise ValueError(
                 f"the tokenizer has {tokenizer.vocab_size} tokens, more than the "
-                f"{settings['vocab_size']} of config.tokenizer.vocab_size; raise that knob"
+                f"{settings['vocab_size']} of config.tokenizer.vocab_size; raise that setting"
             )
         if words is not None:
             words.save(self.words_path)

@@ -9,7 +9,8 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from dalle_jax import config_ranges
-from dalle_jax.cli.user_files import UserFile, find_config
+from dalle_jax.cli.choices import STAGES
+from dalle_jax.cli.user_files import CONFIGS, UserFile, find_config
 from dalle_jax.nearest import nearest
 
 PREFIX = "--config."
@@ -25,40 +26,86 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> ConfigDict:
     """Run `get_config()` of a config file and apply `--config.some.name=value` to what it gives.
 
     The file is a path or a name, see `find_config`.
-    Values are Python literals or plain words; their type has to be the knob's. Nothing else is
+    Values are Python literals or plain words; their type has to be the setting's. Nothing else is
     evaluated.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is no program or fails, has no get_config, or an override is unknown,
-            mistyped, not understood or out of range (`config_ranges`).
+        ValueError: it is no program or fails, has no get_config, lacks a setting or has an unknown
+            one, or an override is unknown, mistyped, not understood or out of range
+            (`config_ranges`).
     """
     path = find_config(path)
     file = UserFile(path)
     config = file.call("get_config") if file.get("get_config") else None
     if not isinstance(config, ConfigDict):
         raise ValueError(f"{path} is not a config file: it has no get_config() of a ConfigDict")
+    check_names(path, config, UserFile(CONFIGS / "base.py").call("get_config"))
     for override in overrides:
         apply_override(config, override)
     config_ranges.check(config.to_dict())
     return config.lock()
 
 
+def check_names(path: Path, config: ConfigDict, base: ConfigDict) -> None:
+    """Refuse a config of other settings than `base` has, where those of all configs are the same.
+
+    A misspelt one would else change nothing. Models, losses and samplers have settings of their
+    own, which building a stage checks.
+
+    Raises:
+        ValueError: a setting or section is unknown or missing; the message says which.
+    """
+    stages = [name for name in config if name in STAGES]
+    tops = [name for name in base if name not in STAGES]
+    _check_same("", [*tops, *stages], list(config), [*tops, *STAGES], path)
+    for section in ("data", "tokenizer"):
+        _check_section(section, config[section], base[section], path)
+    for stage in stages:
+        own = config[stage]
+        if not isinstance(own, ConfigDict) or "train" not in own:
+            raise ValueError(f"{path} has no section config.{stage}.train; take one of {CONFIGS}")
+        _check_section(f"{stage}.train", own.train, base.decoder.train, path)
+        _check_same(f"{stage}.data.", [], list(own.get("data", ())), list(base.data), path)
+
+
+def _check_section(name: str, section: Any, base: ConfigDict, path: Path) -> None:
+    if not isinstance(section, ConfigDict):
+        raise ValueError(f"config.{name} of {path} is {section!r}; it must be a ConfigDict")
+    _check_same(f"{name}.", list(base), list(section), list(base), path)
+    for key, value in base.items():
+        if isinstance(value, ConfigDict):
+            _check_section(f"{name}.{key}", section[key], value, path)
+
+
+def _check_same(
+    prefix: str, needed: list[str], given: list[str], known: list[str], path: Path
+) -> None:
+    """Refuse names that are not known, and the lack of needed ones."""
+    for name in given:
+        if name not in known:
+            hint = nearest(name, known) or f"; known are {', '.join(known)}"
+            raise ValueError(f"{path} has config.{prefix}{name}, which is no setting{hint}")
+    for name in needed:
+        if name not in given:
+            raise ValueError(f"{path} lacks config.{prefix}{name}, which {CONFIGS}/base.py has")
+
+
 def apply_override(config: ConfigDict, override: str) -> None:
-    """Set one knob from `--config.some.knob=value`."""
+    """Set one setting from `--config.some.name=value`."""
     name, equals, text = override.removeprefix(PREFIX).partition("=")
     if not override.startswith(PREFIX) or not equals:
         raise ValueError(
             f"{override!r} is not understood; settings are given as --config.some.name=value"
         )
-    knobs = dict(flatten(config))
-    if name not in knobs:
-        raise ValueError(f"there is no knob config.{name}{nearest(name, knobs)}")
+    known = dict(flatten(config))
+    if name not in known:
+        raise ValueError(f"there is no setting config.{name}{nearest(name, known)}")
     *parents, last = name.split(".")
     section = config
     for parent in parents:
         section = section[parent]
-    section[last] = _typed(name, text, knobs[name])
+    section[last] = _typed(name, text, known[name])
 
 
 def as_options(config: ConfigDict) -> list[str]:
@@ -68,7 +115,7 @@ def as_options(config: ConfigDict) -> list[str]:
 
 
 def flatten(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """All knobs of a config as ("decoder.train.steps", 4000)."""
+    """All settings of a config as ("decoder.train.steps", 4000)."""
     for key, value in config.items():
         if isinstance(value, ConfigDict):
             yield from flatten(value, f"{prefix}{key}.")
@@ -77,7 +124,7 @@ def flatten(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _typed(name: str, text: str, default: Any) -> Any:
-    """The value that `text` stands for, in the type of the knob's default."""
+    """The value that `text` stands for, in the type of the setting's default."""
     if isinstance(default, str):
         return text
     try:

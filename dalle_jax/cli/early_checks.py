@@ -243,3 +243,6 @@ def _built(name: str, config: Mapping[str, Any]) -> Any:
         return build_stage(name, config)
     except KeyError as error:
         raise ValueError(f"the config has no setting {error} for the stage {name}") from error
+    except (TypeError, AttributeError) as error:
+        # Of a stage's model, losses and schedule, whose settings its own classes take by name.
+        raise ValueError(f"config.{name} does not fit the stage {name}: {error}") from error

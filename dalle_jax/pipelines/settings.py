@@ -37,7 +37,12 @@ def checked_settings(
         settings |= lists
         _check_numbers(name, stage, settings)
         if hasattr(stage, "check_settings"):
-            stage.check_settings(**settings)
+            try:
+                stage.check_settings(**settings)
+            except TypeError as error:  # a value of another kind, or one that is missing
+                lacks = [one for one in _needed_of(stage) if one not in settings]
+                what = f"lack {lacks[0]}" if lacks else f"can't be drawn with: {error}"
+                raise ValueError(f"the settings of {name} {what}") from error
         made[name] = tuple(sorted(settings.items()))
     return made
 
@@ -50,6 +55,15 @@ def settings_of(stage: Any) -> tuple[str, ...]:
     own = tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters)
     return tuple(dict.fromkeys((*own, *(setting_names() if open_ended else ()))))
+
+
+def _needed_of(stage: Any) -> list[str]:
+    """The names of what a stage has to be given to draw."""
+    functions = [stage.check_settings]
+    if hasattr(stage, "denoising"):
+        functions.append(stage.denoising.check)
+    parameters = [p for f in functions for p in inspect.signature(f).parameters.values()]
+    return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]
 
 
 def keywords_of(function: Callable) -> tuple[str, ...]:

@@ -39,7 +39,7 @@ def test_overrides_take_the_type_of_the_knob():
             "decoder.train.steps is a whole number .*'many' is not",
         ),
         ("--config.decoder.train.steps=7.5", "is a whole number"),
-        ("--config.decoder.train=3", "no knob config.decoder.train"),
+        ("--config.decoder.train=3", "no setting config.decoder.train"),
         ("--config.decoder.train.steps", "is not understood"),
         ("--config.data.flip=1", "is True or False"),
         ("--config.decoder.train.steps=" + "(" * 100_000, "is a whole number"),
@@ -95,3 +95,44 @@ def test_a_printed_config_gives_itself_again(name, capsys, tmp_path):
     pasted = shlex.split(printed)
     assert "--config.seed=7" in pasted and typed[0] in pasted
     assert load_config(name, pasted).to_dict() == load_config(name, typed).to_dict()
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("c.decoder.train.stepz = 3", "has config.decoder.train.stepz.*did you mean steps?"),
+        ("c.data.flipp = True", "has config.data.flipp, which is no setting; did you mean flip?"),
+        ("c.tokenizer.vocab = 3", "config.tokenizer.vocab, .*did you mean vocab_size?"),
+        ("c.dekoder = c.decoder", "config.dekoder, which is no setting; did you mean decoder?"),
+        ("c.decoder.train.optimizer.lr = 3", "config.decoder.train.optimizer.lr, which is no"),
+        ("c.decoder.loss.targt = 'x0'", "config.decoder.loss.targt is no setting.*mean target?"),
+        ("c.decoder.model.unet.chanels = 8", "unet.chanels is no setting; did you mean channels?"),
+        ("c.decoder.diffusion.schedul = 'edm'", "schedul is no setting; did you mean schedule?"),
+        ("c.decoder.data = ConfigDict({'sorce': ''})", "config.decoder.data.sorce, which is no"),
+        ("del c.decoder.train.ema_decay", "lacks config.decoder.train.ema_decay, which .*base.py"),
+        ("del c.data", "lacks config.data, which .*base.py has"),
+        ("c.data = ConfigDict()", "lacks config.data"),
+        ("del c.decoder.train", "has no section config.decoder.train"),
+        ("c.decoder = None", "has no section config.decoder.train"),
+        ("c.tokenizer = None", "config.tokenizer of .* is None; it must be a ConfigDict"),
+        ("c.decoder.train.optimizer.learning_rate = None", "learning_rate is None; it must be"),
+    ],
+)
+def test_a_setting_of_ones_own_config_that_is_misspelt_or_missing_is_named(tmp_path, line, message):
+    path = tmp_path / "own.py"
+    path.write_text(
+        "from ml_collections import ConfigDict\nfrom configs import tiny\n"
+        f"def get_config():\n    c = tiny.get_config()\n    {line}\n    return c\n"
+    )
+    with pytest.raises(ValueError, match=message):
+        load_config(path)
+
+
+def test_ones_own_config_may_give_a_sampler_its_options_and_a_stage_its_own_data(tmp_path):
+    path = tmp_path / "own.py"
+    path.write_text(
+        "from ml_collections import ConfigDict\nfrom configs import tiny\n"
+        "def get_config():\n    c = tiny.get_config()\n    c.decoder.sample.order = 2\n"
+        "    c.decoder.data = ConfigDict({'image_size': 12})\n    return c\n"
+    )
+    assert load_config(path).decoder.sample.order == 2
