@@ -14,6 +14,7 @@ SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 # field beyond this one is no caption.
 MAX_FIELD_CHARACTERS = 2**24
 MAX_LINES = 1000  # of one row
+MAX_LINES_IN_DOUBT = 20  # behind an unclosed quote: few captions have more
 
 TOO_MANY = "row with more fields than columns (quote captions that hold the separator)"
 TOO_FEW = "row with fewer fields than columns"
@@ -47,6 +48,8 @@ def csv_rows(
 
     def row_lines(first: str, taken: list[str]) -> Iterator[str]:
         yield first
+        if not names_first and first.count('"') % 2 and holds.search(first):
+            return  # It ends in a name already: its quote is unclosed.
         while len(taken) < MAX_LINES and (line := take()) is not None:
             # In a table that begins with captions, the last line of one goes on with a name.
             of_next = names_first and begins.match(line)
@@ -77,7 +80,7 @@ def csv_rows(
             pending.extendleft(reversed(taken[1:]))
             yield number, line.rstrip("\r\n").split(separator), BAD_QUOTES
             if line.count('"') % 2:
-                ahead = list(itertools.islice(iter(take, None), MAX_LINES))
+                ahead = list(itertools.islice(iter(take, None), MAX_LINES_IN_DOUBT))
                 in_doubt = _num_in_doubt(ahead, separator)
                 pending.extendleft(reversed(ahead[in_doubt:]))
                 for line in ahead[:in_doubt]:

@@ -185,6 +185,25 @@ def test_a_line_of_a_caption_is_no_other_images_caption(lines, captions, in_doub
     assert bad(read) == dict.fromkeys(in_doubt, QUOTE)
 
 
+@pytest.mark.parametrize(
+    ("text", "captions"),
+    [
+        ('"red,a.png\nsee\ngood",b.png\nblue,c.png\n', {"c.png": "blue"}),
+        ('"red,a.png\ngreen and ""x"" so",b.png\nblue,c.png\n', {"c.png": "blue"}),
+        ('"red,a.png\ngreen,b.png\n"blue",c.png\n', {"b.png": "green", "c.png": "blue"}),
+        ('"red\nlight",a.png\n"blue",c.png\n', {"a.png": "red\nlight", "c.png": "blue"}),
+    ],
+)
+def test_an_unclosed_caption_before_its_name_takes_in_no_other(text, captions):
+    read = good(rows("caption,file_name\n" + text))
+    assert {file: texts for file, texts in read} == {k: (v,) for k, v in captions.items()}
+
+
+def test_an_unclosed_quote_costs_few_rows_at_most():
+    lines = ['a.png,"red', *(f"{i}.png,blue" for i in range(50)), 'b.png,5"']
+    assert len(good(rows("file_name,caption\n" + "\n".join(lines)))) == 51
+
+
 @pytest.mark.parametrize("separator", [",", ";", "\t"])
 @pytest.mark.parametrize("cell", ["", " ", '""'])
 @pytest.mark.parametrize("count", [2, 3, 4])
