@@ -21,6 +21,13 @@ def advice_on(report: Report) -> str:
             if any(name.endswith(suffix) for name in left_out)
         ]
         return f" Left out are {describe(report.left_out)}.{''.join(hints)}"
+    num_small = sum(
+        len(names)
+        for reason, names in report.left_out.items()
+        if reason.startswith(("side below", "aspect ratio"))
+    )
+    if num_small > report.total:
+        return " Most images are left out by min_side or max_aspect_ratio: lower or raise these."
     uncaptioned = report.skipped.get("image without caption", [])
     found = _found_elsewhere(report.skipped.get(NO_IMAGE, []), uncaptioned)
     if found or len(uncaptioned) * 2 <= report.num_skipped:

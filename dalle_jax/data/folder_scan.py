@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ OTHER_SPLIT = (
     "in a folder named as a split, which counts only at the top and with the captions in it; split "
     "by a hash"
 )
+WITHOUT_COLUMNS = "caption of a text file, which has none of the columns of caption_column"
 SEVERAL_SPLITS = "in several split folders, used in the last of train, validation, test"
 
 
@@ -108,8 +109,8 @@ class _Inspector:
             return Finding(f"{UNREADABLE_CAPTION}: {error}", content=item.key), []
         if not captions:
             # A JSON file may be about something else than a caption.
-            empty = any(not name.lower().endswith(".json") for (name, *_) in item.beside)
-            problem = "empty caption" if empty else "image without caption"
+            is_about_captions = not all(map(_is_json, item.beside))
+            problem = "empty caption" if is_about_captions else "image without caption"
             return Finding(problem, content=item.key), []
         suffix = os.path.splitext(item.file.name)[1].lower()
         if suffix in OTHER_IMAGE_SUFFIXES:
@@ -127,6 +128,8 @@ class _Inspector:
             finding = finding._replace(note=SEVERAL_SPLITS)
         elif finding.is_used and not item.split and _lies_in_a_split(item.file.name):
             finding = finding._replace(note=OTHER_SPLIT)
+        elif finding.is_used and self._columns.caption and not all(map(_is_json, item.beside)):
+            finding = finding._replace(note=WITHOUT_COLUMNS)
         return finding, captions
 
     def _read_beside(self, name: str) -> list[tuple[str, str]]:
@@ -156,3 +159,8 @@ class _Inspector:
 def _lies_in_a_split(name: str) -> bool:
     """Whether one of a file's folders is named after a split."""
     return any(part.lower() in NAMES for part in name.split("/")[:-1])
+
+
+def _is_json(beside: Sequence[str]) -> bool:
+    """Whether the file to read first of those beside an image is JSON."""
+    return beside[0].lower().endswith(".json")

@@ -59,3 +59,17 @@ def test_the_stem_comes_before_the_whole_name(tmp_path):
     write(tmp_path, {"a.png": 1, "a.txt": "x", "a.png.json": {"caption": "y"}})
     assert captions(tmp_path) == {"a.png": ("x",)}
     assert read(tmp_path).report.left_out == {"other file (.json)": ["a.png.json"]}
+
+
+def test_too_strict_limits_are_said(tmp_path):
+    write(tmp_path, {**PICTURES, "cat.txt": "x", "dog.txt": "y", "torn.png": b"x", "torn.txt": "z"})
+    with pytest.raises(ValueError, match="left out by min_side or max_aspect_ratio"):
+        read(tmp_path, min_side=100)
+
+
+def test_a_column_that_text_files_cannot_have_is_noted(tmp_path):
+    write(tmp_path, {**PICTURES, "cat.txt": "x", "dog.json": {"alt": "y"}})
+    assert captions(tmp_path, caption_column="alt") == {"cat.png": ("x",), "dog.jpeg": ("y",)}
+    ((note, names),) = read(tmp_path, caption_column="alt").report.noted.items()
+    assert "caption_column" in note and names == ["cat.png"]
+    assert read(tmp_path).report.noted == {}
