@@ -1,6 +1,6 @@
 """Seeds: which numbers are one, and the random key that each stands for."""
 
-from numbers import Integral
+import operator
 from typing import Any
 
 LIMIT = 2**64
@@ -12,9 +12,20 @@ def checked_seed(seed: Any, name: str = "seed") -> int:
     Raises:
         ValueError: it is another number, or none.
     """
-    if not isinstance(seed, Integral) or isinstance(seed, bool) or not 0 <= seed < LIMIT:
+    number = as_whole(seed)
+    if number is None or not 0 <= number < LIMIT:
         raise ValueError(f"{name} is {seed!r}; it must be a whole number from 0 to 2**64 − 1")
-    return int(seed)
+    return number
+
+
+def as_whole(value: Any) -> int | None:
+    """A whole number, also one of numpy or jax, as an int; None for anything else, as True."""
+    if isinstance(value, bool):
+        return None
+    try:
+        return operator.index(value)
+    except TypeError:
+        return None
 
 
 def key_of(seed: Any, name: str = "seed"):

@@ -128,13 +128,23 @@ def time_grid(
         asked = np.asarray(SPACINGS[spacing](schedule, steps, **options), np.float64)
         t = np.append(asked, 0.0)
     else:
-        t = np.asarray(spacing, np.float64)
+        try:
+            t = np.asarray(spacing)
+        except ValueError:  # lists of several lengths
+            t = np.asarray(None)
+        if t.dtype.kind not in "iuf":
+            raise ValueError(
+                f"spacing is {spacing!r}; it must be one of {', '.join(SPACINGS)}, or the times of "
+                "all steps and of the end"
+            )
+        t = t.astype(np.float64)
         if t.shape != (steps + 1,):
             raise ValueError(
                 f"spacing given as times needs steps + 1 = {steps + 1} of them, the end included; "
                 f"got shape {t.shape}"
             )
-    alpha, sigma = np.array(schedule.alpha(t)), np.array(schedule.sigma(t))
+    with np.errstate(invalid="ignore", divide="ignore"):  # of times that are refused below
+        alpha, sigma = np.array(schedule.alpha(t)), np.array(schedule.sigma(t))
     if t[-1] == 0:
         alpha[-1], sigma[-1] = 1.0, 0.0
     falls = np.diff(sigma / (alpha + sigma)) < 0  # which NaN does not

@@ -2,12 +2,12 @@
 
 import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 
 from dalle_jax.nearest import nearest
+from dalle_jax.seeds import as_whole
 from dalle_jax.stages.denoising import setting_names
 
 Settings = dict[str, tuple[tuple[str, Any], ...]]
@@ -72,10 +72,56 @@ def keywords_of(function: Callable) -> tuple[str, ...]:
     return tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
 
 
-def check_count(name: str, count: int) -> None:
-    """Refuse what is no whole number from 1 on."""
-    if not isinstance(count, Integral) or isinstance(count, bool) or count < 1:
+def checked_count(name: str, count: int) -> int:
+    """`count` as an int, if it is a whole number from 1 on.
+
+    Raises:
+        ValueError: it is not.
+    """
+    number = as_whole(count)
+    if number is None or number < 1:
         raise ValueError(f"{name} is {count!r}; it must be a whole number, 1 or more")
+    return number
+
+
+def checked_texts(name: str, texts: str | Sequence[str]) -> list[str]:
+    """One text, or several, as a list.
+
+    Raises:
+        ValueError: it is something else, or holds something else.
+    """
+    if isinstance(texts, str):
+        return [texts]
+    several = isinstance(texts, Iterable) and not isinstance(texts, Mapping | bytes)
+    found = list(texts) if several else [texts]
+    for text in found:
+        if not several or not isinstance(text, str):
+            raise ValueError(f"{name} is or has {text!r}; it must be a text or a list of texts")
+    return found
+
+
+def check_numbers_of(wanted: str, count: int, **lists: Sequence[Any] | None) -> None:
+    """Refuse lists that do not have one item for each of `count`, which `wanted` names.
+
+    Raises:
+        ValueError: one has not.
+    """
+    for name, items in lists.items():
+        if items is not None and not hasattr(items, "__len__"):
+            raise ValueError(f"{name} is {items!r}; it must be a list, an item for each {wanted}")
+        if items is not None and len(items) != count:
+            raise ValueError(
+                f"{len(items)} {name} do not fit {count} {wanted}s; give one for each {wanted}"
+            )
+
+
+def plain(value: Any) -> Any:
+    """A setting without arrays and numbers of numpy and jax, as records and tables hold it."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, Mapping):
+        return {key: plain(one) for key, one in value.items()}
+    return type(value)(map(plain, value)) if type(value) in (list, tuple) else value
 
 
 def checked_indices(sample_index: Sequence[int]) -> np.ndarray:
@@ -84,12 +130,13 @@ def checked_indices(sample_index: Sequence[int]) -> np.ndarray:
     Raises:
         ValueError: one is not.
     """
-    for index in sample_index:
-        if not isinstance(index, Integral) or not 0 <= index < 2**32:
+    indices = [as_whole(index) for index in sample_index]
+    for index, given in zip(indices, sample_index):
+        if index is None or not 0 <= index < 2**32:
             raise ValueError(
-                f"sample_index has {index!r}; it must be whole numbers from 0 to 2**32 − 1"
+                f"sample_index has {given!r}; it must be whole numbers from 0 to 2**32 − 1"
             )
-    return np.asarray(sample_index, np.uint32)
+    return np.asarray(indices, np.uint32)
 
 
 def _check_names(
@@ -106,6 +153,8 @@ def _check_names(
         # The decoder's are given without its name, beside a call's own and the stages' names.
         beside = [k for function in callables for k in keywords_of(function)]
         everything = (*known, *beside, *stages) if name == "decoder" else known
+        if key in beside:
+            raise ValueError(f'"{key}" is no setting of {name}: give it beside {name}={{…}}')
         hint = nearest(key, everything) or f"; it takes {', '.join(known) or 'none'}"
         raise ValueError(f'{name} has no option "{key}"{hint}')
 

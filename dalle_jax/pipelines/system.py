@@ -14,6 +14,7 @@ import numpy as np
 from jax import Array
 
 from dalle_jax.pipelines.memo import Memo
+from dalle_jax.pipelines.settings import plain
 from dalle_jax.runs import Run, open_run
 from dalle_jax.stages.decoder import empty_captions
 
@@ -173,9 +174,13 @@ def check_source(system: System, source: str, image: Any) -> None:
 def by_stage(stages: Iterable[str], settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """Settings by the stage that they are of; the decoder's may be given without its name.
 
+    Numbers and arrays of numpy and jax are Python's in it.
+
     Raises:
-        ValueError: those of a stage are no mapping, or there is no such stage.
+        ValueError: those of a stage are no mapping, there is no such stage, or the decoder has one
+            twice.
     """
+    settings = plain(settings)
     given = {name: settings[name] for name in stages if name in settings}
     for name, value in given.items():
         if not isinstance(value, Mapping):
@@ -189,7 +194,10 @@ def by_stage(stages: Iterable[str], settings: Mapping[str, Any]) -> dict[str, di
             f"there is no stage {absent[0]!r} here to give settings to; there are "
             f"{', '.join(stages)}"
         )
-    return {**given, "decoder": {**rest, **given.get("decoder", {})}}
+    own = given.get("decoder", {})
+    if twice := [name for name in own if name in rest]:
+        raise ValueError(f"{twice[0]} of decoder is given twice; leave one of the two out")
+    return {**given, "decoder": {**rest, **own}}
 
 
 @functools.lru_cache(maxsize=32)

@@ -20,9 +20,11 @@ from dalle_jax.pipelines.memo import Memo
 from dalle_jax.pipelines.records import place_of
 from dalle_jax.pipelines.settings import (
     Settings,
-    check_count,
+    check_numbers_of,
+    checked_count,
     checked_indices,
     checked_settings,
+    checked_texts,
 )
 from dalle_jax.pipelines.system import (
     System,
@@ -104,16 +106,18 @@ class DallePipeline:
         decoder's steps with the images so far, uint8 [N, H, W, 3]. With `output="all"` the
         embeddings and the images of every stage are returned as well.
         """
-        prompts = [prompt] if isinstance(prompt, str) else list(prompt)
-        check_count("num_images_per_prompt", num_images_per_prompt)
+        prompts = checked_texts("prompt", prompt)
+        num_images_per_prompt = checked_count("num_images_per_prompt", num_images_per_prompt)
         seed = checked_seed(seed)
         if output not in ("images", "all"):
             raise ValueError(f'output is {output!r}; it can be "images" or "all"')
         if not prompts:
             return PipelineOutput([])
-        negatives = [negative_prompt] if isinstance(negative_prompt, str) else negative_prompt
+        negatives = negative_prompt
+        if negatives is not None:
+            negatives = checked_texts("negative_prompt", negatives)
         if negatives is not None and len(negatives) == 1:
-            negatives = list(negatives) * len(prompts)
+            negatives = negatives * len(prompts)
         if negatives is not None and len(negatives) != len(prompts):
             raise ValueError(
                 f"{len(negatives)} negative prompts do not fit {len(prompts)} prompts; give one, "
@@ -123,11 +127,7 @@ class DallePipeline:
             warnings.warn(warning, stacklevel=2)
         rows = [(i, j) for i in range(len(prompts)) for j in range(num_images_per_prompt)]
         if settings.get("images") is not None:
-            if len(settings["images"]) != len(prompts):
-                raise ValueError(
-                    f"{len(settings['images'])} images do not fit {len(prompts)} prompts; give one "
-                    "for each"
-                )
+            check_numbers_of("prompt", len(prompts), images=settings["images"])
             settings["images"] = [settings["images"][i] for i, _ in rows]
         arrays = self.generate_all(
             [prompts[i] for i, _ in rows],
@@ -187,7 +187,17 @@ class DallePipeline:
             `image_embedding` [N, D] if there is one, then uint8 [N, H, W, 3] by drawing stage.
         """
         check_source(self.system, embedding, images)
-        check_count("batch_size", batch_size)
+        batch_size = checked_count("batch_size", batch_size)
+        prompts = checked_texts("prompts", prompts)
+        if not prompts:
+            raise ValueError("there are no prompts to draw")
+        check_numbers_of(
+            "prompt",
+            len(prompts),
+            sample_index=sample_index,
+            negative_prompts=negative_prompts,
+            images=images,
+        )
         stages, key = self._stages(until), key_of(seed)
         made = self.checked(settings)
         inputs = {
@@ -195,6 +205,7 @@ class DallePipeline:
             "sample_index": checked_indices(sample_index),
         }
         if negative_prompts is not None:
+            negative_prompts = checked_texts("negative_prompts", negative_prompts)
             inputs["negative_tokens"] = self.tokenizer.encode(negative_prompts)
         if embedding == "image-embedding":
             side = self.run.data["image_size"]
@@ -298,8 +309,7 @@ class DallePipeline:
             "Software": f"dalle_jax {__version__}",
             "Copyright": self.run.config["licence"],
         }
-        lists = {k: v.tolist() for k, v in record.items() if isinstance(v, np.ndarray)}
-        return {key: str(value) for key, value in {**record, **lists}.items()}
+        return {key: str(value) for key, value in record.items()}
 
 
 def rgb_array(image: Image.Image | np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 import time
 import warnings
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from PIL import Image
@@ -224,3 +225,81 @@ def test_seeds_beyond_32_bits_draw_images_of_their_own(pipe):
     image = pipe("a large red circle", seed=np.int64(2**32 + 5)).images[0]
     assert image.record["seed"] == str(2**32 + 5)
     assert np.asarray(image).tobytes() == drawn[2**32 + 5]
+
+
+@pytest.mark.parametrize("prompt", [5, None, [None], ["a", 3], b"a", {"a": 1}, [["a", "b"]]])
+def test_what_is_no_text_is_refused_as_a_prompt(pipe, prompt):
+    with pytest.raises(ValueError, match=r"prompt is or has .*; it must be a text or a list of"):
+        pipe(prompt)
+    if prompt is not None:
+        with pytest.raises(ValueError, match="negative_prompt is or has"):
+            pipe("a", negative_prompt=prompt)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"sample_index": [0]}, "1 sample_index do not fit 2 prompts; give one for each prompt"),
+        ({"sample_index": 0}, "sample_index is 0; it must be a list, an item for each prompt"),
+        ({"sample_index": [0, True]}, "sample_index has True"),
+        ({"sample_index": [0, 1], "negative_prompts": ["x"]}, "1 negative_prompts do not fit 2"),
+    ],
+)
+def test_generate_takes_one_item_for_each_prompt(pipe, options, message):
+    with pytest.raises(ValueError, match=message):
+        pipe.generate(["a", "b"], **options)
+
+
+def test_generate_without_prompts_says_so(pipe):
+    with pytest.raises(ValueError, match="no prompts to draw"):
+        pipe.generate([], sample_index=[])
+
+
+def test_pictures_to_draw_from_are_a_list(pipe):
+    with pytest.raises(ValueError, match="images is 3; it must be a list, an item for each prompt"):
+        pipe("a", images=3)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"seed": jnp.int32(3)},
+        {"seed": np.array(3)},
+        {"num_images_per_prompt": jnp.int32(1)},
+        {"num_inference_steps": jnp.int32(3)},
+        {"guidance_scale": jnp.float32(2)},
+        {"guidance_scale": np.float32(2)},
+        {"sampler": "ddim", "eta": jnp.float32(0.5)},
+        {"num_inference_steps": 2, "spacing": jnp.array([1, 0.5, 0])},
+        {"num_inference_steps": 2, "spacing": (np.float64(1), np.float64(0.5), np.float64(0))},
+        {"corrector": np.bool_(True)},
+    ],
+)
+def test_numbers_and_arrays_of_numpy_and_jax_are_recorded_as_those_of_python(pipe, settings):
+    record = pipe("a", **settings).images[0].record
+    assert not any(kind in "".join(record.values()) for kind in ("np.", "Array", "array"))
+
+
+@pytest.mark.parametrize(
+    "spacing", [None, 5, set(), [1, 0.5, "0"], [1, None, 0], [[1], [1, 2]], [1, 0.5j, 0]]
+)
+def test_times_that_are_none_are_refused(pipe, spacing):
+    with pytest.raises(ValueError, match=r"spacing (is|given as times)"):
+        pipe("a", spacing=spacing, num_inference_steps=2)
+
+
+def test_a_setting_that_is_given_twice_is_refused(pipe):
+    refused(pipe, {"sampler": "ddim", "decoder": {"sampler": "unipc"}}, "sampler .* given twice")
+
+
+def test_an_option_of_the_call_is_no_setting_of_a_stage(pipe):
+    refused(pipe, {"decoder": {"batch_size": 1}}, "no setting of decoder: give it beside decoder")
+
+
+def test_arrays_are_no_single_number(pipe):
+    refused(pipe, {"guidance_scale": jnp.array([2.0, 3.0])}, r"guidance_scale is \(2.0, 3.0\)")
+
+
+@pytest.mark.filterwarnings("error")
+def test_times_outside_are_refused_without_a_warning(pipe):
+    refused(pipe, {"spacing": "leading", "steps_offset": 99999}, "times must fall strictly within")
