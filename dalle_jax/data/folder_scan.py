@@ -16,7 +16,7 @@ from dalle_jax.data.folder_items import find_items
 from dalle_jax.data.img2dataset import border_note
 from dalle_jax.data.no_image import OTHER_IMAGE_SUFFIXES, UNREADABLE, other_format
 from dalle_jax.data.remote_server import RemoteError
-from dalle_jax.data.splits import NAMES, SPLITS, split_positions
+from dalle_jax.data.splits import SPLITS, lies_in_a_split, split_positions
 from dalle_jax.data.table_rows import UNREADABLE_CAPTION, Columns
 from dalle_jax.data.text import captions_of_lines, columns_of_record, decode_text, unique_fields
 
@@ -126,7 +126,7 @@ class _Inspector:
         finding = inspect_item(encoded, texts, content, look=look, **self._limits)
         if finding.is_used and len(item.splits - {""}) > 1:
             finding = finding._replace(note=SEVERAL_SPLITS)
-        elif finding.is_used and not item.split and _lies_in_a_split(item.file.name):
+        elif finding.is_used and not item.split and lies_in_a_split(item.file.name):
             finding = finding._replace(note=OTHER_SPLIT)
         elif finding.is_used and self._columns.caption and not all(map(_is_json, item.beside)):
             finding = finding._replace(note=WITHOUT_COLUMNS)
@@ -154,11 +154,6 @@ class _Inspector:
     def _border_note(self, names: list[str]) -> Callable[[np.ndarray], str | None] | None:
         records = [name for name in names if name.lower().endswith(".json")]
         return border_note(self._folder.read(records[0])) if records else None
-
-
-def _lies_in_a_split(name: str) -> bool:
-    """Whether one of a file's folders is named after a split."""
-    return any(part.lower() in NAMES for part in name.split("/")[:-1])
 
 
 def _is_json(beside: Sequence[str]) -> bool:

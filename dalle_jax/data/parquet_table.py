@@ -17,6 +17,10 @@ IMAGE_NAMES = ("image", "img", "jpg", "jpeg", "png", "webp", "picture", "photo")
 # Columns by which a table names images that lie elsewhere.
 _FILE_NAMES = ("file_name", "filename", "image_path", "path", "file", "image", "url", "image_url")
 CACHE_BYTES = 2**29
+_HOLDERS = (  # types of lists of values, and of values that are stored once
+    *(pa.ListType, pa.LargeListType, pa.FixedSizeListType, pa.ListViewType, pa.LargeListViewType),
+    pa.DictionaryType,
+)
 
 # What pyarrow raises at files that are torn, hostile or of a kind that it does not read.
 UNREADABLE_PARQUET = (pa.ArrowException, OSError, ValueError, TypeError)
@@ -94,13 +98,20 @@ def _image_path(field: pa.Field) -> str | None:
 
 
 def _is_binary(kind: pa.DataType) -> bool:
-    return pa.types.is_binary(kind) or pa.types.is_large_binary(kind)
+    return (
+        pa.types.is_binary(kind)
+        or pa.types.is_large_binary(kind)
+        or pa.types.is_binary_view(kind)
+        or pa.types.is_fixed_size_binary(kind)
+    )
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_dictionary(kind):
+    if isinstance(kind, _HOLDERS):
         kind = kind.value_type
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
+    return (
+        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    )
 
 
 def _short(kind: pa.DataType) -> str:

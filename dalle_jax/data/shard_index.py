@@ -25,7 +25,7 @@ COLUMNS = 1 + 2 * len(ROLES)  # of an index's rows
 
 NO_SUFFIX = "no suffix"
 FURTHER = "further member of a sample"
-JSON_BESIDE_TEXT = "json beside a text (read where the text is empty)"
+BESIDE = "{} beside another caption (read where that is empty)"
 KEY_TWICE = "key twice in a shard"
 TWO_IMAGES = "two images of one key"
 
@@ -197,9 +197,10 @@ def group(listing: Listing, names: Names) -> tuple[dict[str, _Sample], dict[str,
         left = (member.name for members in further.members.values() for member in members)
         left_out.setdefault(FURTHER, []).extend(left)
     for sample in samples.values():
-        if "json" in sample.members and len(sample.members.keys() - {"image"}) > 1:
-            left = (member.name for member in sample.members["json"])
-            left_out.setdefault(JSON_BESIDE_TEXT, []).extend(left)
+        _, *others = [role for role in CAPTION_SUFFIXES if role in sample.members] or [None]
+        for role in others:
+            left = (member.name for member in sample.members[role])
+            left_out.setdefault(BESIDE.format(role), []).extend(left)
     return samples, left_out
 
 

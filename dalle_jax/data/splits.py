@@ -101,6 +101,11 @@ def warn_of_named_splits(what: str, paths: Sequence[str], spec: str) -> None:
         )
 
 
+def lies_in_a_split(name: str) -> bool:
+    """Whether one of the folders of a name with "/" is named after a split."""
+    return any(part.lower() in NAMES for part in name.split("/")[:-1])
+
+
 def _position(key: str) -> float:
     digest = hashlib.sha256(key.encode("utf-8", "backslashreplace")).digest()
     return int.from_bytes(digest[:6], "big") / 2**48

@@ -27,6 +27,7 @@ from dalle_jax.data.splits import (
     SPLITS,
     TEST_SHARE,
     VALIDATION_SHARE,
+    lies_in_a_split,
     split_mask,
     warn_of_named_splits,
 )
@@ -38,6 +39,7 @@ from dalle_jax.data.text import (
     unique_fields,
 )
 
+NAMED_AS_SPLIT = "in a folder of a shard named as a split, which is none; split by a hash"
 # Captions that lie so close to their image are read together with it.
 _CLOSE = 2**16  # bytes
 
@@ -109,7 +111,7 @@ class WebDatasetSource:
                 captions = self._captions(texts)
             except ValueError as error:
                 return Finding(f"unreadable caption: {error}", content=keys[i])
-            return inspect_item(
+            finding = inspect_item(
                 image,
                 captions,
                 (keys[i], len(image or b""), captions),
@@ -117,6 +119,9 @@ class WebDatasetSource:
                 max_aspect_ratio=max_aspect_ratio,
                 look=border_note(texts.get("json")),
             )
+            if finding.is_used and lies_in_a_split(index.keys[i]):
+                finding = finding._replace(note=NAMED_AS_SPLIT)
+            return finding
 
         options = [encoding, min_side, max_aspect_ratio]
         good, self.report = scan(

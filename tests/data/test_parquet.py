@@ -50,6 +50,7 @@ IMAGES = {
     "Hugging Face's structure": pa.array([struct(1), struct(2)]),
     "bytes": pa.array([png(1), png(2)]),
     "large bytes": pa.array([png(1), png(2)], pa.large_binary()),
+    "binary view": pa.array([png(1), png(2)], pa.binary_view()),
     "bytes alone in a structure": pa.array([{"bytes": png(1)}, {"bytes": png(2)}]),
 }
 CAPTIONS = {
@@ -59,6 +60,8 @@ CAPTIONS = {
     "large lists": pa.array([["1"], ["2"]], pa.large_list(pa.string())),
     "categories": pa.array(["1", "2"]).dictionary_encode(),
     "bytes": pa.array([b"1", b"2"]),
+    "string view": pa.array(["1", "2"], pa.string_view()),
+    "fixed lists": pa.array([["1"], ["2"]], pa.list_(pa.string(), 1)),
 }
 
 

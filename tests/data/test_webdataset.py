@@ -146,7 +146,7 @@ def test_what_is_not_certain_or_lacking_is_skipped_and_named(tmp_path, members, 
         ),
         (
             [("good.json", b"{}")],
-            {"json beside a text (read where the text is empty)": ["0.tar/good.json"]},
+            {"json beside another caption (read where that is empty)": ["0.tar/good.json"]},
         ),
         ([("._good.png", b"x")], {"hidden": ["0.tar/._good.png"]}),
         ([("__MACOSX/good.txt", b"x")], {"system file": ["0.tar/__MACOSX/good.txt"]}),
@@ -615,3 +615,18 @@ def test_an_image_never_has_another_caption_and_nothing_goes_unnamed(sound, made
     for name in contents:
         key = name.rpartition(".")[0]
         assert key in used or f"1.tar/{key}" in named or f"1.tar/{name}" in named
+
+
+def test_a_second_caption_member_is_left_out_by_name(tmp_path):
+    members = [*GOOD, ("good.caption", b"8"), *pair("b", 9, text="caption")]
+    found, report = of(tmp_path, *members)
+    assert found == ONLY_GOOD | {"0.tar/b": ("9",)}
+    reason = "caption beside another caption (read where that is empty)"
+    assert report.left_out == {reason: ["0.tar/good.caption"]}
+
+
+def test_a_folder_in_a_shard_that_is_named_as_a_split_is_noted(tmp_path):
+    found, report = of(tmp_path, *pair("val/a", 1), *pair("data/Test/b", 2), *pair("latest/c", 3))
+    ((note, names),) = report.noted.items()
+    assert len(found) == 3 and "named as a split" in note
+    assert names == ["0.tar/val/a", "0.tar/data/Test/b"]
