@@ -187,7 +187,7 @@ def check_evaluation(
         check_network(of_sets, what.inception, what.features)
     if "clip" in what.metrics and not (what.clip or has_clip):
         raise ValueError(
-            f"the metric clip needs a trained CLIP, and {what.workdir} has none: give --clip=RUN"
+            "the metric clip needs a trained CLIP, and there is none of its own: give --clip=RUN"
         )
     for path in filter(None, (what.features, what.clip)):
         if str(path) not in to_be_trained:
@@ -218,6 +218,9 @@ def _check_point(point: PlannedPoint, to_be_trained: Collection[str]) -> None:
     for name in stages:
         _find_features_in_training(point.config[name])
     if point.evaluation is None:
+        for name, stage in stages.items():
+            of_previews = point.config[name].get("sample", {})
+            checked_settings({name: stage}, {name: of_previews}, {}, CALLS)
         return
     evaluation = evaluate.parse(["--workdir=.", *point.evaluation])
     check_evaluation(evaluation, has_clip="clip" in stages, to_be_trained=to_be_trained)

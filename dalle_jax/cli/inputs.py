@@ -50,6 +50,8 @@ def load_sweep(path: Path, scale: str) -> Sweep:
         ValueError: it defines no sweep, none of this scale, or one that can't be.
     """
     check_files("experiment file", [path])
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; give an experiment file in it")
     file = UserFile(path)
     if file.get("get_sweep") is None:
         raise ValueError(f"{path} is no sweep: it defines no get_sweep(scale)")

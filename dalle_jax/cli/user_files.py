@@ -84,7 +84,7 @@ def _where(error: BaseException, path: Path, function: CodeType | None) -> str:
 
 
 def _is_of_others(filename: str) -> bool:
-    return filename.startswith((*NO_USERS, "<frozen")) or "site-packages" in filename
+    return filename.startswith((*NO_USERS, "<")) or "site-packages" in filename
 
 
 @contextlib.contextmanager

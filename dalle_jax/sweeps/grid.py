@@ -50,7 +50,8 @@ class Sweep:
             of its name, and columns of its table.
 
     Raises:
-        ValueError: there are no points, or two are the same.
+        TypeError: an attribute is of another kind.
+        ValueError: there are no points, or two are the same; or the evaluation is of a workdir.
     """
 
     config: str
@@ -61,6 +62,19 @@ class Sweep:
     typed: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self):
+        if not isinstance(self.config, str | Path):
+            raise TypeError(f"config is {self.config!r}; it must be the name of a config file")
+        if isinstance(self.stages, str):
+            raise TypeError(f"stages is {self.stages!r}; it must be a tuple of names")
+        for name in ("overrides", "evaluation", "typed"):
+            if not isinstance(value := getattr(self, name), Mapping | None):
+                raise TypeError(f"{name} is {value!r}; it must be a dict of settings")
+        if not isinstance(self.points, Sequence) or not all(
+            isinstance(point, Mapping) for point in self.points
+        ):
+            raise TypeError("points must be a list of dicts of overrides, as product() makes it")
+        if "workdir" in (self.evaluation or {}):
+            raise ValueError("evaluation has a workdir; each point is measured in its own")
         names = [point_name(point) for point in self.points]
         if not names:
             raise ValueError("the sweep has no points")

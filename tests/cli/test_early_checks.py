@@ -56,6 +56,8 @@ MISTAKES = [
         "runs/none holds no run",
     ),
     (None, {"decoder.loss.target": "edm"}, 'target "edm" needs a scaled input'),
+    (None, {"decoder.sample.etta": 0.5}, 'sampler "unipc" has no option "etta"'),
+    (None, {"decoder.sample.sampler": "heun", "decoder.sample.order": 2}, 'no option "order"'),
 ]
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from dalle_jax.cli import figure, sweep
 from dalle_jax.cli.config import load_config
+from dalle_jax.cli.inputs import load_sweep
 from dalle_jax.cli.user_files import CONFIGS, UserFile, find_config, known_configs
 
 CONFIG = """from configs import base
@@ -200,3 +201,36 @@ def test_a_sweep_of_one_s_own_lies_anywhere(tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(SWEEP)
     sweep.run([f"{tmp_path}/mine.py", f"--workdir={tmp_path}/w"])
     assert seen == [CONFIGS / "tiny.py"]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"evaluation": 3}, "line 5 of .*evaluation is 3; it must be a dict of settings"),
+        ({"overrides": [1]}, r"overrides is \[1\]; it must be a dict of settings"),
+        ({"config": 3}, "config is 3; it must be the name of a config file"),
+        ({"points": 3}, "points must be a list of dicts of overrides"),
+        ({"points": [1]}, "points must be a list of dicts of overrides"),
+        ({"points": "ab"}, "points must be a list of dicts of overrides"),
+        ({"points": []}, "line 5 of .*the sweep has no points"),
+        ({"points": [{}, {}]}, "line 5 of .*has the point base more than once"),
+        ({"stages": "decoder"}, "stages is 'decoder'; it must be a tuple of names"),
+        ({"evaluation": {"workdir": "w"}}, "evaluation has a workdir; each point is measured"),
+    ],
+)
+def test_a_sweep_of_other_kinds_is_refused_with_the_line_of_the_user_s_file(
+    tmp_path, change, message
+):
+    path = tmp_path / "mine.py"
+    settings = {"config": "tiny", "points": [{}]} | change
+    path.write_text(
+        "from dalle_jax.sweeps.grid import Sweep\n\n\n"
+        f"def get_sweep(scale):\n    return Sweep(**{settings!r})\n"
+    )
+    with pytest.raises(ValueError, match=message):
+        load_sweep(path, "tiny")
+
+
+def test_a_folder_is_no_experiment_file(tmp_path):
+    with pytest.raises(ValueError, match="is a folder; give an experiment file in it"):
+        load_sweep(tmp_path, "tiny")
