@@ -53,7 +53,7 @@ def test_members_of_a_shard_are_written_nowhere_and_link_nowhere(tmp_path):
     members += [(linked("a.txt", secret, kind), b"") for kind in (tarfile.SYMTYPE, tarfile.LNKTYPE)]
     members += [("b.png", png()), ("b.txt", b"b")]
     write_tar(shards / "0.tar", members)
-    with pytest.warns(UserWarning, match=r"image without caption \(0\.tar/a\)"):
+    with pytest.warns(UserWarning, match=r"key twice in a shard \(0\.tar/a\)"):
         source = WebDatasetSource(str(shards / "0.tar"), "all", max_bad_share=0.5)
     assert sorted(source[i]["caption"] for i in range(len(source))) == ["abs", "b", "out"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["secret.txt", "shards"]
