@@ -259,7 +259,7 @@ def test_a_planted_leak_is_found_and_left_out(workdir, features, monkeypatch, ca
         (["--metrics=fid"], "fid needs a network: give --inception=FILE"),
         (["--metrics=clip"], "needs a trained CLIP, and there is none of its own: give --clip=RUN"),
         (["--manifest=none.jsonl"], "no caption manifest none.jsonl"),
-        (["--metrics=fid", "--features=runs/none"], "holds no run"),
+        (["--metrics=fid", "--features=runs/none"], "runs/none: there is no such file or folder"),
     ],
 )
 def test_what_goes_wrong_is_a_sentence(tiny_workdir, options, message):
