@@ -185,8 +185,8 @@ def may_have_changed(directory: Path, then: Reading, now: NotScannedError) -> st
         )
     return (
         f"{then.source} may have changed since the training of {directory} read it: files were "
-        f"written since. Their content is compared once `dalle-jax prepare {then.source}` has read "
-        "it."
+        "written since, or another version of dalle_jax or Pillow reads them. Their content is "
+        f"compared once `dalle-jax prepare {then.source}` has read it."
     )
 
 

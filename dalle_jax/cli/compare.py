@@ -84,7 +84,11 @@ def read(paths: Sequence[Path], protocol: str | None) -> list[Candidate]:
         if not path.is_file():
             raise FileNotFoundError(f"there is no file of results {path}")
         rows = read_rows(path)
-        for row in rows:
+        for number, row in enumerate(rows, 1):
+            if missing := {"num_images", "manifest_sha256"} - row["protocol"].keys():
+                raise ValueError(
+                    f"row {number} of {path} can't be compared: its protocol has no {min(missing)}"
+                )
             # Rows of two sets of images have no model, but a set that was measured.
             newest = find_row(rows, row["protocol_hash"], row["model"]) if row.get("model") else row
             if row is newest and protocol in (None, row["protocol_hash"]):
@@ -107,7 +111,7 @@ def find_metric(name: str, rows: Sequence[Mapping[str, Any]]) -> str:
     short = lambda metric: metric.partition("[")[0].removeprefix("oracle/").lower()
     found = [metric for metric in known if short(metric) == name.lower()]
     if not found:
-        raise ValueError(f"no row has the metric {name!r}; there are {', '.join(known)}")
+        raise ValueError(f"no row has the metric {name!r}; there are {', '.join(known) or 'none'}")
     if len(found) > 1:
         raise ValueError(
             f"{name} is there of different features, which can't be ranked: {', '.join(found)}; "

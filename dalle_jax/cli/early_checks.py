@@ -20,7 +20,7 @@ from dalle_jax.cli.held_out import open_held_out
 from dalle_jax.cli.measurements import by_oracle
 from dalle_jax.data.checked import NotScannedError, without_scan
 from dalle_jax.pipelines.settings import checked_settings
-from dalle_jax.pipelines.system import by_stage, find_stages
+from dalle_jax.pipelines.system import by_stage, check_source, find_stages
 from dalle_jax.pipelines.text_to_image import DallePipeline
 from dalle_jax.runs import Run
 from dalle_jax.stages import STAGES, build_stage, data_of
@@ -203,6 +203,7 @@ def check_drawing(workdir: Path, settings: Mapping[str, Any]) -> None:
     """
     runs, stages = find_stages(workdir)
     defaults = {name: runs[name].config[name].get("sample", {}) for name in stages}
+    check_source(stages, settings.get("embedding", "prior"), settings.get("images"))
     _check_settings(stages, defaults, settings)
     drawing = [name for name in stages if name not in ("clip", "prior")]
     if settings.get("until", "decoder") not in drawing:

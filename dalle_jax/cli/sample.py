@@ -6,9 +6,10 @@ from typing import Any
 
 from dalle_jax.cli.choices import EMBEDDINGS, UNTIL
 from dalle_jax.cli.inputs import check_files, check_run
-from dalle_jax.cli.options import OneOf, Parser, count, local_path, whole
+from dalle_jax.cli.options import Number, OneOf, Parser, count, local_path
 from dalle_jax.cli.output_paths import OutputFile
 from dalle_jax.cli.sampling_options import add_sampling, sampling_settings
+from dalle_jax.seeds import LIMIT
 
 EXAMPLE = """example:
   dalle-jax sample --workdir=runs/quickstart "a large red circle" \\
@@ -26,6 +27,9 @@ def run(argv: list[str]) -> int:
         parser.error("a caption is needed, or --from_png=FILE")
     check_run(args.workdir, "decoder")
     check_files("picture", [args.image, args.from_png])
+    for path in (args.image, args.from_png):
+        if path and path.is_dir():
+            raise ValueError(f"{path} is a folder; give a picture in it")
     import numpy as np
     from PIL import Image
 
@@ -88,7 +92,7 @@ def make_parser() -> Parser:
         "--workdir", type=local_path, required=True, help="where `dalle-jax train` trained"
     )
     parser.add_argument("--negative_prompt", help="what the images shall not show")
-    parser.add_argument("--seed", type=whole, default=0, help="of the noise")
+    parser.add_argument("--seed", type=Number(int, 0, LIMIT - 1), default=0, help="of the noise")
     parser.add_argument("--n", type=count, default=1, help="images of each caption")
     parser.add_argument(
         "--from",

@@ -26,7 +26,10 @@ Slurm as --slurm.name=value."""
 
 def run(argv: list[str]) -> int:
     """Run the sweep, or print what it would do and cost."""
-    args = make_parser().parse_args(argv)
+    parser = make_parser()
+    args = parser.parse_args(argv)
+    if args.slurm and args.backend != "slurm":
+        parser.error(f"{args.slurm[0]} is asked of Slurm; give --backend=slurm with it")
     sweep = load_sweep(args.experiment, args.scale)
     check_overrides(sweep, args.experiment.parent, args.overrides)
     from dalle_jax.cli import sweep_run

@@ -10,6 +10,7 @@ from typing import Any
 from dalle_jax.cli import output
 from dalle_jax.cli.choices import STAGES
 from dalle_jax.cli.config import PREFIX, as_options, load_config
+from dalle_jax.cli.inputs import check_files
 from dalle_jax.cli.options import Number, OneOf, Parser, count, local_path
 from dalle_jax.cli.output_paths import output_folder
 from dalle_jax.data.open import check_spec
@@ -36,6 +37,8 @@ def run(argv: list[str]) -> int:
         parser.error("--mesh goes with --explain; a training's is --config.STAGE.train.mesh.fsdp=8")
     config = load_config(args.config, overrides)
     stages = [args.stage] if args.stage else list(config.stages)
+    if args.replay:
+        check_files("batch", [args.replay])
     if args.replay and not args.stage:
         stages = [args.replay.absolute().parent.name]  # whose run it lies in
     unknown = [stage for stage in stages if stage not in config.stages]

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -108,6 +109,8 @@ def rank(
 ) -> list[Mapping[str, Any]]:
     """Rows of results by a metric, best first, if their protocols agree in all that it reads.
 
+    A value that is NaN or no number comes last.
+
     Args:
         rows: each with "protocol" and "metrics": {name: {"value": ...}}.
         metric: the one to rank by.
@@ -134,4 +137,11 @@ def rank(
             )
         if metric not in row["metrics"]:
             raise ValueError(f"row {i + 1} has no {metric!r}; it has {', '.join(row['metrics'])}")
-    return sorted(rows, key=lambda row: row["metrics"][metric]["value"], reverse=larger_is_better)
+
+    def place(row: Mapping[str, Any]) -> tuple[bool, float]:
+        value = row["metrics"][metric].get("value")
+        if not isinstance(value, int | float) or math.isnan(value):
+            return True, 0.0
+        return False, -value if larger_is_better else value
+
+    return sorted(rows, key=place)

@@ -31,12 +31,30 @@ def read_rows(path: str | Path) -> list[dict[str, Any]]:
     for number, line in enumerate(text.splitlines(), 1):
         try:
             row = json.loads(line)
-            if not {"protocol", "protocol_hash", "metrics"} <= row.keys():
-                raise ValueError("it has no protocol or no metrics")
-        except (ValueError, AttributeError) as error:
+            _check_row(row)
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"{path}, line {number}, is no row of results: {error}") from error
         rows.append(row)
     return rows
+
+
+def _check_row(row: Any) -> None:
+    """Refuse what is not of the form of a row.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if not isinstance(row, Mapping):
+        raise ValueError("it is no JSON object")
+    if not {"protocol", "protocol_hash", "metrics"} <= row.keys():
+        raise ValueError("it has no protocol or no metrics")
+    if not isinstance(row["protocol"], Mapping) or not isinstance(row["protocol_hash"], str):
+        raise ValueError("its protocol is no JSON object, or its protocol_hash no text")
+    metrics = row["metrics"]
+    if not isinstance(metrics, Mapping) or not all(
+        isinstance(metric, Mapping) for metric in metrics.values()
+    ):
+        raise ValueError('its metrics are not of the form {"fid": {"value": 12.3}}')
 
 
 def find_row(rows: Sequence[Row], protocol_hash: str, model: Any) -> Row | None:

@@ -145,11 +145,15 @@ def read_captions(
     }
 
 
-def check_source(system: System, source: str, image: Any) -> None:
-    """Refuse a source of embeddings that this system or these inputs do not have."""
+def check_source(stages: Iterable[str], source: str, image: Any) -> None:
+    """Refuse a source of embeddings that a system of these stages or these inputs do not have.
+
+    Raises:
+        ValueError: they do not have it.
+    """
     if source not in EMBEDDINGS:
         raise ValueError(f"no embedding comes from {source!r}; known are {', '.join(EMBEDDINGS)}")
-    if not system.reads_embeddings:
+    if "clip" not in stages:
         if source != "prior" or image is not None:
             wanted = repr(source) if source != "prior" else "drawing from images"
             raise ValueError(
@@ -162,7 +166,7 @@ def check_source(system: System, source: str, image: Any) -> None:
             f'images are not read with embedding="{source}"; give embedding="image-embedding", or '
             "leave them out"
         )
-    if source == "prior" and "prior" not in system.stages:
+    if source == "prior" and "prior" not in stages:
         raise ValueError(
             "there is no trained prior in this workdir; train it with `dalle-jax train "
             "--stage=prior`, or draw from text-embedding or image-embedding"

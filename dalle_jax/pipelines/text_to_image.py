@@ -186,7 +186,7 @@ class DallePipeline:
         Returns:
             `image_embedding` [N, D] if there is one, then uint8 [N, H, W, 3] by drawing stage.
         """
-        check_source(self.system, embedding, images)
+        check_source(self.system.stages, embedding, images)
         batch_size = checked_count("batch_size", batch_size)
         prompts = checked_texts("prompts", prompts)
         if not prompts:

@@ -200,3 +200,10 @@ def test_without_a_metric_those_of_the_files_are_named(tmp_path, capsys):
         compare.run([str(path) for path in paths])
     told = capsys.readouterr().err
     assert "give the --metric to rank by; the rows have oracle/caption, FD[clip:0123]" in told
+
+
+def test_a_row_whose_protocol_lacks_what_is_compared_is_named(tmp_path):
+    path = tmp_path / "results.jsonl"
+    path.write_text('{"protocol": {"num_images": 3}, "protocol_hash": "a", "metrics": {}}\n')
+    with pytest.raises(ValueError, match=r"row 1 of .* its protocol has no manifest_sha256"):
+        compare.run([str(path), "--metric=fid"])

@@ -340,6 +340,12 @@ def test_files_of_an_evaluation_are_looked_for_first(workdir, options, sentence)
         evaluate.run([f"--workdir={workdir}", *options])
 
 
+@pytest.mark.parametrize("source", ["text-embedding", "image-embedding", "text"])
+def test_an_embedding_that_a_decoder_does_not_read_is_refused_without_weights(workdir, source):
+    with pytest.raises(ValueError, match=r"reads captions alone|no embedding comes from 'text'"):
+        check_drawing(workdir, {"embedding": source})
+
+
 def test_settings_of_a_run_are_taken_where_none_are_given(workdir):
     check_drawing(workdir, {})
     check_drawing(workdir, {"sampler": "ddim", "eta": 0.5, "embedding": "prior"})

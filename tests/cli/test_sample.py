@@ -63,3 +63,19 @@ def test_options_that_there_are_not(asked, option, message, capsys):
     with pytest.raises(SystemExit, match="2"):
         sample.run(["a circle", "--workdir=x", option])
     assert message in capsys.readouterr().err and not asked
+
+
+@pytest.mark.parametrize("seed", ["-1", str(2**64)])
+def test_a_seed_out_of_range_is_refused_before_anything_is_loaded(asked, seed, capsys):
+    with pytest.raises(SystemExit):
+        sample.run(["--workdir=runs/a", "a", f"--seed={seed}"])
+    assert "--seed is a whole number from 0 to 18446744073709551615" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["from_png", "image"])
+def test_a_folder_is_no_picture(asked, tmp_path, option, monkeypatch):
+    monkeypatch.setattr(sample, "check_run", lambda *_: None)
+    with pytest.raises(ValueError, match="is a folder; give a picture in it"):
+        sample.run(
+            [f"--workdir={tmp_path}", f"--{option}={tmp_path}", *["a"] * (option == "image")]
+        )

@@ -201,3 +201,11 @@ def test_a_sweep_from_the_command_line_to_its_table(experiment, shapes_dir, tmp_
     assert type_("report", workdir / "targets-tiny").returncode == 0
     page = (workdir / "targets-tiny/report.html").read_text()
     assert page.count("<tr title=") == 4 and page.count("<img") == 4 * 8
+
+
+def test_what_is_asked_of_slurm_needs_its_backend(experiment, tmp_path, capsys):
+    with pytest.raises(SystemExit):
+        sweep.run([str(experiment), f"--workdir={tmp_path}", "--slurm.partition=gpu"])
+    assert (
+        "--slurm.partition=gpu is asked of Slurm; give --backend=slurm" in capsys.readouterr().err
+    )

@@ -118,3 +118,14 @@ def test_the_hash_is_that_of_the_row_and_stays():
     assert len(PROTOCOL.hash) == 12
     with pytest.raises(ValueError, match="no 'is'; it has fid, kid"):
         rank([row(1.0)], "is")
+
+
+@pytest.mark.parametrize("larger_is_better", [False, True])
+@pytest.mark.parametrize("lost", [float("nan"), None, "3"])
+def test_a_value_that_is_none_comes_last(larger_is_better, lost):
+    rows = [
+        {"protocol": {}, "metrics": {"m": {"value": value}}} for value in (lost, 2.0, lost, 1.0)
+    ]
+    ranked = rank(rows, "m", larger_is_better=larger_is_better)
+    values = [row["metrics"]["m"]["value"] for row in ranked]
+    assert values[:2] == ([2.0, 1.0] if larger_is_better else [1.0, 2.0])

@@ -60,3 +60,22 @@ def test_a_line_that_is_no_row_is_named(tmp_path):
     path.write_text("[1, 2]\n")
     with pytest.raises(ValueError, match="line 1"):
         read_rows(path)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ("[1]", "it is no JSON object"),
+        ("3", "it is no JSON object"),
+        ('{"protocol": 1, "protocol_hash": "a", "metrics": {}}', "its protocol is no JSON object"),
+        ('{"protocol": {}, "protocol_hash": 1, "metrics": {}}', "its protocol_hash no text"),
+        ('{"protocol": {}, "protocol_hash": "a", "metrics": [1]}', "its metrics are not of the"),
+        ('{"protocol": {}, "protocol_hash": "a", "metrics": {"fid": 3}}', "its metrics are not"),
+        ("[" * 10_000, "line 1, is no row of results"),
+    ],
+)
+def test_a_row_of_another_form_is_named(tmp_path, row, message):
+    path = tmp_path / "results.jsonl"
+    path.write_text(row + "\n")
+    with pytest.raises(ValueError, match=message):
+        read_rows(path)
