@@ -15,6 +15,9 @@ FIXED = (
     *("prompt", "negative_prompt", "seed", "sample_index", "batch"),
     *("checkpoint", "Software", "Copyright"),
 )
+# Options of a call that are given by `redraw` itself, or make no image another.
+NO_SETTINGS = ("prompts", "negative_prompts", "images", "batch_size", "callback", "output")
+MOST_IN_A_BATCH = 2**16  # images: more fit no device, and a changed record must fill no memory
 NEEDED = ("prompt", "negative_prompt", "seed", "sample_index", "checkpoint")
 
 
@@ -73,11 +76,15 @@ def redraw(pipe: Any, record: Mapping[str, str], image: Any | None = None) -> np
     place = re.fullmatch(r"(\d+) of (\d+)", record.get("batch", place_of(0, 1)))
     try:
         seed, index = int(record["seed"]), int(record["sample_index"])
+        if place is None:
+            raise ValueError(f"its batch is {record['batch']!r}")
         position, batch_size = map(int, place.groups())
-        settings = {name: _value(text) for name, text in record.items() if name not in FIXED}
-        if not position < batch_size:
-            raise ValueError("its place is outside its batch")
-    except (ValueError, SyntaxError, AttributeError) as error:
+        settings = {name: _value(text) for name, text in record.items() if _is_setting(name)}
+        if wrong := [name for name in NO_SETTINGS if name in settings]:
+            raise ValueError(f"it has {wrong[0]}, which none has")
+        if not position < batch_size <= MOST_IN_A_BATCH:
+            raise ValueError(f"its place, {position} of {batch_size}, can't be")
+    except (ValueError, SyntaxError) as error:
         raise ValueError(f"the record of the image is damaged: {error}") from error
     if settings.get("embedding") == "image-embedding":
         if image is None:
@@ -113,6 +120,11 @@ def difference(drawn: np.ndarray, there: np.ndarray) -> str | None:
     if not apart.any():
         return None
     return f"{np.count_nonzero(apart):,} of {apart.size:,} values differ, by {apart.max()} at most"
+
+
+def _is_setting(name: str) -> bool:
+    """Whether a text of a PNG is a setting; those that other programs add begin in capitals."""
+    return name not in FIXED and name.isidentifier() and name.islower()
 
 
 def _value(text: str) -> Any:

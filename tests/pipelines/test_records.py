@@ -116,7 +116,12 @@ def test_a_file_cut_anywhere_is_one_sentence(file, tmp_path, cut):
         ("seed", "three", "is damaged"),
         ("seed", "-3", "seed is -3; it must be"),
         ("sample_index", "1.5", "is damaged"),
-        ("batch", "3 of 2", "is damaged: its place is outside its batch"),
+        ("batch", "3 of 2", "is damaged: its place, 3 of 2, can't be"),
+        ("batch", "0 of 100000000", "is damaged: its place, 0 of 100000000, can't be"),
+        ("batch", "x", "is damaged: its batch is 'x'"),
+        ("callback", "3", "is damaged: it has callback"),
+        ("batch_size", "4", "is damaged: it has batch_size"),
+        ("prompts", "x", "is damaged: it has prompts"),
         ("batch", "here", "is damaged"),
         ("sampler", "dimm", 'no sampler "dimm"'),
         ("guidance_scale", "nan", "guidance_scale is 'nan'; it must be a finite"),
@@ -183,3 +188,9 @@ def test_neighbours_change_no_bit(pipe):
             prompts[place], index[place] = PROMPTS[0], 7
             drawn = pipe.generate(prompts, sample_index=index, batch_size=4)
             np.testing.assert_array_equal(drawn[place], alone[place])
+
+
+def test_texts_that_another_program_added_do_not_matter(pipe, file):
+    record, there = read_record(file)
+    added = {"Comment": "made by me", "Title": "a", "date:create": "2026", "Creation Time": "now"}
+    assert difference(redraw(pipe, {**record, **added}), there) is None
