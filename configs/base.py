@@ -1,6 +1,6 @@
-"""Every knob with its default: GLIDE-style text-to-image on one-object captioned shapes at 32 px.
+"""Every setting with its default: GLIDE-style text-to-image on one-object captioned shapes at 32 px.
 
-Any knob can be set on the command line, as in `--config.decoder.train.steps=100`.
+Any setting can be set on the command line, as in `--config.decoder.train.steps=100`.
 """
 
 from ml_collections import ConfigDict
