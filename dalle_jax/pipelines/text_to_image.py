@@ -39,6 +39,7 @@ from dalle_jax.runs import warn_of_changed_data
 from dalle_jax.seeds import checked_seed, key_of
 
 BATCH_SIZE = 64  # images that are drawn at once, if there are as many
+MAX_IMAGES = 100_000  # of a call; more would fill the memory before the first is saved
 
 
 @dataclass
@@ -125,6 +126,11 @@ class DallePipeline:
             )
         if self.words and (warning := self.words.warning(prompts)):
             warnings.warn(warning, stacklevel=2)
+        if len(prompts) * num_images_per_prompt > MAX_IMAGES:
+            raise ValueError(
+                f"{len(prompts)} × {num_images_per_prompt:,} images are too many for one call, "
+                f"which holds at most {MAX_IMAGES:,} in memory; draw them in several calls"
+            )
         rows = [(i, j) for i in range(len(prompts)) for j in range(num_images_per_prompt)]
         if settings.get("images") is not None:
             check_numbers_of("prompt", len(prompts), images=settings["images"])

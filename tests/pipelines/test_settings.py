@@ -79,6 +79,7 @@ def test_a_misspelt_setting_is_named_with_the_nearest_of_all(pipe, typed, meant)
         ({"num_inference_steps": True}, "1 or more; got True"),
         ({"num_images_per_prompt": 0}, "num_images_per_prompt is 0; it must be a whole number, 1"),
         ({"num_images_per_prompt": 1.5}, "num_images_per_prompt is 1.5"),
+        ({"num_images_per_prompt": 10**9}, "1,000,000,000 images are too many for one call"),
         ({"num_images_per_prompt": "2"}, "num_images_per_prompt is '2'"),
         ({"batch_size": 0}, "batch_size is 0; it must be a whole number, 1 or more"),
         ({"seed": -1}, r"seed is -1; it must be a whole number from 0 to 2\*\*64 − 1"),
