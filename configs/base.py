@@ -1,4 +1,4 @@
-"""Every setting with its default: GLIDE-style text-to-image on one-object captioned shapes at 32 px.
+"""Every setting with its default: a GLIDE-style decoder on one-object captioned shapes at 32 px.
 
 Any setting can be set on the command line, as in `--config.decoder.train.steps=100`.
 """

@@ -106,6 +106,8 @@ def find_reusable(place: Place, graph: Graph, reuse: Iterable[Path]) -> dict[str
     for workdir in reuse:
         if not workdir.is_dir():
             raise FileNotFoundError(f"there is no workdir {workdir} to reuse runs of")
+        if not any(workdir.glob("*/config.json")):
+            raise FileNotFoundError(f"{workdir} holds no runs to reuse (no */config.json)")
     for key, run in graph.runs.items():
         if place.step(run):
             continue

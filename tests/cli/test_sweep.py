@@ -74,6 +74,8 @@ def test_what_is_mistyped_is_told_in_a_sentence(experiment, tmp_path):
     refused("--config.decoder.loss.target=x0", match="is what the sweep varies")
     refused("--config.decoder.train.stepz=3", match=r"did you mean decoder\.train\.steps")
     refused(f"--reuse={tmp_path}/none", "--dry-run", match="no workdir .*none")
+    (tmp_path / "pictures").mkdir()
+    refused(f"--reuse={tmp_path}/pictures", "--dry-run", match="pictures holds no runs to reuse")
     with pytest.raises(FileNotFoundError, match="no experiment file"):
         sweep.run([f"{tmp_path}/none.py", f"--workdir={tmp_path}/w"])
     (tmp_path / "experiments/script.py").write_text("print('not one')")
