@@ -81,7 +81,7 @@ def refused(capsys, verb, *argv):
         ("sample a --n=0", "--n is a whole number of at least 1, not '0'"),
         ("sample a --n=two", "--n is a whole number of at least 1, not 'two'"),
         ("sample a --n=1.5", "--n is a whole number of at least 1, not '1.5'"),
-        ("sample a --seed=x", "--seed is a whole number, not 'x'"),
+        ("sample a --seed=x", "--seed is a whole number from 0 to 18446744073709551615, not 'x'"),
         ("sample a --guidance_scale=nan", "--guidance_scale is a number, not 'nan'"),
         ("sample a --guidance_scale=inf", "--guidance_scale is a number, not 'inf'"),
         ("sample a --sampler=heunn", "unipc, not 'heunn'; did you mean heun?"),
@@ -152,7 +152,8 @@ def test_after_two_dashes_anything_is_a_prompt(prompt):
 
 def test_a_value_of_its_own_may_hold_an_equals_sign():
     assert VERBS["train"]().parse_args(["--config=a", "--mesh", "data=4"]).mesh == "data=4"
-    assert VERBS["sample"]().parse_args(["a", "--workdir=x", "--seed", "-3"]).seed == -3
+    guided = VERBS["sample"]().parse_args(["a", "--workdir=x", "--guidance_scale", "-3"])
+    assert guided.guidance_scale == -3
 
 
 @pytest.mark.parametrize("verb", VERBS)

@@ -136,7 +136,7 @@ def test_what_is_no_batch_of_the_run_gets_a_sentence(broken_by_its_batch, tmp_pa
         replayed(path, TinyStage(), capsys)
 
 
-@pytest.mark.slow
+@pytest.mark.long  # it compiles
 def test_the_verb(one_device, tmp_path, shapes_dir, capsys):
     command = [
         f"--config={ROOT / 'configs/tiny.py'}",

@@ -171,7 +171,7 @@ def test_the_slurm_backend_submits_this_sweep_for_each_task(
     assert (place / "sweep.json").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.long  # of two real trainings; the suite has such a sweep under Slurm
 @pytest.mark.timeout(600)
 def test_a_sweep_from_the_command_line_to_its_table(experiment, shapes_dir, tmp_path):
     workdir = tmp_path / "sweeps"

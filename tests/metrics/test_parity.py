@@ -167,7 +167,7 @@ def test_precision_and_recall(feature_sets):
 
 
 @pytest.mark.timeout(3000)
-@pytest.mark.parametrize("n", [24, pytest.param(512, marks=pytest.mark.long)])
+@pytest.mark.parametrize("n", [12, pytest.param(512, marks=pytest.mark.long)])
 def test_images_through_both(weights_file, network, n):
     """Fréchet distance, KID, IS, precision and recall, each from its own network's features."""
     from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric

@@ -46,6 +46,7 @@ def test_an_image_takes_the_samplers_evaluations():
         assert passes(settings) == times * evaluations
 
 
+@pytest.mark.long  # it compiles
 def test_a_step_is_about_three_forward_passes_of_its_batch(graph):
     small, large = (run.config for run in graph.runs.values() if run.stage == "decoder")
     # The gradient is two more products for each one of the forward pass.
