@@ -37,8 +37,8 @@ def test_a_manifest_of_ones_own_pictures(tmp_path, capsys):
     for i in range(30):
         Image.new("RGB", (6, 5), (i, 0, 0)).save(pictures / f"{i}.png")
         (pictures / f"{i}.txt").write_text(f"red {i}\nrot {i}")
-    path = tmp_path / "m.jsonl"
-    prepare.run([f"folder:{pictures}", "--split=all", "--rule=all", f"--manifest={path}"])
+    path, data = tmp_path / "m.jsonl", f"--data_dir={tmp_path / 'data'}"
+    prepare.run([f"folder:{pictures}", "--split=all", "--rule=all", f"--manifest={path}", data])
     manifest = read_manifest(path)
     assert len(manifest) == 60 and manifest.header.source == "folder:pictures"
     assert manifest.sha256 in capsys.readouterr().out

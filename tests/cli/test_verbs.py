@@ -196,7 +196,8 @@ def test_a_folder_of_ones_own_pictures_goes_all_the_way(tmp_path):
     (pictures / "torn.png").write_bytes(b"\x89PNG torn")
     (pictures / "torn.txt").write_text("no picture")
 
-    prepared = dalle_jax("prepare", f"folder:{pictures}", "--max_bad_share=0.1")
+    data = f"--data_dir={tmp_path / 'data'}"
+    prepared = dalle_jax("prepare", f"folder:{pictures}", "--max_bad_share=0.1", data)
     assert prepared.returncode == 0, prepared.stderr
     assert "torn.png" in prepared.stdout + prepared.stderr
     trained = dalle_jax(
