@@ -90,6 +90,10 @@ def test_one_run_meets_a_full_disk_torn_data_and_a_hanging_disk(uninterrupted, t
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert steps_in(tmp_path / "checkpoints") == [5]
+    # Threads of the save that failed may write on in this process; a person's has ended by now.
+    seen = None
+    while seen != (seen := sorted((tmp_path / "checkpoints").rglob("*"))):
+        time.sleep(1)
 
     with pytest.raises(OSError, match=r"17\.png is torn"):
         fit_tiny(tmp_path, batches=Troubled(13, tear))
