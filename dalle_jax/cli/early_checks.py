@@ -26,7 +26,7 @@ from dalle_jax.runs import Run
 from dalle_jax.stages import STAGES, build_stage, data_of
 from dalle_jax.sweeps.graph import NOT_DRAWN_WITH, Graph, PlannedPoint
 from dalle_jax.sweeps.jobs import is_measured
-from dalle_jax.sweeps.place import Place
+from dalle_jax.sweeps.layout import SweepLayout
 
 CALLS = (DallePipeline.__call__, DallePipeline.generate_all)
 
@@ -79,7 +79,7 @@ def _open_evaluation_in_training(run: Run) -> None:
 
 
 def data_problems(
-    graph: Graph, place: Place, reusable: Collection[str] = (), *, scan: bool = True
+    graph: Graph, layout: SweepLayout, reusable: Collection[str] = (), *, scan: bool = True
 ) -> list[Exception]:
     """Why data that trainings and evaluations to come read can't be used, each reason once.
 
@@ -88,7 +88,7 @@ def data_problems(
 
     Args:
         graph: of the sweep.
-        place: where it lies.
+        layout: its paths.
         reusable: keys of runs that are taken over and so need no data.
         scan: whether folders and shards that were not scanned before are; else they are taken as
             usable if they are there.
@@ -115,17 +115,17 @@ def data_problems(
 
     found = []
     for run in graph.runs.values():
-        if run.key not in reusable and not place.is_trained(run):
-            planned = Run(place.run(run.key), run.stage, run.config)
+        if run.key not in reusable and not layout.is_trained(run):
+            planned = Run(layout.run(run.key), run.stage, run.config)
             found.append(problem(planned, lambda planned: planned.open_source("train")))
             names = ("evaluate_every", "evaluation_images", "evaluation_features")
             of = [run.config[run.stage]["train"][name] for name in names]
             found.append(problem(planned, _open_evaluation_in_training, run.stage, *of))
     for point in graph.points:
-        if point.evaluation is None or is_measured(point, place):
+        if point.evaluation is None or is_measured(point, layout):
             continue
         what = evaluate.parse(["--workdir=.", *point.evaluation])
-        planned = Run(place.run(point.runs["decoder"]), "decoder", point.config)
+        planned = Run(layout.run(point.runs["decoder"]), "decoder", point.config)
         captions = (what.manifest, what.images, what.split, what.n)
         read = lambda run, what=what: _read_captions(run, what)
         found.append(problem(planned, read, *captions, "oracle" in what.metrics))

@@ -12,8 +12,8 @@ from dalle_jax.sweeps.figure import Figure, Measured
 from dalle_jax.sweeps.figure_kept import KeptMeasure, key_of, measure_and_keep, read
 from dalle_jax.sweeps.figure_rows import knob_columns
 from dalle_jax.sweeps.graph import Graph, PlannedPoint, judges_of
+from dalle_jax.sweeps.layout import SweepLayout
 from dalle_jax.sweeps.machine import own_machine
-from dalle_jax.sweeps.place import Place
 
 
 class Part(NamedTuple):
@@ -40,7 +40,7 @@ class Own:
         figure: with `measure`, or without: then there are no parts.
         source: the figure's file.
         scale: that it is made at.
-        graph, place: of its sweep.
+        graph, layout: of its sweep.
         features: the run of the network that distances are on, where it has one.
         num_captions: that `measure` takes; None for the figure's own number.
     """
@@ -49,7 +49,7 @@ class Own:
     source: Path
     scale: str
     graph: Graph
-    place: Place
+    layout: SweepLayout
     features: str | None = None
     num_captions: int | None = None
 
@@ -85,7 +85,7 @@ class Own:
             if kept is not None or not part.is_trained or time.monotonic() > until:
                 continue
             given = self._given() if given is None else given
-            systems = [self.place.system(point) for point in part.points]
+            systems = [self.layout.system(point) for point in part.points]
             of = systems if self.figure.together else systems[0]
             measure_and_keep(
                 part.file,
@@ -128,12 +128,12 @@ class Own:
             *(self.num_captions or self.figure.num_captions, judges),
             [[key, self._sampling(stage, key)] for p in points for stage, key in p.runs.items()],
         )
-        file = self.place.workdir / "measures" / f"{self.source.stem}-{key}.npz"
-        return Part(title, points, file, all(map(self.place.is_trained, runs)))
+        file = self.layout.workdir / "measures" / f"{self.source.stem}-{key}.npz"
+        return Part(title, points, file, all(map(self.layout.is_trained, runs)))
 
     def _sampling(self, stage: str, key: str) -> Any:
         """How a run draws where it is not told: of a shared run that is another point's choice."""
-        directory = self.place.run(key)
+        directory = self.layout.run(key)
         if not (directory / "config.json").exists():
             return None
         return open_run(directory).config[stage].get("sample")

@@ -24,7 +24,7 @@ from dalle_jax.sweeps.graph import Graph, build_graph, from_here
 from dalle_jax.sweeps.grid import Sweep, is_sampling, sweep_name
 from dalle_jax.sweeps.job import read_attempts
 from dalle_jax.sweeps.jobs import evaluation_key, is_measured
-from dalle_jax.sweeps.place import Place, find_reusable, lay_out
+from dalle_jax.sweeps.layout import SweepLayout, find_reusable, lay_out
 from dalle_jax.sweeps.results import LOSS
 from dalle_jax.sweeps.workers import divide
 
@@ -59,12 +59,12 @@ def swept(figure: Figure, path: Path, args: argparse.Namespace) -> tuple[int, Ow
         raise ValueError(f"{path.stem} measures its own, and takes no --captions")
     if args.captions and sweep.evaluation is not None:
         sweep = dataclasses.replace(sweep, evaluation={**sweep.evaluation, "n": args.captions})
-    place = Place(args.sweeps.absolute(), name)
-    of_figure = {"figure": figure, "source": path, "scale": args.scale, "place": place}
+    layout = SweepLayout(args.sweeps.absolute(), name)
+    of_figure = {"figure": figure, "source": path, "scale": args.scale, "layout": layout}
     if count := args.captions or figure.num_captions:
-        _check_captions(Run(place.workdir, "decoder", base), count, scan=not args.dry_run)
+        _check_captions(Run(layout.workdir, "decoder", base), count, scan=not args.dry_run)
     # A trained system is measured whatever its data is by now.
-    signature_of = workdir is None and data_signatures(place.workdir, scan=not args.dry_run)
+    signature_of = workdir is None and data_signatures(layout.workdir, scan=not args.dry_run)
     features = None
     if figure.features is not None:
         features, train_features = _features(figure.features, base, path, args, reuse)
@@ -81,8 +81,8 @@ def swept(figure: Figure, path: Path, args: argparse.Namespace) -> tuple[int, Ow
     if features is None:
         check_points(graph)
     if workdir is not None:
-        _check_trained(graph, place, workdir)
-    code = _walk(graph, place, config, args, reuse)
+        _check_trained(graph, layout, workdir)
+    code = _walk(graph, layout, config, args, reuse)
     return code, Own(**of_figure, graph=graph, features=features, num_captions=args.captions)
 
 
@@ -102,10 +102,10 @@ def _of_trained(sweep: Sweep, path: Path, workdir: Path, base: Mapping[str, Any]
     )
 
 
-def _check_trained(graph: Graph, place: Place, workdir: Path) -> None:
-    there = find_reusable(place, graph, [workdir])
+def _check_trained(graph: Graph, layout: SweepLayout, workdir: Path) -> None:
+    there = find_reusable(layout, graph, [workdir])
     for key, run in graph.runs.items():
-        if key not in there and not place.is_trained(run):
+        if key not in there and not layout.is_trained(run):
             raise ValueError(
                 f"{workdir / run.stage} is at step {open_run(workdir / run.stage).step} of "
                 f"{run.steps}; train it to its end first"
@@ -142,28 +142,28 @@ def _features(
     tokenizer = {f"tokenizer.{name}": value for name, value in base["tokenizer"].items()}
     file = find_config(config, path.parent).resolve()
     sweep = Sweep(config=config, points=[{}], overrides=data | tokenizer, evaluation=None)
-    place = Place(args.sweeps.absolute(), "features")
+    layout = SweepLayout(args.sweeps.absolute(), "features")
     graph = build_graph(
         sweep,
         lambda overrides: load(file, overrides),
-        data_signatures(place.workdir, scan=not args.dry_run),
+        data_signatures(layout.workdir, scan=not args.dry_run),
     )
     run = str(args.sweeps / "runs" / next(iter(graph.runs)))
-    return run, lambda: _walk(graph, place, file, args, reuse)
+    return run, lambda: _walk(graph, layout, file, args, reuse)
 
 
 def _walk(
-    graph: Graph, place: Place, config: Path, args: argparse.Namespace, reuse: list[Path]
+    graph: Graph, layout: SweepLayout, config: Path, args: argparse.Namespace, reuse: list[Path]
 ) -> int:
     if args.dry_run:
         from dalle_jax.cli.sweep_plan import print_plan
 
-        print_plan(graph, place, reuse, divide(args.workers))
+        print_plan(graph, layout, reuse, divide(args.workers))
         return DONE
-    lay_out(place, graph, reuse)
-    write_definition(place, graph, config)
+    lay_out(layout, graph, reuse)
+    write_definition(layout, graph, config)
     hours_left = (args.until - time.monotonic()) / 3600
-    return walk(graph, place, config, workers=args.workers, max_hours=hours_left)
+    return walk(graph, layout, config, workers=args.workers, max_hours=hours_left)
 
 
 def missing_of(own: Own) -> list[str]:
@@ -171,9 +171,9 @@ def missing_of(own: Own) -> list[str]:
     found = []
     for point in own.graph.points:
         runs = [own.graph.runs[key] for key in point.runs.values()]
-        if not all(map(own.place.is_trained, runs)):
+        if not all(map(own.layout.is_trained, runs)):
             found.append(f"training of {point.name}")
-        elif point.evaluation is not None and not is_measured(point, own.place):
+        elif point.evaluation is not None and not is_measured(point, own.layout):
             found.append(f"evaluation of {point.name}")
     of_itself = [part.title for part, kept in own.kept() if kept is None]
     return [*found, *(f"the figure's own measure of {title}" for title in of_itself)]
@@ -185,7 +185,7 @@ def measured_of(own: Own) -> Measured:
     None of them, where what the figure shows is measured of no point yet.
     """
     measured = own.measured()
-    rows = [*rows_of(own.graph, own.place), *measured.rows]
+    rows = [*rows_of(own.graph, own.layout), *measured.rows]
     # Losses come with any training; of trainings alone they are what is shown.
     of_losses = own.figure.measure is None and own.figure.sweep.evaluation is None
     there = of_losses or any(not row["metric"].endswith(LOSS) for row in rows)
@@ -195,6 +195,6 @@ def measured_of(own: Own) -> Measured:
 def done_for(own: Own) -> list[Mapping[str, Any]]:
     """All attempts at trainings and evaluations here, and what the figure measured itself."""
     keys = [*own.graph.runs, *map(evaluation_key, own.graph.points)]
-    attempts = [a for key in dict.fromkeys(keys) for a in read_attempts(own.place.job(key))]
+    attempts = [a for key in dict.fromkeys(keys) for a in read_attempts(own.layout.job(key))]
     measures = {part.file: kept.made for part, kept in own.kept() if kept is not None}
     return [*attempts, *measures.values()]

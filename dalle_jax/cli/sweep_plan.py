@@ -15,14 +15,14 @@ from dalle_jax.cli.sweep_tables import names_of
 from dalle_jax.sweeps.cost import Counts, Rate, drawing_flops, measured_rates
 from dalle_jax.sweeps.graph import Graph, PlannedPoint
 from dalle_jax.sweeps.jobs import is_measured
+from dalle_jax.sweeps.layout import SweepLayout, find_reusable
 from dalle_jax.sweeps.machine import machine_of, own_machine
 from dalle_jax.sweeps.machine_rate import guessed_rate
-from dalle_jax.sweeps.place import Place, find_reusable
 from dalle_jax.sweeps.workers import Worker, visible_gpus
 
 
 def print_plan(
-    graph: Graph, place: Place, reuse: Sequence[Path], workers: Sequence[Worker]
+    graph: Graph, layout: SweepLayout, reuse: Sequence[Path], workers: Sequence[Worker]
 ) -> None:
     """The points, what would be trained for each, what is shared or there, and the cost.
 
@@ -31,25 +31,25 @@ def print_plan(
 
     Args:
         graph: of the sweep.
-        place: where it lies.
+        layout: its paths.
         reuse: workdirs whose trained stages would be taken over.
         workers: that would run it; all have as much to compute on.
     """
-    reusable = find_reusable(place, graph, reuse)
-    counts = Counts(place.workdir / "flops.json")
+    reusable = find_reusable(layout, graph, reuse)
+    counts = Counts(layout.workdir / "flops.json")
     here = f"{machine_of(workers[0])}, {socket.gethostname()}"
-    rates = measured_rates([place.workdir / "runs", *reuse], counts, here)
+    rates = measured_rates([layout.workdir / "runs", *reuse], counts, here)
     guessed = None
     if not rates and not visible_gpus({**os.environ, **workers[0].environment}):
         machine = f"{own_machine()}, {socket.gethostname()}"
         cores = len(workers[0].cores)
-        guessed = guessed_rate(cores, machine, place.workdir / "machine_rates.json")
+        guessed = guessed_rate(cores, machine, layout.workdir / "machine_rates.json")
     drawn: set[str] = set()
     names = names_of(graph)
     numbers = {point.name: n for n, point in enumerate(graph.points, 1)}
     first = {key: numbers[graph.users(key)[0].name] for key in graph.runs}
     columns = list(dict.fromkeys(stage for point in graph.points for stage in point.runs))
-    table = Table(title=f"{place.sweep}: {len(graph.points)} points")
+    table = Table(title=f"{layout.sweep}: {len(graph.points)} points")
     table.add_column("no.", justify="right")
     for name in ("point", *columns, "evaluation"):
         table.add_column(name, overflow="fold")
@@ -64,8 +64,8 @@ def print_plan(
             if key is None:
                 cells.append("")
                 continue
-            run, step = graph.runs[key], place.step(graph.runs[key])
-            if place.is_trained(run):
+            run, step = graph.runs[key], layout.step(graph.runs[key])
+            if layout.is_trained(run):
                 cells.append("is there")
             elif key in reusable:
                 cells.append(f"from {reusable[key]}")
@@ -78,7 +78,7 @@ def print_plan(
                 flops += of_run
                 hours += _hours(of_run, stage, rates, guessed)
                 cells.append(f"train, from step {step}" if step else "train")
-        cells.append(_evaluation_cell(point, place))
+        cells.append(_evaluation_cell(point, layout))
         if cells[-1] == "measure":
             of_images = drawing_flops(point, counts, drawn)
             flops += of_images
@@ -93,7 +93,7 @@ def print_plan(
         "pass where a training was not counted before (drawing: a forward pass an evaluation, two "
         "where guided)"
     )
-    for error in data_problems(graph, place, reusable, scan=False):
+    for error in data_problems(graph, layout, reusable, scan=False):
         print(f"missing: {error}" if isinstance(error, FileNotFoundError) else f"data: {error}")
     if not rates and guessed is None:
         print(
@@ -123,10 +123,10 @@ def _rates_text(rates: Mapping[str, Rate], guessed: float | None) -> str:
     return f"at the GFLOP/s of earlier runs: {told}"
 
 
-def _evaluation_cell(point: PlannedPoint, place: Place) -> str:
+def _evaluation_cell(point: PlannedPoint, layout: SweepLayout) -> str:
     if point.evaluation is None:
         return ""
-    return "is there" if is_measured(point, place) else "measure"
+    return "is there" if is_measured(point, layout) else "measure"
 
 
 def _hours(

@@ -19,7 +19,7 @@ from dalle_jax.sweeps.definition import read_definition
 from dalle_jax.sweeps.figure_rows import short_names
 from dalle_jax.sweeps.graph import PlannedPoint
 from dalle_jax.sweeps.grid import BASE
-from dalle_jax.sweeps.place import Place
+from dalle_jax.sweeps.layout import SweepLayout
 from dalle_jax.sweeps.progress import read_curves
 from dalle_jax.sweeps.results import by_point, loss_protocol
 
@@ -41,17 +41,17 @@ def render(directory: Path) -> str:
         ValueError: its sweep.json is torn, or something else.
     """
     title, graph = read_definition(directory)
-    place, points = Place(directory.absolute().parent, directory.name), graph.points
-    systems = {point.name: place.system(point) for point in points}
-    counts = Counts(place.workdir / "flops.json")
+    layout, points = SweepLayout(directory.absolute().parent, directory.name), graph.points
+    systems = {point.name: layout.system(point) for point in points}
+    counts = Counts(layout.workdir / "flops.json")
     title = f"{title}: {len(points)} points"
     losses = {key: loss_protocol(run) for key, run in graph.runs.items()}
     protocols = _protocols(systems.values()) | {protocol_hash(p): p for p in losses.values()}
     parts = [
         f"<h1>{_text(title)}</h1>",
-        table(by_point(graph, place, counts.counted), _knobs(points), protocols),
+        table(by_point(graph, layout, counts.counted), _knobs(points), protocols),
     ]
-    parts += ["<h2>Curves</h2>", *_curves(points, place, losses)]
+    parts += ["<h2>Curves</h2>", *_curves(points, layout, losses)]
     samples = {name: read_samples(system) for name, system in systems.items()}
     parts += _sample_tables(samples, {p.name: _heading(p, points) for p in points})
     parts += ["<h2>What differs between two points</h2>", _differences(points)]
@@ -76,7 +76,7 @@ def _protocols(systems: Iterable[Path]) -> dict[str, Mapping[str, Any]]:
 
 
 def _curves(
-    points: Sequence[PlannedPoint], place: Place, losses: Mapping[str, Mapping[str, Any]]
+    points: Sequence[PlannedPoint], layout: SweepLayout, losses: Mapping[str, Mapping[str, Any]]
 ) -> list[str]:
     """A plot for each stage, curve and kind of loss, in which each run stands once.
 
@@ -95,7 +95,7 @@ def _curves(
                     _run_name(of_run, points): found
                     for key, of_run in of_runs.items()
                     if protocol_hash(losses[key]) == kind
-                    and (found := read_curves(place.run(key)).get(curve)) is not None
+                    and (found := read_curves(layout.run(key)).get(curve)) is not None
                 }
                 about = loss_text(protocol, kinds.values())
                 title = f"{stage}: {curve}" + (f", {about}" if about else "")

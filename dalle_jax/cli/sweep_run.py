@@ -23,7 +23,7 @@ from dalle_jax.data.checked import write_atomically
 from dalle_jax.sweeps.content import data_signatures
 from dalle_jax.sweeps.graph import Graph, build_graph, is_free
 from dalle_jax.sweeps.grid import Sweep, base_of, override_text, sweep_name
-from dalle_jax.sweeps.place import Place, lay_out
+from dalle_jax.sweeps.layout import SweepLayout, lay_out
 from dalle_jax.sweeps.slurm import TIME_OVER
 
 
@@ -33,11 +33,11 @@ def run(args: argparse.Namespace, sweep: Sweep) -> int:
     sweep = with_typed(sweep, typed)
     config = find_config(sweep.config, path.parent).resolve()
     name = sweep_name(f"{path.stem}-{args.scale}", sweep.typed)
-    place = Place(args.workdir.absolute(), name)
+    layout = SweepLayout(args.workdir.absolute(), name)
     graph = build_graph(
         sweep,
         lambda overrides: load(config, overrides),
-        data_signatures(place.workdir, scan=not args.dry_run),
+        data_signatures(layout.workdir, scan=not args.dry_run),
     )
 
     # This process computes nothing, and is to take no GPU from those that do.
@@ -49,21 +49,21 @@ def run(args: argparse.Namespace, sweep: Sweep) -> int:
 
         # Each task of Slurm has all that it is given, here as if that were this machine.
         slurm_tasks = args.backend == "slurm" and divide(1) * args.workers
-        print_plan(graph, place, args.reuse, slurm_tasks or divide(args.workers, share=args.share))
+        print_plan(graph, layout, args.reuse, slurm_tasks or divide(args.workers, share=args.share))
         return 0
-    lay_out(place, graph, args.reuse)
-    write_definition(place, graph, config)
+    lay_out(layout, graph, args.reuse)
+    write_definition(layout, graph, config)
     if args.backend == "slurm":
         from dalle_jax.sweeps.slurm import submit
 
         submitted = submit(
-            _worker_command(args), args.workers, place.directory / "slurm", _slurm(args)
+            _worker_command(args), args.workers, layout.directory / "slurm", _slurm(args)
         )
-        print(f"submitted: {submitted}; `dalle-jax report {place.directory}` shows how it stands")
+        print(f"submitted: {submitted}; `dalle-jax report {layout.directory}` shows how it stands")
         return 0
     return walk(
         graph,
-        place,
+        layout,
         config,
         workers=args.workers,
         share=args.share,
@@ -72,10 +72,10 @@ def run(args: argparse.Namespace, sweep: Sweep) -> int:
     )
 
 
-def write_definition(place: Place, graph: Graph, config: Path) -> None:
+def write_definition(layout: SweepLayout, graph: Graph, config: Path) -> None:
     """sweep.json: the points and their configs, for whoever reads the results."""
     document = {
-        "sweep": place.sweep,
+        "sweep": layout.sweep,
         "config": str(config),
         "typed": dict(graph.typed),
         "points": [
@@ -91,12 +91,12 @@ def write_definition(place: Place, graph: Graph, config: Path) -> None:
         ],
     }
     text = json.dumps(document, indent=1) + "\n"
-    write_atomically(place.directory / "sweep.json", lambda file: file.write(text.encode()))
+    write_atomically(layout.directory / "sweep.json", lambda file: file.write(text.encode()))
 
 
 def walk(
     graph: Graph,
-    place: Place,
+    layout: SweepLayout,
     config: Path,
     *,
     workers: int = 1,
@@ -106,7 +106,7 @@ def walk(
 ) -> int:
     """Run the jobs here, and write the table of what is there afterwards; returns the exit code."""
     check_platforms(os.environ.get("JAX_PLATFORMS", ""))
-    for error in data_problems(graph, place):
+    for error in data_problems(graph, layout):
         raise error
     from dalle_jax.cli.sweep_tables import LiveTable
     from dalle_jax.sweeps.cost import Counts
@@ -116,14 +116,14 @@ def walk(
     from dalle_jax.sweeps.workers import divide
 
     # Points that differ in a seed are the same programs; of other machines they might not run here.
-    cache = place.workdir / "xla" / socket.gethostname()
+    cache = layout.workdir / "xla" / socket.gethostname()
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
     python = (sys.executable, "-m")
     jobs = jobs_of(
-        graph, place, config, (*python, "dalle_jax"), server=(*python, "dalle_jax.cli.kept")
+        graph, layout, config, (*python, "dalle_jax"), server=(*python, "dalle_jax.cli.kept")
     )
-    systems = {evaluation_key(point): place.system(point) for point in graph.points}
-    view = LiveTable(graph, place)
+    systems = {evaluation_key(point): layout.system(point) for point in graph.points}
+    view = LiveTable(graph, layout)
     launcher = Launcher(
         jobs,
         divide(workers, share=share),
@@ -148,11 +148,11 @@ def walk(
         for number, handler in before.items():
             signal.signal(number, handler)
     if not received:  # who asked it to end does not wait for the operations to be counted
-        rows = table(graph, place, Counts(place.workdir / "flops.json").training)
+        rows = table(graph, layout, Counts(layout.workdir / "flops.json").training)
         if rows:
-            print(f"results: {', '.join(map(str, write_table(rows, place.directory)))}")
+            print(f"results: {', '.join(map(str, write_table(rows, layout.directory)))}")
     if done:
-        print(f"`dalle-jax report {place.directory}` draws them")
+        print(f"`dalle-jax report {layout.directory}` draws them")
         return 0
     states = [status.state for status in launcher.status.values()]
     for key, status in launcher.status.items():

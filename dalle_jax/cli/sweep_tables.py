@@ -17,6 +17,7 @@ from dalle_jax.sweeps.graph import Graph, PlannedPoint
 from dalle_jax.sweeps.grid import BASE
 from dalle_jax.sweeps.job import Job
 from dalle_jax.sweeps.jobs import evaluation_key
+from dalle_jax.sweeps.layout import SweepLayout
 from dalle_jax.sweeps.local import (
     BLOCKED,
     DONE,
@@ -29,7 +30,6 @@ from dalle_jax.sweeps.local import (
     Launcher,
     Status,
 )
-from dalle_jax.sweeps.place import Place
 from dalle_jax.sweeps.progress import read_progress
 
 # States in the order in which a person wants to know of them.
@@ -53,8 +53,8 @@ class LiveTable:
     A point is called by its overrides in short, each by the last part of its knob.
     """
 
-    def __init__(self, graph: Graph, place: Place):
-        self._graph, self._place = graph, place
+    def __init__(self, graph: Graph, layout: SweepLayout):
+        self._graph, self._place = graph, layout
         self._console = Console(markup=False, highlight=False, quiet=is_quiet())
         self._live: Live | None = None
         self._launcher: Launcher | None = None

@@ -13,13 +13,13 @@ from dalle_jax.sweeps.figure import MISSING, Estimate, Row
 
 if TYPE_CHECKING:  # they bring jax along, and a figure's file imports this one
     from dalle_jax.sweeps.graph import Graph
-    from dalle_jax.sweeps.place import Place
+    from dalle_jax.sweeps.layout import SweepLayout
 
 # Of a row in memory: by these two models are compared. They are no cells of a table.
 BY_CAPTION, LEFT_OUT = "by_caption", "left_out"
 
 
-def rows_of(graph: "Graph", place: "Place") -> list[dict[str, Any]]:
+def rows_of(graph: "Graph", layout: "SweepLayout") -> list[dict[str, Any]]:
     """The sweep's table as a figure reads it.
 
     A knob stands under the last part of its name (`num_inference_steps`), unless two knobs share
@@ -29,9 +29,9 @@ def rows_of(graph: "Graph", place: "Place") -> list[dict[str, Any]]:
     from dalle_jax.sweeps.results import COST_COLUMNS, table
 
     names = knob_columns(graph)
-    evaluated = {point.name: _evaluated(place.system(point)) for point in graph.points}
+    evaluated = {point.name: _evaluated(layout.system(point)) for point in graph.points}
     rows = []
-    for row in table(graph, place):
+    for row in table(graph, layout):
         kept = {names.get(k, k): v for k, v in row.items() if k not in (*COST_COLUMNS, "flops")}
         rows.append(kept | evaluated[row["point"]].get((row["protocol_hash"], row["metric"]), {}))
     return rows

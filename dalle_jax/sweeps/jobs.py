@@ -6,12 +6,12 @@ from pathlib import Path
 from dalle_jax.sweeps.graph import Graph, PlannedPoint, StageRun
 from dalle_jax.sweeps.grid import base_of, override_text
 from dalle_jax.sweeps.job import Job
-from dalle_jax.sweeps.place import Place
+from dalle_jax.sweeps.layout import SweepLayout
 
 
 def jobs_of(
     graph: Graph,
-    place: Place,
+    layout: SweepLayout,
     config: Path,
     program: Sequence[str],
     server: Sequence[str] = (),
@@ -20,7 +20,7 @@ def jobs_of(
 
     Args:
         graph: of the sweep.
-        place: where it lies.
+        layout: its paths.
         config: the file of the base config.
         program: what `train …` and `evaluate …` are given to, as ("dalle-jax",).
         server: command of a process that evaluates points of the same runs one after the other, see
@@ -30,9 +30,9 @@ def jobs_of(
     for point in graph.points:
         for key in point.runs.values():
             if key not in jobs:
-                jobs[key] = _training(graph.runs[key], point, place, config, program)
+                jobs[key] = _training(graph.runs[key], point, layout, config, program)
         if point.evaluation is not None:
-            job = _evaluation(point, place, program, server)
+            job = _evaluation(point, layout, program, server)
             jobs.setdefault(job.key, job)
     return list(jobs.values())
 
@@ -42,14 +42,14 @@ def evaluation_key(point: PlannedPoint) -> str:
     return f"evaluation-{point.key}"
 
 
-def is_measured(point: PlannedPoint, place: Place) -> bool:
+def is_measured(point: PlannedPoint, layout: SweepLayout) -> bool:
     """Whether the evaluation of a point is done."""
-    done = place.job(evaluation_key(point)) / "done"
-    return done.exists() and (place.system(point) / "results.jsonl").exists()
+    done = layout.job(evaluation_key(point)) / "done"
+    return done.exists() and (layout.system(point) / "results.jsonl").exists()
 
 
 def _training(
-    run: StageRun, point: PlannedPoint, place: Place, config: Path, program: Sequence[str]
+    run: StageRun, point: PlannedPoint, layout: SweepLayout, config: Path, program: Sequence[str]
 ) -> Job:
     file, knobs = base_of(config, run.overrides)
     overrides = (f"--config.{k}={override_text(v)}" for k, v in knobs.items())
@@ -57,28 +57,28 @@ def _training(
         key=run.key,
         title=f"train {run.stage} {run.fingerprint}",
         command=(
-            *(*program, "train", f"--config={file}", f"--workdir={place.system(point)}"),
+            *(*program, "train", f"--config={file}", f"--workdir={layout.system(point)}"),
             *(f"--stage={run.stage}", *overrides),
         ),
         needs=run.needs,
-        directory=place.job(run.key),
-        is_done=lambda: place.is_trained(run),
-        step=lambda: place.step(run),
+        directory=layout.job(run.key),
+        is_done=lambda: layout.is_trained(run),
+        step=lambda: layout.step(run),
         saves=True,
     )
 
 
 def _evaluation(
-    point: PlannedPoint, place: Place, program: Sequence[str], server: Sequence[str]
+    point: PlannedPoint, layout: SweepLayout, program: Sequence[str], server: Sequence[str]
 ) -> Job:
-    request = ("evaluate", f"--workdir={place.system(point)}", *point.evaluation)
+    request = ("evaluate", f"--workdir={layout.system(point)}", *point.evaluation)
     return Job(
         key=evaluation_key(point),
         title=f"evaluate {point.name}",
         command=(*program, *request),
         needs=tuple(point.runs.values()),
-        directory=place.job(evaluation_key(point)),
-        is_done=lambda: is_measured(point, place),
+        directory=layout.job(evaluation_key(point)),
+        is_done=lambda: is_measured(point, layout),
         step=lambda: 0,
         server=(*server, ",".join(point.runs.values())) if server else (),
         request=request,

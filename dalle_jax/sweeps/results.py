@@ -16,11 +16,12 @@ from dalle_jax.metrics.results import read_rows
 from dalle_jax.sweeps.graph import Graph, PlannedPoint, StageRun
 from dalle_jax.sweeps.job import read_attempts
 from dalle_jax.sweeps.jobs import evaluation_key
-from dalle_jax.sweeps.place import Place
+from dalle_jax.sweeps.layout import SweepLayout
 from dalle_jax.sweeps.progress import read_curves
 from dalle_jax.sweeps.record import made_by
 
 Row = dict[str, Any]
+FlopsOf = Callable[[StageRun], float | None]  # of a run's whole training; None if not known
 
 LOSS = "validation/loss"  # as trainings log it; `STAGE/validation/loss` in the table
 # Settings of a loss that say how weights are found, and not how their loss is computed.
@@ -50,9 +51,7 @@ class PointRows(NamedTuple):
     costs: Row
 
 
-def table(
-    graph: Graph, place: Place, flops_of: Callable[[StageRun], float | None] = lambda run: None
-) -> list[Row]:
+def table(graph: Graph, layout: SweepLayout, flops_of: FlopsOf = lambda run: None) -> list[Row]:
     """A row for each point and metric, of all points that have any.
 
     Columns: `point`; each override under its knob's name, those that were typed first; `seed` of
@@ -62,18 +61,18 @@ def table(
 
     Args:
         graph: of the sweep.
-        place: where it lies.
+        layout: its paths.
         flops_of: floating-point operations of a run's whole training; None if they are not known.
     """
     return [
         {**of_point.head, **metric, **of_point.costs}
-        for of_point in by_point(graph, place, flops_of)
+        for of_point in by_point(graph, layout, flops_of)
         for metric in of_point.metrics
     ]
 
 
 def by_point(
-    graph: Graph, place: Place, flops_of: Callable[[StageRun], float | None] = lambda run: None
+    graph: Graph, layout: SweepLayout, flops_of: FlopsOf = lambda run: None
 ) -> list[PointRows]:
     """The parts of the table's rows for every point, those without any metric too; see `table`."""
     found = []
@@ -88,8 +87,8 @@ def by_point(
             "seed": point.config["seed"],
             "runs": " ".join(point.runs.values()),
         }
-        costs = {"flops": None if None in flops else sum(flops), **_costs(point, place)}
-        metrics = [*_validation(runs, place), *_evaluated(point, place)]
+        costs = {"flops": None if None in flops else sum(flops), **_costs(point, layout)}
+        metrics = [*_validation(runs, layout), *_evaluated(point, layout)]
         found.append(PointRows(head, metrics, costs))
     return found
 
@@ -113,12 +112,12 @@ def is_reported(system: Path, since: float) -> bool:
     return any(path.stat().st_mtime >= since for path in system.glob("report*.html"))
 
 
-def _validation(runs: Sequence[StageRun], place: Place) -> list[Row]:
+def _validation(runs: Sequence[StageRun], layout: SweepLayout) -> list[Row]:
     """The last held-out loss of each stage, as `decoder/validation/loss`."""
     rows = []
     for run in runs:
-        _, values = read_curves(place.run(run.key)).get(LOSS, ((), ()))
-        if values and place.is_trained(run):
+        _, values = read_curves(layout.run(run.key)).get(LOSS, ((), ()))
+        if values and layout.is_trained(run):
             row = _metric(f"{run.stage}/{LOSS}", {"value": values[-1]})
             rows.append(row | {"protocol_hash": protocol_hash(loss_protocol(run))})
     return rows
@@ -150,9 +149,10 @@ def loss_protocol(run: StageRun) -> dict[str, Any]:
     )
 
 
-def _evaluated(point: PlannedPoint, place: Place) -> list[Row]:
+def _evaluated(point: PlannedPoint, layout: SweepLayout) -> list[Row]:
     """What `dalle-jax evaluate` found."""
-    newest = {row["protocol_hash"]: row for row in read_rows(place.system(point) / "results.jsonl")}
+    measured = read_rows(layout.system(point) / "results.jsonl")
+    newest = {row["protocol_hash"]: row for row in measured}
     rows = []
     for row in newest.values():
         protocol, floor = row["protocol"], row.get("floor", {})
@@ -183,10 +183,10 @@ def _metric(name: str, entry: Mapping[str, Any]) -> Row:
     return {column: found.get(column) for column in METRIC_COLUMNS}
 
 
-def _costs(point: PlannedPoint, place: Place) -> Row:
+def _costs(point: PlannedPoint, layout: SweepLayout) -> Row:
     """Of all attempts at the point's jobs; nothing of runs that were trained elsewhere."""
-    training = [a for key in point.runs.values() for a in read_attempts(place.job(key))]
-    evaluating = read_attempts(place.job(evaluation_key(point)))
+    training = [a for key in point.runs.values() for a in read_attempts(layout.job(key))]
+    evaluating = read_attempts(layout.job(evaluation_key(point)))
     every = [*training, *evaluating]
     if not every:
         return dict.fromkeys(COST_COLUMNS)

@@ -160,7 +160,7 @@ def test_a_config_s_mistake_is_named_before_missing_data(project):
 
 def test_captions_that_are_too_few_are_found_before_a_training(project, shapes_dir):
     graph = graph_of(TINY, [{"data.dir": str(shapes_dir)}], {"n": 10**6})
-    (error,) = early_checks.data_problems(graph, sweep_plan.Place(project, "w"))
+    (error,) = early_checks.data_problems(graph, sweep_plan.SweepLayout(project, "w"))
     assert "captions, fewer than the 1000000 asked for" in str(error)
 
 
@@ -177,16 +177,16 @@ def pictures(tmp_path):
 
 def test_captions_that_an_oracle_can_not_read_are_found_before_a_training(project, pictures):
     points = [{"data.source": f"folder:{pictures}"}]
-    place = sweep_plan.Place(project, "w")
-    (error,) = early_checks.data_problems(graph_of(TINY, points, {"metrics": "oracle"}), place)
+    layout = sweep_plan.SweepLayout(project, "w")
+    (error,) = early_checks.data_problems(graph_of(TINY, points, {"metrics": "oracle"}), layout)
     assert "a picture of my cat" in str(error)
-    assert early_checks.data_problems(graph_of(TINY, points, None), place) == []
+    assert early_checks.data_problems(graph_of(TINY, points, None), layout) == []
 
 
 def test_each_missing_data_set_is_named_once(project):
     points = [{"seed": 0}, {"seed": 1}, {"data.image_size": 48}]
     graph = graph_of(TINY, points, ORACLE)
-    errors = early_checks.data_problems(graph, sweep_plan.Place(project, "w"), scan=False)
+    errors = early_checks.data_problems(graph, sweep_plan.SweepLayout(project, "w"), scan=False)
     assert ["at 24 pixels" in str(e) for e in errors] == [True, False]
 
 
@@ -279,7 +279,7 @@ def test_captions_that_no_evaluation_in_training_can_read_are_found_first(pictur
     points = [{"data.source": f"folder:{pictures}", "decoder.train.evaluate_every": 5}]
     points[0]["decoder.train.evaluation_images"] = 1
     (error,) = early_checks.data_problems(
-        graph_of(TINY, points, None), sweep_plan.Place(tmp_path, "w")
+        graph_of(TINY, points, None), sweep_plan.SweepLayout(tmp_path, "w")
     )
     assert "finds nothing to measure by" in str(error)
 

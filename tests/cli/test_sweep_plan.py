@@ -13,7 +13,7 @@ from dalle_jax.cli.sweep_run import load
 from dalle_jax.runs import create_run
 from dalle_jax.sweeps.graph import build_graph
 from dalle_jax.sweeps.grid import Sweep, product
-from dalle_jax.sweeps.place import Place
+from dalle_jax.sweeps.layout import SweepLayout
 from dalle_jax.sweeps.workers import Worker
 from tests.conftest import ROOT
 
@@ -47,12 +47,12 @@ def planned(tmp_path, monkeypatch):
     (tmp_path / "jobs/before").mkdir(parents=True)
     attempts = tmp_path / "jobs/before/attempts.jsonl"
     attempts.write_text(json.dumps({"machine": "one Abacus", "host": socket.gethostname()}) + "\n")
-    return graph, Place(tmp_path, "planned")
+    return graph, SweepLayout(tmp_path, "planned")
 
 
 def test_hours_are_operations_over_the_rate_of_an_earlier_run(planned, capsys):
-    graph, place = planned
-    sweep_plan.print_plan(graph, place, [], [WORKER])
+    graph, layout = planned
+    sweep_plan.print_plan(graph, layout, [], [WORKER])
     out = capsys.readouterr().out
     steps = graph.points[0].config["decoder"]["sample"]["num_inference_steps"]
     passes = 100 * 2 * steps  # an evaluation of 100 captions, 2 seeds; guided twice as many
@@ -77,19 +77,19 @@ def test_hours_of_several_workers_are_divided_in_words(planned, capsys):
 
 
 def test_a_rate_of_another_machine_says_of_which(planned, capsys):
-    graph, place = planned
-    (place.job("before") / "attempts.jsonl").write_text(
+    graph, layout = planned
+    (layout.job("before") / "attempts.jsonl").write_text(
         json.dumps({"machine": "two Abaci", "host": "elsewhere"})
     )
-    sweep_plan.print_plan(graph, place, [], [WORKER])
+    sweep_plan.print_plan(graph, layout, [], [WORKER])
     assert "decoder 0.0 (on two Abaci, elsewhere)" in capsys.readouterr().out
 
 
 def test_without_earlier_runs_hours_are_guessed_from_the_machine(planned, capsys, monkeypatch):
-    graph, place = planned
-    (place.run("before") / "metrics.jsonl").unlink()
+    graph, layout = planned
+    (layout.run("before") / "metrics.jsonl").unlink()
     monkeypatch.setattr(sweep_plan, "guessed_rate", lambda cores, machine, cache: cores * 100.0)
-    sweep_plan.print_plan(graph, place, [], [WORKER])
+    sweep_plan.print_plan(graph, layout, [], [WORKER])
     out = capsys.readouterr().out
     passes = 3 * 100 * 2 * graph.points[0].config["decoder"]["sample"]["num_inference_steps"]
     hours = (2 * STEPS * STEP + 2 * passes * FORWARD) / 100 / 3600
@@ -98,10 +98,10 @@ def test_without_earlier_runs_hours_are_guessed_from_the_machine(planned, capsys
 
 
 def test_of_a_gpu_on_which_nothing_was_trained_hours_are_not_known(planned, capsys, monkeypatch):
-    graph, place = planned
-    (place.run("before") / "metrics.jsonl").unlink()
+    graph, layout = planned
+    (layout.run("before") / "metrics.jsonl").unlink()
     monkeypatch.setattr(sweep_plan, "visible_gpus", lambda environment: ["0"])
-    sweep_plan.print_plan(graph, place, [], [WORKER])
+    sweep_plan.print_plan(graph, layout, [], [WORKER])
     assert "hours are not known" in capsys.readouterr().out
 
 
@@ -111,22 +111,22 @@ def without_evaluation(graph):
 
 
 def test_missing_data_are_named_once(planned, capsys):
-    graph, place = planned
-    sweep_plan.print_plan(graph, place, [], [WORKER])
+    graph, layout = planned
+    sweep_plan.print_plan(graph, layout, [], [WORKER])
     out = capsys.readouterr().out
     assert out.count("missing: captioned_shapes/easy is not prepared at 24 pixels in data: ") == 1
     assert "run `dalle-jax prepare captioned_shapes/easy --resolution=24" in out
 
 
 def test_data_of_trained_stages_may_be_missing(planned, monkeypatch):
-    graph, place = planned
-    monkeypatch.setattr(type(place), "is_trained", lambda place, run: True)
-    assert data_problems(without_evaluation(graph), place) == []
+    graph, layout = planned
+    monkeypatch.setattr(type(layout), "is_trained", lambda layout, run: True)
+    assert data_problems(without_evaluation(graph), layout) == []
 
 
 def test_data_of_stages_that_are_taken_over_may_be_missing(planned):
-    graph, place = planned
+    graph, layout = planned
     first, second = graph.runs
     graph = without_evaluation(graph)
-    assert len(data_problems(graph, place, {first})) == 1
-    assert data_problems(graph, place, {first, second}) == []
+    assert len(data_problems(graph, layout, {first})) == 1
+    assert data_problems(graph, layout, {first, second}) == []

@@ -15,7 +15,7 @@ from dalle_jax.sweeps.content import data_signatures
 from dalle_jax.sweeps.definition import read_definition
 from dalle_jax.sweeps.graph import build_graph
 from dalle_jax.sweeps.grid import Sweep, product
-from dalle_jax.sweeps.place import Place, find_reusable, lay_out
+from dalle_jax.sweeps.layout import SweepLayout, find_reusable, lay_out
 from tests.conftest import ROOT
 
 STAGES = ("clip", "prior", "decoder")
@@ -70,42 +70,42 @@ def test_what_stands_on_a_changed_stage_is_trained_anew(changed, trained_anew):
 
 
 def test_laying_out_notes_the_content_that_a_run_is_shared_by(tmp_path):
-    place, graph = Place(tmp_path, "s"), graph_of(same("aa"))
-    lay_out(place, graph)
+    layout, graph = SweepLayout(tmp_path, "s"), graph_of(same("aa"))
+    lay_out(layout, graph)
     for key, run in graph.runs.items():
-        record = read_record(place.run(key))
+        record = read_record(layout.run(key))
         assert record.shared and record.content == run.content
-    lay_out(place, graph_of())  # built-in data have nothing to be noted
-    assert all(read_record(place.run(key)) is None for key in graph_of().runs)
+    lay_out(layout, graph_of())  # built-in data have nothing to be noted
+    assert all(read_record(layout.run(key)) is None for key in graph_of().runs)
 
 
 @pytest.mark.parametrize(("content", "taken"), [("aa", True), (None, True), ("bb", False)])
 def test_runs_of_other_workdirs_are_taken_where_their_data_is_the_same(tmp_path, content, taken):
-    place, graph = Place(tmp_path / "sweeps", "s"), graph_of(same("aa"))
+    layout, graph = SweepLayout(tmp_path / "sweeps", "s"), graph_of(same("aa"))
     run = trained(tmp_path / "own/clip", "clip", graph, content)
-    assert (run.key in find_reusable(place, graph, [tmp_path / "own"])) == taken
-    lay_out(place, graph)  # a sweep that began without them
-    lay_out(place, graph, [tmp_path / "own"])
-    assert place.run(run.key).is_symlink() == taken
+    assert (run.key in find_reusable(layout, graph, [tmp_path / "own"])) == taken
+    lay_out(layout, graph)  # a sweep that began without them
+    lay_out(layout, graph, [tmp_path / "own"])
+    assert layout.run(run.key).is_symlink() == taken
 
 
 @pytest.mark.parametrize(("content", "taken"), [("aa", True), (None, True), ("bb", False)])
 def test_runs_that_sweeps_of_earlier_versions_trained_here_are_taken(tmp_path, content, taken):
-    place, graph = Place(tmp_path, "s"), graph_of(same("aa"))
+    layout, graph = SweepLayout(tmp_path, "s"), graph_of(same("aa"))
     (run,) = [run for run in graph.runs.values() if run.stage == "clip"]
-    trained(place.run(f"clip-{run.fingerprint}"), "clip", graph, content)
-    lay_out(place, graph)
-    assert place.is_trained(run) == taken
+    trained(layout.run(f"clip-{run.fingerprint}"), "clip", graph, content)
+    lay_out(layout, graph)
+    assert layout.is_trained(run) == taken
     if taken:
-        assert place.run(run.key).readlink() == Path(f"clip-{run.fingerprint}")
+        assert layout.run(run.key).readlink() == Path(f"clip-{run.fingerprint}")
 
 
 def test_a_training_on_two_readings_of_data_is_shared_by_none(tmp_path):
-    place, graph = Place(tmp_path / "sweeps", "s"), graph_of(same("aa"))
+    layout, graph = SweepLayout(tmp_path / "sweeps", "s"), graph_of(same("aa"))
     run = trained(tmp_path / "own/clip", "clip", graph)
     readings = [Reading(step, "folder:cards", text, text) for step, text in ((0, "bb"), (2, "aa"))]
     write_record(tmp_path / "own/clip", DataRecord(readings))
-    assert run.key not in find_reusable(place, graph, [tmp_path / "own"])
+    assert run.key not in find_reusable(layout, graph, [tmp_path / "own"])
 
 
 def config(source="folder:cards", **data):

@@ -13,7 +13,7 @@ from dalle_jax.cli.sweep_run import load
 from dalle_jax.sweeps.graph import build_graph
 from dalle_jax.sweeps.grid import MAX_NAME, Sweep, chain, is_sampling, point_name, product, zip_
 from dalle_jax.sweeps.jobs import jobs_of
-from dalle_jax.sweeps.place import Place
+from dalle_jax.sweeps.layout import SweepLayout
 from tests.sweeps.twelve import CONFIG, graph_of
 
 
@@ -74,7 +74,8 @@ def test_a_point_may_have_a_base_of_its_own():
     assert list(unclip.runs) == list(stages) and list(glide.runs) == ["decoder"]
     assert unclip.runs["decoder"] != glide.runs["decoder"]
     assert graph.runs[unclip.runs["decoder"]].config["decoder"]["model"]["image_size"] == 12
-    commands = [job.command for job in jobs_of(graph, Place(Path("w"), "s"), CONFIG, ("train",))]
+    jobs = jobs_of(graph, SweepLayout(Path("w"), "s"), CONFIG, ("train",))
+    commands = [job.command for job in jobs]
     typed = [option for command in commands for option in command if "onfig" in option]
     own = f"--config={CONFIG.with_name('tiny.py')}"
     assert typed == [f"--config={CONFIG}"] * 3 + [own]

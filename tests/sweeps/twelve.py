@@ -13,8 +13,8 @@ from dalle_jax.sweeps.graph import Graph, build_graph
 from dalle_jax.sweeps.grid import Sweep, override_text, product
 from dalle_jax.sweeps.job import Job
 from dalle_jax.sweeps.jobs import jobs_of
+from dalle_jax.sweeps.layout import SweepLayout, lay_out
 from dalle_jax.sweeps.local import Launcher
-from dalle_jax.sweeps.place import Place, lay_out
 from dalle_jax.sweeps.workers import Worker
 
 CONFIG = Path(__file__).parents[2] / "configs/unclip_tiny.py"
@@ -44,12 +44,13 @@ def graph_of(sweep: Sweep = SWEEP) -> Graph:
     return build_graph(sweep, config_of)
 
 
-def prepared(graph: Graph, workdir: Path) -> tuple[Place, list[Job]]:
+def prepared(graph: Graph, workdir: Path) -> tuple[SweepLayout, list[Job]]:
     """The sweep laid out; calls of the stand-in are written into the workdir."""
     workdir.mkdir(exist_ok=True)
-    place = Place(workdir, "twelve-tiny")
-    lay_out(place, graph)
-    return place, jobs_of(graph, place, CONFIG, (sys.executable, "-S", str(STAND_IN), str(workdir)))
+    layout = SweepLayout(workdir, "twelve-tiny")
+    lay_out(layout, graph)
+    program = (sys.executable, "-S", str(STAND_IN), str(workdir))
+    return layout, jobs_of(graph, layout, CONFIG, program)
 
 
 def launch(jobs: list[Job], workers: int | list[Worker] = 2, **options) -> Launcher:

@@ -1,4 +1,4 @@
-"""Where the things of sweeps lie in a workdir, and the links that make a system of shared runs.
+"""Where the files of sweeps lie in a workdir, and the links that make a system of shared runs.
 
     <workdir>/runs/STAGE-FINGERPRINT/  trained stages, shared by all points of all sweeps here; on
                                        one's own data a hash of its content follows
@@ -29,7 +29,7 @@ from dalle_jax.train.checkpoint import steps_in
 
 
 @dataclass(frozen=True)
-class Place:
+class SweepLayout:
     """The paths of one sweep in a workdir."""
 
     workdir: Path
@@ -37,7 +37,7 @@ class Place:
 
     @property
     def directory(self) -> Path:
-        """Of what is the sweep's own."""
+        """Of the sweep's definition, points and results."""
         return self.workdir / self.sweep
 
     def run(self, key: str) -> Path:
@@ -53,7 +53,7 @@ class Place:
         return self.directory / "points" / point.name
 
     def job(self, key: str) -> Path:
-        """What is known of the attempts at a job."""
+        """The directory of a job: its lock, logs and attempts."""
         return self.workdir / "jobs" / key
 
     def step(self, run: StageRun) -> int:
@@ -67,11 +67,11 @@ class Place:
         return at_end and not due.noted(self.run(run.key), run.steps)
 
 
-def lay_out(place: Place, graph: Graph, reuse: Sequence[Path] = ()) -> None:
+def lay_out(layout: SweepLayout, graph: Graph, reuse: Sequence[Path] = ()) -> None:
     """Make the directories and links of a sweep; what is there stays.
 
     Args:
-        place: of the sweep.
+        layout: of the sweep.
         graph: its runs and points.
         reuse: workdirs whose trained stages are taken where they are of the same fingerprint and
             were trained on the same data.
@@ -80,23 +80,23 @@ def lay_out(place: Place, graph: Graph, reuse: Sequence[Path] = ()) -> None:
         FileNotFoundError: a workdir of `reuse` is not there.
         ValueError: something else is where a link is to be.
     """
-    for key, path in find_reusable(place, graph, reuse).items():
-        if not (place.run(key) / "config.json").exists():
-            (place.run(key) / DATA_FILE).unlink(missing_ok=True)  # of a run that never began
-        beside = path.parent == place.run(key).parent.resolve()
-        _link(place.run(key), Path(path.name) if beside else path)
+    for key, path in find_reusable(layout, graph, reuse).items():
+        if not (layout.run(key) / "config.json").exists():
+            (layout.run(key) / DATA_FILE).unlink(missing_ok=True)  # of a run that never began
+        beside = path.parent == layout.run(key).parent.resolve()
+        _link(layout.run(key), Path(path.name) if beside else path)
     for key, run in graph.runs.items():
-        place.run(key).mkdir(parents=True, exist_ok=True)
-        if run.content and not place.step(run):
-            _note_content(place.run(key), run)
+        layout.run(key).mkdir(parents=True, exist_ok=True)
+        if run.content and not layout.step(run):
+            _note_content(layout.run(key), run)
     for point in graph.points:
-        system = place.system(point)
+        system = layout.system(point)
         for stage, key in point.runs.items():
-            _link(system / stage, _relative(place.run(key), system))
-        _link(place.point(point), _relative(system, place.point(point).parent))
+            _link(system / stage, _relative(layout.run(key), system))
+        _link(layout.point(point), _relative(system, layout.point(point).parent))
 
 
-def find_reusable(place: Place, graph: Graph, reuse: Iterable[Path]) -> dict[str, Path]:
+def find_reusable(layout: SweepLayout, graph: Graph, reuse: Iterable[Path]) -> dict[str, Path]:
     """Runs of other workdirs that are trained as the graph wants them, by their key here.
 
     A run that has no record of its data, from an earlier version, is taken by its fingerprint. Such
@@ -109,11 +109,11 @@ def find_reusable(place: Place, graph: Graph, reuse: Iterable[Path]) -> dict[str
         if not any(workdir.glob("*/config.json")):
             raise FileNotFoundError(f"{workdir} holds no runs to reuse (no */config.json)")
     for key, run in graph.runs.items():
-        if place.step(run):
+        if layout.step(run):
             continue
         directories = [workdir / run.stage for workdir in reuse]
         if run.content:
-            directories.append(place.run(f"{run.stage}-{run.fingerprint}"))
+            directories.append(layout.run(f"{run.stage}-{run.fingerprint}"))
         for directory in directories:
             if (directory / "config.json").exists() and _is_trained_as(run, open_run(directory)):
                 found[key] = directory.resolve()
