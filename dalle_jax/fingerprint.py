@@ -6,8 +6,8 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dalle_jax.data.location import is_same_source
-from dalle_jax.data.open import READING_DEFAULTS
+from dalle_jax.data.open import is_same_source
+from dalle_jax.data.options import READING_DEFAULTS
 from dalle_jax.stages import OUTSIDE, STAGES, data_of, upstream_of
 
 UPSTREAM = "upstream "  # before the name of a stage whose dependencies follow

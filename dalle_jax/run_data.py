@@ -21,6 +21,7 @@ import numpy as np
 from dalle_jax.data.checked import NotScannedError, write_atomically
 from dalle_jax.data.item_digests import MAX_ITEMS, describe_change, load_digests, save_digests
 from dalle_jax.data.loader import Source
+from dalle_jax.data.open import is_at_path
 
 FILE, ITEMS_FILE = "data.json", "data_items.npz"
 
@@ -119,7 +120,7 @@ def check_moved(sources: Sequence[str], moved_to: str) -> None:
             "name one --stage"
         )
     kind = sources[0].partition(":")[0]
-    if not is_placed(sources[0]):
+    if not is_at_path(sources[0]):
         raise ValueError(
             f"--data_source={moved_to}: the run reads {sources[0]}, which lies in the folder "
             "config.data.dir"
@@ -163,15 +164,9 @@ def how_changed(
     return f"{change}: the number of items is the same, but names, sizes or captions are not."
 
 
-def is_placed(source: str) -> bool:
-    """Whether the name of a data set says where it lies."""
-    return ":" in source and not source.startswith("tfds:")
-
-
 def is_seen_at_once(source: str) -> bool:
     """Whether a data set can be compared with what it was in a moment, by its files' times."""
-    kind, _, place = source.partition(":")
-    return kind != "tfds" and "://" not in place
+    return is_at_path(source) and "://" not in source
 
 
 def may_have_changed(directory: Path, then: Reading, now: NotScannedError) -> str | None:

@@ -20,7 +20,8 @@ from typing import Any, Literal
 from dalle_jax.data.checked import NotScannedError, without_scan
 from dalle_jax.data.embeddings import StoredEmbeddings, WithEmbeddings
 from dalle_jax.data.loader import Source, read_item
-from dalle_jax.data.open import open_source, reading_options
+from dalle_jax.data.open import is_at_path, open_source
+from dalle_jax.data.options import reading_options
 from dalle_jax.data.tokenizer import Tokenizer, train_tokenizer
 from dalle_jax.data.words import CaptionWords
 from dalle_jax.fingerprint import (
@@ -35,7 +36,6 @@ from dalle_jax.run_data import (
     content_of,
     count_items,
     how_changed,
-    is_placed,
     is_seen_at_once,
     may_have_changed,
     read_record,
@@ -214,7 +214,7 @@ class Run:
                 **reading_options(data),
             )
         except FileNotFoundError as error:
-            if self.moved_to or not self.step or not is_placed(data["source"]):
+            if self.moved_to or not self.step or not is_at_path(data["source"]):
                 raise
             raise FileNotFoundError(
                 f"{error} If the data of {self.directory} lies elsewhere now, say so to `train` or "

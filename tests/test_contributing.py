@@ -1,7 +1,9 @@
 """The worked examples of CONTRIBUTING.md do what the page says."""
 
 import re
+import sys
 from functools import partial
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +14,7 @@ import pytest
 
 from dalle_jax import diffusion, stages
 from dalle_jax.cli import figure
+from dalle_jax.data import open as open_module
 from dalle_jax.data.loader import make_loader
 from dalle_jax.data.tokenizer import Tokenizer, train_tokenizer
 from dalle_jax.diffusion import samplers
@@ -102,6 +105,22 @@ def test_the_data_source_names_what_is_lacking(tmp_path):
     np.savez(tmp_path / "a.npz", images=np.zeros((1, 2, 2, 3), np.uint8))
     with pytest.raises(ValueError, match="has no array 'captions'"):
         example("A data source")["ArraySource"](tmp_path / "a.npz", "train")
+
+
+def test_a_line_in_the_table_makes_the_data_source_known(arrays, tmp_path, monkeypatch):
+    monkeypatch.setattr(open_module, "SOURCES", dict(open_module.SOURCES))
+    monkeypatch.setitem(
+        sys.modules, "dalle_jax.data.arrays", SimpleNamespace(ArraySource=arrays.func)
+    )
+    (section,) = (text for text in SECTIONS if text.startswith("A data source"))
+    _, line = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    exec(compile(line, "the line", "exec"), dict(vars(open_module)))
+    given = {"data_dir": "", "split": "all", "image_size": 4}
+    assert len(open_module.open_source(f"arrays:{tmp_path}/a.npz", **given)) == 200
+    with pytest.raises(ValueError, match="has no option 'encoding'"):
+        open_module.open_source(f"arrays:{tmp_path}/a.npz", **given, encoding="latin-1")
+    with pytest.raises(ValueError, match=r"tfds:NAME, arrays:FILE\.npz; did you mean arrays"):
+        open_module.check_spec("arays:x")
 
 
 def test_the_metric_is_that_of_a_closed_form():

@@ -11,7 +11,7 @@ import pytest
 
 from configs import tiny, unclip_tiny
 from dalle_jax import runs
-from dalle_jax.data.location import is_same_source
+from dalle_jax.data.open import is_same_source
 from dalle_jax.data.words import CaptionWords
 from dalle_jax.fingerprint import LATER_SETTINGS, fingerprint
 from dalle_jax.runs import Run, create_run, open_run

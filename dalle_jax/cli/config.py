@@ -11,7 +11,7 @@ from ml_collections import ConfigDict
 from dalle_jax import config_ranges
 from dalle_jax.cli.choices import STAGES
 from dalle_jax.cli.user_files import CONFIGS, UserFile, find_config
-from dalle_jax.data.open import READING_DEFAULTS
+from dalle_jax.data.options import READING_DEFAULTS
 from dalle_jax.nearest import nearest
 
 PREFIX = "--config."

@@ -9,15 +9,14 @@ import numpy as np
 from dalle_jax.data.loader import Source
 from dalle_jax.data.manifest import Manifest, read_manifest
 from dalle_jax.data.manifest_source import (
-    ARGUMENTS_OF,
-    PATH_KINDS,
     SOURCE_ARGUMENTS,
     ManifestSource,
     make_manifest,
     open_manifest,
     open_split,
 )
-from dalle_jax.data.open import captions_of_split, reading_options
+from dalle_jax.data.open import captions_of_split, is_at_path
+from dalle_jax.data.options import reading_options
 from dalle_jax.metrics.images import Chosen
 from dalle_jax.runs import Run
 
@@ -75,7 +74,7 @@ class HeldOut:
         """
         header, rows = self.manifest.header, self.manifest.rows
         by_path = any(isinstance(row.image, str) for row in rows)
-        if by_path or header.source.partition(":")[0] in PATH_KINDS:
+        if by_path or is_at_path(header.source):
             return None
         source = open_split(header, header.source, data_dir=data_dir, **self.reading)
         others = np.setdiff1d(np.arange(len(source)), [row.image for row in rows])
@@ -101,7 +100,7 @@ def open_held_out(
     reading = {"max_bad_share": data["max_bad_share"], **reading_options(data)}
     if manifest:
         found = read_manifest(manifest)
-        if found.header.source.partition("/")[0] in ARGUMENTS_OF:  # built-in data take no options
+        if ":" not in found.header.source:  # built-in data take no options
             reading = {}
         source = open_manifest(found, source=images, data_dir=data["dir"], **reading)
         n = len(found) if n is None else n
@@ -115,9 +114,8 @@ def open_held_out(
         found = make_manifest(
             held_out, name=data["source"], split=split, n=n, data=source_arguments(data, split)
         )
-        source = open_manifest(
-            found, source=_place(run.moved_to or data["source"]), data_dir=data["dir"], **reading
-        )
+        source = run.moved_to or data["source"]
+        source = open_manifest(found, source=source, data_dir=data["dir"], **reading)
     if not 0 < n <= len(found):
         raise ValueError(f"the manifest has {len(found)} captions, fewer than the {n} asked for")
     captions = [row.caption for row in found.rows[:n]]
@@ -130,8 +128,3 @@ def source_arguments(data: dict[str, Any], split: str) -> dict[str, Any]:
     if "captions" in kept:
         kept["captions"] = captions_of_split(kept["captions"], split)
     return kept
-
-
-def _place(source: str) -> str | None:
-    """Where data that is named by its place lies."""
-    return source if source.partition(":")[0] in PATH_KINDS else None

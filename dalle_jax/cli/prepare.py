@@ -23,7 +23,7 @@ from dalle_jax.cli.options import (
     whole,
 )
 from dalle_jax.cli.output_paths import OutputFile
-from dalle_jax.data.open import check_spec
+from dalle_jax.data.open import check_spec, is_at_path
 
 EXAMPLE = """examples:
   dalle-jax prepare captioned_shapes/easy --resolution=32
@@ -37,7 +37,6 @@ a caption manifest, which an evaluation is of:
   dalle-jax prepare --coco_captions=captions_val2014.json --manifest=data/manifests/coco30k.jsonl
 """
 size, ratio = Number(int, 0), Number(float, 0)
-WITH_THREE_SPLITS = ("folder", "webdataset", "parquet")  # others have their own
 MANIFEST_DEFAULTS = {
     "split": "test",
     "rule": "one",
@@ -180,8 +179,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
         parser.error("COCO's file is of a split of its own: leave out --split")
     if 0 < args.max_aspect_ratio < 1:
         parser.error("--max_aspect_ratio is longer side / shorter side: 0 for any, or at least 1")
-    kind = (args.source or "").partition(":")[0]
-    if args.split and kind in WITH_THREE_SPLITS and args.split not in OWN_SPLITS:
+    if args.split and is_at_path(args.source or "") and args.split not in OWN_SPLITS:
+        kind = args.source.partition(":")[0]
         parser.error(f"--split={args.split}: {kind}: has the splits {', '.join(OWN_SPLITS)}")
     for name, default in MANIFEST_DEFAULTS.items():
         if getattr(args, name) is None:
@@ -249,7 +248,8 @@ def manifest_of(args: argparse.Namespace) -> Any:
 
 def open_split(args: argparse.Namespace, split: str, data: dict[str, Any]) -> Any:
     """A split of the data set."""
-    from dalle_jax.data.open import open_source, reading_options
+    from dalle_jax.data.open import open_source
+    from dalle_jax.data.options import reading_options
 
     return open_source(
         args.source,

@@ -10,16 +10,9 @@ import numpy as np
 from dalle_jax.data.images import decode
 from dalle_jax.data.loader import Source
 from dalle_jax.data.manifest import Header, Manifest, choose
-from dalle_jax.data.open import open_source
+from dalle_jax.data.open import has_file_ids, is_at_path, kind_of, open_source
 
-# Sources that are named by a path: where they lie is not part of what they are.
-PATH_KINDS = ("folder", "webdataset", "parquet", "coco")
-# The arguments of `open_source` that the built-in data sets depend on; other data on none.
-ARGUMENTS_OF = {
-    "captioned_shapes": ("image_size", "captions"),
-    "emoji": ("image_size", "languages"),
-}
-# What a manifest's `data` may hold.
+# What a manifest's `data` may hold: arguments that only built-in data sets depend on.
 SOURCE_ARGUMENTS = ("image_size", "captions", "languages")
 
 
@@ -42,21 +35,22 @@ def make_manifest(
         rule: of `RULES`; n counts images for "one", captions for "all".
         n: number of rows; all, if None.
         seed: of the draw.
-        data: what the source was opened with; of it, `ARGUMENTS_OF` the data set are kept.
+        data: what the source was opened with; of it, what its kind of source takes is kept.
 
     Raises:
         ValueError: an unknown rule, fewer than n rows, or a caption that can't be used.
     """
+    kind = kind_of(name)
+    takes = kind.arguments if kind else ()
 
     def candidates() -> Iterator[tuple]:
         for i in range(len(source)):
             item = source[i]
             own_id = _item_id(item, split, i)
-            image = own_id if name.startswith("folder:") else i
+            image = own_id if has_file_ids(name) else i
             captions = item.get("captions") or (item["caption"],)
             yield own_id, image, [(str(k), text) for k, text in enumerate(captions)]
 
-    kept = ARGUMENTS_OF.get(name.partition("/")[0], ())
     return choose(
         candidates(),
         source=_name(name),
@@ -64,7 +58,7 @@ def make_manifest(
         rule=rule,
         n=n,
         seed=seed,
-        data={key: value for key, value in (data or {}).items() if key in kept},
+        data={key: value for key, value in (data or {}).items() if key in takes},
     )
 
 
@@ -138,18 +132,17 @@ def open_manifest(
         ValueError: the manifest needs `source`.
     """
     header = manifest.header
-    if source is None and header.source.partition(":")[0] in PATH_KINDS:
+    if source is None and is_at_path(header.source):
         raise ValueError(
             f"The manifest is of {header.source}; say where its images are on this machine, as "
             "folder:PATH or webdataset:SHARDS."
         )
     source = source or header.source
     if any(isinstance(row.image, str) for row in manifest.rows):
-        kind, _, place = source.partition(":")
-        folder = Path(os.path.expanduser(place))
+        folder = Path(os.path.expanduser(source.partition(":")[2]))
         if folder.is_file():  # A table, whose names are those of files beside it.
             folder = folder.parent
-        if kind != "folder" or not folder.is_dir():
+        if not has_file_ids(source) or not folder.is_dir():
             raise FileNotFoundError(
                 f"The images of the manifest of {header.source} are files; {source} is no folder."
             )
@@ -181,4 +174,4 @@ def _item_id(item: Mapping[str, Any], split: str, index: int) -> str:
 def _name(spec: str) -> str:
     """A source's name without the place where it lies on this machine."""
     kind, _, path = spec.partition(":")
-    return f"{kind}:{Path(path).name}" if kind in PATH_KINDS else spec
+    return f"{kind}:{Path(path).name}" if is_at_path(spec) else spec

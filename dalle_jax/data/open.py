@@ -1,36 +1,92 @@
-"""A data set's name in the config → the source that reads it; each is imported when it is used."""
+"""The table of data sources, and from a source's name in the config to the source itself."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from dalle_jax.data.options import OPTIONS
 from dalle_jax.nearest import nearest
 
 if TYPE_CHECKING:  # the loader brings jax along
     from dalle_jax.data.loader import Source
 
-BUILT_IN = ("captioned_shapes/easy", "captioned_shapes/pairs", "captioned_shapes/full", "emoji")
-OWN = ("folder", "webdataset", "parquet", "tfds")  # kinds of one's own data
-KNOWN = (*BUILT_IN, "folder:PATH", "webdataset:SHARDS", "parquet:FILES", "tfds:NAME")
 
-# Options by which one's own data are read, and their defaults; built-in data sets take none.
-READING_DEFAULTS = {
-    "encoding": "utf-8",
-    "image_column": "",
-    "caption_column": "",
-    "min_side": 0,
-    "max_aspect_ratio": 0.0,
+def _captioned_shapes(
+    name: str, split: str, data_dir: str, image_size: int, captions: str | Mapping[str, float]
+) -> "Source":
+    from dalle_jax.data.shapes.builder import CaptionedShapesSource
+
+    if isinstance(captions, str):
+        captions = captions_of_split(captions, split)
+    return CaptionedShapesSource(data_dir, name or "easy", image_size, split, captions)
+
+
+def _emoji(
+    name: str, split: str, data_dir: str, image_size: int, languages: Sequence[str]
+) -> "Source":
+    from dalle_jax.data.emoji.builder import EmojiSource
+
+    return EmojiSource(data_dir, image_size, split, languages)
+
+
+def _folder(name: str, split: str, data_dir: str, **options: Any) -> "Source":
+    from dalle_jax.data.folder import FolderSource
+
+    return FolderSource(name, split, **options)
+
+
+def _webdataset(name: str, split: str, data_dir: str, **options: Any) -> "Source":
+    from dalle_jax.data.webdataset import WebDatasetSource
+
+    return WebDatasetSource(name, split, **options)
+
+
+def _parquet(name: str, split: str, data_dir: str, **options: Any) -> "Source":
+    from dalle_jax.data.parquet import ParquetSource
+
+    return ParquetSource(name, split, **options)
+
+
+def _tfds(name: str, split: str, data_dir: str, **options: Any) -> "Source":
+    from dalle_jax.data.tfds_source import TfdsSource
+
+    return TfdsSource(name, data_dir, split, **options)
+
+
+class Kind(NamedTuple):
+    """A kind of data source.
+
+    Attributes:
+        open: (name, split, data_dir, **arguments) -> source; imports the reader only when called.
+        usage: how specs of the kind are written.
+        arguments: those of `open_source` that it takes.
+        is_at_path: whether it is named by a path or URL, which is not part of what the data is.
+        has_file_ids: whether the items' ids are the paths of their images below that place.
+    """
+
+    open: Callable[..., "Source"]
+    usage: Sequence[str]
+    arguments: Sequence[str] = tuple(OPTIONS)
+    is_at_path: bool = True
+    has_file_ids: bool = False
+
+    @property
+    def is_built_in(self) -> bool:
+        """Whether the data comes with the package, and not from the user."""
+        return ":" not in self.usage[0]
+
+
+SHAPES = tuple(f"captioned_shapes/{name}" for name in ("easy", "pairs", "full"))
+# By the beginning of a spec, up to a ":" for user data, up to a "/" for built-in data.
+SOURCES = {
+    "captioned_shapes": Kind(_captioned_shapes, SHAPES, ("image_size", "captions"), False),
+    "emoji": Kind(_emoji, ["emoji"], ("image_size", "languages"), False),
+    "folder": Kind(_folder, ["folder:PATH"], has_file_ids=True),
+    "webdataset": Kind(_webdataset, ["webdataset:SHARDS"]),
+    "parquet": Kind(_parquet, ["parquet:FILES"]),
+    "tfds": Kind(_tfds, ["tfds:NAME"], is_at_path=False),
 }
-
-
-def reading_options(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of some settings that are options of reading and set to other than their defaults."""
-    return {
-        name: settings[name]
-        for name, default in READING_DEFAULTS.items()
-        if settings.get(name, default) != default
-    }
 
 
 def open_source(
@@ -44,10 +100,10 @@ def open_source(
     max_bad_share: float = 0.01,
     **options: Any,
 ) -> "Source":
-    """The source that `spec` (one of `KNOWN`) names, at a split.
+    """The source that `spec` names, at a split.
 
     Args:
-        spec: what data, e.g. "captioned_shapes/easy" or "folder:my/images".
+        spec: a `usage` of `SOURCES`, e.g. "captioned_shapes/easy" or "folder:my/images".
         data_dir: where prepared data sets lie; folders and shards have paths of their own.
         split: "train", "validation", "test", or one that the data set has besides.
         image_size: resolution at which the built-in data sets were drawn; other images come at
@@ -56,28 +112,31 @@ def open_source(
             says them, see `captions_of_split`.
         languages: of the captions of emoji.
         max_bad_share: of the items of user data that may be bad before it is an error.
-        options: further arguments of the sources of user data, e.g. test_share or cache_dir.
+        options: further `options.ReadingOptions` of user data, e.g. test_share or cache_dir.
 
     Raises:
         ValueError: an unknown data set or option; what the source itself raises.
     """
     check_spec(spec)
-    kind, _, rest = spec.partition(":")
-    data_dir = os.path.expanduser(data_dir)
-    if kind in OWN and rest:
-        return _open_user_data(kind, rest, data_dir, split, max_bad_share, options)
-    if options and kind.partition("/")[0] in ("captioned_shapes", "emoji"):
-        raise ValueError(f"The data set {spec!r} has no option {min(options)!r}.")
-    if kind == "captioned_shapes" or kind.startswith("captioned_shapes/"):
-        from dalle_jax.data.shapes.builder import CaptionedShapesSource
+    kind = kind_of(spec)
+    if unknown := sorted(set(options) - set(kind.arguments)):
+        raise ValueError(
+            f"The data set {spec!r} has no option {unknown[0]!r}; "
+            f"it has {', '.join(sorted(kind.arguments)) or 'none'}."
+        )
+    given = {
+        **{"image_size": image_size, "captions": captions, "languages": languages},
+        **{"max_bad_share": max_bad_share, **options},
+    }
+    arguments = {name: value for name, value in given.items() if name in kind.arguments}
+    name = spec.partition(":" if ":" in spec else "/")[2]
+    return kind.open(name, split, os.path.expanduser(data_dir), **arguments)
 
-        config = kind.partition("/")[2] or "easy"
-        if isinstance(captions, str):
-            captions = captions_of_split(captions, split)
-        return CaptionedShapesSource(data_dir, config, image_size, split, captions)
-    from dalle_jax.data.emoji.builder import EmojiSource
 
-    return EmojiSource(data_dir, image_size, split, languages)
+def kind_of(spec: str) -> Kind | None:
+    """The kind of what a spec names; None where it is unknown."""
+    kind = SOURCES.get(spec.partition(":" if ":" in spec else "/")[0])
+    return kind if kind is not None and kind.is_built_in == (":" not in spec) else None
 
 
 def check_spec(spec: str) -> None:
@@ -89,16 +148,19 @@ def check_spec(spec: str) -> None:
         ValueError: the data set is unknown; the message says what there is, and the nearest name.
         FileNotFoundError: there is no such folder.
     """
-    kind, _, rest = spec.partition(":")
-    if kind == "folder" and rest and "://" not in rest:
-        if not os.path.exists(folder := os.path.expanduser(rest)):
-            raise FileNotFoundError(f"There is no folder {folder}.")
-    elif not (kind in OWN and rest) and spec not in (*BUILT_IN, "captioned_shapes"):
+    kind, place = kind_of(spec), spec.partition(":")[2]
+    if kind is None or not (place or spec in (*kind.usage, "captioned_shapes")):
         raise ValueError(_unknown_source(spec))
+    folder = os.path.expanduser(place)
+    if spec.startswith("folder:") and "://" not in place and not os.path.exists(folder):
+        raise FileNotFoundError(f"There is no folder {folder}.")
 
 
 def _unknown_source(spec: str) -> str:
     """A sentence for a name that is no data set's, with what was most likely meant."""
+    known = [usage for kind in SOURCES.values() for usage in kind.usage]
+    built_in = [usage for usage in known if ":" not in usage]
+    user_kinds = [name for name, kind in SOURCES.items() if not kind.is_built_in]
     hint = "."
     if "coco" in spec.lower():
         hint = (
@@ -107,13 +169,13 @@ def _unknown_source(spec: str) -> str:
             "drawn from its annotation file by `dalle-jax prepare "
             "--coco_captions=captions_val2014.json --manifest=FILE.jsonl`."
         )
-    elif spec.partition(":")[0] in OWN:
+    elif spec.partition(":")[0] in user_kinds:
         hint = "; what to read must follow the colon."
     elif os.path.isdir(os.path.expanduser(spec)):
         hint = f". A folder of one's own is folder:{spec}."
-    elif meant := nearest(spec.partition(":")[0], OWN if ":" in spec else BUILT_IN):
+    elif meant := nearest(spec.partition(":")[0], user_kinds if ":" in spec else built_in):
         hint = meant
-    return f"There is no data set {spec!r}; give one of {', '.join(KNOWN)}{hint}"
+    return f"There is no data set {spec!r}; give one of {', '.join(known)}{hint}"
 
 
 def captions_of_split(text: str, split: str) -> str | dict[str, float]:
@@ -133,29 +195,34 @@ def captions_of_split(text: str, split: str) -> str | dict[str, float]:
         ) from error
 
 
-def _open_user_data(
-    kind: str, name: str, data_dir: str | Path, split: str, max_bad_share: float, options: dict
-) -> "Source":
-    known = {"validation_share", "test_share", "cache_dir", *READING_DEFAULTS}
-    unknown = sorted(set(options) - known)
-    if unknown:
-        raise ValueError(
-            f"The data set {kind}:{name} has no option {unknown[0]!r}; "
-            f"it has {', '.join(sorted(known))}."
-        )
-    options = {"max_bad_share": max_bad_share, **options}
-    if kind == "folder":
-        from dalle_jax.data.folder import FolderSource
+def is_at_path(spec: str) -> bool:
+    """Whether a spec, also the source of a manifest, names data by a path or URL."""
+    kind, colon, _ = spec.partition(":")
+    return bool(colon) and (kind not in SOURCES or SOURCES[kind].is_at_path)
 
-        return FolderSource(name, split, **options)
-    if kind == "webdataset":
-        from dalle_jax.data.webdataset import WebDatasetSource
 
-        return WebDatasetSource(name, split, **options)
-    if kind == "parquet":
-        from dalle_jax.data.parquet import ParquetSource
+def has_file_ids(spec: str) -> bool:
+    """Whether the ids of a source's items are the paths of their images below its place."""
+    kind = kind_of(spec)
+    return kind is not None and kind.has_file_ids
 
-        return ParquetSource(name, split, **options)
-    from dalle_jax.data.tfds_source import TfdsSource
 
-    return TfdsSource(name, data_dir, split, **options)
+def normalized_source(spec: str) -> str:
+    """A spec with its path absolute, links followed, `~`, `.` and a last `/` resolved.
+
+    Names without a path, such as `captioned_shapes/easy`, and URLs are returned as they are. Of
+    several patterns joined by `::` each is normalized.
+    """
+    if not is_at_path(spec):
+        return spec
+    kind, _, places = spec.partition(":")
+    return f"{kind}:{'::'.join(map(_normalized_path, places.split('::')))}"
+
+
+def is_same_source(one: str, other: str) -> bool:
+    """Whether both are of one kind and lead to the same place, seen from the working directory."""
+    return one == other or normalized_source(one) == normalized_source(other)
+
+
+def _normalized_path(path: str) -> str:
+    return path if "://" in path or not path else os.path.realpath(os.path.expanduser(path))

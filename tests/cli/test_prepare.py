@@ -9,7 +9,7 @@ from PIL import Image
 from configs import base
 from dalle_jax.cli import prepare
 from dalle_jax.data.manifest import read_manifest
-from dalle_jax.data.open import READING_DEFAULTS
+from dalle_jax.data.options import READING_DEFAULTS
 
 
 def test_a_manifest_of_captioned_shapes(shapes_dir, tmp_path, capsys):
