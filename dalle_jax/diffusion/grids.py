@@ -7,16 +7,20 @@ of "trailing", "leading", "linspace" and "sections" are whole steps n / T, which
 """
 
 import inspect
+from dataclasses import dataclass
+from functools import cached_property
 from numbers import Integral
-from typing import NamedTuple
 
 import numpy as np
 
 from dalle_jax.diffusion.arrays import log_of
 from dalle_jax.diffusion.schedules import Schedule
 
+MAX_STEPS = 100_000  # whose table takes seconds to work out; the papers' longest chain has 4,000
 
-class Grid(NamedTuple):
+
+@dataclass(frozen=True)
+class Grid:
     """Where the chain stops: float64 arrays [N + 1] on the host, the last entry being its end."""
 
     schedule: Schedule
@@ -24,7 +28,7 @@ class Grid(NamedTuple):
     alpha: np.ndarray
     sigma: np.ndarray
 
-    @property
+    @cached_property
     def log_ratio(self) -> np.ndarray:
         """λ = log(alpha / sigma) of the DPM-Solver papers: half the logsnr, ∞ at clean data."""
         return log_of(self.alpha) - log_of(self.sigma)
@@ -120,11 +124,14 @@ def time_grid(
 
     An end at t = 0 is clean data, alpha = 1 and sigma = 0, whatever floor the schedule has there.
     """
+    whole = isinstance(steps, Integral) and not isinstance(steps, bool)
+    if not whole or not 1 <= steps <= MAX_STEPS:
+        raise ValueError(
+            f"a sampler takes a whole number of steps, 1 to {MAX_STEPS:,}; got {steps!r}"
+        )
     if isinstance(spacing, str):
         if spacing not in SPACINGS:
             raise ValueError(f'no spacing "{spacing}"; known are {", ".join(SPACINGS)}')
-        if not isinstance(steps, Integral) or isinstance(steps, bool) or steps < 1:
-            raise ValueError(f"a sampler takes a whole number of steps, 1 or more; got {steps!r}")
         asked = np.asarray(SPACINGS[spacing](schedule, steps, **options), np.float64)
         t = np.append(asked, 0.0)
     else:

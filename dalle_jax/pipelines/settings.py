@@ -12,6 +12,13 @@ from dalle_jax.stages.denoising import setting_names
 
 Settings = dict[str, tuple[tuple[str, Any], ...]]
 
+# What a call fills in, and what it is given for that.
+FILLED = {
+    "prompts": "prompt",
+    "negative_prompts": "negative_prompt",
+    "sample_index": "num_images_per_prompt",
+}
+
 
 def checked_settings(
     stages: Mapping[str, Any],
@@ -98,6 +105,38 @@ def checked_texts(name: str, texts: str | Sequence[str]) -> list[str]:
         if not several or not isinstance(text, str):
             raise ValueError(f"{name} is or has {text!r}; it must be a text or a list of texts")
     return found
+
+
+def check_not_filled(settings: Mapping[str, Any]) -> None:
+    """Refuse settings of a call that it fills in itself for `generate_all`.
+
+    Raises:
+        ValueError: there is one.
+    """
+    for name, meant in FILLED.items():
+        if name in settings:
+            raise ValueError(f'"{name}" is no option of a call: give {meant}, or call generate')
+
+
+def check_callback(callback: Any) -> None:
+    """Refuse what can't be called with (step, total, x0_preview).
+
+    Raises:
+        ValueError: it can't.
+    """
+    if callback is None:
+        return
+    wanted = "a function of (step, total, x0_preview)"
+    if not callable(callback):
+        raise ValueError(f"callback is {callback!r}; it must be {wanted}")
+    try:
+        signature = inspect.signature(callback)
+    except (TypeError, ValueError):  # of some that are written in C
+        return
+    try:
+        signature.bind(1, 1, None)
+    except TypeError as error:
+        raise ValueError(f"callback takes {signature}; it must be {wanted}") from error
 
 
 def check_numbers_of(wanted: str, count: int, **lists: Sequence[Any] | None) -> None:

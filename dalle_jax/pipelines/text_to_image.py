@@ -20,6 +20,8 @@ from dalle_jax.pipelines.memo import Memo
 from dalle_jax.pipelines.records import place_of
 from dalle_jax.pipelines.settings import (
     Settings,
+    check_callback,
+    check_not_filled,
     check_numbers_of,
     checked_count,
     checked_indices,
@@ -107,6 +109,7 @@ class DallePipeline:
         decoder's steps with the images so far, uint8 [N, H, W, 3]. With `output="all"` the
         embeddings and the images of every stage are returned as well.
         """
+        check_not_filled(settings)
         prompts = checked_texts("prompt", prompt)
         num_images_per_prompt = checked_count("num_images_per_prompt", num_images_per_prompt)
         seed = checked_seed(seed)
@@ -193,6 +196,7 @@ class DallePipeline:
             `image_embedding` [N, D] if there is one, then uint8 [N, H, W, 3] by drawing stage.
         """
         check_source(self.system.stages, embedding, images)
+        check_callback(callback)
         batch_size = checked_count("batch_size", batch_size)
         prompts = checked_texts("prompts", prompts)
         if not prompts:
@@ -218,7 +222,7 @@ class DallePipeline:
             inputs["image"] = np.stack(
                 [center_crop_resize(rgb_array(image), side) for image in images]
             )
-        shown = callback and _shown(callback)
+        shown = None if callback is None else _shown(callback)
         batch_size = min(batch_size, len(prompts))
         batches = []
         for start in range(0, len(prompts), batch_size):

@@ -1,8 +1,11 @@
+import time
+
 import numpy as np
 import pytest
 
 from dalle_jax import diffusion
 from dalle_jax.diffusion.grids import SPACINGS, time_grid
+from dalle_jax.diffusion.samplers import network_evaluations
 
 LINEAR = diffusion.discrete("linear")
 COSINE = diffusion.CONTINUOUS["cosine"]()
@@ -82,7 +85,20 @@ def test_errors_say_what_is_known():
     with pytest.raises(ValueError, match="known are trailing, leading"):
         time_grid(COSINE, 3, "trainling")
     for steps in (0, 2.5, "ten"):
-        with pytest.raises(ValueError, match="whole number of steps, 1 or more"):
+        with pytest.raises(ValueError, match="whole number of steps, 1 to 100,000"):
             time_grid(COSINE, steps, "trailing")
     with pytest.raises(ValueError, match="give sigma_max"):
         time_grid(diffusion.CONTINUOUS["rectified_flow"](), 5, "karras")
+
+
+def test_a_long_chain_costs_no_more_a_step_than_a_short_one():
+    start = time.process_time()
+    assert network_evaluations(COSINE, sampler="unipc", steps=40_000) == 40_000
+    assert time.process_time() - start < 10  # It takes 1.2 s, and 50 at a cost of steps squared.
+
+
+@pytest.mark.parametrize("steps", [0, -1, 100_001, 10**12, 2.5, True, "20"])
+@pytest.mark.parametrize("spacing", ["trailing", np.array([1.0, 0.0])])
+def test_a_number_of_steps_out_of_range_is_refused_with_the_range(steps, spacing):
+    with pytest.raises(ValueError, match="1 to 100,000; got "):
+        time_grid(COSINE, steps, spacing)
