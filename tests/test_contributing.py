@@ -150,7 +150,7 @@ def test_the_stage_learns_and_draws(monkeypatch):
         step, moments = optimizer.update(slope, moments)
         params = optax.apply_updates(params, step)
     assert loss < 1e-4
-    np.testing.assert_allclose(metrics["error_of_255"], 255 * np.sqrt(loss), rtol=1e-5)
+    assert metrics["red_error"] < 1e-2
     drawn = 255 * stage.sample(params, {"tokens": tokens}, key)
     assert jnp.abs(drawn - colour).max() < 10
 

@@ -119,7 +119,7 @@ def measure_drawing(
     del block  # one batch is many evaluations
     settings, sampling = config[name]["train"], config[name].get("sample", {})
     stage = build_stage(name, config)
-    if not hasattr(stage, "preview") or label.split()[0] in ("remat", "accumulate"):
+    if not stage.has_preview() or label.split()[0] in ("remat", "accumulate"):
         return None
     mesh = make_mesh(settings["mesh"])
     stage, loader, frozen, start = _prepared(name, config, mesh)
@@ -191,12 +191,9 @@ def _prepared(name: str, config: Mapping[str, Any], mesh) -> tuple[Any, Any, Any
         other: jax.jit(build_stage(other, config).init)(jax.random.key(i))
         for i, other in enumerate(upstream_of(name, config))
     }
-    start = None
-    if hasattr(stage, "start_from"):
-        start, local = stage.start_from(local)
-        start = put_tree(start, mesh)
-    if hasattr(stage, "prepare"):
-        stage.prepare(local, loader)
+    start, local = stage.start_from(local)
+    start = None if start is None else put_tree(start, mesh)
+    stage.prepare(local, loader)
     return stage, loader, put_tree(local, mesh), start
 
 

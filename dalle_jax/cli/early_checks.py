@@ -74,7 +74,7 @@ def check_later_data(
 def _open_evaluation_in_training(run: Run) -> None:
     """The captions that a training is to be evaluated on now and then, if it is."""
     train = run.config[run.stage_name]["train"]
-    if train["evaluate_every"] and hasattr(STAGES[run.stage_name], "preview"):
+    if train["evaluate_every"] and STAGES[run.stage_name].has_preview():
         open_captions(run, {}, train["evaluation_images"], train["evaluation_features"])
 
 

@@ -61,7 +61,7 @@ def make_evaluation(
 
     Args:
         run: that is trained.
-        stage: of the run; has `preview`.
+        stage: of the run.
         frozen: weights of the stages that it stands on.
         tokenizer: of the run.
         settings: of sampling.
@@ -73,7 +73,7 @@ def make_evaluation(
         ValueError: there is nothing to measure by: captions that the oracle can't read, and no
             features.
     """
-    if not hasattr(stage, "preview"):
+    if not stage.has_preview():
         return None
     sampling = {**settings, "seeds": (SEED,)}
     held_out, measurements = open_captions(run, sampling, num_images, features)

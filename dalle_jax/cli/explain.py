@@ -181,7 +181,7 @@ def footprint_of(training: AbstractTraining, mesh: Any) -> Footprint:
         "optimizer state": (num_bytes(state.opt_state), device_bytes(state.opt_state, mesh)),
         "gradient": (params, cut),
     }
-    sam = bool(getattr(training.stage, "sam_radius", 0.0))
+    sam = training.stage.sam_radius > 0
     if sam:
         parts["second gradient, and where it is taken (SAM)"] = (2 * params, 2 * cut)
     for other, weights in frozen.items():

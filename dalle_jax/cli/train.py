@@ -212,9 +212,7 @@ def learn(run: Any, replayed: Path | None = None) -> None:
         "process_count": jax.process_count(),
         "num_threads": data["num_threads"],
     }
-    local, start = run.load_frozen(), None
-    if hasattr(stage, "start_from"):
-        start, local = stage.start_from(local)
+    start, local = stage.start_from(run.load_frozen())
     mesh = make_mesh(settings["mesh"])
     start, frozen = None if start is None else put_tree(start, mesh), put_tree(local, mesh)
     augmentation = {"flip": data["flip"], "max_shift": data["max_shift"]}
@@ -256,8 +254,7 @@ def learn(run: Any, replayed: Path | None = None) -> None:
             **loading,
         )
 
-    if hasattr(stage, "prepare"):
-        stage.prepare(local, training_batches())
+    stage.prepare(local, training_batches())
     del local  # what is on one device; `frozen` is cut over the mesh
     train = functools.partial(fit, quiet=output.is_quiet())
     if replayed:
@@ -321,7 +318,7 @@ def make_preview(
     from dalle_jax.pipelines.images import captioned_grid, to_uint8
     from dalle_jax.train.signals import computed
 
-    if not hasattr(stage, "preview"):
+    if not stage.has_preview():
         return None
     items = [source[i] for i in range(min(NUM_PREVIEWS, len(source)))]
     captions = [item["caption"] for item in items]

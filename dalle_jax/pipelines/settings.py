@@ -43,21 +43,18 @@ def checked_settings(
         lists = {k: tuple(v) for k, v in settings.items() if isinstance(v, list | np.ndarray)}
         settings |= lists
         _check_numbers(name, stage, settings)
-        if hasattr(stage, "check_settings"):
-            try:
-                stage.check_settings(**settings)
-            except TypeError as error:  # a value of another kind, or one that is missing
-                lacks = [one for one in _needed_of(stage) if one not in settings]
-                what = f"lack {lacks[0]}" if lacks else f"can't be drawn with: {error}"
-                raise ValueError(f"the settings of {name} {what}") from error
+        try:
+            stage.check_settings(**settings)
+        except TypeError as error:  # a value of another kind, or one that is missing
+            lacks = [one for one in _needed_of(stage) if one not in settings]
+            what = f"lack {lacks[0]}" if lacks else f"can't be drawn with: {error}"
+            raise ValueError(f"the settings of {name} {what}") from error
         made[name] = tuple(sorted(settings.items()))
     return made
 
 
 def settings_of(stage: Any) -> tuple[str, ...]:
     """The names of all that a stage's `sample` can be given; none where nothing is drawn."""
-    if not hasattr(stage, "check_settings"):
-        return ()
     parameters = inspect.signature(stage.check_settings).parameters.values()
     own = tuple(p.name for p in parameters if p.kind is p.KEYWORD_ONLY)
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters)
@@ -67,7 +64,7 @@ def settings_of(stage: Any) -> tuple[str, ...]:
 def _needed_of(stage: Any) -> list[str]:
     """The names of what a stage has to be given to draw."""
     functions = [stage.check_settings]
-    if hasattr(stage, "denoising"):
+    if stage.denoising is not None:
         functions.append(stage.denoising.check)
     parameters = [p for f in functions for p in inspect.signature(f).parameters.values()]
     return [p.name for p in parameters if p.kind is p.KEYWORD_ONLY and p.default is p.empty]

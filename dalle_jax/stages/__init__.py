@@ -1,10 +1,9 @@
 """The table of stages: what each is called, and how one is built from a run's config."""
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Any
 
-from jax import Array
-
+from dalle_jax.stages.base import Stage
 from dalle_jax.stages.classifier import Classifier
 from dalle_jax.stages.clip import Clip
 from dalle_jax.stages.decoder import Decoder
@@ -12,33 +11,7 @@ from dalle_jax.stages.joint import Joint
 from dalle_jax.stages.prior import Prior
 from dalle_jax.stages.upsampler import Upsampler
 
-
-class Stage(Protocol):
-    """What a stage is to those who train it and draw with it; parameters are explicit.
-
-    One whose progress can be seen also has `preview(params, frozen, batch, key, **settings)`, which
-    gives float32 images [B, H, W, 3] in [−1, 1] of a held-out batch; one that measures something on
-    the training data before its first step has `prepare(frozen, batches)`; one that goes on from
-    the weights of others has `start_from(frozen) -> (params, frozen)`.
-    """
-
-    @staticmethod
-    def upstream_of(own: Mapping[str, Any]) -> tuple[str, ...]:
-        """The stages whose weights `loss` needs as `frozen`, told from the stage's own config."""
-
-    def init(self, key: Array) -> Any:
-        """Random parameters, float32."""
-
-    def loss(
-        self, params: Any, frozen: Any, batch: Mapping[str, Array], key: Array, *, train: bool
-    ) -> tuple[Array, dict[str, Array]]:
-        """The loss of one batch and what else is worth logging, all scalars."""
-
-    def sample(self, params: Any, inputs: Mapping[str, Array], key: Array, **settings: Any) -> Any:
-        """What the stage makes of its inputs."""
-
-
-STAGES = {
+STAGES: dict[str, type[Stage]] = {
     "clip": Clip,
     "prior": Prior,
     "decoder": Decoder,
@@ -77,7 +50,7 @@ def build_stage(name: str, config: Mapping[str, Any]) -> Stage:
     )
 
 
-def _stage(name: str) -> type:
+def _stage(name: str) -> type[Stage]:
     if name not in STAGES:
         raise ValueError(f"no stage is called {name!r}; known are {', '.join(STAGES)}")
     return STAGES[name]

@@ -12,12 +12,13 @@ import jax.numpy as jnp
 from jax import Array
 
 from dalle_jax.models import classifier
+from dalle_jax.stages.base import Stage
 from dalle_jax.stages.dtypes import dtype_named
 
 NUM_SPECIAL = 2  # padding and end of text, the tokens 0 and 1, say nothing of the image
 
 
-class Classifier:
+class Classifier(Stage):
     """What the classifier learns and, once learned, does.
 
     Args:
@@ -26,17 +27,16 @@ class Classifier:
         vocab_size, max_length: of the tokenizer.
     """
 
+    takes = ("image",)
+    gives = ("image_embedding",)
+    encodes = "image_embedding"
+
     def __init__(
         self, *, model: Mapping[str, Any], image_size: int, vocab_size: int, max_length: int
     ):
         settings = {**model, "dtype": dtype_named(model["dtype"])}
         self.network = classifier.Classifier(vocab_size=vocab_size, **settings)
         self.image_shape = (image_size, image_size, 3)
-
-    @staticmethod
-    def upstream_of(own: Mapping[str, Any]) -> tuple[str, ...]:
-        """None."""
-        return ()
 
     def init(self, key: Array) -> Any:
         """Random parameters, float32."""
@@ -48,6 +48,10 @@ class Classifier:
         """Features [B, D] and a logit [B, V] a token of images uint8 [B, H, W, 3]."""
         x = image.astype(jnp.float32) / 127.5 - 1.0
         return self.network.apply({"params": params}, x, train=train, rngs=rngs)
+
+    def encode_image(self, params: Any, image: Array) -> Array:
+        """Features float32 [B, D] of images uint8 [B, H, W, 3]."""
+        return self.classify(params, image).features
 
     def loss(
         self, params: Any, frozen: Any, batch: Mapping[str, Array], key: Array, *, train: bool
@@ -79,7 +83,7 @@ class Classifier:
         del key
         if settings:
             raise ValueError(f"a classifier has no setting {min(settings)!r}: it draws nothing")
-        return self.classify(params, inputs["image"]).features
+        return self.encode_image(params, inputs["image"])
 
 
 def present_tokens(tokens: Array, vocab_size: int) -> Array:

@@ -12,11 +12,12 @@ import jax.numpy as jnp
 from jax import Array
 
 from dalle_jax.models import clip
+from dalle_jax.stages.base import Stage
 from dalle_jax.stages.dtypes import dtype_named
 from dalle_jax.stages.images import shrink, to_model_range
 
 
-class Clip:
+class Clip(Stage):
     """What CLIP learns and, once learned, does. It stands on no other stage.
 
     Args:
@@ -33,6 +34,10 @@ class Clip:
         feature_width: width of the text features.
         sam_radius: ρ of sharpness-aware minimisation, for the train step; 0 is without.
     """
+
+    takes = ("tokens",)
+    gives = ("text_embedding", "text_features")
+    encodes = "image_embedding"
 
     def __init__(
         self,
@@ -59,11 +64,6 @@ class Clip:
         self.feature_width = text["width"]
         self.image_size = model["image_size"]
         self.max_length = max_length
-
-    @staticmethod
-    def upstream_of(own: Mapping[str, Any]) -> tuple[str, ...]:
-        """None."""
-        return ()
 
     def init(self, key: Array) -> Any:
         """Random parameters, float32."""

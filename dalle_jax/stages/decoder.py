@@ -17,6 +17,7 @@ from jax import Array
 
 from dalle_jax.diffusion import guidance
 from dalle_jax.models.conditioned_unet import Condition, ConditionedUNet
+from dalle_jax.stages.base import Stage
 from dalle_jax.stages.denoising import Denoising, schedule_named
 from dalle_jax.stages.dtypes import dtype_named
 from dalle_jax.stages.images import shrink, to_model_range
@@ -24,7 +25,7 @@ from dalle_jax.stages.images import shrink, to_model_range
 END_OF_TEXT = 1
 
 
-class Decoder:
+class Decoder(Stage):
     """What the decoder learns and, once learned, does.
 
     Args:
@@ -43,6 +44,8 @@ class Decoder:
         vocab_size, max_length: of the tokenizer.
         upstream: the stage `clip` if there are image embeddings.
     """
+
+    gives = ("image",)
 
     def __init__(
         self,
@@ -92,6 +95,11 @@ class Decoder:
         side = model.get("image_size") or image_size
         self.image_shape = (side, side, 3)
         self.max_length = max_length
+        self.takes = (
+            *(("tokens",) if text else ()),
+            *(("image_embedding",) if embedding else ()),
+            "sample_index",
+        )
 
     @staticmethod
     def upstream_of(own: Mapping[str, Any]) -> tuple[str, ...]:

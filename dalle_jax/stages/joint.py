@@ -13,10 +13,12 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
+from dalle_jax.stages.base import Stage
+
 NEEDED = ("clip", "prior", "decoder")
 
 
-class Joint:
+class Joint(Stage):
     """What prior and decoder learn together; parameters are {"prior": …, "decoder": …}.
 
     Args:
@@ -28,6 +30,9 @@ class Joint:
         image_size, vocab_size, max_length: of the data and the tokenizer; the stages below know.
         upstream: the stages clip, prior and decoder.
     """
+
+    gives = ("image",)
+    continues = ("prior", "decoder")
 
     def __init__(
         self,
@@ -51,6 +56,7 @@ class Joint:
                 "no gradient goes through the samples of an autoregressive prior, which are "
                 "drawn from buckets; set joint.loss.stop_gradient to True"
             )
+        self.takes = self.decoder.takes
         self.sample_share = loss["sample_share"]
         self.prior_weight = loss["prior_weight"]
         self.stop_gradient = loss["stop_gradient"]
@@ -63,7 +69,7 @@ class Joint:
 
     def start_from(self, frozen: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """The parameters before the first step, and what stays frozen."""
-        start = {name: frozen[name] for name in ("prior", "decoder")}
+        start = {name: frozen[name] for name in self.continues}
         return start, {"clip": frozen["clip"]}
 
     def init(self, key: Array) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from jax.experimental import multihost_utils
 
 from dalle_jax.diffusion import guidance
 from dalle_jax.models.prior import Text
+from dalle_jax.stages.base import Stage
 from dalle_jax.stages.clip import Clip
 from dalle_jax.stages.prior_autoregressive import ByAutoregression
 from dalle_jax.stages.prior_diffusion import ByDiffusion
@@ -31,7 +32,7 @@ VALIDATION = {
 }
 
 
-class Prior:
+class Prior(Stage):
     """What the prior learns and, once learned, does.
 
     Args:
@@ -52,6 +53,9 @@ class Prior:
     otherwise drown them in noise at almost all times. unCLIP multiplies by 17.2 at D = 1024,
     which is an RMS of 0.5375.
     """
+
+    takes = ("tokens", "text_embedding", "text_features", "sample_index")
+    gives = ("image_embedding",)
 
     def __init__(
         self,

@@ -13,13 +13,14 @@ import jax.numpy as jnp
 from jax import Array
 
 from dalle_jax.models.unet import UNet
+from dalle_jax.stages.base import Stage
 from dalle_jax.stages.degradation import degradation
 from dalle_jax.stages.denoising import Denoising, schedule_named
 from dalle_jax.stages.dtypes import dtype_named
 from dalle_jax.stages.images import enlarge, random_crops, shrink, to_model_range
 
 
-class Upsampler:
+class Upsampler(Stage):
     """What an upsampler learns and, once learned, does.
 
     The images it learns from are shrunk to `low_res_size` by means over blocks; training and
@@ -36,6 +37,9 @@ class Upsampler:
         image_size: side of the large images in pixels.
         vocab_size, max_length: of the tokenizer, which is not used.
     """
+
+    takes = ("low_res", "sample_index")
+    gives = ("image",)
 
     def __init__(
         self,
@@ -77,11 +81,6 @@ class Upsampler:
             out_channels=self.denoising.out_channels,
             dtype=dtype_named(model["dtype"]),
         )
-
-    @staticmethod
-    def upstream_of(own: Mapping[str, Any]) -> tuple[str, ...]:
-        """None: it learns from images alone."""
-        return ()
 
     def init(self, key: Array) -> Any:
         """Random parameters, float32."""

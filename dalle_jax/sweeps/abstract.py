@@ -35,10 +35,8 @@ def abstract_stage(stage_name: str, config: Config) -> tuple[Any, Any, dict[str,
         name: jax.eval_shape(build_stage(name, config).init, key)
         for name in upstream_of(stage_name, config)
     }
-    if hasattr(stage, "start_from"):
-        start, frozen = stage.start_from(frozen)
-        return stage, start, frozen
-    return stage, jax.eval_shape(stage.init, key), frozen
+    start, frozen = stage.start_from(frozen)
+    return stage, jax.eval_shape(stage.init, key) if start is None else start, frozen
 
 
 def abstract_batch(stage_name: str, config: Config, size: int) -> dict[str, jax.ShapeDtypeStruct]:

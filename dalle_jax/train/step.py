@@ -26,7 +26,7 @@ def ema_rate(decay: float, step: jax.Array, warmup: bool) -> jax.Array:
 
 
 def _gradients(stage, params, frozen, batch, key):
-    value_and_grad = sam.value_and_grad(stage.loss, getattr(stage, "sam_radius", 0.0))
+    value_and_grad = sam.value_and_grad(stage.loss, stage.sam_radius)
     (loss, metrics), gradients = value_and_grad(params, frozen, batch, key, train=True)
     return gradients, {"loss": loss, **metrics}
 

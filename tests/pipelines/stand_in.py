@@ -10,6 +10,7 @@ from dalle_jax.diffusion import guidance
 from dalle_jax.models.conditioned_unet import Condition
 from dalle_jax.pipelines.system import System
 from dalle_jax.pipelines.text_to_image import DallePipeline
+from dalle_jax.stages.base import Stage
 from dalle_jax.stages.decoder import Decoder
 from dalle_jax.stages.denoising import Denoising, schedule_named
 from dalle_jax.stages.prior import Prior
@@ -23,7 +24,7 @@ CAPTIONS = [
 ]
 
 
-class StandInDecoder:
+class StandInDecoder(Stage):
     """Draws a colour that the caption's tokens say, with the real checks and samplers."""
 
     reads_captions = True
@@ -70,7 +71,7 @@ def make_pipeline(folder: Path, weight: float = 1.0) -> DallePipeline:
     )
 
 
-class CheckedPrior:
+class CheckedPrior(Stage):
     """The settings of a diffusion prior, whose `sample` is never called."""
 
     kind = "diffusion"
@@ -82,7 +83,7 @@ class CheckedPrior:
         self.by = SimpleNamespace(denoising=StandInDecoder().denoising)
 
 
-class CheckedUpsampler:
+class CheckedUpsampler(Stage):
     """The settings of an upsampler, whose `sample` is never called."""
 
     sample = Upsampler.sample

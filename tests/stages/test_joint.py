@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from dalle_jax.stages.base import Stage
 from dalle_jax.stages.joint import Joint
 
 N, D = 2000, 3
@@ -14,7 +15,7 @@ BATCH = {"image": jnp.full((N, D), TRUE), "tokens": jnp.zeros((N, 4), int)}
 KEY = jax.random.key(0)
 
 
-class Numbers:
+class Numbers(Stage):
     """CLIP, prior and decoder in one: the prior draws its number p, the decoder says d · z.
 
     The prior's own loss is p², the decoder's the mean of (d · z − WANTED)².

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
+from dalle_jax.stages.base import Stage
 from dalle_jax.train.loop import fit
 from dalle_jax.train.optim import make_optimizer
 from dalle_jax.train.signals import Interrupted
@@ -26,7 +27,7 @@ class Net(nn.Module):
         return nn.Dense(3, name="out")(nn.gelu(x))
 
 
-class TinyStage:
+class TinyStage(Stage):
     """Predicts a pixel from itself and noise; `noise` = 0 makes the loss a mean over samples."""
 
     def __init__(self, noise: float = 1.0, width: int = 128):

@@ -1,0 +1,79 @@
+"""What a stage is to those who train it and draw with it."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from jax import Array
+
+from dalle_jax.stages.denoising import Denoising
+
+
+class Stage:
+    """One thing that is trained. Parameters are explicit; what a stage lacks does nothing.
+
+    A subclass has a constructor that takes the sections of its config, `image_size`, `vocab_size`
+    and `max_length`, and `upstream`, stages by name, if `upstream_of` names any.
+
+    Attributes:
+        takes: what `sample` is given, of tokens, text_features, text_embedding, image_embedding,
+            image_tokens, latents, low_res and image; sample_index where it draws noise.
+        gives: what `sample` makes, of the same or caption and score. A stage that gives several
+            returns them by name.
+        encodes: what `encode_image` makes of images: image_embedding, image_tokens or latents; ""
+            for a stage that encodes none.
+        continues: the stages that it goes on to train. Their weights are in its parameters, by
+            name, and take the place of those that they had.
+        denoising: how it removes noise, if it does.
+        sam_radius: ρ of sharpness-aware minimization, see `train.sam`; 0 is without.
+    """
+
+    takes: tuple[str, ...] = ()
+    gives: tuple[str, ...] = ()
+    encodes: str = ""
+    continues: tuple[str, ...] = ()
+    denoising: Denoising | None = None
+    sam_radius: float = 0.0
+
+    @staticmethod
+    def upstream_of(own: Mapping[str, Any]) -> tuple[str, ...]:
+        """The stages whose weights `loss` needs as `frozen`, by the stage's section of a config."""
+        return ()
+
+    @classmethod
+    def has_preview(cls) -> bool:
+        """Whether `preview` makes images."""
+        return cls.preview is not Stage.preview
+
+    def init(self, key: Array) -> Any:
+        """Random parameters, float32."""
+        raise NotImplementedError
+
+    def start_from(self, frozen: Mapping[str, Any]) -> tuple[Any, Mapping[str, Any]]:
+        """Parameters before the first step, None for those of `init`; and what stays frozen."""
+        return None, frozen
+
+    def prepare(self, frozen: Any, batches: Iterable[Mapping[str, Array]]) -> None:
+        """Measure on training batches what `init` puts into the parameters."""
+
+    def loss(
+        self, params: Any, frozen: Any, batch: Mapping[str, Array], key: Array, *, train: bool
+    ) -> tuple[Array, dict[str, Array]]:
+        """The loss of one batch and what else is worth logging, all scalars."""
+        raise NotImplementedError
+
+    def sample(self, params: Any, inputs: Mapping[str, Array], key: Array, **settings: Any) -> Any:
+        """What the stage makes of its inputs; sample i depends on row i of them and on `key`."""
+        raise NotImplementedError
+
+    def check_settings(self) -> None:
+        """Raise ValueError for settings that `sample` can't draw with; takes those by name."""
+
+    def preview(
+        self, params: Any, frozen: Any, batch: Mapping[str, Array], key: Array, **settings: Any
+    ) -> Array | None:
+        """Float32 images [B, H, W, 3] in [−1, 1] of a held-out batch; None: it makes none."""
+        return None
+
+    def encode_image(self, params: Any, image: Array) -> Array:
+        """uint8 [B, H, W, 3] → what `encodes` names."""
+        raise NotImplementedError
