@@ -20,8 +20,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from dalle_jax.cost import compiled
 from dalle_jax.nn import attention
-from dalle_jax.train import compiled
 
 BATCH, CHANNELS, HEAD, WORDS = 16, 96, 32, 12
 FORMS = {"ours": attention.attend, "jax.nn": jax.nn.dot_product_attention}

@@ -13,7 +13,7 @@ import functools
 import jax
 import numpy as np
 
-from dalle_jax.cli.config import load_config
+from dalle_jax.config.load import load_config
 from dalle_jax.pipelines.images import to_uint8
 from dalle_jax.stages import build_stage
 

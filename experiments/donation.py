@@ -18,9 +18,9 @@ if __name__ == "__main__":
 import jax
 import numpy as np
 
-from dalle_jax.cli.config import load_config
+from dalle_jax.config.load import load_config
+from dalle_jax.cost import compiled
 from dalle_jax.stages import build_stage
-from dalle_jax.train import compiled
 from dalle_jax.train.optim import make_optimizer
 from dalle_jax.train.sharding import make_mesh, tree_shardings
 from dalle_jax.train.state import create_state, init_state

@@ -52,7 +52,7 @@ def main() -> None:
 
 def start(config: str, pause: int, folder: Path, overrides: list[str]) -> subprocess.Popen:
     """A training without an end, on data that is drawn for it."""
-    from dalle_jax.cli.config import load_config
+    from dalle_jax.config.load import load_config
     from dalle_jax.data.shapes import builder
 
     size = load_config(config).data.image_size

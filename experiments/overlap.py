@@ -20,8 +20,8 @@ if __name__ == "__main__":
 import jax
 import numpy as np
 
-from dalle_jax.cli.bench_measure import RandomItems
-from dalle_jax.cli.config import load_config
+from dalle_jax.config.load import load_config
+from dalle_jax.cost.bench import RandomItems
 from dalle_jax.data.loader import make_loader
 from dalle_jax.data.tokenizer import Tokenizer, train_tokenizer
 from dalle_jax.stages import build_stage

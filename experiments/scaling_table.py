@@ -6,7 +6,7 @@
 For each config of `configs/dalle2` and each pod of PODS: bytes a device with weights cut over 64
 devices, the batch over all, in as few parts as fit, and blocks computed again for the gradient.
 Then memory and traffic from 1 to 4,096 devices with eight images on each. All of it is arithmetic
-from shapes (`train/footprint.py`); nothing is compiled, and no device or weight is needed.
+from shapes (`cost/footprint.py`); nothing is compiled, and no device or weight is needed.
 """
 
 import argparse
@@ -18,10 +18,9 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 
 import jax
 
-from dalle_jax.cli.config import load_config
-from dalle_jax.nn.remat import rematerialized
-from dalle_jax.sweeps.abstract import abstract_training
-from dalle_jax.train.footprint import (
+from dalle_jax.config.load import load_config
+from dalle_jax.cost.abstract import abstract_training
+from dalle_jax.cost.footprint import (
     Kept,
     device_bytes,
     gathered_arrays,
@@ -29,6 +28,7 @@ from dalle_jax.train.footprint import (
     num_bytes,
     traffic,
 )
+from dalle_jax.nn.remat import rematerialized
 from dalle_jax.train.sharding import abstract_mesh
 
 

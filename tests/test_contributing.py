@@ -19,7 +19,7 @@ from dalle_jax.data.loader import make_loader
 from dalle_jax.data.tokenizer import Tokenizer, train_tokenizer
 from dalle_jax.diffusion import samplers
 from dalle_jax.diffusion.analytic import GaussianMixture
-from dalle_jax.sweeps.figure import UNDECIDED
+from dalle_jax.figures.figure import UNDECIDED
 from tests.conftest import ROOT
 
 SECTIONS = re.split(r"^## ", (ROOT / "CONTRIBUTING.md").read_text(), flags=re.MULTILINE)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from jax.sharding import NamedSharding
 
-from dalle_jax.cli.config import load_config
+from dalle_jax.config.load import load_config
 from dalle_jax.stages import build_stage, data_of, upstream_of
 from dalle_jax.train.optim import make_optimizer
 from dalle_jax.train.sharding import BATCH, make_mesh, tree_shardings, with_shardings

@@ -15,7 +15,7 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from configs import tiny
-from dalle_jax.cli.config import apply_override, flatten
+from dalle_jax.config.load import apply_override, flatten
 from dalle_jax.data.checked import Report
 from dalle_jax.data.folder import FolderSource
 from dalle_jax.data.loader import make_loader

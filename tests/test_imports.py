@@ -10,22 +10,40 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "dalle_jax"
 GROUND = {"nn", "diffusion", "data", "train"}
 MAY_IMPORT = {
-    "seeds": set(),
-    **{room: {"nearest", "seeds"} for room in GROUND},
     "cpu": set(),
+    "seeds": set(),
     "nearest": set(),
+    "console": set(),
+    "devices": {"nearest"},
+    **{room: {"nearest", "seeds"} for room in GROUND},
     "models": {"nn"},
     "metrics": {"data"},
     "stages": {"models", "diffusion"},
-    "config_ranges": {"nearest"},
+    "config": {"nearest", "data"},
     "fingerprint": {"stages", "data"},
     "run_data": {"data"},
     "runs": {"fingerprint", "run_data", "stages", "train", "data"},
     "pipelines": {"seeds", "nearest", "runs", "stages", "models", "diffusion", "data", "metrics"},
-    "sweeps": {
-        *("cpu", "runs", "run_data", "fingerprint", "stages", "train", "metrics", "data"),
-    },
     "interop": {"metrics", "runs", "models", "nn"},
+    "cost": {"runs", "stages", "nn", "train", "data"},
+    "evaluation": {
+        "console",
+        "interop",
+        "pipelines",
+        "run_data",
+        "runs",
+        "train",
+        "metrics",
+        "data",
+    },
+    "sweeps": {
+        *("cli", "console", "cpu", "config", "cost", "devices", "evaluation", "runs", "run_data"),
+        *("fingerprint", "stages", "train", "metrics", "data"),
+    },
+    "figures": {
+        *("cli", "config", "cost", "seeds", "sweeps", "evaluation", "pipelines", "runs", "stages"),
+        *("diffusion", "metrics", "data"),
+    },
     "cli": None,  # everything
     "__main__": {"cli"},
     "__init__": {"cpu", "pipelines"},

@@ -28,7 +28,7 @@ FUNCTIONS = {"eval", "exec", "os.system", "os.popen", "yaml.load", "yaml.unsafe_
 METHODS = {"extract", "extractall", "read_pickle", "unsafe_load"}
 LIMITS = {"MAX_IMAGE_PIXELS", "LOAD_TRUNCATED_IMAGES"}  # Pillow's; to be left as they are
 # A config and an experiment are programs that the user names.
-RUNS_CODE = {"dalle_jax/cli/user_files.py": {"runpy.run_path"}}
+RUNS_CODE = {"dalle_jax/config/user_files.py": {"runpy.run_path"}}
 
 
 def dotted(node):

@@ -9,10 +9,10 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from dalle_jax.cli.choices import STAGES
-from dalle_jax.cli.config import PREFIX, load_config
 from dalle_jax.cli.options import OneOf, Parser, SomeOf, count, local_path
 from dalle_jax.cli.output_paths import OutputFile
+from dalle_jax.config.choices import STAGES
+from dalle_jax.config.load import PREFIX, load_config
 
 EXAMPLE = """examples:
   dalle-jax bench --config=configs/quickstart.py
@@ -40,7 +40,7 @@ def run(argv: list[str]) -> int:
 
     import jax
 
-    from dalle_jax.cli.bench_measure import measure_drawing, measure_training
+    from dalle_jax.cost.bench import measure_drawing, measure_training
 
     device = jax.devices()[0]
     print(
@@ -96,7 +96,7 @@ def make_parser() -> Parser:
 @contextlib.contextmanager
 def _table(path: str | None) -> Iterator[Callable[[Mapping[str, Any]], None]]:
     """What writes a row to a CSV file as soon as it is measured; nothing where there is no path."""
-    from dalle_jax.cli.bench_measure import COLUMNS
+    from dalle_jax.cost.bench import COLUMNS
 
     if not path:
         yield lambda row: None

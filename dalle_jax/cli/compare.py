@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from dalle_jax.cli.options import Parser, local_path
-from dalle_jax.cli.precision import fitted
+from dalle_jax.evaluation.digits import fitted
 
 EXAMPLE = """examples:
   dalle-jax compare runs/a/results.jsonl runs/b/results.jsonl --metric=oracle/caption
@@ -39,7 +39,7 @@ def run(argv: list[str]) -> int:
     parser = make_parser()
     args = parser.parse_args(argv)
     if all(path.suffix == ".npz" for path in args.results):
-        from dalle_jax.cli import compare_statistics
+        from dalle_jax.evaluation import compare_statistics
 
         compare_statistics.show(args.results)
         return 0
@@ -184,7 +184,7 @@ def show(ranked: Sequence[Candidate], metric: str, vary: Sequence[str]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from dalle_jax.cli.tables import bias_remarks, headings, lines_of
+    from dalle_jax.evaluation.tables import bias_remarks, headings, lines_of
 
     first = ranked[0].row
     shown = ", ".join(dict.fromkeys(c.row["protocol_hash"] for c in ranked))
@@ -228,7 +228,7 @@ def _difference(test: Any) -> str:
 
 
 def _model(candidate: Candidate) -> str:
-    from dalle_jax.cli.tables import of_weights
+    from dalle_jax.evaluation.tables import of_weights
 
     model = candidate.row.get("model")
     if not model:

@@ -155,7 +155,7 @@ def _actions(verb: str) -> list[argparse.Action]:
 def _values(verb: str, action: argparse.Action) -> tuple[str, ...]:
     """The values that can be offered; none where the names of files are offered."""
     if action.dest == "config":
-        from dalle_jax.cli.user_files import CONFIGS, known_configs
+        from dalle_jax.config.user_files import CONFIGS, known_configs
 
         return tuple(known_configs(CONFIGS))
     if (verb, action.dest) == ("figure", "name"):

@@ -1,6 +1,6 @@
 """What can be refused before anything long begins: without data, weights or compilation.
 
-Configs are checked for ranges when they are loaded (`config_ranges`); here are stages, settings of
+Configs are checked for ranges when they are loaded (`config.ranges`); here are stages, settings of
 sampling, the options of an evaluation and the files and runs that they name.
 """
 
@@ -10,15 +10,15 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from dalle_jax import config_ranges
 from dalle_jax.cli import evaluate
-from dalle_jax.cli.choices import METRICS_OF_SETS
-from dalle_jax.cli.evaluate_options import Evaluation
-from dalle_jax.cli.evaluate_training import open_captions
-from dalle_jax.cli.extractors import check_network, find_features
-from dalle_jax.cli.held_out import open_held_out
-from dalle_jax.cli.measurements import by_oracle
+from dalle_jax.config import ranges
+from dalle_jax.config.choices import METRICS_OF_SETS
 from dalle_jax.data.checked import NotScannedError, without_scan
+from dalle_jax.evaluation.captions import open_held_out
+from dalle_jax.evaluation.during_training import open_captions
+from dalle_jax.evaluation.measurements import by_oracle
+from dalle_jax.evaluation.networks import check_network, find_features
+from dalle_jax.evaluation.options import Evaluation
 from dalle_jax.pipelines.settings import checked_settings
 from dalle_jax.pipelines.system import by_stage, check_source, find_stages
 from dalle_jax.pipelines.text_to_image import DallePipeline
@@ -214,7 +214,7 @@ def check_drawing(workdir: Path, settings: Mapping[str, Any]) -> None:
 
 
 def _check_point(point: PlannedPoint, to_be_trained: Collection[str]) -> None:
-    config_ranges.check(point.config)
+    ranges.check(point.config)
     stages = {name: _built(name, point.config) for name in point.runs}
     for name in stages:
         _find_features_in_training(point.config[name])

@@ -4,15 +4,15 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from dalle_jax.cli.choices import FITS, METRICS, PREPROCESSINGS, SPLITS, WEIGHTS
 from dalle_jax.cli.inputs import check_files, check_run
 from dalle_jax.cli.options import OneOf, Parser, SomeOf, Suggested, count, local_path, path_text
 from dalle_jax.cli.sampling_options import add_sampling, sampling_settings
+from dalle_jax.config.choices import FITS, METRICS, PREPROCESSINGS, SPLITS, WEIGHTS
 from dalle_jax.seeds import LIMIT
 
 if TYPE_CHECKING:
-    from dalle_jax.cli.evaluate_options import Evaluation
     from dalle_jax.cli.opened import Opened
+    from dalle_jax.evaluation.options import Evaluation
 
 EXAMPLE = """examples:
   dalle-jax evaluate --workdir=runs/quickstart --split=test --n=512
@@ -36,8 +36,8 @@ def run(argv: list[str], opened: "Opened | None" = None) -> int:
 
         return evaluate_folders.run(argv)
     evaluation = parse(argv, exits=True)
-    from dalle_jax.cli.evaluate_workdir import evaluate
     from dalle_jax.cli.opened import Opened
+    from dalle_jax.evaluation.workdir import evaluate
 
     evaluate(evaluation, opened or Opened())
     return 0
@@ -59,7 +59,7 @@ def parse(argv: Sequence[str], *, exits: bool = False) -> "Evaluation":
         check_files("caption manifest", [args.manifest])
         for name in ("inception", "features", "clip", "reference"):
             check_files(f"--{name}", [getattr(args, name)])
-    from dalle_jax.cli.evaluate_options import Evaluation
+    from dalle_jax.evaluation.options import Evaluation
     from dalle_jax.metrics.preprocess import Preprocessing
 
     return Evaluation(

@@ -4,12 +4,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from dalle_jax.cli import output
-from dalle_jax.cli.choices import METRICS_OF_SETS
+from dalle_jax import console
 from dalle_jax.cli.evaluate import add_preprocessing
 from dalle_jax.cli.inputs import check_files
 from dalle_jax.cli.options import OneOf, Parser, SomeOf, count, path_text, whole
 from dalle_jax.cli.output_paths import OutputFile
+from dalle_jax.config.choices import METRICS_OF_SETS
 
 EXAMPLE = """examples:
   dalle-jax evaluate --fake=samples/ --real=photos/ --metrics=fid,kid,prdc,is \\
@@ -24,7 +24,7 @@ def run(argv: list[str]) -> int:
     args = make_parser().parse_args(argv)
     given = [args.fake, args.real, args.inception, args.features]
     check_files("folder or file", given)
-    from dalle_jax.cli.tables import print_row
+    from dalle_jax.evaluation.tables import print_row
     from dalle_jax.metrics.distances import Settings
     from dalle_jax.metrics.preprocess import Preprocessing
     from dalle_jax.metrics.results import append_row
@@ -54,7 +54,7 @@ def run(argv: list[str]) -> int:
     row = {"fake": str(args.fake), **row}
     if args.out:
         append_row(args.out, row)
-    output.progress("\n")
+    console.progress("\n")
     print_row(row)
     return 0
 
@@ -129,7 +129,7 @@ def evaluate_folders(
         FileNotFoundError: a path leads nowhere.
         ValueError: a set is empty, torn, or smaller than n or a metric needs.
     """
-    from dalle_jax.cli.extractors import open_extractor
+    from dalle_jax.evaluation.networks import open_extractor
     from dalle_jax.metrics.images import Chosen, ImageFolder, open_images
     from dalle_jax.metrics.reference import is_statistics, load_reference
     from dalle_jax.metrics.sets import compare_sets
@@ -160,7 +160,7 @@ def evaluate_folders(
         statistics_out=statistics_out,
         decoding=decoding if folders else None,
         batch_size=batch_size,
-        progress=lambda done: output.progress(f"{done} images"),
+        progress=lambda done: console.progress(f"{done} images"),
     )
     for path, folder in folders.items():
         if unlike := folder.unlike():

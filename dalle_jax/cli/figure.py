@@ -7,9 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import dalle_jax
-from dalle_jax.cli.choices import SCALES
-from dalle_jax.cli.config import PREFIX
-from dalle_jax.cli.figure_record import (
+from dalle_jax.cli.inputs import check_overrides
+from dalle_jax.cli.options import OneOf, Parser, count, hours, local_path, local_paths, path_text
+from dalle_jax.cli.output_paths import output_folder
+from dalle_jax.config.choices import SCALES
+from dalle_jax.config.load import PREFIX
+from dalle_jax.config.user_files import UserFile, naming_errors
+from dalle_jax.figures.cache import used_by_this_process
+from dalle_jax.figures.figure import Figure, Measured
+from dalle_jax.figures.record import (
     Made,
     print_list,
     save,
@@ -17,13 +23,7 @@ from dalle_jax.cli.figure_record import (
     why_not_replaced,
     write_readme,
 )
-from dalle_jax.cli.inputs import check_overrides
-from dalle_jax.cli.options import OneOf, Parser, count, hours, local_path, local_paths, path_text
-from dalle_jax.cli.output_paths import output_folder
-from dalle_jax.cli.user_files import UserFile, naming_errors
 from dalle_jax.nearest import nearest
-from dalle_jax.sweeps.figure import Figure, Measured
-from dalle_jax.sweeps.figure_kept import used_by_this_process
 from dalle_jax.sweeps.machine import own_machine
 from dalle_jax.sweeps.record import ended_now, origin_now
 from dalle_jax.sweeps.slurm import TIME_OVER
@@ -76,7 +76,7 @@ def _make(figure: Figure, path: Path, args: argparse.Namespace) -> int:
     else:
         if not args.workdir:
             check_overrides(figure.sweep, path.parent, args.overrides)
-        from dalle_jax.cli.figure_sweep import done_for, measured_of, missing_of, swept
+        from dalle_jax.figures.sweep import done_for, measured_of, missing_of, swept
 
         began = origin_now(machine="")  # by what code this process measures
         code, own = swept(figure, path, args)

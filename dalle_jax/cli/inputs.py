@@ -3,9 +3,9 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from dalle_jax.cli.choices import SCALES
-from dalle_jax.cli.config import PREFIX, load_config
-from dalle_jax.cli.user_files import UserFile, find_config
+from dalle_jax.config.choices import SCALES
+from dalle_jax.config.load import PREFIX, load_config
+from dalle_jax.config.user_files import UserFile, find_config
 from dalle_jax.nearest import nearest
 from dalle_jax.sweeps.grid import OTHER_CONFIG, Sweep, is_sampling
 

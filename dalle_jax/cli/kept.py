@@ -6,13 +6,12 @@ common. Weights are loaded once, the encoded captions and the prior's embeddings
 
 import sys
 
-from dalle_jax import cpu
-from dalle_jax.cli import output
+from dalle_jax import console, cpu
 from dalle_jax.cli.main import exit_code, quieten
 
 if __name__ == "__main__":
     cpu.restart_with_heap()
-    output.show_anything()
+    console.show_anything()
     quieten()
     from dalle_jax.cli import evaluate
     from dalle_jax.cli.opened import Opened

@@ -6,9 +6,8 @@ import warnings
 from collections.abc import Callable
 from importlib import import_module
 
-from dalle_jax import __version__, cpu
-from dalle_jax.cli import output
-from dalle_jax.cli.devices import explain_failure
+from dalle_jax import __version__, console, cpu
+from dalle_jax.devices import explain_failure
 from dalle_jax.nearest import nearest
 
 VERBS = {
@@ -38,7 +37,7 @@ USAGE = (
 
 def main(argv: list[str] | None = None) -> None:
     """Run one verb and end with its exit code; an error is printed as one sentence."""
-    output.show_anything()
+    console.show_anything()
     try:
         try:
             code = _main(sys.argv[1:] if argv is None else argv)
@@ -46,8 +45,8 @@ def main(argv: list[str] | None = None) -> None:
             code = ended.code
         sys.stdout.flush()
     except BrokenPipeError:
-        output.drop_the_rest()
-        code = output.CLOSED
+        console.drop_the_rest()
+        code = console.CLOSED
     sys.exit(code)
 
 

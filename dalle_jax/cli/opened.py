@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from dalle_jax.cli.weights import choose_weights
+from dalle_jax.pipelines.raw_weights import choose_weights
 from dalle_jax.pipelines.system import load_system
 from dalle_jax.pipelines.text_to_image import DallePipeline
 from dalle_jax.runs import open_run

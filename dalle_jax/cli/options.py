@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn
 
-from dalle_jax.cli import output
+from dalle_jax import console
 from dalle_jax.nearest import nearest
 
 # Where argparse's own messages are in words of its own: a pattern and the sentence in its place.
@@ -84,7 +84,7 @@ class Parser(argparse.ArgumentParser):
         args = super().parse_args([*plain, *argv[len(typed) :]])
         for name, texts in prefixed.items():
             setattr(args, name, texts)
-        output.be_quiet(getattr(args, "quiet", False))
+        console.be_quiet(getattr(args, "quiet", False))
         return args
 
     def format_help(self) -> str:

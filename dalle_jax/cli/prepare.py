@@ -8,8 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from dalle_jax.cli import output
-from dalle_jax.cli.choices import CAPTIONS, OWN_SPLITS, RULES, SOURCES, SPLITS
+from dalle_jax import console
 from dalle_jax.cli.inputs import check_run
 from dalle_jax.cli.options import (
     Number,
@@ -23,6 +22,7 @@ from dalle_jax.cli.options import (
     whole,
 )
 from dalle_jax.cli.output_paths import OutputFile
+from dalle_jax.config.choices import CAPTIONS, OWN_SPLITS, RULES, SOURCES, SPLITS
 from dalle_jax.data.open import check_spec, is_at_path
 
 EXAMPLE = """examples:
@@ -214,7 +214,7 @@ def prepare(args: argparse.Namespace) -> None:
 @contextlib.contextmanager
 def _drawn_here(args: argparse.Namespace) -> Iterator[None]:
     """Say what is done, in the place of what TFDS prints: a download of unknown size."""
-    output.note(
+    console.note(
         f"{args.source}, {args.resolution} pixels: drawn into {args.data_dir} unless it is there; "
         "nothing is downloaded"
     )

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dalle_jax.cli import tables
 from dalle_jax.data.shapes.captions import STATEMENT_KINDS
+from dalle_jax.evaluation import tables
 from dalle_jax.metrics.captioned import by_value
 from dalle_jax.metrics.intervals import wilson
 from dalle_jax.pipelines.text import visible

@@ -4,11 +4,11 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from dalle_jax.cli.choices import EMBEDDINGS, UNTIL
 from dalle_jax.cli.inputs import check_files, check_run
 from dalle_jax.cli.options import Number, OneOf, Parser, count, local_path
 from dalle_jax.cli.output_paths import OutputFile
 from dalle_jax.cli.sampling_options import add_sampling, sampling_settings
+from dalle_jax.config.choices import EMBEDDINGS, UNTIL
 from dalle_jax.seeds import LIMIT
 
 EXAMPLE = """example:

@@ -3,7 +3,6 @@
 import argparse
 from typing import Any
 
-from dalle_jax.cli.choices import EMBEDDINGS, SAMPLERS, SPACINGS, STAGES, THRESHOLDS, VARIANCES
 from dalle_jax.cli.options import (
     Number,
     OneOf,
@@ -15,6 +14,7 @@ from dalle_jax.cli.options import (
     numeric,
     whole,
 )
+from dalle_jax.config.choices import EMBEDDINGS, SAMPLERS, SPACINGS, STAGES, THRESHOLDS, VARIANCES
 
 # Name: type and description. What is not given is taken from the run's own config.
 SETTINGS = {

@@ -14,11 +14,10 @@ from dalle_jax.cli.sweep_report_style import SCRIPT, STYLE
 from dalle_jax.cli.sweep_report_table import loss_text, table
 from dalle_jax.metrics.protocol import protocol_hash
 from dalle_jax.metrics.results import read_rows
-from dalle_jax.sweeps.cost import Counts
 from dalle_jax.sweeps.definition import read_definition
-from dalle_jax.sweeps.figure_rows import short_names
-from dalle_jax.sweeps.graph import PlannedPoint
+from dalle_jax.sweeps.graph import PlannedPoint, short_names
 from dalle_jax.sweeps.grid import BASE
+from dalle_jax.sweeps.hours import Counts
 from dalle_jax.sweeps.layout import SweepLayout
 from dalle_jax.sweeps.progress import read_curves
 from dalle_jax.sweeps.results import by_point, loss_protocol

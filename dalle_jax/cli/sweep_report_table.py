@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from dalle_jax.cli.precision import fitted
+from dalle_jax.evaluation.digits import fitted
 from dalle_jax.metrics.protocol import differences
 from dalle_jax.sweeps.grid import BASE
 from dalle_jax.sweeps.results import LOSS, PointRows, Row

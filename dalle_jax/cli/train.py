@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dalle_jax.cli import output
-from dalle_jax.cli.choices import STAGES
-from dalle_jax.cli.config import PREFIX, as_options, load_config
+from dalle_jax import console
 from dalle_jax.cli.inputs import check_files
 from dalle_jax.cli.options import Number, OneOf, Parser, count, local_path
 from dalle_jax.cli.output_paths import output_folder
+from dalle_jax.config.choices import STAGES
+from dalle_jax.config.load import PREFIX, as_options, load_config
 from dalle_jax.data.open import check_spec
 
 NUM_PREVIEWS = 12
@@ -50,7 +50,7 @@ def run(argv: list[str]) -> int:
         print(*as_options(config), sep="\n")
         return 0
     if args.explain:
-        from dalle_jax.cli.explain import explain, use_virtual_devices
+        from dalle_jax.cost.explain import explain, use_virtual_devices
 
         if args.explain == "compiled":
             use_virtual_devices(args.mesh)
@@ -175,7 +175,7 @@ def train_stage(
         and not newest_is_damaged(run.directory / "checkpoints")
         and not due.left_at(run.directory, steps)
     ):
-        output.note(f"{name}: trained to step {steps} already, in {run.directory}")
+        console.note(f"{name}: trained to step {steps} already, in {run.directory}")
     else:
         with alone_in(run.directory):
             learn(run)
@@ -220,7 +220,7 @@ def learn(run: Any, replayed: Path | None = None) -> None:
     features = settings.pop("evaluation_features")
     evaluation = None
     if settings["evaluate_every"]:
-        from dalle_jax.cli.evaluate_training import make_evaluation
+        from dalle_jax.evaluation.during_training import make_evaluation
 
         evaluation = make_evaluation(
             run,
@@ -256,7 +256,7 @@ def learn(run: Any, replayed: Path | None = None) -> None:
 
     stage.prepare(local, training_batches())
     del local  # what is on one device; `frozen` is cut over the mesh
-    train = functools.partial(fit, quiet=output.is_quiet())
+    train = functools.partial(fit, quiet=console.is_quiet())
     if replayed:
         from dalle_jax.cli.replay import replay
 

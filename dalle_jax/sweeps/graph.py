@@ -223,7 +223,7 @@ def judges_of(settings: Mapping[str, Any]) -> tuple[str, ...]:
         path = Path(settings.get(option, ""))
         directories = (path, *(path / stage for stage in STAGES_OF_JUDGES))
         trained = (d for d in directories if option in settings and (d / "config.json").exists())
-        # The first, which is the one that measures; see `cli.extractors.open_features`.
+        # The first, which is the one that measures; see `evaluation.networks.open_features`.
         found += [open_run(directory).checkpoint_name for directory in itertools.islice(trained, 1)]
     return tuple(found)
 
@@ -247,3 +247,14 @@ def _options(settings: Mapping[str, Any]) -> list[str]:
         f"--{name}" if value is True else f"--{name}={override_text(value)}"
         for name, value in settings.items()
     ]
+
+
+def setting_columns(graph: Graph) -> dict[str, str]:
+    """The column of each setting that differs between the points."""
+    return short_names(list(dict.fromkeys(k for p in graph.points for k in p.overrides)))
+
+
+def short_names(settings: Sequence[str]) -> dict[str, str]:
+    """Each setting's last part, or the setting itself where others end alike."""
+    last = [name.rpartition(".")[2] for name in settings]
+    return {name: end if last.count(end) == 1 else name for name, end in zip(settings, last)}

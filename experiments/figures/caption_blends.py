@@ -8,11 +8,11 @@ caption states that the oracle finds borne out, of original ones the colour and 
 
 import numpy as np
 
-from dalle_jax.cli.figure_captions import original_row
-from dalle_jax.sweeps.figure import Claim, Figure, Measured
-from dalle_jax.sweeps.figure_axes import in_words, panels, plot_named
-from dalle_jax.sweeps.figure_measures import score_row
-from dalle_jax.sweeps.figure_rows import BY_CAPTION, difference, find, num_images, select
+from dalle_jax.figures.captions import original_row
+from dalle_jax.figures.figure import Claim, Figure, Measured
+from dalle_jax.figures.measures import score_row
+from dalle_jax.figures.plots import in_words, panels, plot_named
+from dalle_jax.figures.rows import BY_CAPTION, difference, find, num_images, select
 from dalle_jax.sweeps.grid import Sweep, product
 
 # Config, steps of training, captions measured on.

@@ -9,12 +9,12 @@ import functools
 
 import matplotlib.pyplot as plt
 
-from dalle_jax.cli.figure_decoder import open_decoder
-from dalle_jax.cli.figure_guidance import SEED, draw_guided, guides, open_clip
-from dalle_jax.sweeps.figure import Claim, Figure, Measured
-from dalle_jax.sweeps.figure_axes import JUDGED, plot_front
-from dalle_jax.sweeps.figure_measures import factored, judged_rows, score_row
-from dalle_jax.sweeps.figure_rows import difference, find, num_images, series
+from dalle_jax.figures.decoder import open_decoder
+from dalle_jax.figures.figure import Claim, Figure, Measured
+from dalle_jax.figures.guidance import SEED, draw_guided, guides, open_clip
+from dalle_jax.figures.measures import factored, judged_rows, score_row
+from dalle_jax.figures.plots import JUDGED, plot_front
+from dalle_jax.figures.rows import difference, find, num_images, series
 from dalle_jax.sweeps.grid import Sweep
 
 SCALES = {  # captions drawn, scales of either guidance

@@ -7,9 +7,9 @@ real images of the same captions; all points draw the same captions from the sam
 
 import matplotlib.pyplot as plt
 
-from dalle_jax.sweeps.figure import Claim, Figure
-from dalle_jax.sweeps.figure_axes import mark, plot_series
-from dalle_jax.sweeps.figure_rows import difference, find, num_images, series
+from dalle_jax.figures.figure import Claim, Figure
+from dalle_jax.figures.plots import mark, plot_series
+from dalle_jax.figures.rows import difference, find, num_images, series
 from dalle_jax.sweeps.grid import Sweep, chain, product, zip_
 
 # Config, captions measured on, numbers of steps.

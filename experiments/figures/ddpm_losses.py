@@ -6,9 +6,9 @@ learned variance, or by the squared error of what is predicted; all draw the sam
 guidance, from the same noise. Distances are on a classifier's features.
 """
 
-from dalle_jax.sweeps.figure import Claim, Figure
-from dalle_jax.sweeps.figure_axes import JUDGED, panels, plot_named
-from dalle_jax.sweeps.figure_rows import difference, find, num_images
+from dalle_jax.figures.figure import Claim, Figure
+from dalle_jax.figures.plots import JUDGED, panels, plot_named
+from dalle_jax.figures.rows import difference, find, num_images
 from dalle_jax.sweeps.grid import Sweep, zip_
 
 # Config, steps of training, captions measured on.

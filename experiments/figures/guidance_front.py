@@ -8,9 +8,9 @@ the same captions. The other half, CLIP guidance, is not here.
 
 import matplotlib.pyplot as plt
 
-from dalle_jax.sweeps.figure import Claim, Figure
-from dalle_jax.sweeps.figure_axes import mark, plot_front, plot_series
-from dalle_jax.sweeps.figure_rows import difference, num_images, series
+from dalle_jax.figures.figure import Claim, Figure
+from dalle_jax.figures.plots import mark, plot_front, plot_series
+from dalle_jax.figures.rows import difference, num_images, series
 from dalle_jax.sweeps.grid import Sweep, product
 
 # Config, captions measured on, guidance scales.

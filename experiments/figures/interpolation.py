@@ -7,11 +7,11 @@ and drawn anew by one trained decoder without a caption; the oracle says what is
 import numpy as np
 from einops import rearrange
 
-from dalle_jax.cli.figure_decoder import open_decoder
-from dalle_jax.sweeps.figure import Claim, Figure, Measured
-from dalle_jax.sweeps.figure_axes import panels, plot_estimates, show_strip, strip
-from dalle_jax.sweeps.figure_measures import seen
-from dalle_jax.sweeps.figure_rows import counted, select
+from dalle_jax.figures.decoder import open_decoder
+from dalle_jax.figures.figure import Claim, Figure, Measured
+from dalle_jax.figures.measures import seen
+from dalle_jax.figures.plots import panels, plot_estimates, show_strip, strip
+from dalle_jax.figures.rows import counted, select
 from dalle_jax.sweeps.grid import Sweep
 
 SCALES = {"tiny": ("quickstart", 128), "small": ("quickstart", 512)}  # config, pairs of images

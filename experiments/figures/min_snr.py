@@ -7,11 +7,11 @@ FID; all draw the same captions from the same noise.
 
 import matplotlib.pyplot as plt
 
+from dalle_jax.figures.figure import Claim, Figure, Measured
+from dalle_jax.figures.plots import plot_series
+from dalle_jax.figures.rows import difference, find, select, series
 from dalle_jax.metrics.intervals import wilson
 from dalle_jax.runs import open_run
-from dalle_jax.sweeps.figure import Claim, Figure, Measured
-from dalle_jax.sweeps.figure_axes import plot_series
-from dalle_jax.sweeps.figure_rows import difference, find, select, series
 from dalle_jax.sweeps.grid import Sweep, product
 from dalle_jax.sweeps.progress import read_curves
 

@@ -9,13 +9,13 @@ import functools
 import jax
 import numpy as np
 
-from dalle_jax.cli.figure_decoder import open_decoder
+from dalle_jax.figures.decoder import open_decoder
+from dalle_jax.figures.figure import Claim, Figure, Measured
+from dalle_jax.figures.measures import single_rows
+from dalle_jax.figures.plots import in_words, panels, plot_estimates, show_strip, strip
+from dalle_jax.figures.rows import counted, mean, select
 from dalle_jax.metrics import oracle
 from dalle_jax.pipelines.images import to_uint8
-from dalle_jax.sweeps.figure import Claim, Figure, Measured
-from dalle_jax.sweeps.figure_axes import in_words, panels, plot_estimates, show_strip, strip
-from dalle_jax.sweeps.figure_measures import single_rows
-from dalle_jax.sweeps.figure_rows import counted, mean, select
 from dalle_jax.sweeps.grid import Sweep
 
 SCALES = {"tiny": ("quickstart", 128), "small": ("quickstart", 1024)}  # config, captions

@@ -8,11 +8,11 @@ steps of the cosine schedule the last has the noise of DDPM's last, sqrt(β_1) =
 import jax
 import numpy as np
 
-from dalle_jax.cli.figure_decoder import open_decoder
 from dalle_jax.diffusion import vlb
-from dalle_jax.sweeps.figure import Claim, Figure, Measured
-from dalle_jax.sweeps.figure_axes import panels
-from dalle_jax.sweeps.figure_rows import mean, select
+from dalle_jax.figures.decoder import open_decoder
+from dalle_jax.figures.figure import Claim, Figure, Measured
+from dalle_jax.figures.plots import panels
+from dalle_jax.figures.rows import mean, select
 from dalle_jax.sweeps.grid import Sweep
 
 SCALES = {"tiny": ("quickstart", 32), "small": ("shapes", 512)}  # config, images

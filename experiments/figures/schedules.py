@@ -9,10 +9,10 @@ import numpy as np
 
 from dalle_jax import diffusion
 from dalle_jax.data.open import open_source
+from dalle_jax.figures.figure import Claim, Estimate, Figure, Measured
+from dalle_jax.figures.plots import show_strip, strip
+from dalle_jax.figures.rows import find, series
 from dalle_jax.pipelines.images import to_uint8
-from dalle_jax.sweeps.figure import Claim, Estimate, Figure, Measured
-from dalle_jax.sweeps.figure_axes import show_strip, strip
-from dalle_jax.sweeps.figure_rows import find, series
 
 SCHEDULES = ("linear", "cosine")
 SCALES = {"tiny": 1000, "small": 1000, "paper": 4000}  # steps of the chain

@@ -10,12 +10,12 @@ from itertools import combinations
 import numpy as np
 from einops import repeat
 
-from dalle_jax.cli.figure_decoder import open_decoder
+from dalle_jax.figures.decoder import open_decoder
+from dalle_jax.figures.figure import Claim, Figure, Measured
+from dalle_jax.figures.measures import seen
+from dalle_jax.figures.plots import in_words, panels, plot_estimates, show_strip, strip
+from dalle_jax.figures.rows import mean, select
 from dalle_jax.metrics import oracle
-from dalle_jax.sweeps.figure import Claim, Figure, Measured
-from dalle_jax.sweeps.figure_axes import in_words, panels, plot_estimates, show_strip, strip
-from dalle_jax.sweeps.figure_measures import seen
-from dalle_jax.sweeps.figure_rows import mean, select
 from dalle_jax.sweeps.grid import Sweep
 
 SCALES = {"tiny": ("quickstart", 40), "small": ("quickstart", 256)}  # config, latents

@@ -10,12 +10,12 @@ from operator import ne
 
 import numpy as np
 
+from dalle_jax.figures.figure import Claim, Figure, Measured
+from dalle_jax.figures.measures import score_row, shown_rows
+from dalle_jax.figures.plots import panels, plot_named, show_strip, strip
+from dalle_jax.figures.rows import difference, find, num_images, select
 from dalle_jax.metrics import oracle
 from dalle_jax.pipelines.text_to_image import DallePipeline
-from dalle_jax.sweeps.figure import Claim, Figure, Measured
-from dalle_jax.sweeps.figure_axes import panels, plot_named, show_strip, strip
-from dalle_jax.sweeps.figure_measures import score_row, shown_rows
-from dalle_jax.sweeps.figure_rows import difference, find, num_images, select
 from dalle_jax.sweeps.grid import Sweep
 
 # Steps of each decoder's training, captions of two objects.

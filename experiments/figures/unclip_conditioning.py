@@ -8,11 +8,11 @@ features, from the real images of the same captions.
 
 import numpy as np
 
-from dalle_jax.cli.figure_unclip import SEED, open_chain
-from dalle_jax.sweeps.figure import Claim, Figure, Measured
-from dalle_jax.sweeps.figure_axes import JUDGED, panels, plot_named, show_strip, strip
-from dalle_jax.sweeps.figure_measures import factored, judged_rows, shown_rows
-from dalle_jax.sweeps.figure_rows import BY_CAPTION, difference, find, num_images, select
+from dalle_jax.figures.figure import Claim, Figure, Measured
+from dalle_jax.figures.measures import factored, judged_rows, shown_rows
+from dalle_jax.figures.plots import JUDGED, panels, plot_named, show_strip, strip
+from dalle_jax.figures.rows import BY_CAPTION, difference, find, num_images, select
+from dalle_jax.figures.unclip import SEED, open_chain
 from dalle_jax.sweeps.grid import Sweep
 
 SCALES = {"tiny": ("unclip_shapes", 512), "small": ("unclip_shapes", 2048)}  # config, captions

@@ -10,14 +10,14 @@ import functools
 
 import numpy as np
 
-from dalle_jax.cli.figure_decoder import held_out
 from dalle_jax.data.images import center_crop_resize
+from dalle_jax.figures.decoder import held_out
+from dalle_jax.figures.figure import Claim, Figure, Measured
+from dalle_jax.figures.measures import entropy_row, factored, judged_rows
+from dalle_jax.figures.plots import JUDGED, plot_metrics
+from dalle_jax.figures.rows import difference_of_differences, find, select
 from dalle_jax.metrics import oracle
 from dalle_jax.pipelines.text_to_image import DallePipeline
-from dalle_jax.sweeps.figure import Claim, Figure, Measured
-from dalle_jax.sweeps.figure_axes import JUDGED, plot_metrics
-from dalle_jax.sweeps.figure_measures import entropy_row, factored, judged_rows
-from dalle_jax.sweeps.figure_rows import difference_of_differences, find, select
 from dalle_jax.sweeps.grid import Sweep, product
 
 # Configs of unCLIP and GLIDE, captions measured on, guidance scales.

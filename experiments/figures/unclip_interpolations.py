@@ -7,10 +7,10 @@ whether the second image's colour and shape are seen.
 
 import numpy as np
 
-from dalle_jax.cli.figure_unclip import SEED, open_chain, way
-from dalle_jax.sweeps.figure import Claim, Estimate, Figure, Measured
-from dalle_jax.sweeps.figure_readings import draw_along, read_along
-from dalle_jax.sweeps.figure_rows import counted, mean, select
+from dalle_jax.figures.figure import Claim, Estimate, Figure, Measured
+from dalle_jax.figures.readings import draw_along, read_along
+from dalle_jax.figures.rows import counted, mean, select
+from dalle_jax.figures.unclip import SEED, open_chain, way
 from dalle_jax.sweeps.grid import Sweep
 
 SCALES = {"tiny": ("unclip_shapes", 64), "small": ("unclip_shapes", 512)}  # config, pairs

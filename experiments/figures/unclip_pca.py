@@ -9,14 +9,14 @@ import functools
 
 import numpy as np
 
-from dalle_jax.cli.figure_unclip import SEED, open_chain
+from dalle_jax.figures.figure import MISSING, Claim, Estimate, Figure, Measured
+from dalle_jax.figures.measures import single_rows
+from dalle_jax.figures.plots import in_words, mark, panels, plot_estimates, show_strip, strip
+from dalle_jax.figures.rows import counted, find, mean, select
+from dalle_jax.figures.unclip import SEED, open_chain
 from dalle_jax.metrics import oracle
 from dalle_jax.metrics.kernel import normalized
 from dalle_jax.models import embedding_codec
-from dalle_jax.sweeps.figure import MISSING, Claim, Estimate, Figure, Measured
-from dalle_jax.sweeps.figure_axes import in_words, mark, panels, plot_estimates, show_strip, strip
-from dalle_jax.sweeps.figure_measures import single_rows
-from dalle_jax.sweeps.figure_rows import counted, find, mean, select
 from dalle_jax.sweeps.grid import Sweep
 
 # Config, images reconstructed, images that the dimensions are fitted on.

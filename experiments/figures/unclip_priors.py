@@ -8,12 +8,12 @@ Where people judge in the paper, the oracle does here.
 
 import functools
 
-from dalle_jax.cli.figure_unclip import SEED, open_chain
+from dalle_jax.figures.figure import Claim, Figure, Measured
+from dalle_jax.figures.measures import factored, judged_rows
+from dalle_jax.figures.plots import JUDGED, plot_metrics
+from dalle_jax.figures.rows import difference, find
+from dalle_jax.figures.unclip import SEED, open_chain
 from dalle_jax.metrics.embeddings import prior_cosines
-from dalle_jax.sweeps.figure import Claim, Figure, Measured
-from dalle_jax.sweeps.figure_axes import JUDGED, plot_metrics
-from dalle_jax.sweeps.figure_measures import factored, judged_rows
-from dalle_jax.sweeps.figure_rows import difference, find
 from dalle_jax.sweeps.grid import Sweep, product
 
 # Configs of the two priors, captions measured on, numbers of candidates.

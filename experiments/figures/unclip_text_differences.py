@@ -8,11 +8,11 @@ the colour is the new one and the shape the old one.
 
 import numpy as np
 
-from dalle_jax.cli.figure_unclip import SEED, open_chain, way
 from dalle_jax.data.shapes.scene import COLORS
+from dalle_jax.figures.figure import Claim, Figure, Measured
+from dalle_jax.figures.readings import draw_along, read_along, share
+from dalle_jax.figures.unclip import SEED, open_chain, way
 from dalle_jax.metrics.kernel import normalized
-from dalle_jax.sweeps.figure import Claim, Figure, Measured
-from dalle_jax.sweeps.figure_readings import draw_along, read_along, share
 from dalle_jax.sweeps.grid import Sweep
 
 SCALES = {"tiny": ("unclip_shapes", 64), "small": ("unclip_shapes", 512)}  # config, images

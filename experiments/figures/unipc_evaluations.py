@@ -6,9 +6,9 @@ step. Distances are on a classifier's features, from the real images of the same
 points draw the same captions from the same noise.
 """
 
-from dalle_jax.sweeps.figure import Claim, Figure
-from dalle_jax.sweeps.figure_axes import JUDGED, mark, panels, plot_series
-from dalle_jax.sweeps.figure_rows import difference, num_images, series
+from dalle_jax.figures.figure import Claim, Figure
+from dalle_jax.figures.plots import JUDGED, mark, panels, plot_series
+from dalle_jax.figures.rows import difference, num_images, series
 from dalle_jax.sweeps.grid import Sweep, product
 
 # Config, captions measured on, evaluations of the network.

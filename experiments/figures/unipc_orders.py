@@ -10,9 +10,9 @@ import numpy as np
 
 from dalle_jax import diffusion
 from dalle_jax.diffusion.analytic import GaussianMixture
-from dalle_jax.sweeps.figure import Claim, Estimate, Figure, Measured
-from dalle_jax.sweeps.figure_axes import panels
-from dalle_jax.sweeps.figure_rows import select
+from dalle_jax.figures.figure import Claim, Estimate, Figure, Measured
+from dalle_jax.figures.plots import panels
+from dalle_jax.figures.rows import select
 
 STEPS = (20, 40, 80, 160, 320)
 EXACT_STEPS = 4000

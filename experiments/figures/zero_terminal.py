@@ -7,12 +7,12 @@ draw from pure noise; how bright the images are on average is compared with the 
 
 import numpy as np
 
-from dalle_jax.cli.figure_decoder import held_out
+from dalle_jax.figures.decoder import held_out
+from dalle_jax.figures.figure import Claim, Figure, Measured
+from dalle_jax.figures.measures import score_row, single_rows
+from dalle_jax.figures.plots import panels
+from dalle_jax.figures.rows import difference, find, num_images, select
 from dalle_jax.pipelines.text_to_image import DallePipeline
-from dalle_jax.sweeps.figure import Claim, Figure, Measured
-from dalle_jax.sweeps.figure_axes import panels
-from dalle_jax.sweeps.figure_measures import score_row, single_rows
-from dalle_jax.sweeps.figure_rows import difference, find, num_images, select
 from dalle_jax.sweeps.grid import Sweep, product
 
 # Config, steps of training, captions drawn.

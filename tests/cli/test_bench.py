@@ -5,9 +5,9 @@ import time
 
 import pytest
 
-from dalle_jax.cli import bench_measure
 from dalle_jax.cli.bench import HEADINGS, line, points, run
-from dalle_jax.cli.config import load_config
+from dalle_jax.config.load import load_config
+from dalle_jax.cost import bench as bench_measure
 from tests.conftest import ROOT
 
 CONFIG = ROOT / "configs/unclip_tiny.py"

@@ -5,7 +5,8 @@ import subprocess
 
 import pytest
 
-from dalle_jax.cli import choices, completion, main
+from dalle_jax.cli import completion, main
+from dalle_jax.config import choices
 
 BASH = shutil.which("bash")
 

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from dalle_jax.cli import train
-from dalle_jax.cli.held_out import open_held_out
+from dalle_jax.evaluation.captions import open_held_out
 from dalle_jax.runs import open_run
 from dalle_jax.train import loop
 from tests.conftest import ROOT

@@ -5,15 +5,16 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from dalle_jax.cli import early_checks, evaluate, figure, sample, sweep, sweep_plan, train
-from dalle_jax.cli.config import load_config
+from dalle_jax.cli import early_checks, evaluate, figure, sample, sweep, train
 from dalle_jax.cli.early_checks import check_drawing, check_evaluation, check_points, check_stage
-from dalle_jax.cli.sweep_run import load
+from dalle_jax.config.load import load_config
 from dalle_jax.pipelines.text_to_image import DallePipeline
 from dalle_jax.runs import create_run
-from dalle_jax.sweeps.cost import Counts
+from dalle_jax.sweeps import plan as sweep_plan
 from dalle_jax.sweeps.graph import build_graph
 from dalle_jax.sweeps.grid import Sweep
+from dalle_jax.sweeps.hours import Counts
+from dalle_jax.sweeps.run import load
 from tests.conftest import ROOT
 
 TINY, UNCLIP = ROOT / "configs/tiny.py", ROOT / "configs/unclip_tiny.py"
@@ -384,12 +385,12 @@ def test_a_figure_refuses_a_mistyped_metric_before_its_network_is_trained(projec
     (project / "experiments/figures").mkdir()
     path = project / "experiments/figures/mine.py"
     path.write_text(
-        "from dalle_jax.sweeps.figure import Figure\nfrom dalle_jax.sweeps.grid import Sweep\n"
+        "from dalle_jax.figures.figure import Figure\nfrom dalle_jax.sweeps.grid import Sweep\n"
         "def get_figure(scale):\n"
         "    sweep = Sweep('configs/tiny.py', [{}], evaluation={'metrics': 'fdi'})\n"
         "    return Figure(None, None, sweep=sweep, features='configs/features.py')\n"
     )
-    monkeypatch.setattr("dalle_jax.cli.figure_sweep.walk", lambda *_, **__: pytest.fail("began"))
+    monkeypatch.setattr("dalle_jax.figures.sweep.walk", lambda *_, **__: pytest.fail("began"))
     for options in ([], ["--dry-run"]):
         with pytest.raises(ValueError, match="no 'fdi'; did you mean fid"):
             figure.run([str(path), *options])
@@ -401,12 +402,12 @@ def test_a_figure_refuses_more_captions_than_there_are_before_a_training(
     (project / "experiments/figures").mkdir()
     path = project / "experiments/figures/mine.py"
     path.write_text(
-        "from dalle_jax.sweeps.figure import Figure\nfrom dalle_jax.sweeps.grid import Sweep\n"
+        "from dalle_jax.figures.figure import Figure\nfrom dalle_jax.sweeps.grid import Sweep\n"
         "def get_figure(scale):\n"
         "    sweep = Sweep('configs/tiny.py', [{}], evaluation=None)\n"
         "    return Figure(None, None, sweep=sweep, measure=print, num_captions=4)\n"
     )
-    monkeypatch.setattr("dalle_jax.cli.figure_sweep.walk", lambda *_, **__: pytest.fail("began"))
+    monkeypatch.setattr("dalle_jax.figures.sweep.walk", lambda *_, **__: pytest.fail("began"))
     for options in ([], ["--dry-run"]):
         with pytest.raises(ValueError, match=r"fewer than the 1000 .*give --captions=\d+ or fewer"):
             figure.run([str(path), "--captions=1000", f"--config.data.dir={shapes_dir}", *options])

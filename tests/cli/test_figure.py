@@ -10,12 +10,13 @@ import pytest
 from PIL import Image
 
 from dalle_jax import cpu
-from dalle_jax.cli import figure, figure_sweep
-from dalle_jax.cli.figure_record import BEGIN, END, found_text, read_record, write_readme
+from dalle_jax.cli import figure
 from dalle_jax.cli.main import main
-from dalle_jax.cli.user_files import find_config
+from dalle_jax.config.user_files import find_config
+from dalle_jax.figures import sweep as figure_sweep
+from dalle_jax.figures.figure import UNDECIDED, Claim, Estimate
+from dalle_jax.figures.record import BEGIN, END, found_text, read_record, write_readme
 from dalle_jax.runs import create_run
-from dalle_jax.sweeps.figure import UNDECIDED, Claim, Estimate
 from dalle_jax.sweeps.graph import build_graph
 from dalle_jax.sweeps.jobs import jobs_of
 from tests.conftest import ROOT
@@ -25,7 +26,7 @@ WITHOUT_NETWORK = '''"""Paper, figure 1: squares grow."""
 
 import matplotlib.pyplot as plt
 
-from dalle_jax.sweeps.figure import Claim, Estimate, Figure, Measured
+from dalle_jax.figures.figure import Claim, Estimate, Figure, Measured
 
 
 def draw(rows, images):
@@ -53,8 +54,8 @@ OF_A_SWEEP = '''"""Paper, table 2: guidance guides."""
 
 import matplotlib.pyplot as plt
 
-from dalle_jax.sweeps.figure import Claim, Figure, Measured
-from dalle_jax.sweeps.figure_rows import difference, find
+from dalle_jax.figures.figure import Claim, Figure, Measured
+from dalle_jax.figures.rows import difference, find
 from dalle_jax.sweeps.grid import Sweep, product
 
 

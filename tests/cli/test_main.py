@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.table import Table
 
 import dalle_jax
-from dalle_jax import cpu
-from dalle_jax.cli import devices, main, output
+from dalle_jax import console, cpu, devices
+from dalle_jax.cli import main
 from tests.conftest import ONE_DEVICE, ROOT
 
 
@@ -81,7 +81,7 @@ class Narrow:
     def __init__(self, monkeypatch, encoding):
         self._bytes, self._encoding = io.BytesIO(), encoding
         monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(self._bytes, encoding))
-        output.show_anything()
+        console.show_anything()
 
     def text(self):
         sys.stdout.flush()
@@ -121,8 +121,8 @@ class Closed(io.StringIO):
 
 def test_who_stops_to_read_gets_no_trace(monkeypatch, capsys):
     monkeypatch.setattr(sys, "stdout", Closed())
-    assert run("--help") == output.CLOSED
-    assert run("train", "--help") == output.CLOSED
+    assert run("--help") == console.CLOSED
+    assert run("train", "--help") == console.CLOSED
     assert capsys.readouterr().err == ""
 
 
@@ -132,7 +132,7 @@ def test_a_closed_pipe_ends_the_process_silently():
     command = [sys.executable, "-m", "dalle_jax", "help", "sample"]
     done = subprocess.run(command, stdout=writer, stderr=subprocess.PIPE, cwd=ROOT, text=True)
     os.close(writer)
-    assert (done.returncode, done.stderr) == (output.CLOSED, "")
+    assert (done.returncode, done.stderr) == (console.CLOSED, "")
 
 
 def raised_in(filename, error):

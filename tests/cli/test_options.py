@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dalle_jax import diffusion
-from dalle_jax.cli import choices, evaluate_folders, main, options, sampling_options
+from dalle_jax.cli import evaluate_folders, main, options, sampling_options
 from dalle_jax.cli.options import Number, OneOf, Parser, SomeOf
+from dalle_jax.config import choices
 from dalle_jax.nearest import nearest
 from tests.conftest import ROOT
 

@@ -4,8 +4,10 @@ import sys
 
 import pytest
 
-from dalle_jax.cli import output, prepare, sweep_tables, train
+from dalle_jax import console
+from dalle_jax.cli import prepare, train
 from dalle_jax.data.shapes import builder
+from dalle_jax.sweeps import live_table
 from dalle_jax.train import loop
 from tests.cli.test_options import VERBS
 from tests.conftest import ROOT
@@ -16,16 +18,16 @@ WITH_PROGRESS = ("prepare", "train", "evaluate", "sweep", "figure")
 @pytest.fixture(autouse=True)
 def loud_again():
     yield
-    output.be_quiet(False)
+    console.be_quiet(False)
 
 
 @pytest.mark.parametrize("verb", WITH_PROGRESS)
 def test_each_verb_that_shows_progress_takes_it(verb):
     needed = {"train": ["--config=a"], "evaluate": ["--workdir=a"], "sweep": ["a", "--workdir=a"]}
     VERBS[verb]().parse_args([*needed.get(verb, []), "--quiet"])
-    assert output.is_quiet()
+    assert console.is_quiet()
     VERBS[verb]().parse_args(needed.get(verb, []))  # the next command in this process
-    assert not output.is_quiet()
+    assert not console.is_quiet()
 
 
 class Terminal:
@@ -46,18 +48,18 @@ class Terminal:
 
 def test_progress_and_notes_are_silent(monkeypatch, capsys):
     monkeypatch.setattr(sys, "stderr", Terminal())
-    output.be_quiet(True)
-    output.progress("64 images")
-    output.note("drawing")
+    console.be_quiet(True)
+    console.progress("64 images")
+    console.note("drawing")
     assert sys.stderr.text == "" and capsys.readouterr().out == ""
-    output.be_quiet(False)
-    output.progress("64 images")
-    output.note("drawing")
+    console.be_quiet(False)
+    console.progress("64 images")
+    console.note("drawing")
     assert sys.stderr.text == "\r64 images" and capsys.readouterr().out == "drawing\n"
 
 
 def test_progress_is_for_terminals_alone(capsys):
-    output.progress("64 images")
+    console.progress("64 images")
     assert capsys.readouterr().err == ""
 
 
@@ -71,9 +73,9 @@ def test_a_training_is_told_of_it(options, shapes_dir, tmp_path, monkeypatch, ca
 
 
 def test_a_sweep_s_table_is_not_drawn(monkeypatch, capsys):
-    monkeypatch.setattr(sweep_tables, "names_of", lambda graph: {})
-    output.be_quiet(True)
-    view = sweep_tables.LiveTable(None, None)
+    monkeypatch.setattr(live_table, "names_of", lambda graph: {})
+    console.be_quiet(True)
+    view = live_table.LiveTable(None, None)
     with view.shown(None):
         view.refresh()
     assert capsys.readouterr().out == ""

@@ -4,8 +4,8 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
-from dalle_jax.cli import tables
 from dalle_jax.cli.report import rank_captions, render
+from dalle_jax.evaluation import tables
 from dalle_jax.metrics.protocol import Protocol, protocol_hash
 from tests.cli.browser import greys_seen, needs_browser, width_on_a_phone
 

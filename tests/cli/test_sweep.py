@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from dalle_jax.cli import sweep, sweep_run
+from dalle_jax.cli import sweep
 from dalle_jax.sweeps import local, slurm
-from dalle_jax.sweeps.cost import Counts
+from dalle_jax.sweeps import run as sweep_run
 from dalle_jax.sweeps.definition import read_definition
+from dalle_jax.sweeps.hours import Counts
 from dalle_jax.sweeps.jobs import jobs_of
 from dalle_jax.sweeps.results import table
 from tests.conftest import ONE_DEVICE, ROOT

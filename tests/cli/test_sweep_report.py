@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dalle_jax.cli import report_sweep, sweep_report, sweep_run
+from dalle_jax.cli import report_sweep, sweep_report
 from dalle_jax.cli.sweep_report_table import bytes_text, duration_text, flop_text
+from dalle_jax.sweeps import run as sweep_run
 from dalle_jax.sweeps.grid import chain
 from tests.cli.browser import dom_after, greys_seen, needs_browser, width_on_a_phone
 from tests.sweeps.twelve import CONFIG, SWEEP, graph_of, launch, prepared

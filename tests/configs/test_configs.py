@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
-from dalle_jax.cli.config import flatten
+from dalle_jax.config.load import flatten
 from dalle_jax.stages import build_stage, upstream_of
 from tests.conftest import ROOT
 

@@ -13,7 +13,7 @@ from dalle_jax.cli import embeddings as cli_embeddings
 from dalle_jax.cli import prepare as cli_prepare
 from dalle_jax.cli import sample as cli_sample
 from dalle_jax.cli import train as cli_train
-from dalle_jax.cli.config import load_config
+from dalle_jax.config.load import load_config
 from tests.conftest import ROOT
 
 PROMPTS = ["a large red circle", "a small blue star"]

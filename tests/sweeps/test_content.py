@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import pytest
 
 from dalle_jax import runs
-from dalle_jax.cli.sweep_run import load
 from dalle_jax.run_data import DataRecord, Reading, read_record, write_record
 from dalle_jax.runs import create_run
 from dalle_jax.sweeps.content import data_signatures
@@ -16,6 +15,7 @@ from dalle_jax.sweeps.definition import read_definition
 from dalle_jax.sweeps.graph import build_graph
 from dalle_jax.sweeps.grid import Sweep, product
 from dalle_jax.sweeps.layout import SweepLayout, find_reusable, lay_out
+from dalle_jax.sweeps.run import load
 from tests.conftest import ROOT
 
 STAGES = ("clip", "prior", "decoder")

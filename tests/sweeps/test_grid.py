@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dalle_jax.cli.sweep_run import load
 from dalle_jax.sweeps.graph import build_graph
 from dalle_jax.sweeps.grid import MAX_NAME, Sweep, chain, is_sampling, point_name, product, zip_
 from dalle_jax.sweeps.jobs import jobs_of
 from dalle_jax.sweeps.layout import SweepLayout
+from dalle_jax.sweeps.run import load
 from tests.sweeps.twelve import CONFIG, graph_of
 
 

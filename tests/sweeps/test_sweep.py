@@ -11,9 +11,9 @@ import time
 import pytest
 from pyarrow import parquet
 
-from dalle_jax.cli import sweep_run as cli
 from dalle_jax.sweeps import local
-from dalle_jax.sweeps.cost import Counts
+from dalle_jax.sweeps import run as cli
+from dalle_jax.sweeps.hours import Counts
 from dalle_jax.sweeps.job import read_attempts
 from dalle_jax.sweeps.jobs import evaluation_key
 from dalle_jax.sweeps.local import BLOCKED, DONE, FAILED, NOT_STARTED, Launcher

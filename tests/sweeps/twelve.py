@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 from pathlib import Path
 
-from dalle_jax.cli.config import load_config
+from dalle_jax.config.load import load_config
 from dalle_jax.sweeps import local
 from dalle_jax.sweeps.graph import Graph, build_graph
 from dalle_jax.sweeps.grid import Sweep, override_text, product

@@ -1,0 +1,28 @@
+"""The names that options take, for `--help`, typing errors and completion.
+
+They are written a second time here, and in `config.ranges` what configs hold too, since the tables
+themselves stand beside code that imports jax; tests compare them.
+"""
+
+from dalle_jax.config.ranges import CHOICES
+
+STAGES = ("clip", "prior", "decoder", "upsampler", "upsampler_256", "upsampler_1024", "joint")
+STAGES += ("classifier",)
+SAMPLERS, SPACINGS = CHOICES["*.sampler"], CHOICES["*.spacing"]
+THRESHOLDS = CHOICES["*.threshold"]
+VARIANCES = ("fixed_small", "fixed_large", "learned")
+EMBEDDINGS = ("prior", "text-embedding", "image-embedding")
+UNTIL = ("decoder", "upsampler", "upsampler_256", "upsampler_1024")  # stages that draw images
+WEIGHTS = ("ema", "raw")
+
+METRICS_OF_SETS = ("fid", "sfid", "kid", "prdc", "is", "cmmd")
+METRICS = ("oracle", "clip", "memorisation", *METRICS_OF_SETS)
+PREPROCESSINGS = ("torch-fidelity", "pytorch-fid", "clean-fid")
+FITS = ("squeeze", "crop")
+
+SOURCES = ("captioned_shapes/easy", "captioned_shapes/pairs", "captioned_shapes/full", "emoji")
+SPLITS = ("train", "validation", "test", "test_novel", "test_combination")
+OWN_SPLITS = ("train", "validation", "test", "all")  # of folders, shards and Parquet files
+RULES = ("one", "all")
+CAPTIONS = ("short", "natural", "descriptive", "alt")
+SCALES = ("tiny", "small", "paper")

@@ -1,0 +1,144 @@
+"""A config file and the overrides typed after it, as one locked ConfigDict."""
+
+import ast
+import shlex
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from dalle_jax.config import ranges
+from dalle_jax.config.choices import STAGES
+from dalle_jax.config.user_files import CONFIGS, UserFile, find_config
+from dalle_jax.data.options import READING_DEFAULTS
+from dalle_jax.nearest import nearest
+
+PREFIX = "--config."
+KINDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "True or False",
+    tuple: "a list such as (1, 2)",
+}
+
+
+def load_config(path: str | Path, overrides: Sequence[str] = ()) -> ConfigDict:
+    """Run `get_config()` of a config file and apply `--config.some.name=value` to what it gives.
+
+    The file is a path or a name, see `find_config`.
+    Values are Python literals or plain words; their type has to be the setting's. Nothing else is
+    evaluated.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: it is no program or fails, has no get_config, lacks a setting or has an unknown
+            one, or an override is unknown, mistyped, not understood or out of range
+            (`config.ranges`).
+    """
+    path = find_config(path)
+    file = UserFile(path)
+    config = file.call("get_config") if file.get("get_config") else None
+    if not isinstance(config, ConfigDict):
+        raise ValueError(f"{path} is not a config file: it has no get_config() of a ConfigDict")
+    check_names(path, config, UserFile(CONFIGS / "base.py").call("get_config"))
+    for override in overrides:
+        apply_override(config, override)
+    ranges.check(config.to_dict())
+    return config.lock()
+
+
+def check_names(path: Path, config: ConfigDict, base: ConfigDict) -> None:
+    """Refuse a config of other settings than `base` has, where those of all configs are the same.
+
+    A misspelt one would else change nothing. Models, losses and samplers have settings of their
+    own, which building a stage checks.
+
+    Raises:
+        ValueError: a setting or section is unknown or missing; the message says which.
+    """
+    stages = [name for name in config if name in STAGES]
+    tops = [name for name in base if name not in STAGES]
+    _check_same("", [*tops, *stages], list(config), [*tops, *STAGES], path)
+    for section in ("data", "tokenizer"):
+        _check_section(section, config[section], base[section], path)
+    for stage in stages:
+        own = config[stage]
+        if not isinstance(own, ConfigDict) or "train" not in own:
+            raise ValueError(f"{path} has no section config.{stage}.train; take one of {CONFIGS}")
+        _check_section(f"{stage}.train", own.train, base.decoder.train, path)
+        _check_same(f"{stage}.data.", [], list(own.get("data", ())), list(base.data), path)
+
+
+def _check_section(name: str, section: Any, base: ConfigDict, path: Path) -> None:
+    if not isinstance(section, ConfigDict):
+        raise ValueError(f"config.{name} of {path} is {section!r}; it must be a ConfigDict")
+    # Files of one's own may be older than the settings of how data are read.
+    needed = [key for key in base if name != "data" or key not in READING_DEFAULTS]
+    _check_same(f"{name}.", needed, list(section), list(base), path)
+    for key, value in base.items():
+        if isinstance(value, ConfigDict):
+            _check_section(f"{name}.{key}", section[key], value, path)
+
+
+def _check_same(
+    prefix: str, needed: list[str], given: list[str], known: list[str], path: Path
+) -> None:
+    """Refuse names that are not known, and the lack of needed ones."""
+    for name in given:
+        if name not in known:
+            hint = nearest(name, known) or f"; known are {', '.join(known)}"
+            raise ValueError(f"{path} has config.{prefix}{name}, which is no setting{hint}")
+    for name in needed:
+        if name not in given:
+            raise ValueError(f"{path} lacks config.{prefix}{name}, which {CONFIGS}/base.py has")
+
+
+def apply_override(config: ConfigDict, override: str) -> None:
+    """Set one setting from `--config.some.name=value`."""
+    name, equals, text = override.removeprefix(PREFIX).partition("=")
+    if not override.startswith(PREFIX) or not equals:
+        raise ValueError(
+            f"{override!r} is not understood; settings are given as --config.some.name=value"
+        )
+    known = dict(flatten(config))
+    if name not in known:
+        raise ValueError(f"there is no setting config.{name}{nearest(name, known)}")
+    *parents, last = name.split(".")
+    section = config
+    for parent in parents:
+        section = section[parent]
+    section[last] = _typed(name, text, known[name])
+
+
+def as_options(config: ConfigDict) -> list[str]:
+    """The settings of a config as options that give it again, quoted as a shell needs it."""
+    texts = ((name, v if isinstance(v, str) else repr(v)) for name, v in flatten(config))
+    return [shlex.quote(f"{PREFIX}{name}={text}") for name, text in texts]
+
+
+def flatten(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """All settings of a config as ("decoder.train.steps", 4000)."""
+    for key, value in config.items():
+        if isinstance(value, ConfigDict):
+            yield from flatten(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _typed(name: str, text: str, default: Any) -> Any:
+    """The value that `text` stands for, in the type of the setting's default."""
+    if isinstance(default, str):
+        return text
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        value = None
+    if isinstance(default, float) and type(value) is int:
+        value = float(value)
+    if isinstance(default, tuple) and isinstance(value, list):
+        value = tuple(value)
+    if type(value) is not type(default):
+        kind = KINDS.get(type(default), f"a {type(default).__name__}")
+        raise ValueError(f"config.{name} is {kind} (now {default!r}); {text[:80]!r} is not")
+    return value

@@ -1,0 +1,302 @@
+"""Images of held-out captions from a trained workdir, and the rows of results that they give."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from dalle_jax.cli.early_checks import check_drawing, check_evaluation
+from dalle_jax.cli.opened import Opened
+from dalle_jax.cli.report import SHOWN, render
+from dalle_jax.console import note, progress
+from dalle_jax.evaluation.captions import HeldOut, open_held_out
+from dalle_jax.evaluation.leakage import leakage_of, open_space
+from dalle_jax.evaluation.measurements import (
+    Measurement,
+    between_sets,
+    by_clip,
+    by_memorisation,
+    by_oracle,
+)
+from dalle_jax.evaluation.options import Evaluation
+from dalle_jax.evaluation.tables import print_row
+from dalle_jax.metrics.features import INCEPTION_TAPS, POOLED_TAPS
+from dalle_jax.metrics.images import Chosen
+from dalle_jax.metrics.leakage import FEATURE_KIND, IMAGE_KINDS, leaked_rows
+from dalle_jax.metrics.protocol import protocol_hash
+from dalle_jax.metrics.results import append_row, find_row, read_rows, read_scores
+from dalle_jax.metrics.shards import SHARD_SIZE, Shards, alone
+from dalle_jax.pipelines.images import captioned_grid
+from dalle_jax.pipelines.raw_weights import weights_of
+from dalle_jax.pipelines.system import by_stage
+from dalle_jax.pipelines.text_to_image import DallePipeline
+from dalle_jax.run_data import check_moved
+from dalle_jax.runs import Run
+
+OF_SETS = tuple(INCEPTION_TAPS | POOLED_TAPS)
+METRICS = ("oracle", "clip", "memorisation", *OF_SETS)
+# The parts of a row that hold its metrics without the captions whose images leaked. Whether
+# neighbours in a space of features are leaked ones depends on the space, so they are told apart.
+LEFT_OUT = {
+    "without_leaked": IMAGE_KINDS,
+    "without_neighbours": (*IMAGE_KINDS, FEATURE_KIND),
+}
+
+
+def evaluate(what: Evaluation, opened: Opened) -> list[dict[str, Any]]:
+    """The rows of results.jsonl of these settings, made where they are not there, and shown.
+
+    Raises:
+        FileNotFoundError: there is no trained run, manifest or data.
+        ValueError: a metric is unknown or can't be had of these captions, or there are too few.
+    """
+    check_drawing(what.workdir, what.sampling)
+    check_evaluation(what, has_clip=(what.workdir / "clip" / "config.json").exists())
+    pipe = opened.pipeline(what.workdir, what.weights)
+    run = pipe.run
+    if what.data_source:
+        check_moved([run.data["source"]], what.data_source)
+        run = replace(run, moved_to=what.data_source)
+    held_out = open_held_out(run, what.manifest, what.images, what.split, what.n)
+    sampling = sampling_of(pipe, what.sampling)
+    measurements = open_measurements(what, held_out, {**sampling, "seeds": what.seeds}, run)
+    model = {
+        name: {
+            "fingerprint": run.fingerprint,
+            "step": run.step,
+            "weights": weights_of(name, what.weights),
+        }
+        for name, run in pipe.system.runs.items()
+    }
+    shards = {
+        seed: Shards(
+            what.workdir / "generated",
+            {"model": model, "sampling": sampling, "seed": seed, "captions": held_out.captions},
+            len(held_out.captions),
+            min(SHARD_SIZE, len(held_out.captions)),
+        )
+        for seed in what.seeds
+    }
+    results = what.workdir / "results.jsonl"
+    space = (what.workdir, what.clip, what.features)
+    extractor = open_space(*space) if what.leakage else None
+    there = partial(
+        _there, results, model=model, leakage=what.leakage, features=extractor and extractor.name
+    )
+    found = [there(one) for one in measurements]
+    if not all(found):
+        images = generate(pipe, held_out.captions, shards, what.sampling)
+        # Of several processes that come to this point the first measures, the others read.
+        with alone(results.with_name(".evaluate.lock")):
+            leaked = None
+            if what.leakage:
+                leaked = leakage_of(run, held_out, extractor, what.workdir / "leakage")
+                text = json.dumps(leaked, indent=1)
+                (what.workdir / f"leakage{_suffix(held_out)}.json").write_text(text)
+            for i, one in enumerate(measurements):
+                found[i] = there(one) or append_row(
+                    results, *_with_older(results, *measure(one, model, images, held_out, leaked))
+                )
+    for row in found:
+        print_row(row)
+    show(what.workdir, found, held_out, shards[what.seeds[0]])
+    return found
+
+
+def sampling_of(pipe: DallePipeline, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """All that drawing depends on but for the seed: the decoder's settings, others' by stage."""
+    given = by_stage(pipe.system.stages, settings)
+    others = {
+        name: {**defaults, **given.get(name, {})}
+        for name, defaults in pipe.defaults.items()
+        if name != "decoder" and (defaults or name in given)
+    }
+    return {**pipe.defaults["decoder"], **given["decoder"], **others}
+
+
+def open_measurements(
+    what: Evaluation, held_out: HeldOut, sampling: dict[str, Any], run: Run
+) -> list[Measurement]:
+    """The measurements that the metrics ask for."""
+    if not what.metrics:
+        raise ValueError(f"--metrics names none; known are {', '.join(METRICS)}")
+    if unknown := [name for name in what.metrics if name not in METRICS]:
+        raise ValueError(f"there is no metric {unknown[0]!r}; known are {', '.join(METRICS)}")
+    found = []
+    if "oracle" in what.metrics:
+        found.append(by_oracle(held_out, sampling))
+    if "clip" in what.metrics:
+        found.append(by_clip(what.clip or what.workdir / "clip", held_out, sampling))
+    if "memorisation" in what.metrics:
+        picture = what.workdir / f"memorisation{_suffix(held_out)}.png"
+        found.append(by_memorisation(run, held_out, sampling, picture))
+    if of_sets := [name for name in what.metrics if name in OF_SETS]:
+        found.append(
+            between_sets(
+                of_sets,
+                held_out,
+                sampling,
+                data_dir=run.data["dir"],
+                inception=what.inception,
+                features=what.features,
+                preprocessing=what.preprocessing,
+                reference=what.reference,
+                kid_subset_size=what.kid_subset_size,
+            )
+        )
+    return found
+
+
+def generate(
+    pipe: DallePipeline,
+    captions: Sequence[str],
+    shards: Mapping[int, Shards],
+    settings: Mapping[str, Any],
+) -> list[Sequence[np.ndarray]]:
+    """An image uint8 [H, W, 3] of each caption, for each seed.
+
+    What is there already is read. Image i of a seed is drawn with sample index i.
+    """
+    if missing := sum(of_seed.missing() for of_seed in shards.values()):
+        note(f"drawing {missing} images of held-out captions …")
+        for seed, of_seed in shards.items():
+
+            def draw(indices: range, seed: int = seed) -> np.ndarray:
+                return pipe.generate(
+                    [captions[i % len(captions)] for i in indices],
+                    sample_index=indices,
+                    seed=seed,
+                    batch_size=len(indices),
+                    **settings,
+                )
+
+            of_seed.make(draw, lambda done, seed=seed: progress(f"seed {seed}: {done} images"))
+    return [of_seed.load() for of_seed in shards.values()]
+
+
+def measure(
+    measurement: Measurement,
+    model: Mapping[str, Any],
+    images: Sequence[Sequence[np.ndarray]],
+    held_out: HeldOut,
+    leakage: Mapping[str, Any] | None,
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """A row of results, and the scores by caption."""
+    everything = range(len(held_out.captions))
+    entries, scores = measurement.measure(images, everything)
+    row = {
+        "protocol": measurement.protocol,
+        "protocol_hash": protocol_hash(measurement.protocol),
+        "model": model,
+        "data": held_out.name,
+        **entries,
+    }
+    if leakage is not None:
+        row["leakage"] = leakage["summary"]
+        before = len(everything)
+        for name, kinds in LEFT_OUT.items():
+            if not set(kinds) <= leakage["found"].keys():
+                continue
+            kept = np.flatnonzero(~leaked_rows(leakage, kinds)).tolist()
+            if len(kept) < before:
+                row[name] = {"num_images": len(kept)} | _without(measurement, images, kept)
+            before = len(kept)
+    return row, scores
+
+
+def _without(
+    measurement: Measurement, images: Sequence[Sequence[np.ndarray]], kept: Sequence[int]
+) -> dict[str, Any]:
+    """The metrics of the captions `kept`, or why there are none."""
+    if not kept:
+        return {"metrics": {}, "reason": "no caption is left"}
+    try:
+        chosen = [Chosen(of_seed, kept) for of_seed in images]
+        return {"metrics": measurement.measure(chosen, kept)[0]["metrics"]}
+    except ValueError as error:  # too few are left for a metric
+        return {"metrics": {}, "reason": str(error)}
+
+
+def show(
+    workdir: Path, rows: Sequence[Mapping[str, Any]], held_out: HeldOut, shards: Shards
+) -> None:
+    """samples.png and report.html, of another split than test with its name; tells where."""
+    suffix = _suffix(held_out)
+    scores: dict[str, np.ndarray] = {}
+    for row in rows:
+        scores |= read_scores(workdir / "results.jsonl", row)
+    # Whoever made room by removing them still has the rows.
+    images = None if shards.missing() else shards.load()
+    if images is not None:
+        right = scores.get("oracle/caption")
+        path = workdir / f"samples{suffix}.png"
+        draw_samples(images, held_out.captions, right).save(path)
+        print(f"pictures: {path}")
+    path = workdir / f"report{suffix}.html"
+    nearest = workdir / f"memorisation{suffix}.png"
+    measured = any("memorisation" in row for row in rows)  # else the picture is of other images
+    page = render(
+        f"{workdir}: {held_out.name}",
+        rows,
+        held_out.captions,
+        images,
+        scores,
+        nearest if measured and nearest.exists() else None,
+    )
+    path.write_text(page, encoding="utf-8")
+    print(f"report: {path}")
+
+
+def _suffix(held_out: HeldOut) -> str:
+    """What the pictures and the report of another split than test have in their names."""
+    split = held_out.manifest.header.split
+    return "" if split == "test" else f"_{split}"
+
+
+def draw_samples(
+    images: Sequence[np.ndarray], captions: Sequence[str], right: np.ndarray | None
+) -> Image.Image:
+    """A grid of the first captions; where they are scored, written green if all is right."""
+    captions = captions[:SHOWN]
+    first = np.stack([images[i] for i in range(len(captions))])
+    colors = None
+    if right is not None:
+        colors = ["#1a7f37" if one else "#b42318" for one in right[: len(captions), 0]]
+    return captioned_grid(first, captions, columns=8, colors=colors)
+
+
+def _there(
+    results: Path,
+    measurement: Measurement,
+    *,
+    model: Mapping[str, Any],
+    leakage: bool,
+    features: str | None,
+) -> dict[str, Any] | None:
+    """The row of a measurement, if there is one that says all that is asked for."""
+    row = find_row(read_rows(results), protocol_hash(measurement.protocol), model)
+    if row is None or not set(measurement.names) <= row["metrics"].keys():
+        return None
+    if leakage and "leakage" not in row:
+        return None
+    if features and row["leakage"].get(FEATURE_KIND, {}).get("features") != features:
+        return None
+    return row
+
+
+def _with_older(
+    results: Path, row: dict[str, Any], scores: dict[str, np.ndarray]
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """A row and its scores with what an older row of the same protocol and model has besides."""
+    older = find_row(read_rows(results), row["protocol_hash"], row["model"])
+    if older is None:
+        return row, scores
+    merged = {**older, **row}
+    for part in ("metrics", "floor"):
+        merged[part] = {**older.get(part, {}), **row.get(part, {})}
+    return merged, read_scores(results, older) | scores

@@ -1,0 +1,166 @@
+"""A sweep in the terminal: how it stands while it goes on."""
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple
+
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+from dalle_jax.console import is_quiet
+from dalle_jax.sweeps.drawing import read_drawing
+from dalle_jax.sweeps.graph import Graph, PlannedPoint, setting_columns
+from dalle_jax.sweeps.grid import BASE
+from dalle_jax.sweeps.job import Job
+from dalle_jax.sweeps.jobs import evaluation_key
+from dalle_jax.sweeps.layout import SweepLayout
+from dalle_jax.sweeps.local import (
+    BLOCKED,
+    DONE,
+    ELSEWHERE,
+    FAILED,
+    NOT_STARTED,
+    READY,
+    RUNNING,
+    WAITING,
+    Launcher,
+    Status,
+)
+from dalle_jax.sweeps.progress import read_progress
+
+# States in the order in which a person wants to know of them.
+URGENCY = (RUNNING, ELSEWHERE, FAILED, BLOCKED, READY, WAITING, NOT_STARTED, DONE)
+
+
+class Row(NamedTuple):
+    """A point in the live table."""
+
+    point: str
+    state: str
+    stage: str = ""
+    step: str = ""
+    loss: str = ""
+    left: str = ""
+
+
+class LiveTable:
+    """Every point's state, step, loss and time left; on no terminal, a line for each change.
+
+    A point is called by its overrides in short, each by the last part of its knob.
+    """
+
+    def __init__(self, graph: Graph, layout: SweepLayout):
+        self._graph, self._place = graph, layout
+        self._console = Console(markup=False, highlight=False, quiet=is_quiet())
+        self._live: Live | None = None
+        self._launcher: Launcher | None = None
+        self._names = names_of(graph)
+
+    @contextmanager
+    def shown(self, launcher: Launcher) -> Iterator[None]:
+        """Show it in this block."""
+        self._launcher = launcher
+        if not self._console.is_terminal or is_quiet():
+            yield
+            return
+        with Live(console=self._console, auto_refresh=False) as self._live:
+            yield
+            self._live.update(self.table(), refresh=True)
+
+    def changed(self, job: Job, status: Status) -> None:
+        """A line above the table where something is worth telling."""
+        if self._live is None or status.note:
+            note = f": {status.note}" if status.note else ""
+            self._console.print(f"{status.state:8} {job.title}{note}", soft_wrap=True)
+
+    def refresh(self) -> None:
+        """Draw it anew."""
+        if self._live is not None:
+            self._live.update(self.table(), refresh=True)
+
+    def table(self) -> Table:
+        """As it stands.
+
+        Where the terminal is too low for all points, those that run and those that have failed
+        stand first, what waits then, what is done last; the caption counts those left out.
+        """
+        rows = [self._row(point) for point in self._graph.points]
+        if self._fits(table := _drawn(rows)):
+            return table
+        rows.sort(key=lambda row: URGENCY.index(row.state))
+        fitting = range(1, min(len(rows), max(self._console.height, 2)))
+        # More rows need more lines; where not even one fits, one is drawn.
+        number = bisect_right(fitting, False, key=lambda n: not self._fits(_drawn(rows, n)))
+        return _drawn(rows, max(number, 1))
+
+    def _fits(self, table: Table) -> bool:
+        room = self._console.height - 1
+        if table.row_count > room:
+            return False
+        return len(self._console.render_lines(table, pad=False)) <= room
+
+    def _row(self, point: PlannedPoint) -> Row:
+        name, status = self._names[point.name], self._launcher.status
+        keys = [*point.runs.values()]
+        if point.evaluation is not None:
+            keys.append(evaluation_key(point))
+        # What has failed or runs says more than what waits for it.
+        order = {FAILED: 0, RUNNING: 1, ELSEWHERE: 2}
+        left = [key for key in keys if status[key].state != DONE]
+        if not left:
+            return Row(name, DONE)
+        key = min(left, key=lambda key: order.get(status[key].state, len(order)))
+        state = status[key].state
+        runs = state in (RUNNING, ELSEWHERE)
+        run = self._graph.runs.get(key)
+        if run is None:
+            drawing = runs and read_drawing(self._place.job(key), self._place.system(point))
+            if not drawing:
+                return Row(name, state, "evaluation")
+            images = f"{drawing.drawn}/{drawing.wanted}"
+            return Row(name, state, "evaluation", images, "", _clock(drawing.seconds_left))
+        progress = read_progress(self._place.run(key))
+        seconds = progress.seconds_left(run.steps, run.config[run.stage]["train"]["batch_size"])
+        return Row(
+            name,
+            state,
+            run.stage,
+            f"{progress.step}/{run.steps}",
+            "" if progress.loss is None else f"{progress.loss:.4f}",
+            _clock(seconds if runs else None),
+        )
+
+
+def _drawn(rows: Sequence[Row], number: int | None = None) -> Table:
+    """The first rows as a table, and how many others there are of each state."""
+    shown, rest = rows[:number], rows[number:] if number is not None else []
+    counts = Counter(row.state for row in rest)
+    told = ", ".join(f"{counts[state]} {state}" for state in URGENCY if counts[state])
+    table = Table(caption=f"and {len(rest)} more: {told}" if rest else None)
+    for name in ("point", "state", "stage"):
+        # Of a name that is too long the next line has the rest.
+        table.add_column(name, overflow="fold")
+    for name in ("step", "loss", "left"):
+        table.add_column(name, justify="right")
+    for row in shown:
+        table.add_row(*row)
+    return table
+
+
+def _clock(seconds: float | None) -> str:
+    if seconds is None:
+        return ""
+    whole = int(seconds)
+    return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
+
+
+def names_of(graph: Graph) -> dict[str, str]:
+    """Each point's overrides in short, each knob by its last part, where a line is to hold them."""
+    names = setting_columns(graph)
+    return {
+        point.name: ", ".join(f"{names[k]}={v}" for k, v in point.overrides.items()) or BASE
+        for point in graph.points
+    }

@@ -1,0 +1,276 @@
+"""Figures of which only a part is measured: told in a sentence, or drawn as far as it goes."""
+
+import csv
+import json
+import time
+import warnings
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from dalle_jax.cli import figure
+from dalle_jax.figures import cache as figure_kept
+from dalle_jax.figures import sweep as figure_sweep
+from dalle_jax.figures.figure import UNDECIDED
+from dalle_jax.figures.record import BEGIN, END, read_record, write_readme
+from dalle_jax.sweeps.jobs import jobs_of
+from tests.cli.test_figure import OF_A_SWEEP, project, quick  # noqa: F401 (fixtures)
+from tests.conftest import ROOT
+from tests.sweeps.twelve import STAND_IN, launch
+
+RESULTS = ROOT / "experiments/results"
+SWEPT = [name for name, path in figure.figure_files().items() if "Sweep(" in path.read_text()]
+BLANK = np.zeros((32, 64, 3), np.uint8)
+
+
+def rows_of(name: str) -> list[dict]:
+    """The rows that a figure was made of, as its table keeps them."""
+
+    def value(text: str):
+        try:
+            return json.loads(text)
+        except ValueError:
+            return {"True": True, "False": False}.get(text, text)
+
+    with open(RESULTS / f"{name}.csv", newline="") as file:
+        return [{k: value(v) for k, v in row.items() if v != ""} for row in csv.DictReader(file)]
+
+
+@pytest.mark.parametrize("name", SWEPT)
+def test_a_figure_is_drawn_of_what_is_there(name):
+    made = figure.load_figure(figure.find_file(name), "tiny")
+    assert all(claim.verdict == UNDECIDED for claim in made.claims([]))
+    rows = rows_of(name)
+    points = list(dict.fromkeys(row["point"] for row in rows if "point" in row))
+    if len(points) == 1 or made.together:  # all of it is measured, or nothing
+        return
+    parts = [[row for row in rows if row["point"] != missing] for missing in points]
+    # An evaluation that breaks may have what the oracle finds, and no distances yet.
+    parts.append([row for row in rows if row["point"] != points[0] or row["metric"][:2] != "FD"])
+    for part in parts:
+        made.claims(part)
+        # One picture a system, as unclip_binding has them.
+        systems = {f"{row['point']}/{row['system']}": BLANK for row in part if "system" in row}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # a legend of nothing
+            made.draw(part, systems)
+        plt.close("all")
+
+
+@pytest.fixture
+def trained_alone(project, monkeypatch):  # noqa: F811
+    """Trainings end well, by a stand-in, and no evaluation starts."""
+
+    def walk(graph, place, config, **options):
+        jobs = jobs_of(graph, place, config, ("python", "-S", str(STAND_IN), str(project)))
+        launch([job for job in jobs if not job.key.startswith("evaluation-")], workers=1)
+        return 75
+
+    monkeypatch.setattr(figure_sweep, "walk", walk)
+    return project
+
+
+@pytest.mark.parametrize("measured", ["by evaluations", "by itself"])
+def test_where_losses_alone_are_there_a_sentence_says_so(trained_alone, capsys, measured):
+    text = OF_A_SWEEP.replace("plt.figure()", 'images["drawn"]')
+    if measured == "by itself":
+        text = text.replace('evaluation={"n": 8}', "evaluation=None")
+        text = text.replace('[{"metric": "own", "value": len(workdir.name)}]', "[]")
+    else:
+        text = text.replace(", measure=measure", "")
+    (trained_alone / "experiments/figures/own.py").write_text(text)
+    assert figure.run(["own"]) == 75
+    assert "nothing is measured yet; the same command goes on" in capsys.readouterr().out
+    assert list((trained_alone / "runs/sweeps/runs").glob("decoder-*/checkpoints/10"))
+
+
+def test_where_the_network_of_distances_fails_a_sentence_says_so(project, monkeypatch, capsys):  # noqa: F811
+    monkeypatch.setattr(figure_sweep, "walk", lambda *given, **options: 1)
+    text = OF_A_SWEEP.replace(
+        "measure=measure", "features='configs/features.py', together=True, measure=measure"
+    ).replace("lambda workdir:", "lambda workdirs, extractor:")
+    (project / "experiments/figures/judged.py").write_text(text)
+    assert figure.run(["judged"]) == 1
+    assert "nothing is measured yet" in capsys.readouterr().out
+
+
+# Two points of one decoder each; what is measured of each takes a while, and may break.
+MEASURES = """
+import time
+from pathlib import Path
+
+
+def measure(workdir):
+    with open("measured", "a") as file:
+        file.write(workdir.name + "\\n")
+    if Path("breaks").exists() and len(Path("measured").read_text().splitlines()) == 2:
+        raise ValueError("it breaks")
+    time.sleep(0.3)
+    images = {"seen": np.full((2, 2, 3), 7, np.uint8)}
+    return Measured([{"metric": "own", "value": 3}], images, seed=5)
+"""
+
+
+@pytest.fixture
+def measuring(quick):  # noqa: F811
+    """A figure that measures two points itself, by a file that says of which."""
+    text = OF_A_SWEEP.replace('sample.guidance_scale", [1.0, 3.0]', "loss.target\", ['v', 'eps']")
+    text = text.replace("import matplotlib", "import numpy as np\nimport matplotlib")
+    text = text.replace("def claims", MEASURES + "\n\ndef claims")
+    text = text.replace("measure = lambda workdir", "unused = lambda workdir")
+    text = text.replace("guidance_scale=scale) for scale in (1.0, 3.0)", "point=p) for p in 'ab'")
+    (quick / "experiments/figures/own.py").write_text(text)
+    return quick
+
+
+def times_measured(project) -> int:  # noqa: F811
+    path = project / "measured"
+    return len(path.read_text().splitlines()) if path.exists() else 0
+
+
+def test_what_a_figure_measured_itself_is_kept_and_its_cost_too(measuring, capsys):
+    assert figure.run(["own"]) == 0
+    assert times_measured(measuring) == 2
+    first = read_record(measuring / "figures", "own")
+    table = (measuring / "figures/own.csv").read_text()
+    assert first["complete"] and "missing" not in first
+    trained = sum(
+        json.loads(line)["seconds"]
+        for path in (measuring / "runs/sweeps/jobs").glob("*/attempts.jsonl")
+        for line in path.open()
+    )
+    assert first["seconds"] == pytest.approx(trained + 2 * 0.3, abs=0.4)
+    assert figure.run(["own"]) == 0
+    assert times_measured(measuring) == 2
+    assert (measuring / "figures/own.csv").read_text() == table
+    assert read_record(measuring / "figures", "own") == first  # drawn anew, at the same cost
+    capsys.readouterr()
+    figure.run(["own", "--dry-run"])
+    assert capsys.readouterr().out.count("own measure of decoder.loss.target=") == 2
+    # Of another text of the figure it is not kept.
+    file = measuring / "experiments/figures/own.py"
+    file.write_text(file.read_text().replace('"value": 3', '"value": 4'))
+    figure.run(["own", "--dry-run"])
+    assert capsys.readouterr().out.count("eps: measure\n") == 1
+    assert figure.run(["own"]) == 0
+    assert times_measured(measuring) == 4
+
+
+def test_after_a_stop_a_figure_goes_on_with_the_point_that_is_not_measured(measuring):
+    (measuring / "breaks").touch()
+    with pytest.raises(ValueError, match="it breaks"):
+        figure.run(["own"])
+    assert times_measured(measuring) == 2
+    assert figure.run(["own"]) == 0
+    first, broken, again = (measuring / "measured").read_text().split()
+    assert first != broken == again
+
+
+def test_hours_that_are_over_stop_the_figures_own_measures_too(measuring, monkeypatch, capsys):
+    moment = time.monotonic
+
+    def slow_walk(graph, place, config, max_hours, **options):
+        """As a walk that takes all the time but a tenth of a second."""
+        assert 0.9 < max_hours < 1
+        end = moment() + 3600 * max_hours
+        program = ("python", "-S", str(STAND_IN), str(measuring))
+        launch(jobs_of(graph, place, config, program), workers=1)
+        since = end - moment() - 0.1
+        monkeypatch.setattr(time, "monotonic", lambda: moment() + since)
+        return 0
+
+    monkeypatch.setattr(figure_sweep, "walk", slow_walk)
+    assert figure.run(["own", "--max-hours=1"]) == 75
+    assert times_measured(measuring) == 1  # which ended as usual
+    record = read_record(measuring / "figures", "own")
+    assert not record["complete"]
+    assert record["missing"] == ["the figure's own measure of decoder.loss.target=eps"]
+    assert "IN PART: the figure's own measure of decoder" in capsys.readouterr().out
+    monkeypatch.setattr(time, "monotonic", moment)
+    monkeypatch.setattr(figure_sweep, "walk", lambda *given, **options: 75)
+    assert figure.run(["own", "--max-hours=1"]) == 75
+    assert times_measured(measuring) == 1  # nothing is begun where the walk's time was over
+    monkeypatch.setattr(figure_sweep, "walk", lambda *given, **options: 0)
+    assert figure.run(["own", "--max-hours=1"]) == 0
+    assert times_measured(measuring) == 2
+    assert read_record(measuring / "figures", "own")["complete"]
+
+
+def test_the_hours_are_those_of_all_walks_together(project, monkeypatch):  # noqa: F811
+    text = OF_A_SWEEP.replace("measure=measure", "features='configs/features.py'")
+    (project / "experiments/figures/judged.py").write_text(text)
+    moment, given = time.monotonic, []
+
+    def walk(graph, place, config, max_hours, **options):
+        given.append(max_hours)
+        monkeypatch.setattr(time, "monotonic", lambda: moment() + 0.75 * 3600)
+        return 0
+
+    monkeypatch.setattr(figure_sweep, "walk", walk)
+    assert figure.run(["judged", "--max-hours=1"]) in (0, 75)
+    assert given == pytest.approx([1, 0.25], abs=0.02)
+
+
+def test_a_part_of_a_figure_is_told_and_replaces_no_whole_one(measuring, monkeypatch, capsys):
+    walk, out = figure_sweep.walk, measuring / "experiments/results"
+
+    def over_after_the_first_point(graph, place, config, **given):
+        program = ("python", "-S", str(STAND_IN), str(measuring))
+        launch(jobs_of(graph, place, config, program)[:2], workers=1)
+        return 75
+
+    monkeypatch.setattr(figure_sweep, "walk", over_after_the_first_point)
+    assert figure.run(["own", f"--out={out}"]) == 75
+    missing = [f"the figure's own measure of decoder.loss.target={t}" for t in ("v", "eps")]
+    missing = ["training of decoder.loss.target=eps", *missing]
+    part = read_record(out, "own")
+    assert not part["complete"] and part["missing"] == missing
+    capsys.readouterr()
+    figure.run(["--list"])
+    assert f"IN PART: {missing[0]} and 2 more are missing" in capsys.readouterr().out
+    readme = measuring / "experiments/README.md"
+    readme.write_text(f"{BEGIN}\n{END}\n")
+    write_readme(figure.figure_files(), out, readme)
+    assert f"Made in part: {missing[0]} and 2 more are missing." in readme.read_text()
+
+    monkeypatch.setattr(figure_sweep, "walk", walk)
+    assert figure.run(["own", f"--out={out}"]) == 0
+    whole = read_record(out, "own")
+    assert whole["complete"]
+    monkeypatch.setattr(figure_sweep, "walk", over_after_the_first_point)
+    assert figure.run(["own", f"--out={out}", "--config.decoder.train.batch_size=4"]) == 75
+    told = capsys.readouterr().err
+    assert "own.json is a whole figure and is not replaced by a part of one" in told
+    assert "give another --out" in told and read_record(out, "own") == whole
+    # What is typed is in no other's place, and in a column.
+    assert figure.run(["own", "--out=part", "--config.decoder.train.batch_size=4"]) == 75
+    assert read_record(measuring / "part", "own")["scale"] == "tiny, decoder.train.batch_size=4"
+    with open("part/own.csv", newline="") as file:
+        assert {row["decoder.train.batch_size"] for row in csv.DictReader(file)} == {"4"}
+    assert {path.name for path in (measuring / "runs/sweeps").glob("own-tiny*")} == {
+        "own-tiny",
+        "own-tiny-decoder.train.batch_size=4",
+    }
+
+
+def test_a_figure_says_where_and_by_what_code_it_was_measured(measuring):
+    assert figure.run(["own"]) == 0
+    for path in (measuring / "runs/sweeps/jobs").glob("*/attempts.jsonl"):
+        line = json.loads(path.read_text())
+        told = {"machine": "one Abacus", "git_revision": "1", "versions": {"jax": "1"}}
+        path.write_text(json.dumps({**line, **told, "ended": "2031-01-02T12:00:00+0000"}) + "\n")
+    for path in (measuring / "runs/sweeps/measures").glob("*.npz"):
+        kept = figure_kept.read(path)
+        told = {"machine": "two Abaci", "git_revision": "2", "versions": {"jax": "2"}}
+        made = {**kept.made, **told, "ended": "2032-01-02T12:00:00+0000"}
+        figure_kept.write(path, kept._replace(made=made))
+    assert figure.run(["own"]) == 0
+    record = read_record(measuring / "figures", "own")
+    assert record["date"] == "2032-01-02" and record["machine"] == "one Abacus and two Abaci"
+    assert record["git_revision"] == "1 2" and record["versions"] == {"jax": "2"}
+    for path in (measuring / "runs/sweeps/jobs").glob("*/attempts.jsonl"):  # an earlier version's
+        line = json.loads(path.read_text())
+        path.write_text(json.dumps({k: v for k, v in line.items() if k != "machine"}) + "\n")
+    assert figure.run(["own"]) == 0
+    assert read_record(measuring / "figures", "own")["machine"] == "two Abaci"

@@ -1,0 +1,41 @@
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from dalle_jax.pipelines.raw_weights import choose_weights
+from dalle_jax.pipelines.system import System
+from dalle_jax.runs import Run
+from dalle_jax.train.checkpoint import Checkpoints
+from dalle_jax.train.state import TrainState
+
+
+def run_of(directory, value):
+    """A run whose raw weights are `value` and whose averaged ones are 0."""
+    raw = {"layer": {"kernel": jnp.full((3, 2), value)}}
+    averaged = {"layer": {"kernel": jnp.zeros((3, 2))}}
+    checkpoints = Checkpoints(directory / "checkpoints")
+    checkpoints.save(5, TrainState(jnp.int32(5), raw, averaged, {"mu": raw}), {}, None)
+    checkpoints.close()
+    return Run(directory, "decoder", {})
+
+
+def test_raw_weights_are_those_of_training_and_clip_keeps_its_average(tmp_path):
+    run = run_of(tmp_path / "decoder", 7.0)
+    np.testing.assert_array_equal(run.load_params("raw")["layer"]["kernel"], np.full((3, 2), 7.0))
+    params = {"clip": "averaged", "decoder": run.load_params()}
+    system = System({"clip": None, "decoder": run}, {}, params)
+    raw = choose_weights(system, "raw").params
+    assert raw["clip"] == "averaged" and raw["decoder"]["layer"]["kernel"].min() == 7
+    assert choose_weights(system, "ema") is system
+    with pytest.raises(ValueError, match="weights are 'best'; known are ema, raw"):
+        choose_weights(system, "best")
+
+
+def test_those_of_joint_training_stand_in_for_both_stages(tmp_path):
+    joint = dataclasses.replace(run_of(tmp_path / "joint", 3.0), stage_name="joint")
+    system = System({"decoder": run_of(tmp_path / "decoder", 7.0), "joint": joint}, {}, {})
+    raw = choose_weights(system, "raw").params
+    assert raw["layer"]["kernel"].max() == 3  # a joint run's tree has the stages at its top
+    assert raw["decoder"]["layer"]["kernel"].max() == 7
