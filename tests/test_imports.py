@@ -27,13 +27,7 @@ MAY_IMPORT = {
     "interop": {"metrics", "runs", "models", "nn"},
     "cost": {"runs", "stages", "nn", "train", "data"},
     "evaluation": {
-        "console",
-        "interop",
-        "pipelines",
-        "run_data",
-        "runs",
-        "train",
-        "metrics",
+        *("cli", "console", "interop", "pipelines", "run_data", "runs", "train", "metrics"),
         "data",
     },
     "sweeps": {
