@@ -23,6 +23,7 @@ import numpy as np
 
 from dalle_jax.data.images import decode
 from dalle_jax.data.no_image import why_no_image
+from dalle_jax.data.options import ReadingOptions
 from dalle_jax.data.text import doubt_about
 
 NAMED_IN_TEXT = 3
@@ -275,10 +276,8 @@ def _num_inspected(report: Report, others: Mapping[str, object]) -> int:
 def inspect_item(
     encoded: bytes | None,
     captions: Sequence[str],
+    options: ReadingOptions,
     content: object = None,
-    *,
-    min_side: int = 0,
-    max_aspect_ratio: float = 0.0,
     look: Callable[[np.ndarray], str | None] | None = None,
 ) -> Finding:
     """What there is to say of an item: an encoded image (None where there is none), its captions.
@@ -286,9 +285,8 @@ def inspect_item(
     Args:
         encoded: the image.
         captions: of the image; blank ones are none.
+        options: min_side and max_aspect_ratio of the images.
         content: what of the item enters the signature of the data's content.
-        min_side: in pixels; an image with a shorter side is left out.
-        max_aspect_ratio: longer by shorter side; an image beyond it is left out. 0 is any.
         look: says of the decoded image what is worth knowing, or None.
     """
     if not captions:
@@ -302,10 +300,11 @@ def inspect_item(
     except ValueError:
         return Finding(why_no_image(encoded), content=content)
     short, long = sorted(image.shape[:2])
-    if short < min_side:
-        return Finding(left_out=f"side below {min_side} pixels", content=content)
-    if max_aspect_ratio and long > max_aspect_ratio * short:
-        return Finding(left_out=f"aspect ratio above {max_aspect_ratio:g}", content=content)
+    if short < options.min_side:
+        return Finding(left_out=f"side below {options.min_side} pixels", content=content)
+    if options.max_aspect_ratio and long > options.max_aspect_ratio * short:
+        ratio = f"aspect ratio above {options.max_aspect_ratio:g}"
+        return Finding(left_out=ratio, content=content)
     note = doubt_about(captions) or (look(image) if look else None)
     return Finding(note=note, content=content)
 

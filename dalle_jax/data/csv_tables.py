@@ -1,23 +1,16 @@
 """Tables of text with separators: what separates the columns, and which of them are wanted."""
 
 import io
-from collections.abc import Iterator, Sequence
-from typing import Any, BinaryIO
+from collections.abc import Iterator
+from typing import BinaryIO
 
 from dalle_jax.data.csv_rows import SEPARATORS, csv_rows, split_line
-from dalle_jax.data.table_rows import (
-    FILE_KEYS,
-    UNREADABLE_CAPTION,
-    Columns,
-    Row,
-    misfit,
-    plain,
-    row_of,
-)
+from dalle_jax.data.options import FILE_KEYS, ReadingOptions
+from dalle_jax.data.table_rows import UNREADABLE_CAPTION, Row, find_columns, plain, row_of
 from dalle_jax.data.text import CAPTION_KEYS, marked_encoding, not_decodable
 
 
-def read_csv(file: BinaryIO, name: str, columns: Columns) -> Iterator[Row]:
+def read_csv(file: BinaryIO, name: str, options: ReadingOptions) -> Iterator[Row]:
     """The rows of a table `name` of comma- or otherwise separated values.
 
     Raises:
@@ -25,21 +18,20 @@ def read_csv(file: BinaryIO, name: str, columns: Columns) -> Iterator[Row]:
     """
     start = file.read(4)
     file.seek(0)
-    mark, encoding = marked_encoding(start, columns.encoding)
+    mark, encoding = marked_encoding(start, options.encoding)
     file.seek(mark)
     # Bytes that are not of the encoding become lone surrogates, by which their row is found.
     lines = io.TextIOWrapper(file, encoding, errors="surrogateescape", newline="")
     try:
         header, separator, num_lines = _header(lines, name)
         names = [plain(cell) for cell in header]
-        wanted = {
-            "file": _find_columns(names, columns.file_keys),
-            "caption": _find_columns(names, columns.caption_keys),
+        wanted = find_columns(name, header, options, encoding.upper(), separator)
+        cells = {
+            key: [i for i, column in enumerate(names) if column == known]
+            for key, known in wanted.items()
         }
-        lacking = columns.caption and len(wanted["caption"]) < len(columns.caption_keys)
-        if not wanted["file"] or not wanted["caption"] or lacking:
-            raise ValueError(misfit(name, header, columns, encoding.upper(), separator))
-        at = names.index(wanted["file"][0])
+        file_key = next(iter(wanted))
+        at = cells[file_key][0]
         for place, fields, problem in csv_rows(lines, separator, len(header), at == 0):
             raw = separator.join(fields)
             if problem is None and not raw.isascii() and _escaped(raw):
@@ -51,10 +43,8 @@ def read_csv(file: BinaryIO, name: str, columns: Columns) -> Iterator[Row]:
                 file = fields[at].strip(' "') if sure and at < len(fields) else None
                 yield Row(place, file, problem=problem)
                 continue
-            record: dict[str, Any] = {}
-            for column, cell in zip(names, fields):
-                record[column] = [*record[column], cell] if column in record else [cell]
-            yield row_of(place, record, wanted["file"][:1], wanted["caption"], columns)
+            record = {key: [fields[i] for i in numbers] for key, numbers in cells.items()}
+            yield row_of(place, record, [file_key], options)
     except UnicodeError:
         raise ValueError(f"{name} can't be read: {not_decodable(start, encoding)}.") from None
     finally:
@@ -80,10 +70,6 @@ def _header(lines: Iterator[str], name: str) -> tuple[list[str], str, int]:
     if fit(separator)[0] == 0:
         separator = likely if likely in line else max(SEPARATORS, key=line.count)
     return split_line(line, separator), separator, number
-
-
-def _find_columns(names: Sequence[str], wanted: Sequence[str]) -> list[str]:
-    return [plain for plain in map(plain, wanted) if plain in names]
 
 
 def _escaped(text: str) -> bool:

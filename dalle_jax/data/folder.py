@@ -16,10 +16,9 @@ from dalle_jax.data.folder_scan import scan_folder
 from dalle_jax.data.former_splits import warn_of_moved
 from dalle_jax.data.images import decode
 from dalle_jax.data.item_digests import digests_of
+from dalle_jax.data.options import ReadingOptions
 from dalle_jax.data.remote_server import shown
-from dalle_jax.data.splits import SPLITS, TEST_SHARE, VALIDATION_SHARE, mask_of_positions
-from dalle_jax.data.table_rows import Columns
-from dalle_jax.data.text import check_encoding
+from dalle_jax.data.splits import SPLITS, check_split, mask_of_split, split_numbers
 
 REPORT, INDEX = "data_report", "data_index"
 
@@ -38,15 +37,7 @@ class FolderSource:
     Args:
         root: the folder, also by URL; or a table in it, which says what belongs to the data set.
         split: train, validation, test or all.
-        max_bad_share: of the items that may be bad.
-        validation_share: of the items; where the folder has a validation of its own, that is it.
-        test_share: likewise.
-        cache_dir: where the report and the index are kept, instead of in the folder.
-        encoding: of captions and tables.
-        image_column: of tables, with the images' names; "" finds it by its usual names.
-        caption_column: likewise; several, separated by commas, are all read.
-        min_side: in pixels; images with a shorter side are left out.
-        max_aspect_ratio: longer by shorter side; images beyond it are left out. 0 is any.
+        options: of `ReadingOptions`.
 
     Raises:
         FileNotFoundError: there is no such folder or table.
@@ -55,40 +46,22 @@ class FolderSource:
             the folder, or a table of captions cannot be read at all.
     """
 
-    def __init__(
-        self,
-        root: str | Path,
-        split: str = "train",
-        *,
-        max_bad_share: float = 0.01,
-        validation_share: float = VALIDATION_SHARE,
-        test_share: float = TEST_SHARE,
-        cache_dir: str | Path | None = None,
-        encoding: str = "utf-8",
-        image_column: str = "",
-        caption_column: str = "",
-        min_side: int = 0,
-        max_aspect_ratio: float = 0.0,
-    ):
-        self._columns = Columns(check_encoding(encoding), image_column, caption_column)
-        self._limits = {"min_side": min_side, "max_aspect_ratio": max_aspect_ratio}
-        shares = {"validation_share": validation_share, "test_share": test_share}
-        mask_of_positions(np.zeros(0), split, **shares)  # Checks them before anything is read.
+    def __init__(self, root: str | Path, split: str = "train", **options: Any):
+        self._options = options = ReadingOptions(**options)
+        check_split(split)
         self._folder, only_table = open_folder(root)
         tree = self._folder.tree
         self._what = f"folder {shown(str(root))}"
-        signature = walk_signature(tree, only_table, *self._columns, *self._limits.values())
-        cache = cache_dir or self._folder.cache
+        signature = walk_signature(tree, only_table, *_read_by(options))
+        cache = options.cache_dir or self._folder.cache
         report_path, index_path = _cache_files(tree.root, only_table, cache)
         index = FolderIndex.load(index_path, signature, len(tree.files))
         if index is None:
             about_to_scan(is_known=report_path.exists())
             former = Report.load(Path(cache or tree.root) / f"{REPORT}.json")
-            index, items = scan_folder(
-                self._what, self._folder, only_table, self._columns, self._limits, signature
-            )
+            index, items = scan_folder(self._what, self._folder, only_table, options, signature)
             if former is not None and not former.content:  # Of a version before signatures.
-                warn_of_moved(self._what, former, items, index, shares)
+                warn_of_moved(self._what, former, items, index, options.shares)
             index.report.save(report_path)
             index.save(index_path)
         elif not report_path.exists():
@@ -96,12 +69,13 @@ class FolderSource:
         self.report = index.report
         self.report.path = report_path
         self.report.what = self._what + _of_own_splits(index.own_splits)
-        self._check(max_bad_share)
+        self._check(options.max_bad_share)
         if self.report.skipped or self.report.left_out or self.report.noted:
             warnings.warn(f"{self.report} All are named in {report_path}.", stacklevel=2)
-        mask = mask_of_positions(
-            index.positions, split, own=index.own, own_splits=index.own_splits, **shares
+        numbers = split_numbers(
+            index.positions, own=index.own, own_splits=index.own_splits, **options.shares
         )
+        mask = mask_of_split(numbers, split)
         # What a folder of splits lacks is taken out of its train, if it has one.
         whole = not index.own.all() or "train" in index.own_splits
         self.splits = SPLITS if whole else index.own_splits
@@ -133,7 +107,7 @@ class FolderSource:
             ) from error
         captions = self._index.captions[number]
         item = {"image": image, "caption": captions[0], "captions": captions, "id": name}
-        if "," in self._columns.caption:
+        if "," in self._options.caption_column:
             item["caption_columns"] = self._index.columns[number]
         return item
 
@@ -161,6 +135,11 @@ class FolderSource:
             self.report.check(max_bad_share)
         except ValueError as error:
             raise ValueError(f"{error}{advice_on(self.report)}") from None
+
+
+def _read_by(o: ReadingOptions) -> tuple:
+    """The options that what a scan finds depends on."""
+    return o.encoding, o.image_column, o.caption_column, o.min_side, o.max_aspect_ratio
 
 
 def _cache_files(root: str, only_table: str, cache_dir: str | Path | None) -> tuple[Path, Path]:

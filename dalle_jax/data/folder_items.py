@@ -13,7 +13,8 @@ from dalle_jax.data.file_names import NO_IMAGE, FileNames, letters
 from dalle_jax.data.folder_images import Item, Items
 from dalle_jax.data.images import IMAGE_SUFFIXES
 from dalle_jax.data.no_image import OTHER_IMAGE_SUFFIXES
-from dalle_jax.data.table_rows import Columns, OtherForm, Row
+from dalle_jax.data.options import ReadingOptions
+from dalle_jax.data.table_rows import OtherForm, Row
 from dalle_jax.data.tables import TABLE_SUFFIXES, read_table
 from dalle_jax.data.walk import File, Walk
 
@@ -65,7 +66,7 @@ def find_items(
     tree: Walk,
     names: FileNames,
     open_file: Callable[[str], BinaryIO],
-    columns: Columns,
+    options: ReadingOptions,
     only_table: str = "",
 ) -> Found:
     """The images of a folder.
@@ -76,7 +77,7 @@ def find_items(
     Raises:
         ValueError: a table can't be read, two lie in one folder, or a name leads out of the folder.
     """
-    search = _Search(tree, names, open_file, columns)
+    search = _Search(tree, names, open_file, options)
     if only_table:
         search.read_table(only_table)
         search.leave_out_unnamed()
@@ -98,9 +99,9 @@ class _Search:
         tree: Walk,
         names: FileNames,
         open_file: Callable[[str], BinaryIO],
-        columns: Columns,
+        options: ReadingOptions,
     ):
-        self._tree, self._names, self._open, self._columns = tree, names, open_file, columns
+        self._tree, self._names, self._open, self._options = tree, names, open_file, options
         self.items = Items(tree.root, open_file)
         self.bad_rows: dict[str, str] = {}
         self.left_out = defaultdict(list, {k: list(v) for k, v in tree.left_out.items()})
@@ -171,7 +172,7 @@ class _Search:
             if git_lfs.is_pointer(file.read(len(git_lfs.START))):
                 raise ValueError(f"{self._tree.root}/{table} is {git_lfs.POINTER}.")
             file.seek(0)
-            for row in read_table(file, posixpath.join(self._tree.root, table), self._columns):
+            for row in read_table(file, posixpath.join(self._tree.root, table), self._options):
                 if not self.tables or self.tables[-1] != table:
                     self.tables.append(table)
                 self._add_row(row, table, directory)
@@ -250,7 +251,7 @@ class _Search:
         Only JSON has the columns that `caption_column` names.
         """
         there = [suffix for suffix in CAPTION_SUFFIXES if suffix in of_suffix]
-        if self._columns.caption and ".json" in there:
+        if self._options.caption_column and ".json" in there:
             there = [".json"]
         return sorted(there, key=lambda suffix: of_suffix[suffix].size == 0)
 

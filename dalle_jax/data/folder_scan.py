@@ -2,8 +2,7 @@
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -15,9 +14,10 @@ from dalle_jax.data.folder_index import Captions, FolderIndex
 from dalle_jax.data.folder_items import find_items
 from dalle_jax.data.img2dataset import border_note
 from dalle_jax.data.no_image import OTHER_IMAGE_SUFFIXES, UNREADABLE, other_format
+from dalle_jax.data.options import ReadingOptions
 from dalle_jax.data.remote_server import RemoteError
 from dalle_jax.data.splits import SPLITS, lies_in_a_split, split_positions
-from dalle_jax.data.table_rows import UNREADABLE_CAPTION, Columns
+from dalle_jax.data.table_rows import UNREADABLE_CAPTION
 from dalle_jax.data.text import captions_of_lines, columns_of_record, decode_text, unique_fields
 
 OTHER_SPLIT = (
@@ -32,8 +32,7 @@ def scan_folder(
     what: str,
     folder: LocalFolder,
     only_table: str,
-    columns: Columns,
-    limits: Mapping[str, Any],
+    options: ReadingOptions,
     signature: str,
 ) -> tuple[FolderIndex, list[Item]]:
     """Read every item once.
@@ -42,8 +41,7 @@ def scan_folder(
         what: the data set, for messages.
         folder: its files.
         only_table: the table that says what belongs to the data set, or "".
-        columns: how captions are read.
-        limits: min_side and max_aspect_ratio of the images.
+        options: how it is read.
         signature: of the folder's files and these options.
 
     Returns:
@@ -54,10 +52,10 @@ def scan_folder(
         OSError: a URL can't be read.
     """
     names = FileNames(folder.tree, folder.given, folder.is_remote)
-    found = find_items(folder.tree, names, folder.open, columns, only_table)
+    found = find_items(folder.tree, names, folder.open, options, only_table)
     items = found.items
     captions: list[list[tuple[str, str]]] = [[]] * len(items)
-    inspector = _Inspector(folder, columns, limits)
+    inspector = _Inspector(folder, options)
 
     def inspect(i: int) -> Finding:
         finding, captions[i] = inspector.inspect(items[i])
@@ -90,8 +88,8 @@ def scan_folder(
 
 
 class _Inspector:
-    def __init__(self, folder: LocalFolder, columns: Columns, limits: Mapping[str, Any]):
-        self._folder, self._columns, self._limits = folder, columns, limits
+    def __init__(self, folder: LocalFolder, options: ReadingOptions):
+        self._folder, self._options = folder, options
 
     def inspect(self, item: Item) -> tuple[Finding, list[tuple[str, str]]]:
         """What there is to say of an item, and its captions with their columns."""
@@ -123,12 +121,14 @@ class _Inspector:
             return Finding(UNREADABLE, content=item.key), []
         texts = [text for text, _ in captions]
         content = (item.key, len(encoded), texts, item.split)
-        finding = inspect_item(encoded, texts, content, look=look, **self._limits)
+        finding = inspect_item(encoded, texts, self._options, content, look)
         if finding.is_used and len(item.splits - {""}) > 1:
             finding = finding._replace(note=SEVERAL_SPLITS)
         elif finding.is_used and not item.split and lies_in_a_split(item.file.name):
             finding = finding._replace(note=OTHER_SPLIT)
-        elif finding.is_used and self._columns.caption and not all(map(_is_json, item.beside)):
+        elif (
+            finding.is_used and self._options.caption_column and not all(map(_is_json, item.beside))
+        ):
             finding = finding._replace(note=WITHOUT_COLUMNS)
         return finding, captions
 
@@ -138,12 +138,12 @@ class _Inspector:
         Raises:
             ValueError: they can't be read.
         """
-        text = decode_text(self._folder.read(name), self._columns.encoding)
+        text = decode_text(self._folder.read(name), self._options.encoding)
         if not name.lower().endswith(".json"):
             return [(line, "") for line in captions_of_lines(text)]
         try:
             captions = columns_of_record(
-                json.loads(text, object_pairs_hook=unique_fields), self._columns.caption
+                json.loads(text, object_pairs_hook=unique_fields), self._options.caption_column
             )
         except RecursionError:
             captions = None

@@ -8,7 +8,7 @@ import numpy as np
 from dalle_jax.data.checked import Report
 from dalle_jax.data.folder_images import Item
 from dalle_jax.data.folder_index import FolderIndex
-from dalle_jax.data.splits import SPLITS, mask_of_positions, split_positions
+from dalle_jax.data.splits import split_numbers, split_positions
 
 # All that were read then.
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
@@ -39,9 +39,9 @@ def warn_of_moved(
     ]
     if not known:
         return
-    before = _places(split_positions([name for _, name in known]), shares)
+    before = split_numbers(split_positions([name for _, name in known]), **shares)
     numbers = np.array([i for i, _ in known])
-    now = _places(index.positions, shares, own=index.own, own_splits=index.own_splits)
+    now = split_numbers(index.positions, **shares, own=index.own, own_splits=index.own_splits)
     moved = len({*numbers[before != now[numbers]].tolist()})
     if moved:
         folders = f", and the folders {', '.join(index.own_splits)} are" * bool(index.own_splits)
@@ -52,9 +52,3 @@ def warn_of_moved(
             "from before do not compare.",
             stacklevel=4,
         )
-
-
-def _places(positions: np.ndarray, shares: Mapping[str, float], **own: object) -> np.ndarray:
-    """int [N]: the place in `SPLITS` of each item's split."""
-    masks = [mask_of_positions(positions, split, **shares, **own) for split in SPLITS]
-    return np.argmax(masks, axis=0)

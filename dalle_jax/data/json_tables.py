@@ -4,13 +4,14 @@ import io
 import json
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import Any, BinaryIO
 
 from dalle_jax.data.images import IMAGE_SUFFIXES
+from dalle_jax.data.options import ReadingOptions
 from dalle_jax.data.table_rows import (
     UNREADABLE_CAPTION,
     UNREADABLE_ROW,
-    Columns,
     OtherForm,
     Row,
     misfit,
@@ -20,7 +21,7 @@ from dalle_jax.data.table_rows import (
 from dalle_jax.data.text import columns_of_record, decode_text, marked_encoding, unique_fields
 
 
-def read_json_lines(file: BinaryIO, name: str, columns: Columns) -> Iterator[Row]:
+def read_json_lines(file: BinaryIO, name: str, options: ReadingOptions) -> Iterator[Row]:
     """The rows of a table `name` with a record on each line, or with one list of records.
 
     Raises:
@@ -28,15 +29,15 @@ def read_json_lines(file: BinaryIO, name: str, columns: Columns) -> Iterator[Row
     """
     start = file.read(4096)
     file.seek(0)
-    mark, encoding = marked_encoding(start, columns.encoding)
+    mark, encoding = marked_encoding(start, options.encoding)
     if encoding.startswith(("utf-16", "utf-32")):  # There a line feed is more than one byte.
-        text = whole_text(file, name, columns)
+        text = whole_text(file, name, options)
         file, encoding = io.BytesIO(text.encode("utf-8", "surrogatepass")), "utf-8"
     elif start[mark:].lstrip().startswith(b"["):
-        text = whole_text(file, name, columns)
+        text = whole_text(file, name, options)
         file.seek(0)
         if _is_list_of_records(text):
-            yield from read_json(text, name, columns)
+            yield from read_json(text, name, options)
             return
     met: set[str] = set()
     count = 0
@@ -57,19 +58,19 @@ def read_json_lines(file: BinaryIO, name: str, columns: Columns) -> Iterator[Row
             continue
         met.update(record)
         count += 1
-        yield row_of(place, record, columns.file_keys, columns.caption_keys, columns)
-    _check_keys(name, met, count, columns)
+        yield row_of(place, record, options.file_keys, options)
+    _check_keys(name, met, count, options)
 
 
-def _check_keys(name: str, met: set[str], count: int, columns: Columns) -> None:
+def _check_keys(name: str, met: set[str], count: int, options: ReadingOptions) -> None:
     """Raise a ValueError where no record has a file name, or none a caption."""
-    captions = {*columns.caption_keys}
-    there = captions <= met if columns.caption else met & captions
-    if count and not (met & {*columns.file_keys} and there):
-        raise ValueError(misfit(name, sorted(met), columns, "JSON", ""))
+    captions = {*options.caption_keys}
+    there = captions <= met if options.caption_column else met & captions
+    if count and not (met & {*options.file_keys} and there):
+        raise ValueError(misfit(name, sorted(met), options, "JSON"))
 
 
-def read_json(text: str, name: str, columns: Columns) -> Iterator[Row]:
+def read_json(text: str, name: str, options: ReadingOptions) -> Iterator[Row]:
     """The rows of a table `name` that is one JSON document.
 
     Raises:
@@ -84,13 +85,13 @@ def read_json(text: str, name: str, columns: Columns) -> Iterator[Row]:
         rows = text.strip().splitlines()
         if len(rows) > 1 and rows[0].startswith("{") and rows[0].rstrip().endswith("}"):
             encoded = io.BytesIO(text.encode("utf-8", "surrogatepass"))
-            yield from read_json_lines(encoded, name, columns._replace(encoding="utf-8"))
+            yield from read_json_lines(encoded, name, replace(options, encoding="utf-8"))
             return
         raise ValueError(f"{name} is not JSON: {error}.") from None
     if isinstance(document, dict) and _is_karpathy(document.get("images")):
         yield from _read_karpathy(document["images"])
         return
-    records = _records(document, columns)
+    records = _records(document, options)
     if records is None and isinstance(document, dict) and {"images", "annotations"} <= {*document}:
         raise OtherForm(
             f"{name} is an annotation file of COCO's form, which is read for evaluations only "
@@ -108,8 +109,8 @@ def read_json(text: str, name: str, columns: Columns) -> Iterator[Row]:
             yield Row(place, None, problem=f"{UNREADABLE_ROW}: no JSON object")
             continue
         met.update(record)
-        yield row_of(place, record, columns.file_keys, columns.caption_keys, columns)
-    _check_keys(name, met, len(met), columns)
+        yield row_of(place, record, options.file_keys, options)
+    _check_keys(name, met, len(met), options)
 
 
 def _is_list_of_records(text: str) -> bool:
@@ -120,15 +121,15 @@ def _is_list_of_records(text: str) -> bool:
     return isinstance(document, list) and any(isinstance(record, dict) for record in document)
 
 
-def _records(document: Any, columns: Columns) -> list[Any] | None:
+def _records(document: Any, options: ReadingOptions) -> list[Any] | None:
     """The records of a JSON table; None where it has another form."""
     if isinstance(document, list):
-        known = {*columns.file_keys}
+        known = {*options.file_keys}
         return document if any(isinstance(r, dict) and known & {*r} for r in document) else None
     if not isinstance(document, dict):
         return None
     cells = {key: _cells(value) for key, value in document.items()}
-    if any(cells.get(key) for key in columns.file_keys):  # Columns, as pandas writes them.
+    if any(cells.get(key) for key in options.file_keys):  # Columns, as pandas writes them.
         rows = next(iter(cells.values()))
         if rows is None or any(
             cell is None or cell.keys() != rows.keys() for cell in cells.values()
@@ -136,8 +137,8 @@ def _records(document: Any, columns: Columns) -> list[Any] | None:
             return None
         return [{key: cell[row] for key, cell in cells.items()} for row in rows]
     if document and all(os.path.splitext(key)[1].lower() in IMAGE_SUFFIXES for key in document):
-        column = columns.file_keys[0]
-        field = columns.caption_keys[0]
+        column = options.file_keys[0]
+        field = options.caption_keys[0]
         return [
             {**(value if isinstance(value, dict) else {field: value}), column: key}
             for key, value in document.items()

@@ -1,14 +1,20 @@
-"""How data of one's own are read: the options that all such sources share."""
+"""How user data are read: the options that all sources of user data share."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from dalle_jax.data.text import CAPTION_KEYS, caption_columns, check_encoding
+
+VALIDATION_SHARE, TEST_SHARE = 0.05, 0.05
+# Columns of tables that name images, the likeliest first.
+FILE_KEYS = ("file_name", "filename", "image", "image_path", "path", "file", "file_path")
+
 
 @dataclass(frozen=True)
 class ReadingOptions:
-    """How data of one's own are read.
+    """How user data are read.
 
     Attributes:
         max_bad_share: share of the items that may be bad before it is an error.
@@ -17,20 +23,57 @@ class ReadingOptions:
         cache_dir: where the report and the index are written; by default, beside the data.
         encoding: of captions and tables; a byte order mark takes precedence.
         image_column: the column, member or feature of the images or of their names; "" finds it.
-        caption_column: likewise of the captions; several, separated by commas.
+        caption_column: likewise of the captions; several, separated by commas, are all read.
         min_side: in pixels; images with a shorter side are left out.
         max_aspect_ratio: longer by shorter side; images beyond it are left out. 0 is any.
+
+    Raises:
+        ValueError: there is no such encoding, or the shares are none.
     """
 
     max_bad_share: float = 0.01
-    validation_share: float = 0.05
-    test_share: float = 0.05
+    validation_share: float = VALIDATION_SHARE
+    test_share: float = TEST_SHARE
     cache_dir: str | Path | None = None
     encoding: str = "utf-8"
     image_column: str = ""
     caption_column: str = ""
     min_side: int = 0
     max_aspect_ratio: float = 0.0
+
+    def __post_init__(self):
+        object.__setattr__(self, "encoding", check_encoding(self.encoding))
+        check_shares(**self.shares)
+
+    @property
+    def shares(self) -> dict[str, float]:
+        """Of the items that are validation's and test's."""
+        return {"validation_share": self.validation_share, "test_share": self.test_share}
+
+    @property
+    def columns(self) -> list[str]:
+        """The names of columns; [] where none is stated."""
+        stated = [self.image_column, self.caption_column]
+        return stated if any(stated) else []
+
+    @property
+    def file_keys(self) -> Sequence[str]:
+        """The columns that may hold an image's name, the likeliest first."""
+        return (self.image_column,) if self.image_column else FILE_KEYS
+
+    @property
+    def caption_keys(self) -> Sequence[str]:
+        """The columns that may hold captions, the likeliest first."""
+        return caption_columns(self.caption_column) or CAPTION_KEYS
+
+
+def check_shares(validation_share: float, test_share: float) -> None:
+    """Raise a ValueError if no data can be divided by these shares."""
+    if min(validation_share, test_share) < 0 or validation_share + test_share > 1:
+        raise ValueError(
+            f"validation_share = {validation_share:g} and test_share = {test_share:g} must be "
+            "positive and add up to at most 1."
+        )
 
 
 OPTIONS = {field.name: field.default for field in fields(ReadingOptions)}

@@ -24,6 +24,7 @@ from dalle_jax.data.checked import (
 from dalle_jax.data.files import File, cache_of, describe_spec, find_files, labels_of
 from dalle_jax.data.images import decode
 from dalle_jax.data.item_digests import MAX_ITEMS, digests_of
+from dalle_jax.data.options import ReadingOptions
 from dalle_jax.data.parquet_table import (
     CACHE_BYTES,
     UNREADABLE_PARQUET,
@@ -34,12 +35,11 @@ from dalle_jax.data.parquet_table import (
     open_parquet,
     raise_if_not_there,
 )
-from dalle_jax.data.splits import TEST_SHARE, VALIDATION_SHARE, split_mask, warn_of_named_splits
+from dalle_jax.data.splits import split_mask, warn_of_named_splits
 from dalle_jax.data.text import (
     CAPTION_KEYS,
     captions_of_lines,
     captions_of_record,
-    check_encoding,
     decode_text,
 )
 
@@ -52,7 +52,8 @@ MAX_ROWS_PER_BYTE = 8
 class ParquetSource:
     """Rows of Parquet files with an image in one column and captions in others.
 
-    `files` is what `find_files` takes: names, globs, braces, a folder, URLs. Row groups are decoded
+    `files` is what `find_files` takes: names, globs, braces, a folder, URLs. `options` are those of
+    `ReadingOptions`. Row groups are decoded
     when one of their rows is asked for. An item's split follows from the content of its image: it
     stays where it is whatever the order of the rows and the names of the files, and rows of one
     image are never in two splits.
@@ -72,28 +73,18 @@ class ParquetSource:
         self,
         files: str | Path | Sequence[str | Path],
         split: str = "train",
-        *,
-        max_bad_share: float = 0.01,
-        validation_share: float = VALIDATION_SHARE,
-        test_share: float = TEST_SHARE,
-        cache_dir: str | Path | None = None,
-        encoding: str = "utf-8",
-        image_column: str = "",
-        caption_column: str = "",
-        min_side: int = 0,
-        max_aspect_ratio: float = 0.0,
+        **options: Any,
     ):
-        self._encoding, self._caption_column = check_encoding(encoding), caption_column
+        self._options = options = ReadingOptions(**options)
         self._files = find_files(files, ".parquet")
         labels = labels_of(self._files)
-        named = [image_column, caption_column] if image_column or caption_column else []
-        index_path, report_path = cache_of(self._files, named, cache_dir)
+        index_path, report_path = cache_of(self._files, options.columns, options.cache_dir)
         status = [(file.name, file.size, file.version) for file in self._files]
-        signature = signature_of([*status, *named, self._encoding])
+        signature = signature_of([*status, *options.columns, options.encoding])
         index = _Index.load(index_path, signature, len(self._files))
         if fresh := index is None:
             about_to_scan(is_known=report_path.exists())
-            index = _survey(self._files, image_column, caption_column)
+            index = _survey(self._files, options.image_column, options.caption_column)
         self._rows = RowGroups(self._files, index.columns)
         what = f"parquet {describe_spec(files, self._files)}"
         warn_of_named_splits(
@@ -114,21 +105,15 @@ class ParquetSource:
             if encoded is None:
                 return Finding("no image embedded", content=ids[i])
             index.digests[i] = digest = _digest(encoded)
-            return inspect_item(
-                encoded,
-                captions,
-                (digest, len(encoded), captions),
-                min_side=min_side,
-                max_aspect_ratio=max_aspect_ratio,
-            )
+            return inspect_item(encoded, captions, options, (digest, len(encoded), captions))
 
         good, self.report = scan(
             what,
             ids,
             inspect,
-            signature=signature_of([signature, min_side, max_aspect_ratio]),
+            signature=signature_of([signature, options.min_side, options.max_aspect_ratio]),
             report_path=report_path,
-            max_bad_share=max_bad_share,
+            max_bad_share=options.max_bad_share,
         )
         for i in good[index.digests[good] == b""]:  # of a report whose index was lost
             index.digests[i] = _digest(self._parts(*places[i].tolist())[0])
@@ -136,8 +121,7 @@ class ParquetSource:
             index.save(index_path, signature)
         self.signature = self.report.content
         keys = [digest.decode() for digest in index.digests[good].tolist()]
-        shares = {"validation_share": validation_share, "test_share": test_share}
-        mask = split_mask(keys, split, **shares)
+        mask = split_mask(keys, split, **options.shares)
         self._digests = keys[:MAX_ITEMS]
         refused = np.setdiff1d(np.arange(len(places)), good).tolist()
         self._refused = {ids[i]: places[i] for i in refused}
@@ -184,13 +168,15 @@ class ParquetSource:
             encoded, record = self._rows.row(file, group, row)
         except UnicodeDecodeError:
             raise ValueError("unreadable caption: not UTF-8") from None
-        column = self._caption_column or (
+        column = self._options.caption_column or (
             "" if {*record} <= {*CAPTION_KEYS} else next(iter(record))
         )
         try:
             for name, value in record.items():
                 if isinstance(value, bytes):
-                    record[name] = "\n".join(captions_of_lines(decode_text(value, self._encoding)))
+                    record[name] = "\n".join(
+                        captions_of_lines(decode_text(value, self._options.encoding))
+                    )
         except ValueError as error:
             raise ValueError(f"unreadable caption: {error}") from None
         captions = captions_of_record(record, column)

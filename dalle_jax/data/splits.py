@@ -7,14 +7,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from dalle_jax.data.options import TEST_SHARE, VALIDATION_SHARE, check_shares
+
 SPLITS = ("train", "validation", "test")
 NAMES = {  # under which folders, files and tables have them, in lower case
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
-VALIDATION_SHARE = 0.05
-TEST_SHARE = 0.05
 
 
 def split_mask(
@@ -27,10 +27,22 @@ def split_mask(
     """bool [N]: which of the N items belong to `split`, by a hash of each item's id.
 
     So an item stays in its part whatever is added to or removed from the data. `all` takes all.
+
+    Raises:
+        ValueError: there is no such split, or the shares are none.
     """
-    return mask_of_positions(
-        split_positions(ids), split, validation_share=validation_share, test_share=test_share
+    check_split(split)
+    check_shares(validation_share, test_share)
+    numbers = split_numbers(
+        split_positions(ids), validation_share=validation_share, test_share=test_share
     )
+    return mask_of_split(numbers, split)
+
+
+def check_split(split: str, splits: Sequence[str] = SPLITS) -> None:
+    """Raise a ValueError if a split is neither `all` nor one of `splits`."""
+    if split not in (*splits, "all"):
+        raise ValueError(f"There is no split {split!r}; there are {', '.join(splits)} and all.")
 
 
 def split_positions(keys: Sequence[str]) -> np.ndarray:
@@ -38,20 +50,18 @@ def split_positions(keys: Sequence[str]) -> np.ndarray:
     return np.array([_position(key) for key in keys], np.float64)
 
 
-def mask_of_positions(
+def split_numbers(
     positions: np.ndarray,
-    split: str,
     *,
-    validation_share: float = VALIDATION_SHARE,
-    test_share: float = TEST_SHARE,
+    validation_share: float,
+    test_share: float,
     own: np.ndarray | None = None,
     own_splits: Sequence[str] = (),
 ) -> np.ndarray:
-    """bool [N]: which items belong to `split`, by their positions in [0, 1).
+    """int [N]: the place in `SPLITS` of each item's split, by its position in [0, 1).
 
     Args:
         positions: float64 [N], of `split_positions`.
-        split: train, validation, test or all.
         validation_share: of the items without a split of their own.
         test_share: of the same.
         own: integers [N]: 0 for an item without a split of its own, else 1 + its place in
@@ -59,26 +69,23 @@ def mask_of_positions(
             that is then taken out of train by position.
         own_splits: the splits that the data has of its own.
     """
-    if split == "all":
-        return np.ones(len(positions), bool)
-    if split not in SPLITS:
-        raise ValueError(f"There is no split {split!r}; there are {', '.join(SPLITS)} and all.")
-    if min(validation_share, test_share) < 0 or validation_share + test_share > 1:
-        raise ValueError(
-            f"validation_share = {validation_share:g} and test_share = {test_share:g} must be "
-            "positive and add up to at most 1."
-        )
     by_position = np.zeros(len(positions), np.int8)
     by_position[positions < test_share + validation_share] = SPLITS.index("validation")
     by_position[positions < test_share] = SPLITS.index("test")
     if own is None:
-        return by_position == SPLITS.index(split)
+        return by_position
     # Positions that stand for a split which the data has of its own are those of train.
     of_train = by_position.copy()
     for name in {*own_splits} - {"train"}:
         of_train[by_position == SPLITS.index(name)] = SPLITS.index("train")
-    parts = np.where(own == 0, by_position, np.where(own == 1, of_train, own - 1))
-    return parts == SPLITS.index(split)
+    return np.where(own == 0, by_position, np.where(own == 1, of_train, own - 1))
+
+
+def mask_of_split(numbers: np.ndarray, split: str) -> np.ndarray:
+    """bool [N]: which items belong to `split`, given the places in `SPLITS` of their splits."""
+    if split == "all":
+        return np.ones(len(numbers), bool)
+    return numbers == SPLITS.index(split)
 
 
 def warn_of_named_splits(what: str, paths: Sequence[str], spec: str) -> None:

@@ -6,16 +6,10 @@ from typing import Any, BinaryIO, NamedTuple
 
 from dalle_jax.data.csv_rows import SEPARATORS
 from dalle_jax.data.images import IMAGE_SUFFIXES
+from dalle_jax.data.options import ReadingOptions
 from dalle_jax.data.splits import NAMES
-from dalle_jax.data.text import (
-    CAPTION_KEYS,
-    caption_columns,
-    columns_of_record,
-    decode_text,
-    not_decodable,
-)
+from dalle_jax.data.text import columns_of_record, decode_text, not_decodable
 
-FILE_KEYS = ("file_name", "filename", "image", "image_path", "path", "file", "file_path")
 SPLIT_KEY = "split"
 
 UNREADABLE_ROW = "unreadable row"
@@ -43,34 +37,39 @@ class Row(NamedTuple):
     anywhere: bool = False
 
 
-class Columns(NamedTuple):
-    """Options of how tables are read; empty names stand for the usual ones."""
-
-    encoding: str = "utf-8"
-    image: str = ""
-    caption: str = ""
-
-    @property
-    def file_keys(self) -> Sequence[str]:
-        """The columns that may hold the image's name, the likeliest first."""
-        return (self.image,) if self.image else FILE_KEYS
-
-    @property
-    def caption_keys(self) -> Sequence[str]:
-        """The columns that may hold captions, the likeliest first."""
-        return caption_columns(self.caption) or CAPTION_KEYS
-
-
 class OtherForm(ValueError):
     """A file is named as a table of captions is, but is none: of JSON, which may hold anything."""
 
 
+def find_columns(
+    name: str, header: Sequence[str], options: ReadingOptions, form: str, separator: str = ""
+) -> dict[str, str]:
+    """The columns of a table to read, by the keys that rows have for them: `plain` names.
+
+    They are the likeliest column of file names, which comes first, all of captions, and the split.
+
+    Args:
+        name: of the table.
+        header: the names of its columns.
+        options: of the reading.
+        form: what the table is, for the message.
+        separator: of its columns, in a text.
+
+    Raises:
+        ValueError: one of file names or of captions is lacking.
+    """
+    there = {plain(column) for column in header}
+    files = [key for key in options.file_keys if plain(key) in there]
+    captions = [key for key in options.caption_keys if plain(key) in there]
+    all_there = not options.caption_column or len(captions) == len(options.caption_keys)
+    if not (files and captions and all_there):
+        raise ValueError(misfit(name, header, options, form, separator))
+    split = [SPLIT_KEY] if SPLIT_KEY in there else []
+    return {key: plain(key) for key in (files[0], *captions, *split)}
+
+
 def row_of(
-    place: int,
-    record: dict[str, Any],
-    file_keys: Sequence[str],
-    caption_keys: Sequence[str],
-    columns: Columns,
+    place: int, record: dict[str, Any], file_keys: Sequence[str], options: ReadingOptions
 ) -> Row:
     """The row of a record, in which a file name or a caption may be a list."""
     file = next((record[key] for key in file_keys if record.get(key) not in (None, "", [""])), None)
@@ -80,7 +79,7 @@ def row_of(
         file = file.get("path")
     if not isinstance(file, str) or not file.strip():
         return Row(place, None, problem=NO_FILE_NAME)
-    captions = columns_of_record(record, ",".join(caption_keys) if columns.caption else "")
+    captions = columns_of_record(record, options.caption_column)
     problem = UNREADABLE_CAPTION if captions is None else None
     return Row(place, file, captions or (), problem, _split_of(record.get(SPLIT_KEY)))
 
@@ -91,14 +90,14 @@ def _split_of(value: Any) -> str:
     return NAMES.get(cell.strip().casefold(), "") if isinstance(cell, str) else ""
 
 
-def whole_text(file: BinaryIO, name: str, columns: Columns) -> str:
+def whole_text(file: BinaryIO, name: str, options: ReadingOptions) -> str:
     """The text of a file that can't be read row by row.
 
     Raises:
         ValueError: it is not in the encoding.
     """
     try:
-        return decode_text(file.read(), columns.encoding)
+        return decode_text(file.read(), options.encoding)
     except ValueError as error:
         raise ValueError(f"{name} can't be read: {error}.") from None
 
@@ -109,7 +108,7 @@ def plain(name: str) -> str:
 
 
 def misfit(
-    name: str, header: Sequence[str], columns: Columns, encoding: str, separator: str
+    name: str, header: Sequence[str], options: ReadingOptions, form: str, separator: str = ""
 ) -> str:
     """A sentence about a table whose columns are not those of a table of captions."""
     if not header or header == [""]:
@@ -118,7 +117,7 @@ def misfit(
     shown += ", …" if len(header) > 8 else ""
     if any("\0" in cell for cell in header):
         encoded = separator.join(header).encode("utf-8", "surrogateescape")
-        why = not_decodable(encoded[: len(encoded) // 2 * 2], columns.encoding)
+        why = not_decodable(encoded[: len(encoded) // 2 * 2], options.encoding)
         return f"{name} can't be read: {why}."
     if any(os.path.splitext(cell.strip())[1].lower() in IMAGE_SUFFIXES for cell in header):
         return (
@@ -126,11 +125,11 @@ def misfit(
             f"first line is {shown}."
         )
     how = f", separated by {SEPARATORS.get(separator, repr(separator))}" if separator else ""
-    number = "each" if columns.caption else "one"
+    number = "each" if options.caption_column else "one"
     return (
-        f"{name} ({encoding}{how}) has the columns {shown}; it needs one of "
-        f"{', '.join(columns.file_keys)} for the image's name and {number} of "
-        f"{', '.join(columns.caption_keys)} for its caption (image_column and caption_column name "
+        f"{name} ({form}{how}) has the columns {shown}; it needs one of "
+        f"{', '.join(options.file_keys)} for the image's name and {number} of "
+        f"{', '.join(options.caption_keys)} for its caption (image_column and caption_column name "
         "others)."
     )
 

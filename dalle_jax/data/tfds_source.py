@@ -12,8 +12,9 @@ from google.protobuf.message import DecodeError
 
 from dalle_jax.data.checked import Finding, inspect_item, scan, signature_of
 from dalle_jax.data.images import decode
-from dalle_jax.data.splits import SPLITS, TEST_SHARE, VALIDATION_SHARE, split_mask
-from dalle_jax.data.text import check_encoding, clean_captions, decode_text
+from dalle_jax.data.options import ReadingOptions
+from dalle_jax.data.splits import SPLITS, split_mask
+from dalle_jax.data.text import clean_captions, decode_text
 
 INFO = "dataset_info.json"
 FEATURES = "features.json"
@@ -30,7 +31,7 @@ class TfdsSource:
     `name` is NAME, NAME/CONFIG, NAME:VERSION or NAME/CONFIG:VERSION. The image and the caption
     feature are found by their types, or given as paths (`image_column="image"`,
     `caption_column="captions/text"`). A split that the data set lacks is taken out of its `train`
-    by a hash of the item's number.
+    by a hash of the item's number. `options` are those of `ReadingOptions`.
 
     Attributes:
         splits: that can be opened, its own and those that are taken out of its train.
@@ -44,23 +45,9 @@ class TfdsSource:
             in another file format, or more than `max_bad_share` of its items are bad.
     """
 
-    def __init__(
-        self,
-        name: str,
-        data_dir: str | Path,
-        split: str = "train",
-        *,
-        image_column: str = "",
-        caption_column: str = "",
-        encoding: str = "utf-8",
-        min_side: int = 0,
-        max_aspect_ratio: float = 0.0,
-        max_bad_share: float = 0.01,
-        validation_share: float = VALIDATION_SHARE,
-        test_share: float = TEST_SHARE,
-        cache_dir: str | Path | None = None,
-    ):
-        self._encoding = check_encoding(encoding)
+    def __init__(self, name: str, data_dir: str | Path, split: str = "train", **options: Any):
+        options = ReadingOptions(**options)
+        self._encoding = options.encoding
         folder = find_prepared(name, data_dir)
         check_features(folder)
         builder = tfds.builder_from_directory(folder)
@@ -72,8 +59,8 @@ class TfdsSource:
         paths = _leaves(builder.info.features)
         images = [path for path, kind in paths.items() if kind is tfds.features.Image]
         texts = [path for path, kind in paths.items() if kind is tfds.features.Text]
-        self._image = _choose("image", image_column, images, folder, set())
-        self._caption = _choose("caption", caption_column, texts, folder, CAPTION_NAMES)
+        self._image = _choose("image", options.image_column, images, folder, set())
+        self._caption = _choose("caption", options.caption_column, texts, folder, CAPTION_NAMES)
 
         self.splits = tuple(dict.fromkeys([*SPLITS, *builder.info.splits]))
         own = split if split in builder.info.splits else "train"
@@ -99,9 +86,7 @@ class TfdsSource:
             except CaptionError as error:
                 return Finding(str(error))
             captions = clean_captions(texts) or [""] * len(texts)
-            return inspect_item(
-                encoded, captions, min_side=min_side, max_aspect_ratio=max_aspect_ratio
-            )
+            return inspect_item(encoded, captions, options)
 
         files = [
             file for file in sorted(folder.iterdir()) if not file.name.startswith("data_report")
@@ -110,16 +95,16 @@ class TfdsSource:
         features = (self._image, self._caption, self._encoding)
         sizes = [(file.name, status.st_size) for file, status in zip(files, statuses)]
         self.signature = signature_of([*features, *sizes])
-        options = (min_side, max_aspect_ratio)
+        limits = (options.min_side, options.max_aspect_ratio)
         good, self.report = scan(
             f"tfds {name} ({own})",
             ids,
             inspect,
             signature=signature_of(
-                [self.signature, options, *(status.st_mtime_ns for status in statuses)]
+                [self.signature, limits, *(status.st_mtime_ns for status in statuses)]
             ),
-            report_path=Path(cache_dir or folder) / f"data_report-{own}.json",
-            max_bad_share=max_bad_share,
+            report_path=Path(options.cache_dir or folder) / f"data_report-{own}.json",
+            max_bad_share=options.max_bad_share,
         )
         if split in builder.info.splits and split != "train":
             mask = np.ones(len(good), bool)
@@ -128,8 +113,10 @@ class TfdsSource:
             mask = split_mask(
                 [ids[i] for i in good],
                 split,
-                validation_share=0 if "validation" in builder.info.splits else validation_share,
-                test_share=0 if "test" in builder.info.splits else test_share,
+                **{
+                    name: 0 if name.removesuffix("_share") in builder.info.splits else share
+                    for name, share in options.shares.items()
+                },
             )
         self._good = good[mask]
         self._ids = [ids[i] for i in self._good]

@@ -13,6 +13,7 @@ from dalle_jax.data.files import File, LocalFile, cache_of, describe_spec, find_
 from dalle_jax.data.images import decode
 from dalle_jax.data.img2dataset import border_note
 from dalle_jax.data.item_digests import MAX_ITEMS, digests_of
+from dalle_jax.data.options import ReadingOptions
 from dalle_jax.data.shard_index import (
     ROLES,
     Index,
@@ -25,8 +26,6 @@ from dalle_jax.data.shard_index import (
 )
 from dalle_jax.data.splits import (
     SPLITS,
-    TEST_SHARE,
-    VALIDATION_SHARE,
     lies_in_a_split,
     split_mask,
     warn_of_named_splits,
@@ -34,7 +33,6 @@ from dalle_jax.data.splits import (
 from dalle_jax.data.text import (
     captions_of_lines,
     captions_of_record,
-    check_encoding,
     decode_text,
     unique_fields,
 )
@@ -50,7 +48,7 @@ class WebDatasetSource:
     `shards` is what `find_files` takes: a glob ("data/*.tar"), braces ("data/{000..010}.tar"), a
     folder, a URL, a list of these, or several with `::` between them. The index and the report lie
     beside the first shard (of URLs, in the user's cache folder), or in `cache_dir`, and are made
-    again when a shard's name, size, time or ETag changes.
+    again when a shard's name, size, time or ETag changes. `options` are those of `ReadingOptions`.
 
     Attributes:
         report: of what is used, bad and left out.
@@ -67,23 +65,15 @@ class WebDatasetSource:
         self,
         shards: str | Path | Sequence[str | Path],
         split: str = "train",
-        *,
-        max_bad_share: float = 0.01,
-        validation_share: float = VALIDATION_SHARE,
-        test_share: float = TEST_SHARE,
-        cache_dir: str | Path | None = None,
-        encoding: str = "utf-8",
-        image_column: str = "",
-        caption_column: str = "",
-        min_side: int = 0,
-        max_aspect_ratio: float = 0.0,
+        **options: Any,
     ):
+        options = ReadingOptions(**options)
         self._shards = find_files(shards, ".tar")
-        self._encoding = check_encoding(encoding)
-        names, self._field = names_of(image_column, caption_column)
+        self._encoding = options.encoding
+        names, self._field = names_of(options.image_column, options.caption_column)
         labels = labels_of(self._shards)
-        columns = [image_column, caption_column] if image_column or caption_column else []
-        index_path, report_path = cache_of(self._shards, columns, cache_dir)
+        columns = options.columns
+        index_path, report_path = cache_of(self._shards, columns, options.cache_dir)
         status = [(shard.name, shard.size, shard.version) for shard in self._shards]
         signature = signature_of([*status, *columns])
         what = f"webdataset {describe_spec(shards, self._shards)}"
@@ -114,31 +104,29 @@ class WebDatasetSource:
             finding = inspect_item(
                 image,
                 captions,
+                options,
                 (keys[i], len(image or b""), captions),
-                min_side=min_side,
-                max_aspect_ratio=max_aspect_ratio,
-                look=border_note(texts.get("json")),
+                border_note(texts.get("json")),
             )
             if finding.is_used and lies_in_a_split(index.keys[i]):
                 finding = finding._replace(note=NAMED_AS_SPLIT)
             return finding
 
-        options = [encoding, min_side, max_aspect_ratio]
+        read_by = [options.encoding, options.min_side, options.max_aspect_ratio]
         good, self.report = scan(
             what,
             ids,
             inspect,
-            signature=signature_of([signature, *options]),
+            signature=signature_of([signature, *read_by]),
             report_path=report_path,
-            max_bad_share=max_bad_share,
+            max_bad_share=options.max_bad_share,
             left_out=index.left_out,
         )
         self.signature = self.report.content
-        shares = {"validation_share": validation_share, "test_share": test_share}
         if former:
             there = ((former.get(tuple(rows[i, :2].tolist())), keys[i]) for i in good)
-            _warn_of_moves([pair for pair in there if pair[0]], shares)
-        mask = split_mask([keys[i] for i in good], split, **shares)
+            _warn_of_moves([pair for pair in there if pair[0]], options.shares)
+        mask = split_mask([keys[i] for i in good], split, **options.shares)
         used = good[:MAX_ITEMS].tolist()
         self._items = [keys[i] for i in used], rows[used, 2::2]
         refused = np.setdiff1d(np.arange(len(ids)), good)

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from dalle_jax.data.checked import Finding, Report, inspect_item, scan
+from dalle_jax.data.options import ReadingOptions
 
 
 def run(tmp_path, problems, signature="a", share=0.5):
@@ -122,9 +123,13 @@ def test_the_content_is_that_of_the_items_in_any_order(tmp_path):
 def test_images_of_other_sizes_are_left_out(size, options, reason):
     file = io.BytesIO()
     Image.new("RGB", size).save(file, "PNG")
-    assert inspect_item(file.getvalue(), ["a"], **options) == Finding(left_out=reason)
+    assert inspect_item(file.getvalue(), ["a"], ReadingOptions(**options)) == Finding(
+        left_out=reason
+    )
 
 
 def test_a_bad_item_is_bad_whatever_its_size():
-    assert inspect_item(b"torn", ["a"], min_side=10**6).bad == "unreadable image"
-    assert inspect_item(None, [], max_aspect_ratio=1.0).bad == "image without caption"
+    assert inspect_item(b"torn", ["a"], ReadingOptions(min_side=10**6)).bad == "unreadable image"
+    assert (
+        inspect_item(None, [], ReadingOptions(max_aspect_ratio=1.0)).bad == "image without caption"
+    )

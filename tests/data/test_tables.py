@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dalle_jax.data.table_rows import Columns, OtherForm
+from dalle_jax.data.options import ReadingOptions
+from dalle_jax.data.table_rows import OtherForm
 from dalle_jax.data.tables import read_table
 from dalle_jax.data.text import clean_captions
 
@@ -18,7 +19,7 @@ GOOD = [("a.png", ("red",)), ("b.png", ("blue",))]
 
 def rows(content, name="captions.csv", **columns):
     content = content if isinstance(content, bytes) else content.encode()
-    return list(read_table(io.BytesIO(content), name, Columns(**columns)))
+    return list(read_table(io.BytesIO(content), name, ReadingOptions(**columns)))
 
 
 def good(read):
@@ -251,11 +252,11 @@ def test_two_columns_of_one_name_are_two_captions():
 def test_columns_by_name(name):
     records = [{"img": "a.png", "caption": "x", "blip": "red", "alt text": "crimson"}]
     content = table(records, name)
-    (row,) = rows(content, name, image="img", caption="blip,alt text")
+    (row,) = rows(content, name, image_column="img", caption_column="blip,alt text")
     assert row.file == "a.png"
     assert [text for text, _ in row.captions] == ["red", "crimson"]
     assert [column.replace("_", " ") for _, column in row.captions] == ["blip", "alt text"]
-    (row,) = rows(content, name, image="img")
+    (row,) = rows(content, name, image_column="img")
     assert good([row]) == [("a.png", ("x",))]
 
 
@@ -346,7 +347,7 @@ def test_lines_of_json_without_names_or_captions_are_one_sentence():
     lines = '{"img": "a.png", "prompt": "red"}\n{"img": "b.png", "prompt": "blue"}\n'
     with pytest.raises(ValueError, match=r"\(JSON\) has the columns img, prompt; it needs one of"):
         rows(lines, "metadata.jsonl")
-    assert good(rows(lines, "metadata.jsonl", image="img", caption="prompt")) == GOOD
+    assert good(rows(lines, "metadata.jsonl", image_column="img", caption_column="prompt")) == GOOD
 
 
 @pytest.mark.parametrize(
@@ -561,6 +562,6 @@ def test_a_column_that_was_named_and_is_not_there_is_an_error(kind):
         "json": json.dumps(records),
         "parquet": file.getvalue(),
     }[kind]
-    assert good(rows(content, f"t.{kind}", caption="alt")) == GOOD
+    assert good(rows(content, f"t.{kind}", caption_column="alt")) == GOOD
     with pytest.raises(ValueError, match=r"has the columns .*; it needs .* each of alt, blib"):
-        rows(content, f"t.{kind}", caption="alt,blib")
+        rows(content, f"t.{kind}", caption_column="alt,blib")
