@@ -33,7 +33,7 @@ def run(argv: list[str]) -> int:
     import numpy as np
     from PIL import Image
 
-    from dalle_jax.cli.early_checks import check_drawing
+    from dalle_jax.pipelines.checks import check_drawing
     from dalle_jax.pipelines.images import GeneratedImage, captioned_grid, shared_record
     from dalle_jax.pipelines.text_to_image import DallePipeline
 

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dalle_jax.cli.early_checks import check_drawing, check_evaluation
 from dalle_jax.cli.opened import Opened
 from dalle_jax.cli.report import SHOWN, render
 from dalle_jax.console import note, progress
 from dalle_jax.evaluation.captions import HeldOut, open_held_out
+from dalle_jax.evaluation.checks import check_evaluation
 from dalle_jax.evaluation.leakage import leakage_of, open_space
 from dalle_jax.evaluation.measurements import (
     Measurement,
@@ -31,6 +31,7 @@ from dalle_jax.metrics.leakage import FEATURE_KIND, IMAGE_KINDS, leaked_rows
 from dalle_jax.metrics.protocol import protocol_hash
 from dalle_jax.metrics.results import append_row, find_row, read_rows, read_scores
 from dalle_jax.metrics.shards import SHARD_SIZE, Shards, alone
+from dalle_jax.pipelines.checks import check_drawing
 from dalle_jax.pipelines.images import captioned_grid
 from dalle_jax.pipelines.raw_weights import weights_of
 from dalle_jax.pipelines.system import by_stage

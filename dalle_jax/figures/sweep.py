@@ -10,7 +10,6 @@ from typing import Any
 
 import jax
 
-from dalle_jax.cli.early_checks import check_points
 from dalle_jax.config.load import PREFIX
 from dalle_jax.config.user_files import find_config
 from dalle_jax.data.checked import NotScannedError, without_scan
@@ -18,6 +17,7 @@ from dalle_jax.figures.figure import Figure, Measured
 from dalle_jax.figures.measurements import Own
 from dalle_jax.figures.rows import rows_of
 from dalle_jax.runs import Run, open_run
+from dalle_jax.sweeps.checks import check_points
 from dalle_jax.sweeps.content import data_signatures
 from dalle_jax.sweeps.graph import Graph, build_graph, from_here
 from dalle_jax.sweeps.grid import Sweep, is_sampling, sweep_name

@@ -10,7 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from dalle_jax.cli.early_checks import data_problems
+from dalle_jax.sweeps.checks import data_problems
 from dalle_jax.sweeps.graph import Graph, PlannedPoint
 from dalle_jax.sweeps.hours import Counts, Rate, drawing_flops, measured_rates
 from dalle_jax.sweeps.jobs import is_measured

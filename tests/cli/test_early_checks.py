@@ -5,12 +5,14 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from dalle_jax.cli import early_checks, evaluate, figure, sample, sweep, train
-from dalle_jax.cli.early_checks import check_drawing, check_evaluation, check_points, check_stage
+from dalle_jax.cli import evaluate, figure, sample, sweep, train
 from dalle_jax.config.load import load_config
+from dalle_jax.evaluation.checks import check_evaluation, check_later_data, check_stage
+from dalle_jax.pipelines.checks import check_drawing
 from dalle_jax.pipelines.text_to_image import DallePipeline
-from dalle_jax.runs import create_run
+from dalle_jax.runs import Run, create_run
 from dalle_jax.sweeps import plan as sweep_plan
+from dalle_jax.sweeps.checks import check_points, data_problems
 from dalle_jax.sweeps.graph import build_graph
 from dalle_jax.sweeps.grid import Sweep
 from dalle_jax.sweeps.hours import Counts
@@ -161,7 +163,7 @@ def test_a_config_s_mistake_is_named_before_missing_data(project):
 
 def test_captions_that_are_too_few_are_found_before_a_training(project, shapes_dir):
     graph = graph_of(TINY, [{"data.dir": str(shapes_dir)}], {"n": 10**6})
-    (error,) = early_checks.data_problems(graph, sweep_plan.SweepLayout(project, "w"))
+    (error,) = data_problems(graph, sweep_plan.SweepLayout(project, "w"))
     assert "captions, fewer than the 1000000 asked for" in str(error)
 
 
@@ -179,15 +181,15 @@ def pictures(tmp_path):
 def test_captions_that_an_oracle_can_not_read_are_found_before_a_training(project, pictures):
     points = [{"data.source": f"folder:{pictures}"}]
     layout = sweep_plan.SweepLayout(project, "w")
-    (error,) = early_checks.data_problems(graph_of(TINY, points, {"metrics": "oracle"}), layout)
+    (error,) = data_problems(graph_of(TINY, points, {"metrics": "oracle"}), layout)
     assert "a picture of my cat" in str(error)
-    assert early_checks.data_problems(graph_of(TINY, points, None), layout) == []
+    assert data_problems(graph_of(TINY, points, None), layout) == []
 
 
 def test_each_missing_data_set_is_named_once(project):
     points = [{"seed": 0}, {"seed": 1}, {"data.image_size": 48}]
     graph = graph_of(TINY, points, ORACLE)
-    errors = early_checks.data_problems(graph, sweep_plan.SweepLayout(project, "w"), scan=False)
+    errors = data_problems(graph, sweep_plan.SweepLayout(project, "w"), scan=False)
     assert ["at 24 pixels" in str(e) for e in errors] == [True, False]
 
 
@@ -236,9 +238,9 @@ def test_data_of_a_later_stage_that_is_trained_may_be_missing(project, monkeypat
     config["upsampler"]["loss"]["crop_size"] = 48
     stages = ("clip", "upsampler")
     with pytest.raises(FileNotFoundError, match="not prepared at 48 pixels"):
-        early_checks.check_later_data(stages, config, project / "w")
-    monkeypatch.setattr(early_checks.Run, "step", config["upsampler"]["train"]["steps"])
-    early_checks.check_later_data(stages, config, project / "w")
+        check_later_data(stages, config, project / "w")
+    monkeypatch.setattr(Run, "step", config["upsampler"]["train"]["steps"])
+    check_later_data(stages, config, project / "w")
 
 
 def test_data_of_a_later_stage_are_looked_for_where_they_moved_to(project):
@@ -246,7 +248,7 @@ def test_data_of_a_later_stage_are_looked_for_where_they_moved_to(project):
     config["upsampler"]["data"]["image_size"] = 48
     stages = ("clip", "upsampler")
     with pytest.raises(FileNotFoundError, match="no folder new"):
-        early_checks.check_later_data(stages, config, project / "w", "folder:new")
+        check_later_data(stages, config, project / "w", "folder:new")
 
 
 EVALUATED = ["--config.decoder.train.evaluate_every=5", "--config.stages=('clip','decoder')"]
@@ -262,7 +264,7 @@ EVALUATED = ["--config.decoder.train.evaluate_every=5", "--config.stages=('clip'
 def test_evaluations_in_a_later_training_are_tried_first(shapes_dir, tmp_path, options, sentence):
     options = [*EVALUATED, *options, f"--config.data.dir={shapes_dir}"]
     config = load_config(UNCLIP, options).to_dict()
-    check = lambda: early_checks.check_later_data(config["stages"], config, tmp_path)
+    check = lambda: check_later_data(config["stages"], config, tmp_path)
     if not sentence:
         check()
         return
@@ -276,12 +278,10 @@ def test_captions_that_no_evaluation_in_training_can_read_are_found_first(pictur
     config = load_config(UNCLIP, options).to_dict()
     sentence = r"finds nothing to measure by: give train\.evaluation_features"
     with pytest.raises(ValueError, match=sentence):
-        early_checks.check_later_data(config["stages"], config, tmp_path)
+        check_later_data(config["stages"], config, tmp_path)
     points = [{"data.source": f"folder:{pictures}", "decoder.train.evaluate_every": 5}]
     points[0]["decoder.train.evaluation_images"] = 1
-    (error,) = early_checks.data_problems(
-        graph_of(TINY, points, None), sweep_plan.SweepLayout(tmp_path, "w")
-    )
+    (error,) = data_problems(graph_of(TINY, points, None), sweep_plan.SweepLayout(tmp_path, "w"))
     assert "finds nothing to measure by" in str(error)
 
 

@@ -7,9 +7,9 @@ import socket
 
 import pytest
 
-from dalle_jax.cli.early_checks import data_problems
 from dalle_jax.runs import create_run
 from dalle_jax.sweeps import plan as sweep_plan
+from dalle_jax.sweeps.checks import data_problems
 from dalle_jax.sweeps.graph import build_graph
 from dalle_jax.sweeps.grid import Sweep, product
 from dalle_jax.sweeps.layout import SweepLayout

@@ -1,0 +1,90 @@
+"""What a training or an evaluation names, checked before anything long begins."""
+
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dalle_jax.config.choices import METRICS_OF_SETS
+from dalle_jax.evaluation.during_training import open_captions
+from dalle_jax.evaluation.networks import check_network, find_features
+from dalle_jax.evaluation.options import Evaluation
+from dalle_jax.pipelines.checks import built, check_sampling_defaults
+from dalle_jax.runs import Run
+from dalle_jax.stages import STAGES, data_of
+
+
+def check_stage(name: str, config: Mapping[str, Any]) -> None:
+    """Refuse a stage that can't be built, or whose previews or evaluations could not be drawn.
+
+    Raises:
+        FileNotFoundError: there is no run at `train.evaluation_features`.
+        ValueError: a setting does not fit the others.
+    """
+    stage, own = built(name, config), config[name]
+    check_sampling_defaults(name, stage, own.get("sample", {}))
+    find_features_of_training(own)
+
+
+def find_features_of_training(own: Mapping[str, Any]) -> None:
+    """Refuse a stage's `train.evaluation_features` that is no trained network."""
+    if own["train"]["evaluate_every"] and own["train"]["evaluation_features"]:
+        find_features(own["train"]["evaluation_features"])
+
+
+def check_later_data(
+    stages: Sequence[str], config: Mapping[str, Any], workdir: Path, moved_to: str = ""
+) -> None:
+    """Open the data of stages that are trained after the first, where it is not the first's.
+
+    `moved_to` is where the data that the config names lies now.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        ValueError: it can't be read.
+    """
+    opened = [data_of(stages[0], config)]
+    for stage in stages[1:]:
+        run, data = Run(workdir / stage, stage, config, moved_to), data_of(stage, config)
+        if data not in opened and run.step < config[stage]["train"]["steps"]:
+            run.open_source("train")
+            opened.append(data)
+        if run.step < config[stage]["train"]["steps"]:
+            open_evaluation_of_training(run)
+
+
+def open_evaluation_of_training(run: Run) -> None:
+    """The captions that a training is to be evaluated on now and then, if it is."""
+    train = run.config[run.stage_name]["train"]
+    if train["evaluate_every"] and STAGES[run.stage_name].has_preview():
+        open_captions(run, {}, train["evaluation_images"], train["evaluation_features"])
+
+
+def check_evaluation(
+    what: Evaluation, *, has_clip: bool, to_be_trained: Collection[str] = ()
+) -> None:
+    """Refuse an evaluation whose files or networks are not there.
+
+    Args:
+        what: is to be measured.
+        has_clip: whether the workdir has, or will have, a CLIP of its own.
+        to_be_trained: paths of runs that are not there yet, but will be.
+
+    Raises:
+        FileNotFoundError: a file or run is not there.
+        ValueError: a metric lacks its network, or has two.
+    """
+    if what.manifest and not Path(what.manifest).is_file():
+        raise FileNotFoundError(f"there is no caption manifest {what.manifest}")
+    if what.inception and not Path(what.inception).is_file():
+        raise FileNotFoundError(f"--inception={what.inception}: there is no such file")
+    if what.reference and not Path(what.reference).exists():
+        raise FileNotFoundError(f"--reference={what.reference}: there is no such file or folder")
+    if of_sets := [name for name in what.metrics if name in METRICS_OF_SETS]:
+        check_network(of_sets, what.inception, what.features)
+    if "clip" in what.metrics and not (what.clip or has_clip):
+        raise ValueError(
+            "the metric clip needs a trained CLIP, and there is none of its own: give --clip=RUN"
+        )
+    for path in filter(None, (what.features, what.clip)):
+        if str(path) not in to_be_trained:
+            find_features(path)

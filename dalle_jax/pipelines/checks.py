@@ -1,0 +1,70 @@
+"""What a drawing is asked for, checked before weights are read or anything is compiled."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dalle_jax.pipelines.settings import checked_settings
+from dalle_jax.pipelines.system import by_stage, check_source, find_stages
+from dalle_jax.pipelines.text_to_image import DallePipeline
+from dalle_jax.stages import build_stage
+
+CALLS = (DallePipeline.__call__, DallePipeline.generate_all)
+OF_THE_CALL = ("embedding", "images", "until")  # the other settings are those of stages
+
+
+def check_drawing(workdir: Path, settings: Mapping[str, Any]) -> None:
+    """Refuse settings that the stages trained in a workdir can't draw with; no weights are loaded.
+
+    Raises:
+        FileNotFoundError: nothing was trained there.
+        ValueError: a setting is unknown, or has a value that can't be.
+    """
+    runs, stages = find_stages(workdir)
+    defaults = {name: runs[name].config[name].get("sample", {}) for name in stages}
+    check_source(stages, settings.get("embedding", "prior"), settings.get("images"))
+    check_settings(stages, defaults, settings)
+    drawing = [name for name in stages if name not in ("clip", "prior")]
+    if settings.get("until", "decoder") not in drawing:
+        raise ValueError(
+            f"{workdir} has no trained stage {settings['until']!r} that draws; it has "
+            f"{', '.join(drawing)}"
+        )
+
+
+def check_settings(
+    stages: Mapping[str, Any],
+    defaults: Mapping[str, Mapping[str, Any]],
+    settings: Mapping[str, Any],
+) -> None:
+    """Refuse settings of a call of the pipeline that its stages can't be drawn with.
+
+    Raises:
+        ValueError: a setting is unknown, or has a value that can't be.
+    """
+    of_stages = {key: value for key, value in settings.items() if key not in OF_THE_CALL}
+    checked_settings(stages, defaults, by_stage(stages, of_stages), CALLS)
+
+
+def built(name: str, config: Mapping[str, Any]) -> Any:
+    """The stage of a config.
+
+    Raises:
+        ValueError: the config lacks one of its settings, or they don't fit each other.
+    """
+    try:
+        return build_stage(name, config)
+    except KeyError as error:
+        raise ValueError(f"the config has no setting {error} for the stage {name}") from error
+    except (TypeError, AttributeError) as error:
+        # Of a stage's model, losses and schedule, whose settings its own classes take by name.
+        raise ValueError(f"config.{name} does not fit the stage {name}: {error}") from error
+
+
+def check_sampling_defaults(name: str, stage: Any, settings: Mapping[str, Any]) -> None:
+    """Refuse `sample` settings of a stage's config that it can't be drawn with.
+
+    Raises:
+        ValueError: a setting is unknown, or has a value that can't be.
+    """
+    checked_settings({name: stage}, {name: settings}, {}, CALLS)

@@ -1,0 +1,123 @@
+"""The points of a sweep and the data they read, checked before anything long begins."""
+
+import json
+from collections.abc import Callable, Collection
+from contextlib import nullcontext
+from typing import Any
+
+from dalle_jax.cli import evaluate
+from dalle_jax.config import ranges
+from dalle_jax.data.checked import NotScannedError, without_scan
+from dalle_jax.evaluation.captions import open_held_out
+from dalle_jax.evaluation.checks import (
+    check_evaluation,
+    find_features_of_training,
+    open_evaluation_of_training,
+)
+from dalle_jax.evaluation.measurements import by_oracle
+from dalle_jax.evaluation.options import Evaluation
+from dalle_jax.pipelines.checks import built, check_sampling_defaults, check_settings
+from dalle_jax.runs import Run
+from dalle_jax.sweeps.graph import NOT_DRAWN_WITH, Graph, PlannedPoint
+from dalle_jax.sweeps.jobs import is_measured
+from dalle_jax.sweeps.layout import SweepLayout
+
+
+def check_points(graph: Graph, to_be_trained: Collection[str] = ()) -> None:
+    """Refuse the first point of a sweep that could not be trained, drawn from or measured.
+
+    Args:
+        graph: of the sweep.
+        to_be_trained: paths of runs that evaluations name and that are trained before them.
+
+    Raises:
+        FileNotFoundError: a file or run that an evaluation names is not there.
+        ValueError: a setting, a metric or a name is wrong; the message names the point.
+    """
+    checked = set()
+    for point in graph.points:
+        what = json.dumps([point.config, dict(point.runs), point.evaluation], sort_keys=True)
+        if what in checked:
+            continue
+        checked.add(what)
+        try:
+            _check_point(point, to_be_trained)
+        except (ValueError, OSError) as error:
+            kind = FileNotFoundError if isinstance(error, FileNotFoundError) else ValueError
+            raise kind(f"point {point.name}: {error}") from error
+
+
+def _check_point(point: PlannedPoint, to_be_trained: Collection[str]) -> None:
+    ranges.check(point.config)
+    stages = {name: built(name, point.config) for name in point.runs}
+    for name in stages:
+        find_features_of_training(point.config[name])
+    if point.evaluation is None:
+        for name, stage in stages.items():
+            check_sampling_defaults(name, stage, point.config[name].get("sample", {}))
+        return
+    evaluation = evaluate.parse(["--workdir=.", *point.evaluation])
+    check_evaluation(evaluation, has_clip="clip" in stages, to_be_trained=to_be_trained)
+    drawing = {name: stage for name, stage in stages.items() if name not in NOT_DRAWN_WITH}
+    check_settings(drawing, {name: {} for name in drawing}, evaluation.sampling)
+
+
+def data_problems(
+    graph: Graph, layout: SweepLayout, reusable: Collection[str] = (), *, scan: bool = True
+) -> list[Exception]:
+    """Why data that trainings and evaluations to come read can't be used, each reason once.
+
+    An evaluation's captions are read, so that too few of them, or captions that its metrics can't
+    be had of, are found here.
+
+    Args:
+        graph: of the sweep.
+        layout: its paths.
+        reusable: keys of runs that are taken over and so need no data.
+        scan: whether folders and shards that were not scanned before are; else they are taken as
+            usable if they are there.
+    """
+    tried: set[str] = set()
+    reasons: set[str] = set()
+
+    def problem(run: Run, read: Callable[[Run], Any], *of: Any) -> Exception | None:
+        """What goes wrong, if it was not tried before and is not known."""
+        key = json.dumps([run.data, of], sort_keys=True, default=str)
+        if key in tried:
+            return None
+        tried.add(key)
+        try:
+            with nullcontext() if scan else without_scan():
+                read(run)
+        except NotScannedError:
+            return None
+        except (OSError, ValueError) as error:
+            is_new = str(error) not in reasons
+            reasons.add(str(error))
+            return error if is_new else None
+        return None
+
+    found = []
+    for run in graph.runs.values():
+        if run.key not in reusable and not layout.is_trained(run):
+            planned = Run(layout.run(run.key), run.stage, run.config)
+            found.append(problem(planned, lambda planned: planned.open_source("train")))
+            names = ("evaluate_every", "evaluation_images", "evaluation_features")
+            of = [run.config[run.stage]["train"][name] for name in names]
+            found.append(problem(planned, open_evaluation_of_training, run.stage, *of))
+    for point in graph.points:
+        if point.evaluation is None or is_measured(point, layout):
+            continue
+        what = evaluate.parse(["--workdir=.", *point.evaluation])
+        planned = Run(layout.run(point.runs["decoder"]), "decoder", point.config)
+        captions = (what.manifest, what.images, what.split, what.n)
+        read = lambda run, what=what: _read_captions(run, what)
+        found.append(problem(planned, read, *captions, "oracle" in what.metrics))
+    return [error for error in found if error is not None]
+
+
+def _read_captions(run: Run, what: Evaluation) -> None:
+    """Those that an evaluation is of, as its metrics read them."""
+    held_out = open_held_out(run, what.manifest, what.images, what.split, what.n)
+    if "oracle" in what.metrics:
+        by_oracle(held_out, {})
