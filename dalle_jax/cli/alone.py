@@ -6,7 +6,7 @@ from pathlib import Path
 
 import jax
 
-from dalle_jax.sweeps.locks import Lock, holder
+from dalle_jax.files import Lock, holder
 from dalle_jax.train.distributed import as_first
 
 

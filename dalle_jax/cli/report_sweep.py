@@ -20,7 +20,7 @@ def run(argv: list[str]) -> int:
     args = make_parser().parse_args(argv)
     directory = find_sweep(args.workdir)
     from dalle_jax.cli.sweep_report import render
-    from dalle_jax.data.checked import write_atomically
+    from dalle_jax.files import write_atomically
 
     out = args.out or directory / "report.html"
     page = render(directory)

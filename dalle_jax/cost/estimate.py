@@ -7,8 +7,6 @@ and within a fifth of it on smaller networks.
 """
 
 import functools
-import hashlib
-import json
 import math
 from typing import Any
 
@@ -16,6 +14,7 @@ import jax
 from jax.extend.core import jaxprs_in_params
 
 from dalle_jax.cost.abstract import Config, abstract_batch, abstract_key, abstract_stage
+from dalle_jax.files import short_hash
 from dalle_jax.stages import OUTSIDE, data_of, upstream_of
 from dalle_jax.train.optim import is_kernel
 
@@ -78,8 +77,7 @@ def muon_operations(params: Any) -> float:
 
 def shape_of(stage_name: str, config: Config) -> str:
     """A hash of all of a config that the estimate depends on: trainings alike in it are alike."""
-    text = json.dumps(_shape(stage_name, config), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return short_hash(_shape(stage_name, config))
 
 
 def _shape(stage_name: str, config: Config) -> dict[str, Any]:

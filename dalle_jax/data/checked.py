@@ -7,7 +7,6 @@ the same, opening the data again reads the report instead of every image.
 import hashlib
 import json
 import os
-import secrets
 import warnings
 import zipfile
 import zlib
@@ -25,6 +24,7 @@ from dalle_jax.data.images import decode
 from dalle_jax.data.no_image import why_no_image
 from dalle_jax.data.options import ReadingOptions
 from dalle_jax.data.text import doubt_about
+from dalle_jax.files import write_atomically
 
 NAMED_IN_TEXT = 3
 
@@ -315,19 +315,6 @@ def signature_of(parts: Iterable[object]) -> str:
     for part in parts:
         digest.update(repr(part).encode("utf-8", "backslashreplace"))
     return digest.hexdigest()[:32]
-
-
-def write_atomically(path: Path, write: Callable) -> None:
-    """Writes the file at `path` whole or not at all, so that no reader meets half of it."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Unique among threads and among hosts that share the directory, not only among processes.
-    partial = path.with_name(f"{path.name}.{secrets.token_hex(8)}.partial")
-    try:
-        with open(partial, "wb") as file:
-            write(file)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _first(names: Sequence[str]) -> str:

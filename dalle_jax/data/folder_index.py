@@ -10,10 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
-from dalle_jax.data.checked import Report, write_atomically
+from dalle_jax.data.checked import Report
 from dalle_jax.data.images import IMAGE_SUFFIXES
 from dalle_jax.data.splits import SPLITS
 from dalle_jax.data.walk import Walk
+from dalle_jax.files import write_atomically
 
 VERSION = 2
 

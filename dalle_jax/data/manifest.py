@@ -20,7 +20,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from dalle_jax.data.checked import write_atomically
+from dalle_jax.files import write_atomically
 
 FORMAT = 1
 RULES = {

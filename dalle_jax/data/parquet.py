@@ -19,7 +19,6 @@ from dalle_jax.data.checked import (
     inspect_item,
     scan,
     signature_of,
-    write_atomically,
 )
 from dalle_jax.data.files import File, cache_of, describe_spec, find_files, labels_of
 from dalle_jax.data.images import decode
@@ -42,6 +41,7 @@ from dalle_jax.data.text import (
     captions_of_record,
     decode_text,
 )
+from dalle_jax.files import write_atomically
 
 VERSION = 1  # of the file of an index
 LARGE_GROUP = 2**25  # bytes

@@ -10,13 +10,14 @@ from pathlib import Path
 
 import numpy as np
 
-from dalle_jax.data.checked import UNREADABLE_NPZ, write_atomically
+from dalle_jax.data.checked import UNREADABLE_NPZ
 from dalle_jax.data.files import File
 from dalle_jax.data.images import IMAGE_SUFFIXES
 from dalle_jax.data.no_image import OTHER_IMAGE_SUFFIXES
 from dalle_jax.data.tar_members import Listing, Member, compression, list_members
 from dalle_jax.data.text import caption_columns
 from dalle_jax.data.walk import reserved
+from dalle_jax.files import write_atomically
 
 VERSION = 2  # of the file of an index
 CAPTION_SUFFIXES = ("txt", "caption", "json")  # in the order of asking

@@ -10,7 +10,7 @@ import numpy as np
 import tokenizers
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
-from dalle_jax.data.checked import write_atomically
+from dalle_jax.files import write_atomically
 
 PAD_ID = 0
 END_ID = 1

@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from dalle_jax.data.checked import write_atomically
+from dalle_jax.files import write_atomically
 
 MOST_WORDS, MOST_PAIRS = 100_000, 20_000
 SHOWN = 5  # words and pairs that a sentence names

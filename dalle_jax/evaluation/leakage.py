@@ -1,7 +1,5 @@
 """What an evaluation's captions and images share with the training data of the run."""
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -9,10 +7,11 @@ from typing import Any, TypeVar
 import numpy as np
 
 from dalle_jax.console import note
-from dalle_jax.data.checked import UNREADABLE_NPZ, write_atomically
+from dalle_jax.data.checked import UNREADABLE_NPZ
 from dalle_jax.data.loader import Source
 from dalle_jax.evaluation.captions import HeldOut, Images, source_arguments
 from dalle_jax.evaluation.networks import open_features
+from dalle_jax.files import short_hash, write_atomically
 from dalle_jax.metrics.features import FeatureExtractor, extract
 from dalle_jax.metrics.images import pixel_digest
 from dalle_jax.metrics.leakage import (
@@ -102,7 +101,7 @@ def data_hash(run: Run, train: Source) -> str:
         "captions": [item.get("captions") or (item["caption"],) for item in probes],
         "images": [pixel_digest(item["image"]).hex() for item in probes],
     }
-    return hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()[:12]
+    return short_hash(described)
 
 
 def _features(images: Images, extractor: FeatureExtractor) -> np.ndarray:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dalle_jax.data.checked import write_atomically
 from dalle_jax.figures.figure import HOLDS, Claim, Row, overall
+from dalle_jax.files import write_atomically
 from dalle_jax.sweeps.machine import own_machine
 from dalle_jax.sweeps.record import git_revision, made_by, time_covered, versions
 

@@ -1,12 +1,13 @@
 """What a number depends on, frozen and hashed; and the rule that unlike numbers are not ranked."""
 
 import dataclasses
-import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from dalle_jax.files import short_hash
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ NAMES = ("reference",)
 def protocol_hash(protocol: Mapping[str, Any]) -> str:
     """The hash of a protocol as a row of results holds it."""
     counted = {name: value for name, value in protocol.items() if name not in NAMES}
-    return hashlib.sha256(json.dumps(counted, sort_keys=True).encode()).hexdigest()[:12]
+    return short_hash(counted)
 
 
 def differences(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> dict[str, tuple]:

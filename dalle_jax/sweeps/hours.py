@@ -16,7 +16,7 @@ from typing import NamedTuple
 from dalle_jax.cost.abstract import Config
 from dalle_jax.cost.estimate import estimated_operations, shape_of
 from dalle_jax.cost.flops import passes, step_flops
-from dalle_jax.data.checked import write_atomically
+from dalle_jax.files import write_atomically
 from dalle_jax.fingerprint import fingerprint
 from dalle_jax.runs import open_run
 from dalle_jax.sweeps.graph import PlannedPoint, StageRun

@@ -15,9 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dalle_jax.files import Lock, holder
 from dalle_jax.sweeps.job import Job, read_attempts
 from dalle_jax.sweeps.kept import Ended, Kept, poll
-from dalle_jax.sweeps.locks import Lock, holder
 from dalle_jax.sweeps.machine import machine_of
 from dalle_jax.sweeps.record import Used, origin_now, record_attempt
 from dalle_jax.sweeps.workers import Worker

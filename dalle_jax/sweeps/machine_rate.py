@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dalle_jax.data.checked import write_atomically
+from dalle_jax.files import write_atomically
 
 SIDE = 768  # of the matrices; 0.9 GFLOP a product
 ROUNDS = 3  # of which the fastest counts: the others were disturbed

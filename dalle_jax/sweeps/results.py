@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import pyarrow
 from pyarrow import parquet
 
-from dalle_jax.data.checked import write_atomically
+from dalle_jax.files import write_atomically
 from dalle_jax.metrics.protocol import protocol_hash
 from dalle_jax.metrics.results import read_rows
 from dalle_jax.sweeps.graph import Graph, PlannedPoint, StageRun

@@ -17,8 +17,8 @@ from dalle_jax.cli.options import literal
 from dalle_jax.cli.sweep import SLURM
 from dalle_jax.config.load import PREFIX, load_config
 from dalle_jax.config.user_files import find_config
-from dalle_jax.data.checked import write_atomically
 from dalle_jax.devices import check_platforms
+from dalle_jax.files import write_atomically
 from dalle_jax.sweeps.checks import check_points, data_problems
 from dalle_jax.sweeps.content import data_signatures
 from dalle_jax.sweeps.graph import Graph, build_graph, is_free

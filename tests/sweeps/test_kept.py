@@ -8,10 +8,10 @@ import time
 
 import pytest
 
+from dalle_jax.files import Lock
 from dalle_jax.sweeps import local
 from dalle_jax.sweeps.job import Job, read_attempts
 from dalle_jax.sweeps.local import DONE, FAILED, NOT_STARTED, Launcher
-from dalle_jax.sweeps.locks import Lock
 from dalle_jax.sweeps.workers import Worker
 from tests.conftest import ROOT
 

@@ -8,17 +8,17 @@ import time
 
 import pytest
 
+from dalle_jax.files import Lock, holder
 from dalle_jax.sweeps import local
 from dalle_jax.sweeps.job import Job, read_attempts
 from dalle_jax.sweeps.local import BEGUN, NOT_STARTED, Launcher, catches
-from dalle_jax.sweeps.locks import Lock, holder
 from dalle_jax.sweeps.workers import Worker
 
 
 def test_a_lock_is_one_processs_until_that_ends(tmp_path):
     path = tmp_path / "job/lock"
     code = (
-        "import sys; from pathlib import Path; from dalle_jax.sweeps.locks import Lock\n"
+        "import sys; from pathlib import Path; from dalle_jax.files import Lock\n"
         "lock = Lock.take(Path(sys.argv[1])); print(lock is not None, flush=True); input()"
     )
     other = subprocess.Popen(

@@ -1,10 +1,33 @@
-"""A lock that one process holds while it works at something, and that no death leaves behind."""
+"""Files that several processes write: atomic writes, locks, and short hashes for their names."""
 
 import fcntl
+import hashlib
+import json
 import os
+import secrets
 import socket
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import IO, Any
+
+
+def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
+    """Write the file at `path` whole or not at all, so that no reader meets half of it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Unique among threads and among hosts that share the directory, not only among processes.
+    partial = path.with_name(f"{path.name}.{secrets.token_hex(8)}.partial")
+    try:
+        with open(partial, "wb") as file:
+            write(file)
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def short_hash(content: Any) -> str:
+    """The first 12 hexadecimal digits of the SHA-256 of `content` as JSON with sorted keys."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
 
 
 class Lock:
