@@ -183,12 +183,15 @@ def _table_name(name: str, rng: random.Random) -> str:
 
 def make_table(folder: Path, rng: random.Random) -> None:
     """Images and a table of captions; of the tables many are misshapen."""
-    rows = []
-    for number in items_of(rng):
+    rows, numbers = [], items_of(rng)
+    for number in numbers:
         name = rng.choice(FOLDERS) + name_of(number) + ".png"
         write_files(folder, [(name, image_of(number))])
         for _ in range(rng.choice((1, 1, 1, 2))):
             caption = rng.choice((*[caption_of(number, rng)] * 5, "", None, 3, ["x"]))
+            if isinstance(caption, str) and rng.random() < 0.2:  # A line as a row of another image.
+                other, separator = name_of(rng.choice(numbers)), rng.choice("\t\t, ")
+                caption = f"{rng.choice(('a', caption))}\n{other}.png{separator}{caption}"
             rows.append((_table_name(name, rng), caption))
     kind = rng.choice(("jsonl", "csv", "tsv", "json", "parquet"))
     file_key = rng.choice((*["file_name"] * 6, "image", "filename", "other"))

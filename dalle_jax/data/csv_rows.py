@@ -59,6 +59,15 @@ def csv_rows(
             taken.append(line)
             yield line
 
+    def num_in_doubt() -> int:
+        """How many lines behind one whose quotes do not fit may be a part of its last field."""
+        ahead = list(itertools.islice(iter(take, None), MAX_LINES_IN_DOUBT))
+        pending.extendleft(reversed(ahead))
+        rest = iter([line, *ahead])
+        whole = _fields(rest, separator) is not None  # A row, but for the names in its lines.
+        found = len(ahead) - len([*rest]) if whole else 0
+        return max(found, _num_in_doubt(ahead, separator) if line.count('"') % 2 else 0)
+
     while (line := take()) is not None:
         number += 1
         if '"' not in line:
@@ -73,19 +82,18 @@ def csv_rows(
             plain = line.rstrip("\r\n").split(separator)
             if again is not None and len(again) == width:
                 fields = again
-            elif separator == "\t" and len(plain) == width:
-                pending.extendleft(reversed(taken[1:]))  # Few writers of tabs quote anything.
-                fields, taken = plain, [line]
+            elif fields is None or (separator == "\t" and len(plain) == width):
+                pending.extendleft(reversed(taken[1:]))
+                taken = [line]
+                in_doubt = num_in_doubt()
+                # Few writers of tabs quote anything.
+                is_plain = separator == "\t" and len(plain) == width and not in_doubt
+                fields = plain if is_plain else None
         if fields is None:
-            pending.extendleft(reversed(taken[1:]))
-            yield number, line.rstrip("\r\n").split(separator), BAD_QUOTES
-            if line.count('"') % 2:
-                ahead = list(itertools.islice(iter(take, None), MAX_LINES_IN_DOUBT))
-                in_doubt = _num_in_doubt(ahead, separator)
-                pending.extendleft(reversed(ahead[in_doubt:]))
-                for line in ahead[:in_doubt]:
-                    number += 1
-                    yield number, line.rstrip("\r\n").split(separator), BAD_QUOTES
+            for bad in (line, *(take() for _ in range(in_doubt))):
+                yield number, bad.rstrip("\r\n").split(separator), BAD_QUOTES
+                number += 1
+            number -= 1
         else:
             if any(map(str.strip, fields)):
                 yield _checked(number, fields, width)
@@ -102,7 +110,7 @@ def _num_in_doubt(lines: Sequence[str], separator: str) -> int:
         before, quote, behind = line.strip().replace('""', "").partition('"')
         if quote:
             opens = not before.strip() or before.rstrip(" ").endswith(separator)
-            closes = not behind.strip() or behind.lstrip(" ").startswith(separator)
+            closes = not any(map(str.isalnum, behind.partition(separator)[0]))
             return count if closes and not opens else 0
     return 0
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dalle_jax.data.checked import Report
 from dalle_jax.data.file_names import NO_IMAGE
 from dalle_jax.data.tables import TABLE_SUFFIXES
-from dalle_jax.data.walk import describe
+from dalle_jax.data.walk import describe, printable
 
 _OTHER_DATA = {".tar": "webdataset:", ".parquet": "parquet:"}
 
@@ -47,20 +47,22 @@ def _found_elsewhere(missing: Sequence[str], images: Sequence[str]) -> str:
         base = posixpath.basename(name.replace("\\", "/"))
         if base in by_base:
             return (
-                f" There is no {name}, but {by_base[base]}: names in a table are relative to its "
-                "own folder, so put the table beside the images or add their folder to the names."
+                f" There is no {printable(name)}, but {printable(by_base[base])}: names in a table "
+                "are relative to its own folder, so put the table beside the images or add their "
+                "folder to the names."
             )
         image = by_stem.get(base) or by_stem.get(_stem(base))
         if image is not None:
             return (
-                f" There is no {name}, but {image}: names in a table end in the file's own suffix."
+                f" There is no {printable(name)}, but {printable(image)}: names in a table end in "
+                "the file's own suffix."
             )
     return ""
 
 
 def _of_left_out(names: Sequence[str]) -> str:
     """A sentence on a file that was left out and holds the captions, by its name."""
-    for name in names:
+    for name in map(printable, names):
         stem, suffix = posixpath.splitext(posixpath.basename(name))
         if suffix == ".txt" and stem in ("captions", "metadata"):
             return f" If {name} is a table with a line of columns, call it {stem}.csv."
@@ -76,7 +78,9 @@ def _of_left_out(names: Sequence[str]) -> str:
 
 def _likely_table(names: Sequence[str]) -> str:
     """A file that a user may have meant as the table, or an example."""
-    tables = (n for n in names if n.lower().endswith(TABLE_SUFFIXES) and "/" not in n)
+    tables = (
+        n for n in map(printable, names) if n.lower().endswith(TABLE_SUFFIXES) and "/" not in n
+    )
     return next(tables, "part.csv")
 
 

@@ -117,11 +117,16 @@ def _reserved_part(part: str) -> str | None:
     return SYSTEM if part.lower() in _SYSTEM_NAMES else None
 
 
+def printable(name: str) -> str:
+    """A name as it can stand in a sentence on one line."""
+    return name if name.isprintable() else ascii(name)
+
+
 def describe(left_out: Mapping[str, Sequence[str]], examples: int = 3) -> str:
     """One phrase about the entries that were left out: "2 hidden (.a, .b), 1 broken link (c)"."""
     parts = []
     for reason, names in left_out.items():
-        shown = [name if name.isprintable() else ascii(name) for name in names[:examples]]
+        shown = [printable(name) for name in names[:examples]]
         shown += ["…"] if len(names) > examples else []
         parts.append(f"{len(names)} {reason} ({', '.join(shown)})")
     return ", ".join(parts)

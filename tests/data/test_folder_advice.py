@@ -27,6 +27,10 @@ IN_A_FOLDER = {"Images/cat.png": 1, "Images/dog.png": 2}
             {**IN_A_FOLDER, "captions.csv": "image,caption\nC:\\me\\cat.png,x\n"},
             r"There is no C:\\me\\cat.png, but Images/cat.png",
         ),
+        (
+            {"cat.png": 1, "captions.csv": 'image,caption\n"cat.pn\n",x\n'},
+            r"There is no 'cat\.pn\\n', but cat\.png: .* suffix",
+        ),
         ({**IN_A_FOLDER, "captions.txt": "image,caption\ncat.png,x\n"}, "call it captions.csv"),
         ({**PICTURES, "metadata.xlsx": b"PK"}, "metadata.xlsx is not read: save it as CSV"),
         (
@@ -38,8 +42,9 @@ IN_A_FOLDER = {"Images/cat.png": 1, "Images/dog.png": 2}
     ],
 )
 def test_the_way_out_is_said(tmp_path, files, says):
-    with pytest.raises(ValueError, match=says):
+    with pytest.raises(ValueError, match=says) as error:
         read(write(tmp_path, files), max_bad_share=0.01)
+    assert "\n" not in str(error.value)
 
 
 def test_a_coco_file_in_place_of_a_table_is_a_sentence(tmp_path):

@@ -187,6 +187,40 @@ def test_a_line_of_a_caption_is_no_other_images_caption(lines, captions, in_doub
 
 
 @pytest.mark.parametrize(
+    ("caption", "in_doubt"),
+    [  # Of a.png in a table of tabs. Row b.png below is sound, and so is what stands before.
+        ("see\nb.png\tgood", 2),
+        ("see\n\nb.png\tgood", 3),
+        ("see\nb.png\tgood\nc.png\tso", 3),
+        ("see\nb.png\tgood\nso", 3),
+        ('see "this"\nb.png\tgood', 2),
+        ('see\nb.png\t"good"', 2),
+        ('"see"\nb.png\tgood "so"', 2),
+        ("see\tthis\nb.png\tgood", 2),
+        ("\nb.png\tgood", 2),
+        ('""\nb.png\t""good\n""', 3),
+    ],
+)
+@pytest.mark.parametrize("quoting", [csv.QUOTE_ALL, csv.QUOTE_MINIMAL])
+def test_a_line_of_a_caption_between_tabs_is_no_other_images_caption(caption, in_doubt, quoting):
+    text = io.StringIO()
+    writer = csv.writer(text, delimiter="\t", lineterminator="\n", quoting=quoting)
+    writer.writerows([("file_name", "caption"), ("c.png", "blue"), ("a.png", caption)])
+    writer.writerow(("b.png", "red"))
+    read = rows(text.getvalue(), "captions.tsv")
+    assert good(read) == [("c.png", ("blue",)), ("b.png", ("red",))]
+    assert bad(read) == {3 + i: QUOTE for i in range(in_doubt)}
+
+
+@pytest.mark.parametrize("after", ["x", 'a 6" nail', 'two "words"', '"whole"', '"one" first', "'"])
+def test_an_unquoted_caption_between_tabs_may_begin_with_a_quote(after):
+    lines = ['a.png\t"blue', f"b.png\t{after}", "c.png\tred"]
+    read = good(rows("file_name\tcaption\n" + "\n".join(lines) + "\n", "captions.tsv"))
+    assert [file for file, _ in read] == ["a.png", "b.png", "c.png"]
+    assert read[0][1] == ('"blue',) and read[2][1] == ("red",)
+
+
+@pytest.mark.parametrize(
     ("text", "captions"),
     [
         ('"red,a.png\nsee\ngood",b.png\nblue,c.png\n', {"c.png": "blue"}),
