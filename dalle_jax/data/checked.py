@@ -190,6 +190,7 @@ def scan(
     max_bad_share: float,
     left_out: Mapping[str, Sequence[str]] | None = None,
     num_threads: int | None = None,
+    check: Callable[[], None] = lambda: None,
 ) -> tuple[np.ndarray, Report]:
     """Indices (int64) of the items to use, and the report.
 
@@ -203,6 +204,7 @@ def scan(
         max_bad_share: of the items that may be bad.
         left_out: names of other entries that are no items, by reason.
         num_threads: that inspect items; None for one per core.
+        check: called after the items were inspected; what it raises leaves no report.
 
     Raises:
         ValueError: more than `max_bad_share` of the items, or all of them, are bad.
@@ -217,6 +219,7 @@ def scan(
         before = None if report is None else _num_inspected(report, others)
         about_to_scan(report is not None, before, len(ids))
         report, _ = inspect_all(what, ids, inspect, left_out=others, num_threads=num_threads)
+        check()
         report.signature = signature
         report.save(report_path)
     report.what, report.left_out = what, {**report.left_out, **others}

@@ -18,7 +18,14 @@ from dalle_jax.data.options import ReadingOptions
 from dalle_jax.data.remote_server import RemoteError
 from dalle_jax.data.splits import SPLITS, lies_in_a_split, split_positions
 from dalle_jax.data.table_rows import UNREADABLE_CAPTION
-from dalle_jax.data.text import captions_of_lines, columns_of_record, decode_text, unique_fields
+from dalle_jax.data.text import (
+    caption_columns,
+    captions_of_lines,
+    check_fields,
+    columns_of_record,
+    decode_text,
+    unique_fields,
+)
 
 OTHER_SPLIT = (
     "in a folder named as a split, which counts only at the top and with the captions in it; split "
@@ -68,6 +75,7 @@ def scan_folder(
         left_out=found.left_out,
         num_threads=folder.num_threads,
     )
+    inspector.check(what)
     for name, problem in found.bad_rows.items():
         report.skip(problem, name)
     report.total += len(found.bad_rows)
@@ -90,6 +98,7 @@ def scan_folder(
 class _Inspector:
     def __init__(self, folder: LocalFolder, options: ReadingOptions):
         self._folder, self._options = folder, options
+        self._met: set[str] = set()  # Fields of JSON beside images.
 
     def inspect(self, item: Item) -> tuple[Finding, list[tuple[str, str]]]:
         """What there is to say of an item, and its captions with their columns."""
@@ -142,14 +151,24 @@ class _Inspector:
         if not name.lower().endswith(".json"):
             return [(line, "") for line in captions_of_lines(text)]
         try:
-            captions = columns_of_record(
-                json.loads(text, object_pairs_hook=unique_fields), self._options.caption_column
-            )
+            record = json.loads(text, object_pairs_hook=unique_fields)
         except RecursionError:
-            captions = None
+            record = None
+        captions = columns_of_record(record, self._options.caption_column)
         if captions is None:
             raise ValueError("no JSON object with a caption")
+        self._met.update(record)
         return captions
+
+    def check(self, what: str) -> None:
+        """Refuse a field of `caption_column` that no file beside an image has, but others of it.
+
+        Raises:
+            ValueError: there is one.
+        """
+        wanted = caption_columns(self._options.caption_column)
+        if not self._met.isdisjoint(wanted):
+            check_fields(what, wanted, self._met)
 
     def _border_note(self, names: list[str]) -> Callable[[np.ndarray], str | None] | None:
         records = [name for name in names if name.lower().endswith(".json")]

@@ -19,7 +19,7 @@ from dalle_jax.data.text import caption_columns
 from dalle_jax.data.walk import reserved
 from dalle_jax.files import write_atomically
 
-VERSION = 2  # of the file of an index
+VERSION = 3  # of the file of an index
 CAPTION_SUFFIXES = ("txt", "caption", "json")  # in the order of asking
 ROLES = ("image", *CAPTION_SUFFIXES)
 COLUMNS = 1 + 2 * len(ROLES)  # of an index's rows
@@ -39,10 +39,12 @@ class Names:
         image: what a name ends in behind a key and a dot, such as "jpg" or "input.jpg"; "" for any
             suffix of an image.
         captions: the same of captions; () for any of `CAPTION_SUFFIXES`.
+        fields: of JSON members, that hold captions; () for the usual ones.
     """
 
     image: str = ""
     captions: tuple[str, ...] = ()
+    fields: tuple[str, ...] = ()
 
     def split(self, base: str) -> tuple[str, str] | None:
         """The key and the role ("image", "txt", "caption" or "json") of a member, or None."""
@@ -61,8 +63,8 @@ class Names:
         return None
 
 
-def names_of(image_column: str, caption_column: str) -> tuple[Names, str]:
-    """Which members the options name, and which fields of JSON members `caption_column` names.
+def names_of(image_column: str, caption_column: str) -> Names:
+    """The members and the fields of JSON members that the options name.
 
     `caption_column="txt"` or "output.txt" names members; any other is that of a field of JSON.
     """
@@ -70,10 +72,10 @@ def names_of(image_column: str, caption_column: str) -> tuple[Names, str]:
     fields = [name for name in columns if name.rpartition(".")[2].lower() not in CAPTION_SUFFIXES]
     if fields:  # Beside others, "caption" is that of a field, too.
         fields = [name for name in columns if name in fields or name == "caption"]
-    members = tuple(name.lower().lstrip(".") for name in columns if name not in fields)
-    if fields and not members:
-        members = ("json",)
-    return Names(image_column.lower().lstrip("."), members), ",".join(fields)
+    members = [name.lower().lstrip(".") for name in columns if name not in fields]
+    if fields and not any(name.rpartition(".")[2] == "json" for name in members):
+        members.append("json")
+    return Names(image_column.lower().lstrip("."), tuple(members), tuple(fields))
 
 
 @dataclass
@@ -131,6 +133,13 @@ def build_index(shards: Sequence[File], labels: Sequence[str], names: Names) -> 
             index.keys.append("")
             rows.append((number, *(-1, 0) * len(ROLES)))
         suffixes.update(_suffix(member.name) for member in listing.members)
+    for end in names.captions:
+        if suffixes and not any(f".{suffix}".endswith(f".{end}") for suffix in suffixes):
+            option = ",".join(names.fields) if end == "json" and names.fields else end
+            raise ValueError(
+                f"caption_column={option} needs members that end in .{end}, of which there are "
+                f"none in {_shown(shards)}; the members there end in: {_endings(suffixes)}."
+            )
     if suffixes and not usable:
         raise ValueError(_nothing_usable(shards, suffixes, names))
     index.rows = np.array(rows, np.int64).reshape(len(rows), COLUMNS)
@@ -186,6 +195,7 @@ def group(listing: Listing, names: Names) -> tuple[dict[str, _Sample], dict[str,
         key = unicodedata.normalize("NFC", posixpath.join(folder, found[0]))
         places = samples.setdefault(key, _Sample()).members.setdefault(found[1], [])
         places.append(member)
+    _join_whole_names(samples)
     for name in (name for left in listing.left_out.values() for name in left):
         # What can't be read leaves it open which of several was meant.
         folder, base = posixpath.split(name)
@@ -205,6 +215,20 @@ def group(listing: Listing, names: Names) -> tuple[dict[str, _Sample], dict[str,
     return samples, left_out
 
 
+def _join_whole_names(samples: dict[str, _Sample]) -> None:
+    """Put captions with the whole name of an image, as `a.png.txt`, to it if it has no others."""
+    alone = [key for key, sample in samples.items() if not sample.has_image]
+    images = {
+        unicodedata.normalize("NFC", member.name): sample
+        for sample in (samples.values() if alone else ())
+        for member in sample.members.get("image", ())
+    }
+    for key in alone:
+        sample = images.get(key)
+        if sample is not None and not sample.has_caption:
+            sample.members.update(samples.pop(key).members)
+
+
 def _is_further(key: str, samples: dict[str, _Sample]) -> bool:
     """Whether what has this key is a further member of another sample."""
     roles = samples[key].members.keys()
@@ -222,23 +246,30 @@ def _suffix(name: str) -> str:
 
 
 def _nothing_usable(shards: Sequence[File], suffixes: Counter[str], names: Names) -> str:
+    images = names.image or "jpg, png, webp and all others that Pillow reads"
+    captions = ", ".join(names.captions or CAPTION_SUFFIXES)
+    image = next((end for end in suffixes if _ends_in(end, IMAGE_SUFFIXES)), "input.jpg")
+    text = next((end for end in suffixes if _ends_in(end, CAPTION_SUFFIXES)), "output.txt")
+    return (
+        f"There is no image with a caption in {_shown(shards)}; the members there end in: "
+        f"{_endings(suffixes)}. Read are an image ({images}) and its captions ({captions}) that "
+        "differ only behind the last dot; others are named by image_column and caption_column, as "
+        f"in image_column={image} caption_column={text}."
+    )
+
+
+def _shown(shards: Sequence[File]) -> str:
+    return str(shards[0]) + (f" and {len(shards) - 1} further shards" if shards[1:] else "")
+
+
+def _endings(suffixes: Counter[str]) -> str:
+    """What the names of members end in, the commonest first."""
     if len(suffixes) > 12:  # Keys with dots in them.
         last: Counter[str] = Counter()
         for suffix, count in suffixes.items():
             last[suffix.rpartition(".")[2]] += count
         suffixes = last
-    there = ", ".join(f"{count} {suffix[:40]!a}" for suffix, count in suffixes.most_common(12))
-    images = names.image or "jpg, png, webp and all others that Pillow reads"
-    captions = ", ".join(names.captions or CAPTION_SUFFIXES)
-    where = str(shards[0]) + (f" and {len(shards) - 1} further shards" if shards[1:] else "")
-    image = next((end for end in suffixes if _ends_in(end, IMAGE_SUFFIXES)), "input.jpg")
-    text = next((end for end in suffixes if _ends_in(end, CAPTION_SUFFIXES)), "output.txt")
-    return (
-        f"There is no image with a caption in {where}; the members there end in: {there}. Read are "
-        f"an image ({images}) and its captions ({captions}) that differ only behind the last dot; "
-        f"others are named by image_column and caption_column, as in image_column={image} "
-        f"caption_column={text}."
-    )
+    return ", ".join(f"{count} {suffix[:40]!a}" for suffix, count in suffixes.most_common(12))
 
 
 def _ends_in(name: str, suffixes: Iterable[str]) -> bool:

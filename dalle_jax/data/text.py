@@ -5,7 +5,7 @@ import contextlib
 import math
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 from dalle_jax.data import git_lfs
@@ -146,6 +146,25 @@ def unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any] | str:
 def caption_columns(column: str) -> list[str]:
     """The names of columns in the option `caption_column`, separated by commas."""
     return [name for name in map(str.strip, column.split(",")) if name]
+
+
+def check_fields(what: str, wanted: Sequence[str], met: Collection[str]) -> None:
+    """Refuse fields of captions that no JSON of a data set has.
+
+    Args:
+        what: the data set, for the message.
+        wanted: fields that the option `caption_column` names.
+        met: all fields that its JSON has; none where there is no JSON that could be read.
+
+    Raises:
+        ValueError: there is one; the message says which fields there are.
+    """
+    if met and (lacking := [name for name in wanted if name not in met]):
+        shown = [repr(name) if "," in name or not name.isprintable() else name for name in met]
+        there = ", ".join(sorted(shown)[:50]) + (", …" if len(shown) > 50 else "")
+        raise ValueError(
+            f"caption_column={lacking[0]} names no field of the JSON in {what}, which has {there}."
+        )
 
 
 def clean_captions(texts: list[str]) -> list[str]:

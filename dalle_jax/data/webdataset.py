@@ -2,7 +2,7 @@
 
 import json
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from dalle_jax.data.item_digests import MAX_ITEMS, digests_of
 from dalle_jax.data.options import ReadingOptions
 from dalle_jax.data.shard_index import (
     ROLES,
+    VERSION,
     Index,
     Names,
     build_index,
@@ -33,6 +34,7 @@ from dalle_jax.data.splits import (
 from dalle_jax.data.text import (
     captions_of_lines,
     captions_of_record,
+    check_fields,
     decode_text,
     unique_fields,
 )
@@ -70,7 +72,8 @@ class WebDatasetSource:
         options = ReadingOptions(**options)
         self._shards = find_files(shards, ".tar")
         self._encoding = options.encoding
-        names, self._field = names_of(options.image_column, options.caption_column)
+        names = names_of(options.image_column, options.caption_column)
+        self._fields = names.fields
         labels = labels_of(self._shards)
         columns = options.columns
         index_path, report_path = cache_of(self._shards, columns, options.cache_dir)
@@ -91,12 +94,15 @@ class WebDatasetSource:
         # where they lie.
         keys = [f"{self._shards[shard].name}/{key}" for key, shard in zip(index.keys, numbers)]
         readers = [shard.read_ahead().read for shard in self._shards]
+        met: set[str] = set()
 
         def inspect(i: int) -> Finding:
             bad = index.problems.get(i)
             if bad is not None:
                 return Finding(bad, content=keys[i])
             image, texts = _parts(rows[i], readers[numbers[i]])
+            if self._fields:
+                met.update(_fields(texts))
             try:
                 captions = self._captions(texts)
             except ValueError as error:
@@ -117,10 +123,11 @@ class WebDatasetSource:
             what,
             ids,
             inspect,
-            signature=signature_of([signature, *read_by]),
+            signature=signature_of([signature, VERSION, *read_by]),
             report_path=report_path,
             max_bad_share=options.max_bad_share,
             left_out=index.left_out,
+            check=lambda: check_fields(what, self._fields, met),
         )
         self.signature = self.report.content
         if former:
@@ -175,23 +182,31 @@ class WebDatasetSource:
         """The captions in the first caption member that holds any; [""] where all are empty."""
         for suffix, encoded in texts.items():
             if suffix == "json":
-                captions = self._of_json(decode_text(encoded))  # always UTF-8
+                captions = captions_of_record(_record(encoded), ",".join(self._fields))
+                if captions is None:
+                    raise ValueError("JSON of another form")
             else:
                 captions = captions_of_lines(decode_text(encoded, self._encoding))
             if captions:
                 return captions
         return [""] if texts and "json" not in texts else []
 
-    def _of_json(self, text: str) -> list[str]:
-        try:
-            captions = captions_of_record(
-                json.loads(text, object_pairs_hook=unique_fields), self._field
-            )
-        except (ValueError, RecursionError):
-            raise ValueError("not JSON") from None
-        if captions is None:
-            raise ValueError("JSON of another form")
-        return captions
+
+def _record(encoded: bytes) -> Any:
+    """What a JSON member, which is always UTF-8, holds."""
+    try:
+        return json.loads(decode_text(encoded), object_pairs_hook=unique_fields)
+    except (json.JSONDecodeError, RecursionError):
+        raise ValueError("not JSON") from None
+
+
+def _fields(texts: Mapping[str, bytes]) -> Collection[str]:
+    """The fields of the JSON member, none where there is none or it can't be read."""
+    try:
+        record = _record(texts["json"])
+    except (KeyError, ValueError):
+        return ()
+    return record if isinstance(record, dict) else ()
 
 
 def _parts(

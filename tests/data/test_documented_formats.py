@@ -175,6 +175,10 @@ def shards(tmp, said):
     said.read(f"webdataset:{tmp / 'packed'}")
     (tmp / "none.tar").write_bytes(tar_bytes([("a.xyz", b"1")]))
     said.read(f"webdataset:{tmp / 'none.tar'}")
+    (tmp / "4.tar").write_bytes(tar_bytes([("l.png", png()), ("l.png.json", b'{"alt": "x"}')]))
+    for column in ("alt,blip", "json,txt"):
+        said.read(f"webdataset:{tmp / '4.tar'}", caption_column=column)
+    said.read(f"webdataset:{tmp / '4.tar'}", ["x"], caption_column="alt")
 
 
 def parquet_files(tmp, said):

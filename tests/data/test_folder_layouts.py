@@ -404,6 +404,15 @@ def test_a_named_field_of_json_comes_before_a_text(tmp_path):
     assert captions(tmp_path, caption_column="alt") == {"a.png": ("new",), "b.png": ("b",)}
 
 
+def test_a_field_that_no_json_beside_an_image_has_is_refused(tmp_path):
+    records = {"a.json": {"alt": "x", "blip": "y"}, "b.json": {"alt": "z"}}
+    write(tmp_path, {"a.png": 1, "b.png": 2, **records})
+    assert captions(tmp_path, caption_column="alt,blip") == {"a.png": ("x", "y"), "b.png": ("z",)}
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"=blipp names no field of the JSON .* alt, blip"):
+            read(tmp_path, caption_column="alt,blipp")
+
+
 def test_what_a_table_names_is_not_left_out(tmp_path):
     write(tmp_path, {"a.bin": 1, "b": 2, "c": 3, "captions.csv": "file,text\na.bin,x\nb,y\n"})
     source = read(tmp_path)

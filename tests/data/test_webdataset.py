@@ -339,6 +339,8 @@ def test_shards_without_any_pair_say_what_they_hold(tmp_path, members):
         ({"caption_column": "long"}, ("long of json",)),
         ({"caption_column": "long,caption"}, ("long of json", "of json")),
         ({"caption_column": ".TXT"}, ("plain",)),
+        ({"caption_column": "txt,long"}, ("plain",)),
+        ({"caption_column": "out.txt,json,long", "image_column": "in.png"}, ("out",)),
     ],
 )
 def test_members_and_fields_are_taken_by_name(tmp_path, options, captions):
@@ -347,6 +349,67 @@ def test_members_and_fields_are_taken_by_name(tmp_path, options, captions):
     path = write(tmp_path / "0.tar", [*members, ("a.json", json.dumps(record).encode())])
     found, _ = read(path, **options)
     assert found == {"0.tar/a": captions}
+
+
+@pytest.mark.parametrize(
+    ("column", "message"),
+    [
+        ("alt,blipp", "caption_column=blipp names no field of the JSON in webdataset .*alt, blip"),
+        ("blipp,alt", "caption_column=blipp names no field"),
+        ("blipp", "caption_column=blipp names no field"),
+        ("alt,caption", "caption_column=caption names no field"),
+        ("json,blipp", "caption_column=blipp names no field"),
+        ("txt,blipp", "caption_column=blipp names no field"),
+        ("txt,out.txt", r"=out\.txt needs members .*\.out\.txt, of which .* 2 'txt', 2 'json'"),
+        ("caption", r"caption_column=caption needs members that end in \.caption"),
+    ],
+)
+def test_a_mistyped_caption_is_refused_with_those_there_are(tmp_path, column, message):
+    path = write(tmp_path / "0.tar", [*member_of("a", alt="x", blip="y"), *member_of("b", alt="z")])
+    for _ in range(2):  # Nothing of it is kept.
+        with pytest.raises(ValueError, match=message):
+            read(path, caption_column=column)
+    assert read(path, caption_column="alt,blip")[0] == {"0.tar/a": ("x", "y"), "0.tar/b": ("z",)}
+
+
+def member_of(key, **record):
+    text = [(f"{key}.txt", b"text")]
+    return [(f"{key}.png", png()), *text, (f"{key}.json", json.dumps(record).encode())]
+
+
+def test_a_mistyped_caption_without_any_json_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"caption_column=blipp needs members .* \.json, of which"):
+        of(tmp_path, *GOOD, caption_column="txt,blipp")
+
+
+@pytest.mark.parametrize("end", ["txt", "caption", "json", "TXT"])
+def test_a_caption_may_have_the_whole_name_of_its_image(tmp_path, end):
+    text = b'{"caption": "7"}' if end == "json" else b"7"
+    members = [("x/a.v1.png", png(7)), (f"x/a.v1.png.{end}", text), *pair("b", 8)]
+    found, report = of(tmp_path, *members)
+    assert found == {"0.tar/x/a.v1": ("7",), "0.tar/b": ("8",)} and report.left_out == {}
+
+
+@pytest.mark.parametrize(
+    ("members", "found", "left_out"),
+    [  # The stem comes first, and another folder's image is another image.
+        ([*pair("a", 1), ("a.png.txt", b"2")], {"a": ("1",)}, ["0.tar/a.png.txt"]),
+        ([*pair("a", 1), ("b/a.png.txt", b"2")], {"a": ("1",)}, []),
+        ([*pair("a", 1), ("a.png.png.txt", b"2")], {"a": ("1",)}, ["0.tar/a.png.png.txt"]),
+        ([("a.png.png", png(1)), ("a.png.txt", b"1")], {"a.png": ("1",)}, []),
+        ([("a.png", png(1)), ("a.png.txt", b"1"), ("a.cls", b"2")], {"a": ("1",)}, []),
+    ],
+)
+def test_the_whole_name_of_an_image_comes_after_its_key(tmp_path, members, found, left_out):
+    items, report = of(tmp_path, *members)
+    assert items == {f"0.tar/{key}": captions for key, captions in found.items()}
+    assert report.left_out.get("further member of a sample", []) == left_out
+
+
+def test_two_images_of_a_key_with_whole_names_are_named(tmp_path):
+    members = [("a.png", png()), ("a.jpg", png()), ("a.png.txt", b"x"), ("a.jpg.txt", b"y"), *GOOD]
+    found, report = of(tmp_path, *members)
+    assert found == ONLY_GOOD and report.skipped == {"two images of one key": ["0.tar/a"]}
 
 
 def test_another_encoding_is_read_where_it_is_stated(tmp_path):
