@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from configs import base, unclip_shapes
-from dalle_jax.cli.main import FILES, USAGE, VERBS
+from dalle_jax.cli.main import USAGE, VERBS
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(
@@ -126,7 +126,7 @@ def test_each_feature_names_a_test_that_exists():
 
 def test_each_option_in_the_list_of_features_exists(capsys):
     for verb in VERBS:
-        file = import_module(f"dalle_jax.cli.{FILES.get(verb, verb)}")
+        file = import_module(f"dalle_jax.cli.{verb}")
         for variant in ([], ["--fake=a", "--real=b"])[: 1 + (verb == "evaluate")]:
             with pytest.raises(SystemExit):
                 file.run([*variant, "--help"])

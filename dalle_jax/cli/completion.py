@@ -144,9 +144,8 @@ def _verbs() -> dict[str, str]:
 def _actions(verb: str) -> list[argparse.Action]:
     """The options and places of a verb, of all its uses, each once."""
     from dalle_jax.cli import evaluate_folders
-    from dalle_jax.cli.main import FILES
 
-    parsers = [import_module(f"dalle_jax.cli.{FILES.get(verb, verb)}").make_parser()]
+    parsers = [import_module(f"dalle_jax.cli.{verb}").make_parser()]
     parsers += [evaluate_folders.make_parser()] if verb == "evaluate" else []
     actions = [action for parser in parsers for action in parser._actions]
     return list({action.dest: action for action in reversed(actions)}.values())[::-1]

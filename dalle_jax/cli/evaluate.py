@@ -37,9 +37,16 @@ def run(argv: list[str], opened: "Opened | None" = None) -> int:
         return evaluate_folders.run(argv)
     evaluation = parse(argv, exits=True)
     from dalle_jax.cli.opened import Opened
+    from dalle_jax.evaluation.tables import print_row
     from dalle_jax.evaluation.workdir import evaluate
+    from dalle_jax.html.evaluation import write_report
 
-    evaluate(evaluation, opened or Opened())
+    found = evaluate(evaluation, opened or Opened())
+    for row in found.rows:
+        print_row(row)
+    if found.samples:
+        print(f"pictures: {found.samples}")
+    print(f"report: {write_report(found)}")
     return 0
 
 

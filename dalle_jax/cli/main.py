@@ -24,9 +24,6 @@ VERBS = {
     "completion": "let a shell complete verbs, options and known values",
 }
 
-# Where a verb's file is called otherwise.
-FILES = {"report": "report_sweep"}
-
 USAGE = (
     "usage: dalle-jax VERB ...\n\n"
     + "\n".join(f"  {verb:12}{what}" for verb, what in VERBS.items())
@@ -74,7 +71,7 @@ def _main(argv: list[str]) -> int:
 
 def run_verb(verb: str, argv: list[str]) -> int:
     """What the verb's file makes of its arguments."""
-    return import_module(f"dalle_jax.cli.{FILES.get(verb, verb)}").run(argv)
+    return import_module(f"dalle_jax.cli.{verb}").run(argv)
 
 
 def exit_code(verb: str, run: Callable[[], int]) -> int:

@@ -136,8 +136,8 @@ def remarks(row: Mapping[str, Any]) -> list[str]:
     )
     texts = [f"also in the training data: {found}"]
     for name, whose in (
-        ("without_leaked", "whose images are not"),
-        ("without_neighbours", "that have no neighbour of features there either"),
+        ("without_leaked", "whose images are not in the training data"),
+        ("without_neighbours", "without a feature neighbour there either"),
     ):
         if name not in row:
             continue

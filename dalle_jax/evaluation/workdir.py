@@ -5,13 +5,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
 from dalle_jax.cli.opened import Opened
-from dalle_jax.cli.report import SHOWN, render
 from dalle_jax.console import note, progress
 from dalle_jax.evaluation.captions import HeldOut, open_held_out
 from dalle_jax.evaluation.checks import check_evaluation
@@ -24,7 +23,6 @@ from dalle_jax.evaluation.measurements import (
     by_oracle,
 )
 from dalle_jax.evaluation.options import Evaluation
-from dalle_jax.evaluation.tables import print_row
 from dalle_jax.metrics.features import INCEPTION_TAPS, POOLED_TAPS
 from dalle_jax.metrics.images import Chosen
 from dalle_jax.metrics.leakage import FEATURE_KIND, IMAGE_KINDS, leaked_rows
@@ -40,6 +38,7 @@ from dalle_jax.run_data import check_moved
 from dalle_jax.runs import Run
 
 OF_SETS = tuple(INCEPTION_TAPS | POOLED_TAPS)
+SAMPLES = 24  # images of samples.png
 METRICS = ("oracle", "clip", "memorisation", *OF_SETS)
 # The parts of a row that hold its metrics without the captions whose images leaked. Whether
 # neighbours in a space of features are leaked ones depends on the space, so they are told apart.
@@ -49,8 +48,34 @@ LEFT_OUT = {
 }
 
 
-def evaluate(what: Evaluation, opened: Opened) -> list[dict[str, Any]]:
-    """The rows of results.jsonl of these settings, made where they are not there, and shown.
+class Evaluated(NamedTuple):
+    """What an evaluation measured.
+
+    Attributes:
+        workdir: of the system.
+        suffix: of the names of its files: "" of the split test, else "_SPLIT".
+        data: the name of the data and the split.
+        rows: of results.jsonl.
+        captions: that were drawn.
+        images: of them, uint8 [H, W, 3] each, of the first seed; None where they were deleted.
+        scores: by caption, [captions, seeds] by metric.
+        samples: a picture of the first of them.
+    """
+
+    workdir: Path
+    suffix: str
+    data: str
+    rows: list[dict[str, Any]]
+    captions: Sequence[str]
+    images: Sequence[np.ndarray] | None
+    scores: dict[str, np.ndarray]
+    samples: Path | None
+
+
+def evaluate(what: Evaluation, opened: Opened) -> Evaluated:
+    """The rows of results.jsonl of these settings, measured where they are not there.
+
+    Writes the first images as samples.png; `html.evaluation.write_report` makes a page of it all.
 
     Raises:
         FileNotFoundError: there is no trained run, manifest or data.
@@ -103,10 +128,7 @@ def evaluate(what: Evaluation, opened: Opened) -> list[dict[str, Any]]:
                 found[i] = there(one) or append_row(
                     results, *_with_older(results, *measure(one, model, images, held_out, leaked))
                 )
-    for row in found:
-        print_row(row)
-    show(what.workdir, found, held_out, shards[what.seeds[0]])
-    return found
+    return _evaluated(what.workdir, found, held_out, shards[what.seeds[0]])
 
 
 def sampling_of(pipe: DallePipeline, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -223,34 +245,20 @@ def _without(
         return {"metrics": {}, "reason": str(error)}
 
 
-def show(
-    workdir: Path, rows: Sequence[Mapping[str, Any]], held_out: HeldOut, shards: Shards
-) -> None:
-    """samples.png and report.html, of another split than test with its name; tells where."""
-    suffix = _suffix(held_out)
+def _evaluated(
+    workdir: Path, rows: list[dict[str, Any]], held_out: HeldOut, shards: Shards
+) -> Evaluated:
+    """With the scores by caption, and the images and samples.png where the images are there."""
     scores: dict[str, np.ndarray] = {}
     for row in rows:
         scores |= read_scores(workdir / "results.jsonl", row)
-    # Whoever made room by removing them still has the rows.
-    images = None if shards.missing() else shards.load()
-    if images is not None:
-        right = scores.get("oracle/caption")
-        path = workdir / f"samples{suffix}.png"
-        draw_samples(images, held_out.captions, right).save(path)
-        print(f"pictures: {path}")
-    path = workdir / f"report{suffix}.html"
-    nearest = workdir / f"memorisation{suffix}.png"
-    measured = any("memorisation" in row for row in rows)  # else the picture is of other images
-    page = render(
-        f"{workdir}: {held_out.name}",
-        rows,
-        held_out.captions,
-        images,
-        scores,
-        nearest if measured and nearest.exists() else None,
-    )
-    path.write_text(page, encoding="utf-8")
-    print(f"report: {path}")
+    suffix, images, samples = _suffix(held_out), None, None
+    if not shards.missing():
+        images, samples = shards.load(), workdir / f"samples{suffix}.png"
+        correct = scores.get("oracle/caption")
+        draw_samples(images, held_out.captions, correct).save(samples)
+    captions = held_out.captions
+    return Evaluated(workdir, suffix, held_out.name, rows, captions, images, scores, samples)
 
 
 def _suffix(held_out: HeldOut) -> str:
@@ -263,7 +271,7 @@ def draw_samples(
     images: Sequence[np.ndarray], captions: Sequence[str], right: np.ndarray | None
 ) -> Image.Image:
     """A grid of the first captions; where they are scored, written green if all is right."""
-    captions = captions[:SHOWN]
+    captions = captions[:SAMPLES]
     first = np.stack([images[i] for i in range(len(captions))])
     colors = None
     if right is not None:

@@ -23,10 +23,7 @@ from dalle_jax.nearest import nearest
 from tests.conftest import ROOT
 
 HEAVY = {"jax", "flax", "matplotlib", "pyarrow", "tensorflow_datasets", "orbax", "grain"}
-VERBS = {
-    verb: import_module(f"dalle_jax.cli.{main.FILES.get(verb, verb)}").make_parser
-    for verb in main.VERBS
-}
+VERBS = {verb: import_module(f"dalle_jax.cli.{verb}").make_parser for verb in main.VERBS}
 
 
 def refused(capsys, verb, *argv):

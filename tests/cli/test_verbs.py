@@ -144,7 +144,7 @@ def test_training_what_is_trained_ends_at_once(tiny_workdir, shapes_dir):
 @pytest.mark.parametrize("verb", main.VERBS)
 def test_help_shows_an_example(verb, capsys):
     with pytest.raises(SystemExit) as ended:
-        import_module(f"dalle_jax.cli.{main.FILES.get(verb, verb)}").run(["--help"])
+        import_module(f"dalle_jax.cli.{verb}").run(["--help"])
     assert ended.value.code == 0
     assert f"dalle-jax {verb} " in capsys.readouterr().out.split("\nexample", 1)[1]
 

@@ -10,14 +10,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dalle_jax.cli import report_sweep, sweep_report
-from dalle_jax.cli.sweep_report_table import bytes_text, duration_text, flop_text
+from dalle_jax.cli import report
+from dalle_jax.html import sweep
+from dalle_jax.html.sweep_table import bytes_text, duration_text, flop_text
 from dalle_jax.sweeps import run as sweep_run
 from dalle_jax.sweeps.grid import chain
-from tests.cli.browser import dom_after, greys_seen, needs_browser, width_on_a_phone
+from tests.html.browser import dom_after, greys_seen, needs_browser, width_on_a_phone
 from tests.sweeps.twelve import CONFIG, SWEEP, graph_of, launch, prepared
 
 REVISION = "0123456789abcdef+"
+CURVE = r"<g><title>(.*?)</title>"  # what the mouse shows over one
 
 
 def swept_in(workdir: Path, points=SWEEP.points) -> Path:
@@ -105,7 +107,7 @@ class Page(HTMLParser):
 
 
 def test_the_report_has_each_point_and_needs_no_other_file(swept, capsys):
-    assert report_sweep.run([str(swept.parent)]) == 0  # the only sweep in it
+    assert report.run([str(swept.parent)]) == 0  # the only sweep in it
     assert str(swept / "report.html") in capsys.readouterr().out
     text = (swept / "report.html").read_text()
     page = Page(text)
@@ -115,8 +117,8 @@ def test_the_report_has_each_point_and_needs_no_other_file(swept, capsys):
     # The score says the guidance in hundredths as the stand-in makes it.
     assert [round(100 * (score % 1)) for score in page.numbers("caption")] == [1, 2, 3] * 4
     assert "caption &lt;0&gt;" in text and "caption <0>" not in text
-    assert text.count("<polyline") == 2 * (1 + 2 + 2)  # two curves of each run, once
-    names = re.findall(r"<polyline[^>]*><title>(.*?)</title>", text)  # by what is the run's own
+    names = re.findall(CURVE, text)  # by what only the run's points have
+    assert len(names) == 2 * (1 + 2 + 2)  # two curves of each run, once
     assert set(names[:2]) == {"all points"} and names[2] == "prior.loss.text_dropout=0.1"
     varying = json.loads(re.search(r'id="varying">(.*?)</script>', text).group(1))
     first = varying[
@@ -130,7 +132,7 @@ def test_the_report_has_each_point_and_needs_no_other_file(swept, capsys):
 
 
 def test_the_report_has_all_columns_of_the_tidy_table(swept):
-    page = Page(sweep_report.render(swept))
+    page = Page(sweep.render(swept))
     assert page.column("decoder.loss.target") == (["v"] * 3 + ["eps"] * 3) * 2
     assert page.heads[:3] == [
         *("prior.loss.text_dropout", "decoder.loss.target", "decoder.sample.guidance_scale"),
@@ -149,7 +151,7 @@ def test_the_report_has_all_columns_of_the_tidy_table(swept):
     assert page.same("8 images, oracle") == (
         "captions stand-in; seeds of sampling 0; floors caption 1"
     )
-    assert page.same("git revision") == "0123456789+"
+    assert page.same("git revision") == "0123456789+" + REVISION  # in short, and unfolded
     assert "numpy " + np.__version__ in page.same("versions")
 
 
@@ -161,7 +163,7 @@ def test_what_the_points_do_not_share_is_a_column(tmp_path):
     attempt["versions"]["jax"] = "0.0.1"
     path.write_text(json.dumps(attempt) + "\n")
     (tmp_path / "flops.json").unlink()
-    page = Page(sweep_report.render(directory))
+    page = Page(sweep.render(directory))
     assert page.column("seed") == ["0", "1", "2"]
     assert sum("jax 0.0.1" in cell for cell in page.column("versions")) == 1
     assert "operations" not in page.heads  # of which none are counted
@@ -188,10 +190,10 @@ def test_what_was_typed_for_all_points_is_told_once(swept, tmp_path):
     path = tmp_path / "sweeps" / swept.name / "sweep.json"
     document = json.loads(path.read_text())
     path.write_text(json.dumps(document | {"typed": {"decoder.train.batch_size": 7}}))
-    assert Page(sweep_report.render(path.parent)).same("decoder.train.batch_size") == "7"
+    assert Page(sweep.render(path.parent)).same("decoder.train.batch_size") == "7"
     del document["typed"]  # as an earlier version wrote it
     path.write_text(json.dumps(document))
-    assert "decoder.train.batch_size" not in Page(sweep_report.render(path.parent)).facts
+    assert "decoder.train.batch_size" not in Page(sweep.render(path.parent)).facts
 
 
 def test_a_point_without_results_is_an_empty_line(tmp_path):
@@ -200,7 +202,7 @@ def test_a_point_without_results_is_an_empty_line(tmp_path):
     shutil.rmtree(tmp_path / "runs")
     for path in tmp_path.glob("systems/*/results.jsonl"):
         path.unlink()
-    text = sweep_report.render(directory)
+    text = sweep.render(directory)
     page = Page(text)
     assert [row[0] for row in page.rows] == ["base", "eps"]
     assert "0 of 2 points have results so far" in text
@@ -215,7 +217,7 @@ def test_a_metric_under_two_protocols_is_two_columns(tmp_path):
     row["protocol"]["sampling"], row["protocol_hash"] = {"seeds": [1]}, "another"
     row["metrics"]["oracle/caption"]["value"] = 7.0
     path.write_text(path.read_text() + json.dumps(row) + "\n")
-    page = Page(sweep_report.render(directory))
+    page = Page(sweep.render(directory))
     first, second = (i for i, head in enumerate(page.heads) if head.startswith("caption"))
     assert page.rows[0][second] == "" and float(page.rows[1][second]) == 7.0
     assert float(page.rows[1][first]) != 7.0
@@ -235,7 +237,7 @@ def test_a_metric_under_two_protocols_is_two_columns(tmp_path):
 def test_losses_stand_together_only_where_they_measure_the_same(
     knob, value, stage, columns, tmp_path
 ):
-    text = sweep_report.render(swept_in(tmp_path, chain([{}], (knob, [value]))))
+    text = sweep.render(swept_in(tmp_path, chain([{}], (knob, [value]))))
     heading = f"{stage} validation loss"
     found = [h.removeprefix(heading) for h in Page(text).heads if h.startswith(heading)]
     assert sorted(found) == columns
@@ -246,38 +248,38 @@ def test_losses_stand_together_only_where_they_measure_the_same(
 def test_a_point_that_overrides_nothing_is_the_base(tmp_path):
     """In the table, in the curves of its run, and above its pictures."""
     points = chain([{}], ("decoder.loss.target", ["eps"]), ("prior.loss.text_dropout", [0.3]))
-    text = sweep_report.render(swept_in(tmp_path, points))
-    names = re.findall(r"<polyline[^>]*><title>(.*?)</title>", text)
+    text = sweep.render(swept_in(tmp_path, points))
+    names = re.findall(CURVE, text)
     # A prior is the base's and that of the other target, a decoder that of the other dropout.
     of_prior, of_decoder = (
         ["base", "prior.loss.text_dropout=0.3"],
         ["base", "decoder.loss.target=eps"],
     )
     assert names == ["all points"] * 2 + of_prior * 2 + of_decoder * 2
-    assert re.search(r'<th title="base">base</th>', text)
+    assert re.search(r'<th [^>]*title="base">base</th>', text)
     assert [row[0] for row in Page(text).rows] == ["base", "eps", ""]
 
 
 def test_the_report_names_the_sweeps_where_there_is_not_one(swept, tmp_path):
     with pytest.raises(FileNotFoundError, match="holds no sweep"):
-        report_sweep.run([str(tmp_path)])
+        report.run([str(tmp_path)])
     for name in ("a-tiny", "b-tiny"):
         (tmp_path / name).mkdir()
         shutil.copy(swept / "sweep.json", tmp_path / name)
     with pytest.raises(ValueError, match=r"name one: .*a-tiny, .*b-tiny"):
-        report_sweep.run([str(tmp_path)])
+        report.run([str(tmp_path)])
 
 
 def test_the_report_is_made_from_within_the_sweep_too(swept, monkeypatch):
     monkeypatch.chdir(swept)
-    assert len(Page(sweep_report.render(Path("."))).pictures) == 12 * 4
+    assert len(Page(sweep.render(Path("."))).pictures) == 12 * 4
 
 
 @pytest.mark.parametrize("content", ["{", "{}", "[]", '{"points": [{}]}', '{"points": 3}'])
 def test_a_torn_definition_is_named(tmp_path, content):
     (tmp_path / "sweep.json").write_text(content)
     with pytest.raises(ValueError, match=r"sweep\.json is not what `dalle-jax sweep` writes"):
-        report_sweep.run([str(tmp_path)])
+        report.run([str(tmp_path)])
 
 
 # Sort by operations, largest first; compare the first point with the fourth; count pictures.
@@ -295,7 +297,7 @@ document.title = [...document.images].filter(image => image.naturalWidth === 8).
 
 @needs_browser
 def test_the_report_sorts_and_shows_pictures_in_a_browser(swept, tmp_path):
-    report_sweep.run([str(swept)])
+    report.run([str(swept)])
     text = (swept / "report.html").read_text()
     opened = dom_after(text, CLICKS, tmp_path)
     costs = Page(opened).numbers("operations")
@@ -305,6 +307,6 @@ def test_the_report_sorts_and_shows_pictures_in_a_browser(swept, tmp_path):
     differences = opened.partition('id="differences"')[2].partition("</tbody>")[0]
     assert "decoder.loss.target" in differences and "guidance_scale" not in differences
     # Each point's pictures are of a grey of its own.
-    seen = greys_seen(text, tmp_path, height=4000)
+    seen = greys_seen(text, tmp_path, width=1800, height=4000)
     assert all(seen.get(20 * i, 0) >= 4 * 80 * 80 for i in range(12))
     assert width_on_a_phone(text, tmp_path) <= 390

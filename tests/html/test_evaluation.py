@@ -1,42 +1,12 @@
-import re
 from html.parser import HTMLParser
 
 import numpy as np
-import pytest
 
-from dalle_jax.cli.report import rank_captions, render
-from dalle_jax.evaluation import tables
-from dalle_jax.metrics.protocol import Protocol, protocol_hash
-from tests.cli.browser import greys_seen, needs_browser, width_on_a_phone
+from dalle_jax.html.evaluation import rank_captions, render
+from tests.evaluation.test_tables import row
+from tests.html.browser import greys_seen, needs_browser, width_on_a_phone
 
 CAPTIONS = ["a large red circle", "a small blue star", "a small red star"]
-
-
-def row(**more):
-    protocol = Protocol(
-        features="oracle",
-        features_sha256=None,
-        preprocessing={},
-        num_images=3,
-        reference=None,
-        reference_sha256=None,
-        settings={},
-        manifest_sha256="ab" * 32,
-        sampling={"sampler": "ddim", "seeds": (0, 1)},
-    ).as_dict()
-    metrics = {
-        "oracle/caption": {"value": 0.5, "interval": [0.25, 0.75], "std_of_seeds": 0.1},
-        "FD[clip:ab]": {"value": 1.25},
-    }
-    return {
-        "protocol": protocol,
-        "protocol_hash": protocol_hash(protocol),
-        "model": {"decoder": {"fingerprint": "0123456789ab", "step": 7, "weights": "raw"}},
-        "data": "shapes <test>",
-        "metrics": metrics,
-        "floor": {"num_images": 3, "oracle/caption": 1.0},
-        **more,
-    }
 
 
 def scores():
@@ -76,7 +46,7 @@ def test_a_page_holds_everything_and_refers_to_nothing():
     # First captions, best and worst: each image three times.
     assert page.count("<figure>") == 9
     assert [f"% of {n}" in text for n in (1, 2, 3)] == [True, True, True]
-    assert "1.00 a large red circle" in text and "0.00 a small blue star" in text
+    assert "1.00 ✓ a large red circle" in text and "0.00 ✗ a small blue star" in text
     assert "images of seed 0" in text and "mean of 2 seeds" in text
 
 
@@ -126,9 +96,9 @@ def test_a_page_tells_what_leaked():
     assert "Also in the training data" not in render("runs/x", [row()], CAPTIONS, None, {})
 
 
-def test_best_and_worst_are_by_the_share_of_right_statements():
+def test_best_and_worst_are_by_the_share_of_correct_statements():
     by, values, order = rank_captions(scores())
-    assert by == "the share of right statements" and order.tolist() == [0, 2, 1]
+    assert by == "the share of correct statements" and order.tolist() == [0, 2, 1]
     assert values.tolist() == [1, 0, 0.5]
     cosine = {"clip_cosine[clip:ab]": np.array([[0.1, 0.3], [0.5, 0.5], [0.4, 0.1]])}
     by, _, order = rank_captions({**scores(), **cosine})
@@ -139,31 +109,3 @@ def test_best_and_worst_are_by_the_share_of_right_statements():
 def test_without_images_the_figures_remain():
     page = render("runs/x", [row()], CAPTIONS, None, scores())
     assert "whole caption" in page and "<figure>" not in page
-
-
-def test_a_terminal_shows_names_with_brackets_and_what_leaked(capsys, monkeypatch):
-    monkeypatch.setenv("COLUMNS", "200")
-    leakage = {"image": {"count": 1, "share": 1 / 3}, "near_duplicate": {"count": 0, "share": 0}}
-    without = {"num_images": 2, "metrics": {"oracle/caption": {"value": 1.0}}}
-    tables.print_row(row(leakage=leakage, without_leaked=without))
-    out = capsys.readouterr().out
-    assert "FD[clip:ab]" in out and "deviation of 2 seeds" in out
-    assert "33.3 % by image, 0.0 % by near duplicate" in out
-    assert "on the 2 whose images are not: whole caption 100.0 %" in out
-    near = {"count": 2, "share": 2 / 3, "features": "clip:ab", "cosine": 0.98}
-    leakage["feature_neighbour"] = {**near, "median_cosine": 0.9}
-    without = {"num_images": 1, "metrics": {}, "reason": "too few"}
-    told, left = tables.remarks(row(leakage=leakage, without_neighbours=without))
-    assert told.endswith(
-        "66.7 % by feature neighbour (cosine ≥ 0.98 in clip:ab, where the median of the nearest "
-        "is 0.900)"
-    )
-    assert left == "on the 1 that have no neighbour of features there either: too few"
-
-
-@pytest.mark.parametrize("reference, floor", [(None, "real images"), ("x", "real against real")])
-def test_the_floor_is_named_for_what_it_is(reference, floor):
-    one = row()
-    one["protocol"]["reference"] = reference
-    assert tables.headings(one).floor == f"{floor}, n = 3"
-    assert re.fullmatch(r".*3 images of shapes <test> captions.*", tables.title(one))
