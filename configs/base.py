@@ -47,7 +47,11 @@ def decoder() -> ConfigDict:
     config.model = ConfigDict()
     config.model.dtype = "float32"  # of the computation; parameters are float32
     config.model.scan_blocks = False  # a transformer's blocks as a loop over stacked weights
+    config.model.image_size = 0  # pixels; larger data are shrunk to it, 0 is the data's size
+    # The transformer that reads captions; depth 0 reads none.
     config.model.text = ConfigDict({"width": 96, "depth": 2, "num_heads": 3})
+    # Context tokens made of a CLIP image embedding; 0 reads none.
+    config.model.image_embedding = ConfigDict({"num_tokens": 0})
     # A coarse image, foretold from the caption: its side in pixels, 0 is none; its transformer.
     config.model.layout = ConfigDict({"size": 0, "width": 128, "depth": 3, "num_heads": 4})
     config.model.unet = ConfigDict()
@@ -62,12 +66,15 @@ def decoder() -> ConfigDict:
 
     config.diffusion = ConfigDict()
     config.diffusion.schedule = "cosine"
+    config.diffusion.num_timesteps = 0  # of a discrete schedule; 0 is continuous time
+    config.diffusion.learned_variance = False  # takes num_timesteps
     config.diffusion.zero_terminal_snr = False  # rescaled to hold nothing of the image at the end
     config.loss = ConfigDict()
-    config.loss.target = "v"  # what the network predicts: v, x0 or eps
-    config.loss.weighting = "simple"  # of noise levels, see losses.weight
+    config.loss.target = "v"  # what the network predicts: v, x0, eps, flow or mean (of a step)
+    config.loss.weighting = "simple"  # of noise levels, see losses.weight; or bound
     config.loss.log_normal_times = (0.5, 0.9)  # mean, deviation of ln(sigma/alpha); () is uniform t
     config.loss.caption_dropout = 0.1
+    config.loss.embedding_dropout = 0.1  # of image embeddings
 
     config.train = train()
     config.sample = ConfigDict()  # defaults of previews, pipelines and evaluation

@@ -10,10 +10,9 @@ def get_config() -> ConfigDict:
     config = sketch.get_config()
     decoder = config.decoder
     decoder.diffusion.schedule = "linear"
-    decoder.diffusion.num_timesteps = 1000  # of a discrete schedule
-    decoder.diffusion.learned_variance = False
-    decoder.loss.target = "eps"  # or mean, the μ̃ of a step, beside what base has
-    decoder.loss.weighting = "simple"  # or bound, for the variational bound alone
+    decoder.diffusion.num_timesteps = 1000
+    decoder.loss.target = "eps"
+    decoder.loss.weighting = "simple"
     decoder.loss.log_normal_times = ()
     decoder.sample.sampler = "ddpm"
     decoder.sample.num_inference_steps = 100

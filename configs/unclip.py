@@ -14,14 +14,12 @@ def clip() -> ConfigDict:
     config.model = ConfigDict()
     config.model.dtype = "float32"  # of the computation; parameters are float32
     config.model.scan_blocks = False  # a transformer's blocks as a loop over stacked weights
-    config.model.image_size = 32  # pixels; larger data are shrunk to it
+    config.model.image_size = 32  # pixels; larger data are shrunk to it, 0 is the data's size
     config.model.embedding_width = 128
     config.model.image = ConfigDict({"patch_size": 4, "width": 128, "depth": 4, "num_heads": 4})
     config.model.text = ConfigDict({"width": 128, "depth": 2, "num_heads": 4})
 
     config.loss = ConfigDict()
-    config.loss.temperature = 0.07  # at the start; it is learned
-    config.loss.max_logit_scale = 100.0  # 1 / temperature goes no higher
     config.loss.sam_radius = 0.0  # of sharpness-aware minimisation; 0 is without
 
     config.train = base.train()
@@ -41,7 +39,6 @@ def prior() -> ConfigDict:
     config.model = ConfigDict()
     config.model.dtype = "float32"
     config.model.scan_blocks = False
-    config.model.embedding_rms = 0.5375  # root mean square of embeddings inside: 17.2 at D = 1024
     config.model.text = ConfigDict({"width": 192, "depth": 4, "num_heads": 6})
     # The second transformer, of kind autoregressive alone.
     config.model.latent = ConfigDict({"width": 192, "depth": 4, "num_heads": 6})

@@ -11,12 +11,9 @@ from configs import base
 def decoder() -> ConfigDict:
     """`base`'s decoder, conditioned on image embeddings too."""
     config = base.decoder()
-    config.model.image_size = 32  # pixels; larger data are shrunk to it
-    config.model.image_embedding = ConfigDict({"num_tokens": 4})  # of context made of it
-    config.diffusion.num_timesteps = 0  # of a discrete schedule; 0 is continuous time
-    config.diffusion.learned_variance = False  # takes num_timesteps
+    config.model.image_size = 32
+    config.model.image_embedding.num_tokens = 4
     config.loss.caption_dropout = 0.5
-    config.loss.embedding_dropout = 0.1
     return config
 
 
@@ -61,8 +58,6 @@ def joint() -> ConfigDict:
     """Prior and decoder together, from their trained weights, at a tenth of the learning rate."""
     config = ConfigDict()
     config.loss = ConfigDict()
-    config.loss.sample_share = 0.5  # of the batch drawn from the prior's own embeddings
-    config.loss.prior_weight = 1.0  # of the prior's loss beside the decoder's
     config.loss.stop_gradient = False  # whether the decoder's loss stops at the embedding
     config.prior_sampling = ConfigDict()  # for the samples that it trains on: few steps, no choice
     config.prior_sampling.num_candidates = 1

@@ -3,11 +3,10 @@
 import copy
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from dalle_jax.data.open import is_same_source
-from dalle_jax.data.options import READING_DEFAULTS
 from dalle_jax.stages import OUTSIDE, STAGES, data_of, upstream_of
 
 UPSTREAM = "upstream "  # before the name of a stage whose dependencies follow
@@ -29,55 +28,12 @@ FREE_TRAIN_KNOBS = (
 )
 FREE_DATA_KNOBS = ("dir", "num_threads", "max_bad_share")
 
-# Settings that configs got after runs of this format had been made: the path in the config, and the
-# value by which those runs were trained. A config without the setting is read as having that value,
-# and a fingerprint leaves the setting out at it, so that an older run's stays what it was.
-LATER_SETTINGS = {
-    ("decoder", "model", "layout"): {"size": 0, "width": 128, "depth": 3, "num_heads": 4},
-    ("clip", "model", "scan_blocks"): False,
-    ("prior", "model", "scan_blocks"): False,
-    ("decoder", "model", "scan_blocks"): False,
-    ("decoder", "diffusion", "zero_terminal_snr"): False,
-    **{("data", name): value for name, value in READING_DEFAULTS.items()},
-}
-
-
-def with_later_settings(config: Mapping[str, Any]) -> dict[str, Any]:
-    """`config`, and those of `LATER_SETTINGS` that it lacks at the value that it was made by."""
-    config = copy.deepcopy(dict(config))
-    for (*sections, name), value in LATER_SETTINGS.items():
-        if (section := _section(config, sections)) is not None:
-            section.setdefault(name, copy.deepcopy(value))
-    return config
-
 
 def fingerprint(stage_name: str, config: Mapping[str, Any]) -> str:
     """Hash of a stage's config, its data and its upstream: all that its weights depend on."""
-    parts = _without_later_settings(dependencies(stage_name, config))
+    parts = dependencies(stage_name, config)
     text = json.dumps(parts, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
-
-
-def _without_later_settings(parts: dict[str, Any]) -> dict[str, Any]:
-    """What `dependencies` gives, here and upstream, as it was before the settings came."""
-    for (*sections, name), value in LATER_SETTINGS.items():
-        section = _section(parts, sections) or {}
-        if name in section and section[name] == value:
-            del section[name]
-    for name, upstream in parts.items():
-        if name.startswith(UPSTREAM):
-            _without_later_settings(upstream)
-    return parts
-
-
-def _section(config: Mapping[str, Any], path: Sequence[str]) -> dict[str, Any] | None:
-    """The section of a config at a path; None where it has none."""
-    section: Any = config
-    for name in path:
-        section = section.get(name)
-        if section is None:
-            return None
-    return section
 
 
 def differing_knobs(there: Any, given: Any, prefix: str = "") -> list[str]:
@@ -107,8 +63,10 @@ def with_spelling_of(there: Mapping[str, Any], given: Mapping[str, Any]) -> dict
     So a run that goes on keeps its fingerprint, whichever way its folder is named this time.
     """
     given = copy.deepcopy(dict(given))
-    for path in (("data",), *((stage, "data") for stage in STAGES)):
-        old, new = _section(there, path) or {}, _section(given, path) or {}
+    names = [name for name in STAGES if name in there and name in given]
+    pairs = [(there, given), *((there[name], given[name]) for name in names)]
+    for before, now in pairs:
+        old, new = before.get("data", {}), now.get("data", {})
         if "source" in old and "source" in new and is_same_source(old["source"], new["source"]):
             new["source"] = old["source"]
     return given

@@ -28,7 +28,6 @@ from dalle_jax.fingerprint import (
     dependencies,
     differing_knobs,
     fingerprint,
-    with_later_settings,
     with_spelling_of,
 )
 from dalle_jax.run_data import (
@@ -47,7 +46,8 @@ from dalle_jax.train.checkpoint import load_params, steps_in
 
 # Of the learning rate: those by which it does not depend on how many steps are to come.
 ENDLESS_DECAYS = ("constant", "inverse_sqrt")
-FORMAT = 1  # of a run directory; one of another format is refused
+FORMAT = 2  # of a run directory; one of another format is refused
+MIGRATION = "launch/migrate_run.py"  # brings a run of format 1 to this one
 
 
 @dataclass(frozen=True)
@@ -103,15 +103,9 @@ class Run:
         """The stage, built anew from the config.
 
         Raises:
-            ValueError: the config lacks a knob, as that of an older version's run does.
+            ValueError: the config lacks a setting or has one that the stage does not take.
         """
-        try:
-            return build_stage(self.stage_name, self.config)
-        except KeyError as error:
-            raise ValueError(
-                f"the config of {self.directory} has no {error} for {self.stage_name}, so it was "
-                "made by an earlier version of dalle_jax: use that one, or train it anew"
-            ) from error
+        return build_stage(self.stage_name, self.config)
 
     def load_params(self, weights: Literal["ema", "raw"] = "ema") -> Any:
         """The weights of the newest checkpoint: averaged over training, or raw.
@@ -187,7 +181,7 @@ class Run:
         Each as `decoder.train.batch_size is 16 there, 48 given`; none if they would be the same.
         """
         there = dependencies(self.stage_name, self.config)
-        return differing_knobs(there, dependencies(stage_name, with_later_settings(config)))
+        return differing_knobs(there, dependencies(stage_name, config))
 
     def open_source(self, split: str) -> Source:
         """A split of the data that the run is about.
@@ -418,10 +412,14 @@ def open_run(directory: str | Path) -> Run:
         raise ValueError(f"{path} is not the config of a run: {error!r}") from error
     if found != FORMAT:
         raise ValueError(
-            f"{directory} is a run of format {found}; this version reads format {FORMAT}: "
-            "use the version of dalle_jax that made it"
+            f"{directory} is a run of format {found}, and this version reads format {FORMAT}: "
+            + (
+                f"bring it there with `python {MIGRATION} {directory}`"
+                if found == FORMAT - 1
+                else "use the version of dalle_jax that made it"
+            )
         )
-    return Run(directory, stage, with_later_settings(config))
+    return Run(directory, stage, config)
 
 
 def _nearby(directory: Path) -> str:

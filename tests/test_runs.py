@@ -1,8 +1,8 @@
 """A run directory: made, opened, refused, its weights read back."""
 
-import functools
 import json
-from pathlib import Path
+import re
+import runpy
 from unittest import mock
 
 import jax
@@ -13,11 +13,12 @@ from configs import tiny, unclip_tiny
 from dalle_jax import runs
 from dalle_jax.data.open import is_same_source
 from dalle_jax.data.words import CaptionWords
-from dalle_jax.fingerprint import LATER_SETTINGS, fingerprint
+from dalle_jax.fingerprint import fingerprint
 from dalle_jax.runs import Run, create_run, open_run
 from dalle_jax.train.checkpoint import Checkpoints
 from dalle_jax.train.optim import DECAYS, learning_rate_schedule, make_optimizer
 from dalle_jax.train.state import create_state
+from tests.conftest import ROOT
 
 
 def config(**overrides):
@@ -200,65 +201,67 @@ def test_missing_foreign_and_old_directories(tmp_path):
     document = json.loads((tmp_path / "run" / "config.json").read_text())
     document["format"] = 0
     (tmp_path / "run" / "config.json").write_text(json.dumps(document))
-    with pytest.raises(ValueError, match="format 0; this version reads format 1"):
+    with pytest.raises(ValueError, match="format 0, and this version reads format 2: use the"):
         open_run(tmp_path / "run")
 
 
-def older(config):
-    """The config of a run that was made before the knobs of `LATER_SETTINGS` were."""
-    for *sections, name in LATER_SETTINGS:
-        section = functools.reduce(lambda part, key: part.get(key, {}), sections, config)
-        section.pop(name, None)
-    return config
+def made_before(directory, config):
+    """A run as format 1 wrote it: without the settings that came since, with those that went."""
+    config = json.loads(json.dumps(config))
+    for name in ("encoding", "image_column", "caption_column", "min_side", "max_aspect_ratio"):
+        del config["data"][name]
+    own = config["decoder"]
+    for name in ("layout", "scan_blocks", "image_size", "image_embedding"):
+        del own["model"][name]
+    for name in ("num_timesteps", "learned_variance", "zero_terminal_snr"):
+        del own["diffusion"][name]
+    del own["loss"]["embedding_dropout"]
+    config["clip"] = {"loss": {"temperature": 0.07, "max_logit_scale": 100.0}}
+    directory.mkdir()
+    (directory / "config.json").write_text(
+        json.dumps({"format": 1, "stage": "decoder", "config": config})
+    )
+    (directory / "fingerprint").write_text("0123456789ab\n")
 
 
-def make_older_run(directory):
-    run = create_run(directory, "decoder", config())
-    document = json.loads((directory / "config.json").read_text())
-    document["config"] = older(document["config"])
-    (directory / "config.json").write_text(json.dumps(document))
-    return run.fingerprint
+def test_a_run_of_an_older_format_is_refused_until_the_script_that_is_named_brings_it(
+    tmp_path, capsys
+):
+    made_before(tmp_path / "decoder", config())
+    told = f"bring it there with `python {runs.MIGRATION} {tmp_path / 'decoder'}`"
+    with pytest.raises(ValueError, match=re.escape(told)):
+        open_run(tmp_path / "decoder")
+    script = runpy.run_path(str(ROOT / runs.MIGRATION))["main"]
+    assert script([str(tmp_path / "decoder")]) == 0
+    run = create_run(tmp_path / "decoder", "decoder", config())  # the same config goes on
+    assert run.fingerprint == fingerprint("decoder", config())
+    assert (tmp_path / "decoder/fingerprint").read_text().strip() == run.fingerprint
+    assert "fingerprint " + run.fingerprint in capsys.readouterr().out
+    assert script([str(tmp_path / "decoder")]) == 0  # again: nothing is left to do
+    assert "already" in capsys.readouterr().out
 
 
-def test_an_older_run_goes_on_with_the_knobs_that_came_later(tmp_path):
-    name = make_older_run(tmp_path)
-    assert open_run(tmp_path).fingerprint == name
-    assert open_run(tmp_path).config["decoder"]["model"]["layout"]["size"] == 0
-    assert open_run(tmp_path).config["decoder"]["model"]["scan_blocks"] is False
-    run = create_run(tmp_path, "decoder", config(**{"decoder.train.log_every": 3}))
-    assert run.fingerprint == name
-    jax.eval_shape(open_run(tmp_path).build_stage().init, jax.random.key(0))
-
-
-def test_an_older_run_is_refused_where_a_later_knob_is_set(tmp_path):
-    name = make_older_run(tmp_path)
-    given = config(**{"decoder.model.layout.size": 6})
-    with pytest.raises(ValueError, match=r"decoder\.model\.layout\.size is 0 there, 6 given"):
-        create_run(tmp_path, "decoder", given)
-    assert fingerprint("decoder", given) != name
-
-
-def test_a_run_of_the_first_version_is_refused_by_what_it_lacks(tmp_path):
-    # As it was written then: of the knobs that came since, loss.log_normal_times has no default.
-    first = json.loads((Path(__file__).parent / "first_config.json").read_text())
-    (tmp_path / "config.json").write_text(json.dumps(first))
-    with pytest.raises(ValueError, match="has no 'log_normal_times' for decoder, so it was made"):
-        open_run(tmp_path).build_stage()
-    with pytest.raises(ValueError, match=r"decoder\.loss\.log_normal_times is None there"):
-        create_run(tmp_path, "decoder", config())
-
-
-def test_fingerprints_outlast_the_knobs_that_came_later():
-    now, before = unclip_tiny.get_config().to_dict(), older(unclip_tiny.get_config().to_dict())
-    now["decoder"]["model"]["layout"] = {"size": 0, "width": 128, "depth": 3, "num_heads": 4}
-    for stage in now["stages"]:  # some stand on the decoder
-        assert fingerprint(stage, now) == fingerprint(stage, before)
-    now["decoder"]["model"]["layout"]["size"] = 8
-    differing = [s for s in now["stages"] if fingerprint(s, now) != fingerprint(s, before)]
-    assert "decoder" in differing and "clip" not in differing
-    now["clip"]["model"]["scan_blocks"] = True  # another tree of parameters; all stand on it
-    differing = [s for s in now["stages"] if fingerprint(s, now) != fingerprint(s, before)]
-    assert differing == ["clip", "prior", "decoder", "joint"]
+@pytest.mark.parametrize(
+    ("section", "setting", "value", "sentence"),
+    [
+        ("clip", "temperature", 0.05, r"config.clip.loss.temperature is 0.05, and is always 0.07"),
+        ("decoder", "target", None, "has no setting 'target' for the stage decoder"),
+    ],
+)
+def test_the_script_refuses_a_run_that_this_version_can_t_continue(
+    tmp_path, capsys, section, setting, value, sentence
+):
+    made_before(tmp_path / "decoder", config())
+    path = tmp_path / "decoder/config.json"
+    document = json.loads(path.read_text())
+    loss = document["config"][section]["loss"]
+    loss[setting] = value
+    if value is None:
+        del loss[setting]
+    path.write_text(json.dumps(document))
+    assert runpy.run_path(str(ROOT / runs.MIGRATION))["main"]([str(tmp_path / "decoder")]) == 1
+    assert re.search(sentence, capsys.readouterr().err)
+    assert json.loads(path.read_text()) == document
 
 
 @pytest.mark.parametrize(
@@ -272,9 +275,7 @@ def test_fingerprints_outlast_the_knobs_that_came_later():
     ],
 )
 def test_settings_of_how_own_data_are_read_count_once_they_are_set(tmp_path, setting, value):
-    before = older(config())
-    assert setting not in before["data"]
-    assert fingerprint("decoder", before) == fingerprint("decoder", config())
+    before = config()
     changed = config(**{f"data.{setting}": value})
     assert fingerprint("decoder", changed) != fingerprint("decoder", before)
     create_run(tmp_path, "decoder", before)

@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from configs import dalle2
+from configs import dalle2, unclip_decoder
 from configs.dalle2.clip import clip
 
 
@@ -20,14 +20,11 @@ def decoder() -> ConfigDict:
     Embeddings are dropped as §2.1 has it, 10 %; §5.1 and figure 8 say 5 %. It predicts eps with a
     learned variance, as GLIDE and ADM do.
     """
-    config = ConfigDict()
-    config.model = ConfigDict()
+    config = unclip_decoder.decoder()
     config.model.dtype = "bfloat16"
     config.model.scan_blocks = True
     config.model.image_size = 64
-    config.model.image_embedding = ConfigDict({"num_tokens": 4})
     config.model.text = ConfigDict({"width": 2048, "depth": 24, "num_heads": 32})
-    config.model.unet = ConfigDict()
     config.model.unet.channels = 512
     config.model.unet.channel_mult = (1, 2, 3, 4)
     config.model.unet.num_res_blocks = 3
@@ -37,16 +34,10 @@ def decoder() -> ConfigDict:
     config.model.unet.norm_groups = 32
     config.model.unet.dropout = 0.1
 
-    config.diffusion = ConfigDict()
-    config.diffusion.schedule = "cosine"
     config.diffusion.num_timesteps = 1000
     config.diffusion.learned_variance = True
-    config.loss = ConfigDict()
     config.loss.target = "eps"
-    config.loss.weighting = "simple"
     config.loss.log_normal_times = ()
-    config.loss.caption_dropout = 0.5
-    config.loss.embedding_dropout = 0.1
 
     config.train = dalle2.train(steps=800_000, batch_size=2048, learning_rate=1.2e-4)
     config.sample = ConfigDict()

@@ -11,7 +11,6 @@ from ml_collections import ConfigDict
 from dalle_jax.config import ranges
 from dalle_jax.config.choices import STAGES
 from dalle_jax.config.user_files import CONFIGS, UserFile, find_config
-from dalle_jax.data.options import READING_DEFAULTS
 from dalle_jax.nearest import nearest
 
 PREFIX = "--config."
@@ -73,9 +72,7 @@ def check_names(path: Path, config: ConfigDict, base: ConfigDict) -> None:
 def _check_section(name: str, section: Any, base: ConfigDict, path: Path) -> None:
     if not isinstance(section, ConfigDict):
         raise ValueError(f"config.{name} of {path} is {section!r}; it must be a ConfigDict")
-    # Files of one's own may be older than the settings of how data are read.
-    needed = [key for key in base if name != "data" or key not in READING_DEFAULTS]
-    _check_same(f"{name}.", needed, list(section), list(base), path)
+    _check_same(f"{name}.", list(base), list(section), list(base), path)
     for key, value in base.items():
         if isinstance(value, ConfigDict):
             _check_section(f"{name}.{key}", section[key], value, path)

@@ -82,17 +82,18 @@ RANGES: dict[str, Range] = {
     "data.max_aspect_ratio": Range(1, also=(0,)),  # 0 is any
     "data.max_shift": NOT_NEGATIVE,
     "data.num_threads": NOT_NEGATIVE,
+    "*.model.image_size": NOT_NEGATIVE,  # 0 is that of the data
     "*image_size": AT_LEAST_ONE,
     "tokenizer.vocab_size": Range(258),  # 256 bytes, padding and end of text
     "tokenizer.max_length": Range(2),  # a token and end of text
     # Networks
     "*.width": AT_LEAST_ONE,
+    "*.model.text.depth": NOT_NEGATIVE,  # 0 reads no captions
     "*.depth": AT_LEAST_ONE,
     "*.num_heads": AT_LEAST_ONE,
     "*.patch_size": AT_LEAST_ONE,
     "*.embedding_width": AT_LEAST_ONE,
-    "*.embedding_rms": POSITIVE,
-    "*.num_tokens": AT_LEAST_ONE,
+    "*.image_embedding.num_tokens": NOT_NEGATIVE,  # 0 is none
     "*.layout.size": NOT_NEGATIVE,  # 0 is no layout
     "*.channels": AT_LEAST_ONE,
     "*.channel_mult": AT_LEAST_ONE,
@@ -108,10 +109,6 @@ RANGES: dict[str, Range] = {
     "*.num_fitted": Range(2),
     "*.log_normal_times": Range(0, above=True, of_tuple="second"),
     "*_dropout": SHARE,
-    "*.sample_share": SHARE,
-    "*.prior_weight": NOT_NEGATIVE,
-    "*.temperature": POSITIVE,
-    "*.max_logit_scale": POSITIVE,
     "*.sam_radius": NOT_NEGATIVE,
     "*.crop_size": AT_LEAST_ONE,
     "*.degradation.kernel_size": AT_LEAST_ONE,
@@ -266,13 +263,17 @@ def _settings(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[st
 
 
 def _heads(stage: str, config: Mapping[str, Any]) -> Iterator[str]:
-    """Attention heads cut the width of a transformer into equal parts."""
+    """Attention heads cut the width of a transformer into equal parts; most have blocks."""
     model = config[stage].get("model", {})
     for part, own in model.items():
         if not isinstance(own, Mapping) or "num_heads" not in own:
             continue
-        unused = (part == "layout" and not own["size"]) or (
-            part == "latent" and config[stage]["kind"] != "autoregressive"
+        if part == "text" and own["depth"] == 0 and "unet" not in model:
+            yield f"config.{stage}.model.text.depth is 0; it must be at least 1"
+        unused = (
+            (part == "text" and own["depth"] == 0)
+            or (part == "layout" and not own["size"])
+            or (part == "latent" and config[stage]["kind"] != "autoregressive")
         )
         if not unused and own["width"] % own["num_heads"]:
             yield (

@@ -8,9 +8,9 @@ from dalle_jax.config.choices import METRICS_OF_SETS
 from dalle_jax.evaluation.during_training import open_captions
 from dalle_jax.evaluation.networks import check_network, find_features
 from dalle_jax.evaluation.options import Evaluation
-from dalle_jax.pipelines.checks import built, check_sampling_defaults
+from dalle_jax.pipelines.checks import check_sampling_defaults
 from dalle_jax.runs import Run
-from dalle_jax.stages import STAGES, data_of
+from dalle_jax.stages import STAGES, build_stage, data_of
 
 
 def check_stage(name: str, config: Mapping[str, Any]) -> None:
@@ -20,7 +20,7 @@ def check_stage(name: str, config: Mapping[str, Any]) -> None:
         FileNotFoundError: there is no run at `train.evaluation_features`.
         ValueError: a setting does not fit the others.
     """
-    stage, own = built(name, config), config[name]
+    stage, own = build_stage(name, config), config[name]
     check_sampling_defaults(name, stage, own.get("sample", {}))
     find_features_of_training(own)
 

@@ -14,6 +14,8 @@ from dalle_jax.nn.embeddings import TextEmbedding
 from dalle_jax.nn.transformer import Transformer
 
 END_OF_TEXT = 1
+TEMPERATURE = 0.07  # τ at the start (CLIP, §2.5)
+MAX_LOGIT_SCALE = 100.0  # 1 / τ goes no higher (§2.5)
 
 
 class ImageEncoder(nn.Module):
@@ -97,16 +99,12 @@ class Clip(nn.Module):
         image: keyword arguments of ImageEncoder.
         text: keyword arguments of TextEncoder.
         embedding_width: D, of the space where images and texts meet.
-        temperature: τ at the start; 0.07 in CLIP (§2.5).
-        max_logit_scale: 1 / τ goes no higher; 100 in CLIP (§2.5).
         scan_blocks: of both encoders, see `nn.transformer.Transformer`.
     """
 
     image: Mapping[str, Any]
     text: Mapping[str, Any]
     embedding_width: int
-    temperature: float
-    max_logit_scale: float
     dtype: jnp.dtype = jnp.float32
     scan_blocks: bool = False
 
@@ -118,7 +116,7 @@ class Clip(nn.Module):
         dense = {"use_bias": False, "dtype": self.dtype}
         self.image_projection = nn.Dense(self.embedding_width, **dense)
         self.text_projection = nn.Dense(self.embedding_width, **dense)
-        start = nn.initializers.constant(-math.log(self.temperature))
+        start = nn.initializers.constant(-math.log(TEMPERATURE))
         self.log_scale = self.param("log_scale", start, ())
 
     def encode_image(self, image: Array) -> Array:
@@ -132,7 +130,7 @@ class Clip(nn.Module):
 
     def logit_scale(self) -> Array:
         """1 / τ, a scalar."""
-        return jnp.exp(capped(self.log_scale, math.log(self.max_logit_scale)))
+        return jnp.exp(capped(self.log_scale, math.log(MAX_LOGIT_SCALE)))
 
     def __call__(self, image: Array, tokens: Array) -> tuple[Array, Array, Array]:
         """Embeddings of the images [B, D] and of the texts [B, D], and 1 / τ."""

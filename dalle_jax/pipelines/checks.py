@@ -7,7 +7,6 @@ from typing import Any
 from dalle_jax.pipelines.settings import checked_settings
 from dalle_jax.pipelines.system import by_stage, check_source, find_stages
 from dalle_jax.pipelines.text_to_image import DallePipeline
-from dalle_jax.stages import build_stage
 
 CALLS = (DallePipeline.__call__, DallePipeline.generate_all)
 OF_THE_CALL = ("embedding", "images", "until")  # the other settings are those of stages
@@ -44,21 +43,6 @@ def check_settings(
     """
     of_stages = {key: value for key, value in settings.items() if key not in OF_THE_CALL}
     checked_settings(stages, defaults, by_stage(stages, of_stages), CALLS)
-
-
-def built(name: str, config: Mapping[str, Any]) -> Any:
-    """The stage of a config.
-
-    Raises:
-        ValueError: the config lacks one of its settings, or they don't fit each other.
-    """
-    try:
-        return build_stage(name, config)
-    except KeyError as error:
-        raise ValueError(f"the config has no setting {error} for the stage {name}") from error
-    except (TypeError, AttributeError) as error:
-        # Of a stage's model, losses and schedule, whose settings its own classes take by name.
-        raise ValueError(f"config.{name} does not fit the stage {name}: {error}") from error
 
 
 def check_sampling_defaults(name: str, stage: Any, settings: Mapping[str, Any]) -> None:

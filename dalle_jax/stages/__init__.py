@@ -37,17 +37,27 @@ def data_of(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def build_stage(name: str, config: Mapping[str, Any]) -> Stage:
-    """The stage `name` as a run's config describes it, and the stages that it stands on."""
+    """The stage `name` as a run's config describes it, and the stages that it stands on.
+
+    Raises:
+        ValueError: the config lacks a setting, or has one that the stage does not take.
+    """
     stage = _stage(name)
-    own = {section: value for section, value in config[name].items() if section not in OUTSIDE}
-    if needed := upstream_of(name, config):
-        own["upstream"] = {other: build_stage(other, config) for other in needed}
-    return stage(
-        **own,
-        image_size=data_of(name, config)["image_size"],
-        vocab_size=config["tokenizer"]["vocab_size"],
-        max_length=config["tokenizer"]["max_length"],
-    )
+    try:
+        own = {section: value for section, value in config[name].items() if section not in OUTSIDE}
+        if needed := upstream_of(name, config):
+            own["upstream"] = {other: build_stage(other, config) for other in needed}
+        return stage(
+            **own,
+            image_size=data_of(name, config)["image_size"],
+            vocab_size=config["tokenizer"]["vocab_size"],
+            max_length=config["tokenizer"]["max_length"],
+        )
+    except KeyError as error:
+        raise ValueError(f"the config has no setting {error} for the stage {name}") from error
+    except (TypeError, AttributeError) as error:
+        # Of a stage's model, losses and schedule, whose settings its own classes take by name.
+        raise ValueError(f"config.{name} does not fit the stage {name}: {error}") from error
 
 
 def _stage(name: str) -> type[Stage]:

@@ -23,9 +23,9 @@ class Clip(Stage):
     Args:
         model: `image` and `text`, keyword arguments of `models.clip.ImageEncoder` and TextEncoder;
             `embedding_width`, D; `image_size`, side in pixels of what the encoder sees (larger
-            images are shrunk to it); `dtype`, in which both compute (parameters are float32);
-            `scan_blocks`, see `nn.transformer.Transformer`.
-        loss: `temperature` and `max_logit_scale`, see `models.clip.Clip`; `sam_radius`, see below.
+            images are shrunk to it; 0 for that of the data); `dtype`, in which both compute
+            (parameters are float32); `scan_blocks`, see `nn.transformer.Transformer`.
+        loss: `sam_radius`, see below.
         image_size: side of the images in the data.
         vocab_size, max_length: of the tokenizer.
 
@@ -48,21 +48,18 @@ class Clip(Stage):
         vocab_size: int,
         max_length: int,
     ):
-        del image_size  # images of any size that can be shrunk are taken
         text = {**model["text"], "vocab_size": vocab_size, "max_length": max_length}
         self.network = clip.Clip(
             image=dict(model["image"]),
             text=text,
             embedding_width=model["embedding_width"],
-            temperature=loss["temperature"],
-            max_logit_scale=loss["max_logit_scale"],
             dtype=dtype_named(model["dtype"]),
             scan_blocks=model["scan_blocks"],
         )
         self.sam_radius = loss["sam_radius"]
         self.embedding_width = model["embedding_width"]
         self.feature_width = text["width"]
-        self.image_size = model["image_size"]
+        self.image_size = model["image_size"] or image_size
         self.max_length = max_length
 
     def init(self, key: Array) -> Any:

@@ -30,16 +30,16 @@ class Decoder(Stage):
 
     Args:
         model: `unet`, keyword arguments of UNet; `dtype`, in which the networks compute, their
-            parameters being float32 always; and what there is of `text`, keyword arguments of
-            TextTransformer, `image_embedding`, with `num_tokens` of context made of a CLIP image
-            embedding, `image_size`, the side of the images it makes if not that of the data, and
-            `layout`, with the `size` of a coarse image that is foretold from the caption (absent or
-            0 for none) and keyword arguments of the TextTransformer that does it; `scan_blocks`
-            of these transformers, absent for False.
-        diffusion: `schedule`, by name; `num_timesteps` of its table, absent or 0 for continuous
-            time; `learned_variance`, absent for none.
-        loss: `target`, `weighting`, `log_normal_times` (see `Denoising`), `caption_dropout` (share
-            of captions replaced by the empty one) and, with image embeddings, `embedding_dropout`.
+            parameters being float32 always; `text`, keyword arguments of TextTransformer, of
+            `depth` 0 if captions are not read; `image_embedding`, with `num_tokens` of context made
+            of a CLIP image embedding, 0 if none is read; `image_size`, the side of the images it
+            makes, 0 for that of the data; `layout`, with the `size` of a coarse image that is
+            predicted from the caption (0 for none) and keyword arguments of the TextTransformer
+            that predicts it; `scan_blocks` of these transformers.
+        diffusion: `schedule`, by name; `num_timesteps` of its table, 0 for continuous time;
+            `zero_terminal_snr`, see `schedule_named`; `learned_variance`.
+        loss: `target`, `weighting`, `log_normal_times` (see `Denoising`), `caption_dropout` and
+            `embedding_dropout`, the shares of captions and image embeddings left out in training.
         image_size: side of the data's images in pixels.
         vocab_size, max_length: of the tokenizer.
         upstream: the stage `clip` if there are image embeddings.
@@ -58,53 +58,53 @@ class Decoder(Stage):
         max_length: int,
         upstream: Mapping[str, Any] | None = None,
     ):
-        text, embedding = model.get("text"), model.get("image_embedding")
-        if not text and not embedding:
+        text, embedding, layout = (model[name] for name in ("text", "image_embedding", "layout"))
+        reads_text, reads_embedding = text["depth"] > 0, embedding["num_tokens"] > 0
+        if not reads_text and not reads_embedding:
             raise ValueError(
                 "a decoder is conditioned on captions, image embeddings or both; "
-                "give model.text or model.image_embedding"
+                "set model.text.depth or model.image_embedding.num_tokens above 0"
             )
-        if model.get("layout", {}).get("size") and not text:
-            raise ValueError("a layout is foretold from captions; give model.text too")
+        if layout["size"] and not reads_text:
+            raise ValueError(
+                "model.layout is predicted from the caption; set model.text.depth above 0"
+            )
         of_tokens = {"vocab_size": vocab_size, "max_length": max_length}
-        layout = model.get("layout", {})
         self.denoising = Denoising(
             schedule_named(
-                diffusion["schedule"],
-                diffusion.get("num_timesteps", 0),
-                diffusion.get("zero_terminal_snr", False),
+                diffusion["schedule"], diffusion["num_timesteps"], diffusion["zero_terminal_snr"]
             ),
             target=loss["target"],
             weighting=loss["weighting"],
             log_normal_times=tuple(loss["log_normal_times"]),
-            learned_variance=diffusion.get("learned_variance", False),
+            learned_variance=diffusion["learned_variance"],
         )
         self.schedule = self.denoising.schedule
-        self.clip = upstream["clip"] if embedding else None
+        self.clip = upstream["clip"] if reads_embedding else None
         self.network = ConditionedUNet(
             unet={**model["unet"], "out_channels": self.denoising.out_channels},
-            text={**text, **of_tokens} if text else None,
-            embedding_width=self.clip.embedding_width if embedding else 0,
-            num_image_tokens=embedding["num_tokens"] if embedding else 0,
-            layout={**layout, **of_tokens} if layout.get("size") else None,
+            text={**text, **of_tokens} if reads_text else None,
+            embedding_width=self.clip.embedding_width if reads_embedding else 0,
+            num_image_tokens=embedding["num_tokens"],
+            layout={**layout, **of_tokens} if layout["size"] else None,
             dtype=dtype_named(model["dtype"]),
-            scan_blocks=model.get("scan_blocks", False),
+            scan_blocks=model["scan_blocks"],
         )
         self.caption_dropout = loss["caption_dropout"]
-        self.embedding_dropout = loss["embedding_dropout"] if embedding else 0.0
-        side = model.get("image_size") or image_size
+        self.embedding_dropout = loss["embedding_dropout"]
+        side = model["image_size"] or image_size
         self.image_shape = (side, side, 3)
         self.max_length = max_length
         self.takes = (
-            *(("tokens",) if text else ()),
-            *(("image_embedding",) if embedding else ()),
+            *(("tokens",) if reads_text else ()),
+            *(("image_embedding",) if reads_embedding else ()),
             "sample_index",
         )
 
     @staticmethod
     def upstream_of(own: Mapping[str, Any]) -> tuple[str, ...]:
         """`clip` where the decoder is conditioned on its image embeddings."""
-        return ("clip",) if own["model"].get("image_embedding") else ()
+        return ("clip",) if own["model"]["image_embedding"]["num_tokens"] else ()
 
     def init(self, key: Array) -> Any:
         """Random parameters, float32."""

@@ -16,16 +16,16 @@ from jax import Array
 from dalle_jax.stages.base import Stage
 
 NEEDED = ("clip", "prior", "decoder")
+SAMPLE_SHARE = 0.5  # of the batch, for which the decoder is given the prior's own embeddings
+PRIOR_WEIGHT = 1.0  # of the prior's loss beside the decoder's
 
 
 class Joint(Stage):
     """What prior and decoder learn together; parameters are {"prior": …, "decoder": …}.
 
     Args:
-        loss: `sample_share`, the probability that the decoder is given the prior's sample in place
-            of the true image embedding; `prior_weight`, of the prior's own loss beside the
-            decoder's; `stop_gradient`, whether the decoder's loss stops at the embedding or goes
-            on through the prior's sampling.
+        loss: `stop_gradient`, whether the decoder's loss stops at the embedding or goes on through
+            the prior's sampling.
         prior_sampling: settings of `Prior.sample` for the samples that it trains on; few steps.
         image_size, vocab_size, max_length: of the data and the tokenizer; the stages below know.
         upstream: the stages clip, prior and decoder.
@@ -57,8 +57,6 @@ class Joint(Stage):
                 "drawn from buckets; set joint.loss.stop_gradient to True"
             )
         self.takes = self.decoder.takes
-        self.sample_share = loss["sample_share"]
-        self.prior_weight = loss["prior_weight"]
         self.stop_gradient = loss["stop_gradient"]
         self.prior_sampling = dict(prior_sampling)
 
@@ -99,13 +97,13 @@ class Joint(Stage):
 
         metrics = {f"prior_{name}": value for name, value in prior_metrics.items()}
         if train:
-            uses_drawn = jax.random.uniform(keys[3], true.shape[:1]) < self.sample_share
+            uses_drawn = jax.random.uniform(keys[3], true.shape[:1]) < SAMPLE_SHARE
             loss, _ = decoder_loss(jnp.where(uses_drawn[:, None], drawn, true))
         else:
             loss, _ = decoder_loss(drawn)
             metrics |= {"decoder_true": decoder_loss(true)[0], "decoder_drawn": loss}
         metrics |= {"decoder": loss, "prior": prior_loss}
-        return loss + self.prior_weight * prior_loss, metrics
+        return loss + PRIOR_WEIGHT * prior_loss, metrics
 
     def _draw(self, params: Any, frozen: Any, tokens: Array, key: Array) -> Array:
         """The prior's image embeddings [B, D] of captions [B, L], differentiable unless stopped."""

@@ -31,6 +31,9 @@ VALIDATION = {
     "autoregressive": {"dot_percentile": 0.5},
 }
 
+# Root mean square of embeddings inside: 17.2 at D = 1024, as in unCLIP.
+EMBEDDING_RMS = 0.5375
+
 
 class Prior(Stage):
     """What the prior learns and, once learned, does.
@@ -39,7 +42,7 @@ class Prior(Stage):
         kind: "diffusion" or "autoregressive".
         model: `text`, width, depth and num_heads of the transformer that reads the caption and, in
             the diffusion prior, all else; `latent`, the same of the autoregressive prior's second
-            transformer; `embedding_rms`, see below; `dtype`, in which they compute (parameters are
+            transformer; `dtype`, in which they compute (parameters are
             float32); `scan_blocks`, see `nn.transformer.Transformer`.
         diffusion: `schedule` and `num_timesteps`, see `denoising.schedule_named`.
         autoregressive: `num_dimensions` of the PCA that are kept, `num_buckets` that each is cut
@@ -48,10 +51,9 @@ class Prior(Stage):
         image_size, vocab_size, max_length: of the data and the tokenizer.
         upstream: {"clip": the Clip stage whose embeddings these are}.
 
-    Embeddings go in and out with length 1. Inside they are multiplied by embedding_rms·√D, which
+    Embeddings go in and out with length 1. Inside they are multiplied by EMBEDDING_RMS·√D, which
     gives their numbers that root mean square: a schedule made for data of about unit variance would
-    otherwise drown them in noise at almost all times. unCLIP multiplies by 17.2 at D = 1024,
-    which is an RMS of 0.5375.
+    otherwise drown them in noise at almost all times.
     """
 
     takes = ("tokens", "text_embedding", "text_features", "sample_index")
@@ -78,7 +80,7 @@ class Prior(Stage):
         shared = {
             "model": model,
             "embedding_width": width,
-            "embedding_scale": model["embedding_rms"] * math.sqrt(width),
+            "embedding_scale": EMBEDDING_RMS * math.sqrt(width),
         }
         if kind == "diffusion":
             self.by = ByDiffusion(diffusion=diffusion, **shared)

@@ -16,8 +16,9 @@ from dalle_jax.evaluation.checks import (
 )
 from dalle_jax.evaluation.measurements import by_oracle
 from dalle_jax.evaluation.options import Evaluation
-from dalle_jax.pipelines.checks import built, check_sampling_defaults, check_settings
+from dalle_jax.pipelines.checks import check_sampling_defaults, check_settings
 from dalle_jax.runs import Run
+from dalle_jax.stages import build_stage
 from dalle_jax.sweeps.graph import NOT_DRAWN_WITH, Graph, PlannedPoint
 from dalle_jax.sweeps.jobs import is_measured
 from dalle_jax.sweeps.layout import SweepLayout
@@ -49,7 +50,7 @@ def check_points(graph: Graph, to_be_trained: Collection[str] = ()) -> None:
 
 def _check_point(point: PlannedPoint, to_be_trained: Collection[str]) -> None:
     ranges.check(point.config)
-    stages = {name: built(name, point.config) for name in point.runs}
+    stages = {name: build_stage(name, point.config) for name in point.runs}
     for name in stages:
         find_features_of_training(point.config[name])
     if point.evaluation is None:

@@ -25,7 +25,7 @@ FlopsOf = Callable[[StageRun], float | None]  # of a run's whole training; None 
 
 LOSS = "validation/loss"  # as trainings log it; `STAGE/validation/loss` in the table
 # Settings of a loss that say how weights are found, and not how their loss is computed.
-_OF_TRAINING = ("sam_radius", "stop_gradient", "temperature", "max_logit_scale")
+_OF_TRAINING = ("sam_radius", "stop_gradient")
 METRIC_COLUMNS = (
     *("metric", "value", "low", "high", "deviation_of_seeds", "floor"),
     *("num_images", "sampling_seeds", "data", "protocol_hash"),

@@ -133,7 +133,6 @@ def test_ones_own_config_may_give_a_sampler_its_options_and_a_stage_its_own_data
     path.write_text(
         "from ml_collections import ConfigDict\nfrom configs import tiny\n"
         "def get_config():\n    c = tiny.get_config()\n    c.decoder.sample.order = 2\n"
-        "    del c.data.min_side\n"
         "    c.decoder.data = ConfigDict({'image_size': 12})\n    return c\n"
     )
     assert load_config(path).decoder.sample.order == 2

@@ -16,8 +16,6 @@ def clip(dtype=jnp.float32):
         image={**SIZES, "patch_size": 4},
         text={**SIZES, "vocab_size": 16, "max_length": 6},
         embedding_width=5,
-        temperature=0.07,
-        max_logit_scale=100.0,
         dtype=dtype,
     )
 
@@ -82,7 +80,7 @@ def test_patches_that_do_not_tile_the_image_are_named():
         jax.eval_shape(clip().init, jax.random.key(0), jnp.zeros((3, 10, 10, 3)), tokens)
 
 
-def test_temperature_starts_as_told_is_capped_and_comes_back():
+def test_temperature_starts_at_clip_s_is_capped_and_comes_back():
     params, apply = ready()
     start, _ = clip().init_with_output(jax.random.key(0), method="logit_scale")
     np.testing.assert_allclose(start, 1 / 0.07, rtol=1e-5)

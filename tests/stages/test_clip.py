@@ -23,7 +23,7 @@ MODEL = {
 def stage(dtype="float32"):
     return Clip(
         model={**MODEL, "dtype": dtype},
-        loss={"temperature": 0.07, "max_logit_scale": 100.0, "sam_radius": 0.0},
+        loss={"sam_radius": 0.0},
         image_size=8,
         vocab_size=16,
         max_length=4,

@@ -14,7 +14,11 @@ from tests.random_params import random_params
 
 MODEL = {
     "dtype": "float32",
+    "scan_blocks": False,
+    "image_size": 0,
     "text": {"width": 8, "depth": 1, "num_heads": 2},
+    "image_embedding": {"num_tokens": 0},
+    "layout": {"size": 0},
     "unet": {
         "channels": 8,
         "channel_mult": (1,),
@@ -26,16 +30,29 @@ MODEL = {
 }
 
 
+NO_TEXT = {**MODEL["text"], "depth": 0}
+DIFFUSION = {
+    "schedule": "cosine",
+    "num_timesteps": 0,
+    "learned_variance": False,
+    "zero_terminal_snr": False,
+}
+
+
+LOSS = {
+    "target": "v",
+    "weighting": "simple",
+    "log_normal_times": (),
+    "caption_dropout": 0.5,
+    "embedding_dropout": 0.1,
+}
+
+
 def decoder(target="v", weighting="simple", dtype="float32", **model):
     return Decoder(
         model={**MODEL, "dtype": dtype, **model},
-        diffusion={"schedule": "cosine"},
-        loss={
-            "target": target,
-            "weighting": weighting,
-            "log_normal_times": (),
-            "caption_dropout": 0.5,
-        },
+        diffusion=DIFFUSION,
+        loss={**LOSS, "target": target, "weighting": weighting},
         image_size=8,
         vocab_size=16,
         max_length=4,
@@ -194,13 +211,8 @@ def test_an_unknown_schedule_is_named():
     with pytest.raises(ValueError, match="no noise schedule is called 'cosin'; known are"):
         Decoder(
             model=MODEL,
-            diffusion={"schedule": "cosin"},
-            loss={
-                "target": "v",
-                "weighting": "simple",
-                "log_normal_times": (),
-                "caption_dropout": 0.1,
-            },
+            diffusion={**DIFFUSION, "schedule": "cosin"},
+            loss=LOSS,
             image_size=8,
             vocab_size=16,
             max_length=4,
@@ -208,10 +220,10 @@ def test_an_unknown_schedule_is_named():
 
 
 def captions_alone():
-    """A decoder with the knobs that runs were trained with before there were image embeddings."""
+    """A decoder that reads no image embeddings."""
     return Decoder(
         model={
-            "dtype": "float32",
+            **MODEL,
             "text": {"width": 16, "depth": 1, "num_heads": 2},
             "unet": {
                 "channels": 8,
@@ -224,13 +236,8 @@ def captions_alone():
                 "dropout": 0.0,
             },
         },
-        diffusion={"schedule": "cosine"},
-        loss={
-            "target": "v",
-            "weighting": "simple",
-            "log_normal_times": (0.5, 1.2),
-            "caption_dropout": 0.1,
-        },
+        diffusion=DIFFUSION,
+        loss={**LOSS, "log_normal_times": (0.5, 1.2), "caption_dropout": 0.1},
         image_size=24,
         vocab_size=320,
         max_length=12,
@@ -320,5 +327,7 @@ def test_the_layout_learns_what_a_caption_says_of_places():
 
 
 def test_a_layout_takes_captions():
-    with pytest.raises(ValueError, match="a layout is foretold from captions"):
-        decoder(text=None, image_embedding={"num_tokens": 1}, layout={**MODEL["text"], "size": 2})
+    with pytest.raises(ValueError, match="layout is predicted from the caption; set"):
+        decoder(
+            text=NO_TEXT, image_embedding={"num_tokens": 1}, layout={**MODEL["text"], "size": 2}
+        )

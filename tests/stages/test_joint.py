@@ -40,14 +40,10 @@ class Numbers(Stage):
         return jnp.mean((params["d"] * batch["image_embedding"] - WANTED) ** 2), {}
 
 
-def joint(stop_gradient, share=0.25, prior_weight=0.0, stage=None):
+def joint(stop_gradient, stage=None):
     stage = stage or Numbers()
     return Joint(
-        loss={
-            "sample_share": share,
-            "prior_weight": prior_weight,
-            "stop_gradient": stop_gradient,
-        },
+        loss={"stop_gradient": stop_gradient},
         prior_sampling={"num_candidates": 1},
         image_size=8,
         vocab_size=16,
@@ -63,37 +59,38 @@ def loss_and_slope(stage, train=True):
     return of_params(PARAMS)
 
 
-def test_a_share_of_the_decoder_s_embeddings_is_drawn_and_the_rest_are_true():
-    (loss, _), _ = loss_and_slope(joint(stop_gradient=True))
-    of_drawn, of_true = (2 * 3 - WANTED) ** 2, (2 * TRUE - WANTED) ** 2
-    drawn = (loss - of_true) / (of_drawn - of_true)
-    assert abs(drawn - 0.25) < 4 * np.sqrt(0.25 * 0.75 / N)
-    for share, expected in ((0.0, of_true), (1.0, of_drawn)):
-        (loss, _), _ = loss_and_slope(joint(stop_gradient=True, share=share))
-        np.testing.assert_allclose(loss, expected, rtol=1e-5)
+OF_DRAWN, OF_TRUE, OF_PRIOR = (2 * 3 - WANTED) ** 2, (2 * TRUE - WANTED) ** 2, 3**2
+
+
+def share_drawn(loss):
+    """Of the embeddings that the decoder was given."""
+    return (loss - OF_PRIOR - OF_TRUE) / (OF_DRAWN - OF_TRUE)
+
+
+def test_half_of_the_decoder_s_embeddings_are_drawn_and_the_rest_are_true():
+    (loss, metrics), _ = loss_and_slope(joint(stop_gradient=True))
+    assert abs(share_drawn(loss) - 0.5) < 4 * np.sqrt(0.5 * 0.5 / N)
+    np.testing.assert_allclose(loss, metrics["decoder"] + metrics["prior"], rtol=1e-6)
+    assert metrics["prior"] == OF_PRIOR and metrics["prior_cosine"] == 0.5
 
 
 def test_the_decoder_s_loss_reaches_the_prior_unless_it_is_stopped():
-    (_, stopped), (_, through) = (loss_and_slope(joint(stop, share=1.0)) for stop in (True, False))
-    assert stopped["prior"]["p"] == 0
-    np.testing.assert_allclose(through["prior"]["p"], 2 * (2 * 3 - WANTED) * 2, rtol=1e-5)
+    ((loss, _), stopped), (_, through) = (loss_and_slope(joint(stop)) for stop in (True, False))
+    own, share = 2 * 3, share_drawn(loss)
+    np.testing.assert_allclose(stopped["prior"]["p"], own, rtol=1e-5)
+    reached = share * 2 * (2 * 3 - WANTED) * 2
+    np.testing.assert_allclose(through["prior"]["p"], own + reached, rtol=1e-4)
     # The decoder learns the same either way.
-    np.testing.assert_allclose(stopped["decoder"]["d"], 2 * (2 * 3 - WANTED) * 3, rtol=1e-5)
+    learned = share * 2 * (2 * 3 - WANTED) * 3 + (1 - share) * 2 * (2 * TRUE - WANTED) * TRUE
+    np.testing.assert_allclose(stopped["decoder"]["d"], learned, rtol=1e-4)
     np.testing.assert_allclose(through["decoder"]["d"], stopped["decoder"]["d"], rtol=1e-6)
 
 
-def test_the_prior_s_own_loss_stands_beside_with_its_weight():
-    (loss, metrics), slope = loss_and_slope(joint(stop_gradient=True, share=1.0, prior_weight=0.5))
-    np.testing.assert_allclose(loss, (2 * 3 - WANTED) ** 2 + 0.5 * 3**2, rtol=1e-5)
-    np.testing.assert_allclose(slope["prior"]["p"], 0.5 * 2 * 3, rtol=1e-5)
-    assert metrics["prior"] == 9 and metrics["prior_cosine"] == 0.5
-
-
-def test_validation_tells_the_gap_between_true_and_drawn_embeddings():
-    (loss, metrics), _ = loss_and_slope(joint(stop_gradient=True, share=0.0), train=False)
-    np.testing.assert_allclose(metrics["decoder_true"], (2 * TRUE - WANTED) ** 2, rtol=1e-5)
-    np.testing.assert_allclose(metrics["decoder_drawn"], (2 * 3 - WANTED) ** 2, rtol=1e-5)
-    assert loss == metrics["decoder_drawn"]
+def test_validation_reports_the_gap_between_true_and_drawn_embeddings():
+    (loss, metrics), _ = loss_and_slope(joint(stop_gradient=True), train=False)
+    np.testing.assert_allclose(metrics["decoder_true"], OF_TRUE, rtol=1e-5)
+    np.testing.assert_allclose(metrics["decoder_drawn"], OF_DRAWN, rtol=1e-5)
+    assert loss == metrics["decoder_drawn"] + metrics["prior"]
 
 
 def test_it_starts_from_both_trained_runs_and_clip_stays():

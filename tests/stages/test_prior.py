@@ -59,7 +59,6 @@ def prior(kind, upstream=None, dtype="float32", dropout=0.1, num_timesteps=0):
         model={
             "dtype": dtype,
             "scan_blocks": False,
-            "embedding_rms": 0.5375,
             "text": SIZES,
             "latent": SIZES,
         },
@@ -303,7 +302,7 @@ def test_on_a_clip_of_networks_every_parameter_has_a_gradient_in_either_dtype(ki
     model = {"dtype": "float32", "scan_blocks": False, "image_size": 8, "embedding_width": D}
     clip = Clip(
         model={**model, "text": sizes, "image": {**sizes, "patch_size": 4}},
-        loss={"temperature": 0.07, "max_logit_scale": 100.0, "sam_radius": 0.0},
+        loss={"sam_radius": 0.0},
         image_size=8,
         vocab_size=16,
         max_length=L,

@@ -10,7 +10,7 @@ import pytest
 from dalle_jax.models.conditioned_unet import Condition
 from dalle_jax.stages.decoder import Decoder
 from tests.stages.drawn import drawn
-from tests.stages.test_decoder import MODEL, batch_of
+from tests.stages.test_decoder import DIFFUSION, MODEL, NO_TEXT, batch_of
 
 WIDTH = 6
 
@@ -31,11 +31,11 @@ FROZEN = {"clip": {"projection": jax.random.normal(jax.random.key(4), (3, WIDTH)
 def decoder(*, text=True, dtype="float32", learned_variance=False, drop=(0.5, 0.1), **model):
     model = {**MODEL, "dtype": dtype, "image_embedding": {"num_tokens": 4}, **model}
     if not text:
-        del model["text"]
+        model["text"] = NO_TEXT
     return Decoder(
         model=model,
         diffusion={
-            "schedule": "cosine",
+            **DIFFUSION,
             "num_timesteps": 8 if learned_variance else 0,
             "learned_variance": learned_variance,
         },
@@ -279,5 +279,5 @@ def test_a_decoder_of_captions_asks_for_them():
 
 
 def test_a_decoder_of_nothing_is_refused():
-    with pytest.raises(ValueError, match=r"give model\.text or model\.image_embedding"):
-        decoder(text=False, image_embedding=None)
+    with pytest.raises(ValueError, match=r"set model\.text\.depth or model\.image_embedding"):
+        decoder(text=False, image_embedding={"num_tokens": 0})

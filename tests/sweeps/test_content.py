@@ -9,7 +9,7 @@ import pytest
 
 from dalle_jax import runs
 from dalle_jax.run_data import DataRecord, Reading, read_record, write_record
-from dalle_jax.runs import create_run
+from dalle_jax.runs import FORMAT, create_run
 from dalle_jax.sweeps.content import data_signatures
 from dalle_jax.sweeps.definition import read_definition
 from dalle_jax.sweeps.graph import build_graph
@@ -37,7 +37,7 @@ def same(signature):
 def trained(directory: Path, stage: str, graph, content: str | None = None):
     """A run at its last step, of the data of that content; None makes one of earlier versions."""
     (run,) = [run for run in graph.runs.values() if run.stage == stage]
-    document = {"format": 1, "stage": stage, "config": json.loads(json.dumps(run.config))}
+    document = {"format": FORMAT, "stage": stage, "config": json.loads(json.dumps(run.config))}
     (directory / f"checkpoints/{run.steps}").mkdir(parents=True)
     (directory / "config.json").write_text(json.dumps(document))
     if content is not None:

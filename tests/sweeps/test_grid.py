@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dalle_jax.runs import FORMAT
 from dalle_jax.sweeps.graph import build_graph
 from dalle_jax.sweeps.grid import MAX_NAME, Sweep, chain, is_sampling, point_name, product, zip_
 from dalle_jax.sweeps.jobs import jobs_of
@@ -103,7 +104,7 @@ def test_a_point_is_measured_anew_by_a_network_that_was_trained_anew(tmp_path):
 
     def train(seed, step):
         config = {**load(CONFIG.with_name("features.py"), {}), "seed": seed}
-        document = {"format": 1, "stage": "classifier", "config": config}
+        document = {"format": FORMAT, "stage": "classifier", "config": config}
         (run / f"checkpoints/{step}").mkdir(parents=True)
         (run / "config.json").write_text(json.dumps(document))
 
@@ -158,5 +159,5 @@ def test_names_are_safe_and_tell_points_apart(points):
 
 def test_only_knobs_of_a_stages_sample_section_are_of_sampling():
     assert is_sampling("decoder.sample.guidance_scale")
-    assert not is_sampling("decoder.loss.sample_share")
+    assert not is_sampling("decoder.loss.caption_dropout")
     assert not is_sampling("sample.x") and not is_sampling("seed")
