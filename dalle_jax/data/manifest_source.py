@@ -43,9 +43,11 @@ def make_manifest(
     kind = kind_of(name)
     takes = kind.arguments if kind else ()
 
+    read = getattr(source, "without_image", source.__getitem__)
+
     def candidates() -> Iterator[tuple]:
         for i in range(len(source)):
-            item = source[i]
+            item = read(i)
             own_id = _item_id(item, split, i)
             image = own_id if has_file_ids(name) else i
             captions = item.get("captions") or (item["caption"],)

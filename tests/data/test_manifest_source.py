@@ -51,6 +51,24 @@ def test_items_without_ids_are_numbered():
     assert len([row for row in ManifestSource(manifest, plain)]) == 6
 
 
+class Undecoded:
+    """A source that gives captions without images."""
+
+    def __len__(self):
+        return 6
+
+    def __getitem__(self, index):
+        raise AssertionError("an image was decoded")
+
+    def without_image(self, index):
+        return {name: value for name, value in items()[index].items() if name != "image"}
+
+
+def test_a_manifest_is_made_of_captions_alone_where_a_source_gives_them():
+    how = {"name": "tfds:numbers", "split": "test", "rule": "all"}
+    assert make_manifest(Undecoded(), **how) == make_manifest(items(), **how)
+
+
 @pytest.fixture
 def folder(tmp_path):
     root = tmp_path / "pictures"

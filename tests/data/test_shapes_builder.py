@@ -49,6 +49,7 @@ def test_items(data_dir):
             np.testing.assert_array_equal(item["image"], draw(scene_of(item), 32))
             assert item["caption"] == short(scene_of(item)).text
             assert item["id"] == f"{split}/{k:05d}"
+            assert source.without_image(k) == {n: v for n, v in item.items() if n != "image"}
 
 
 def test_default_sizes():
