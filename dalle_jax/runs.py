@@ -42,7 +42,7 @@ from dalle_jax.run_data import (
     signature_of,
 )
 from dalle_jax.stages import Stage, build_stage, data_of, upstream_of
-from dalle_jax.train.checkpoint import load_params, steps_in
+from dalle_jax.train.finished import steps_in
 
 # Of the learning rate: those by which it does not depend on how many steps are to come.
 ENDLESS_DECAYS = ("constant", "inverse_sqrt")
@@ -117,6 +117,8 @@ class Run:
             raise FileNotFoundError(
                 f"{self.directory} has no checkpoint yet; train it first with `dalle-jax train`"
             )
+        from dalle_jax.train.checkpoint import load_params  # it brings Orbax along
+
         return load_params(self.directory / "checkpoints", weights=weights)
 
     def upstream(self) -> "dict[str, Run]":

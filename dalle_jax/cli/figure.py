@@ -101,6 +101,9 @@ def _make(figure: Figure, path: Path, args: argparse.Namespace) -> int:
     if refused := why_not_replaced(made, args.out):
         print(refused, file=sys.stderr)
         return code or 1
+    import matplotlib
+
+    matplotlib.use("Agg")
     with naming_errors(path):
         drawn = figure.draw(rows, measured.images)
     record, files = save(made, drawn, args.out)
@@ -169,9 +172,6 @@ def load_figure(path: Path, scale: str) -> Figure:
     Raises:
         ValueError: it defines no figure, or none of this scale.
     """
-    import matplotlib
-
-    matplotlib.use("Agg")
     file = UserFile(path)
     if file.get("get_figure") is None:
         raise ValueError(f"{path} is no figure: it defines no get_figure(scale)")

@@ -4,7 +4,6 @@ import sys
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-import grain
 import numpy as np
 
 from dalle_jax.data.images import RESIZE_FILTERS, center_crop_resize
@@ -20,7 +19,8 @@ class Source(Protocol):
     An item holds "image" (uint8 [H, W, 3]) and "caption"; one with several captions of the image
     also holds "captions": training draws one of them at each visit, evaluation takes "caption". A
     stored "image_embedding" (float32 [D]) comes along into the batch. A source that also has
-    `place(index) -> str` says where an item lies, for messages.
+    `place(index) -> str` says where an item lies, for messages; one that also has
+    `without_image(index)` gives the rest of an item sooner than the whole.
     """
 
     def __len__(self) -> int: ...
@@ -150,6 +150,8 @@ def make_loader(
     source = keep_in_memory(
         source, image_size, memory_limit=memory_limit, resize_filter=resize_filter
     )
+
+    import grain  # it brings Orbax along, which takes longer to import than all else here
 
     order = grain.MapDataset.range(len(source)).seed(seed)
     if shuffle:

@@ -25,7 +25,7 @@ from dalle_jax.runs import Run, open_run
 from dalle_jax.stages import data_of
 from dalle_jax.sweeps.graph import Graph, PlannedPoint, StageRun
 from dalle_jax.train import due
-from dalle_jax.train.checkpoint import steps_in
+from dalle_jax.train.finished import steps_in
 
 
 @dataclass(frozen=True)

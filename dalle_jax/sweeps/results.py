@@ -7,9 +7,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pyarrow
-from pyarrow import parquet
-
 from dalle_jax.files import write_atomically
 from dalle_jax.metrics.protocol import protocol_hash
 from dalle_jax.metrics.results import read_rows
@@ -95,6 +92,9 @@ def by_point(
 
 def write_table(rows: Sequence[Row], directory: Path) -> list[Path]:
     """The table as results.csv and as results.parquet."""
+    import pyarrow
+    from pyarrow import parquet
+
     paths = [directory / "results.csv", directory / "results.parquet"]
     columns = list(dict.fromkeys(column for row in rows for column in row))
     text = io.StringIO()

@@ -25,18 +25,10 @@ from jax.sharding import SingleDeviceSharding
 from orbax.checkpoint import checkpoint_managers as policies
 
 from dalle_jax.train.damage import CHECKSUMS, damage, write_checksums
+from dalle_jax.train.finished import steps_in
 from dalle_jax.train.restoring import check_float32, encode, handlers, read, told_by_first
 
 log = logging.getLogger(__name__)
-
-
-def steps_in(directory: str | Path) -> list[int]:
-    """Steps that have a finished checkpoint in `directory`, oldest first."""
-    directory = Path(directory)
-    if not directory.is_dir():
-        return []
-    folders = [path for path in directory.iterdir() if path.is_dir()]
-    return sorted(int(path.name) for path in folders if path.name.isdecimal())
 
 
 def load_params(

@@ -13,8 +13,9 @@ from jax.sharding import Mesh
 
 from dalle_jax.seeds import key_of
 from dalle_jax.train import due
-from dalle_jax.train.checkpoint import Checkpoints, steps_in
+from dalle_jax.train.checkpoint import Checkpoints
 from dalle_jax.train.evaluate import evaluate
+from dalle_jax.train.finished import steps_in
 from dalle_jax.train.logging import RunLog
 from dalle_jax.train.memory import give_back
 from dalle_jax.train.meter import Meter
