@@ -1,5 +1,6 @@
 """`dalle-jax VERB`: the verbs, and how their errors are told."""
 
+import gc
 import logging
 import sys
 import warnings
@@ -63,7 +64,9 @@ def _main(argv: list[str]) -> int:
         what = "option" if verb.startswith("-") else "verb"
         print(f"dalle-jax: there is no {what} {verb!r}{hint}", file=sys.stderr)
         return 2
-    if not {"-h", "--help"} & set(rest):
+    if "--dry-run" in rest:
+        gc.disable()  # over within seconds, a sixth of which it would spend on collecting garbage
+    elif not {"-h", "--help"} & set(rest):
         cpu.restart_with_heap()
     quieten()
     return exit_code(verb, lambda: run_verb(verb, rest))

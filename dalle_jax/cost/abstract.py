@@ -1,6 +1,7 @@
 """A stage's training as shapes: what can be said of it without weights, data or devices."""
 
 import functools
+import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -16,6 +17,8 @@ from dalle_jax.train.step import make_train_step
 
 Config = Mapping[str, Any]
 
+NOT_BUILT = ("train", "sample")  # sections of a stage's config that no network depends on
+
 
 class AbstractTraining(NamedTuple):
     """A stage and the shapes of what its training is given."""
@@ -30,13 +33,30 @@ class AbstractTraining(NamedTuple):
 
 def abstract_stage(stage_name: str, config: Config) -> tuple[Any, Any, dict[str, Any]]:
     """The stage, the shapes of its parameters, and of those that are frozen."""
-    stage, key = build_stage(stage_name, config), jax.random.key(0)
-    frozen = {
-        name: jax.eval_shape(build_stage(name, config).init, key)
-        for name in upstream_of(stage_name, config)
-    }
+    stage = build_stage(stage_name, config)
+    frozen = {name: _params(name, config) for name in upstream_of(stage_name, config)}
     start, frozen = stage.start_from(frozen)
-    return stage, jax.eval_shape(stage.init, key) if start is None else start, frozen
+    return stage, _params(stage_name, config) if start is None else start, frozen
+
+
+def _params(stage_name: str, config: Config) -> Any:
+    """The shapes of a stage's parameters; several stages may stand on the same one."""
+    networks = _networks(stage_name, config)
+    return _traced_params(stage_name, json.dumps(networks, sort_keys=True, default=dict))
+
+
+@functools.cache
+def _traced_params(stage_name: str, networks: str) -> Any:
+    return jax.eval_shape(build_stage(stage_name, json.loads(networks)).init, abstract_key())
+
+
+def _networks(stage_name: str, config: Config) -> dict[str, Any]:
+    """Of a config, what a stage and those that it stands on are built from."""
+    own = {name: part for name, part in config[stage_name].items() if name not in NOT_BUILT}
+    parts = {name: config[name] for name in ("data", "tokenizer")} | {stage_name: own}
+    for name in upstream_of(stage_name, config):
+        parts |= _networks(name, config)
+    return parts
 
 
 def abstract_batch(stage_name: str, config: Config, size: int) -> dict[str, jax.ShapeDtypeStruct]:

@@ -125,12 +125,16 @@ def build_graph(
         ValueError: an override is wrong, or a stage is missing that another stands on.
     """
     runs: dict[str, StageRun] = {}
+    bases: dict[str, Config] = {}  # by overrides of training, which many points may share
     points = []
     judges = judges_of(sweep.evaluation or {})
     for overrides in sweep.points:
         every = {**sweep.overrides, **overrides}
         training = {knob: value for knob, value in every.items() if not is_sampling(knob)}
-        config = _with_sampling(config_of(training), every)
+        text = repr(training)
+        if text not in bases:
+            bases[text] = config_of(training)
+        config = _with_sampling(bases[text], every)
         keys: dict[str, str] = {}
         for stage in _stages(sweep, config, overrides):
             run = _stage_run(stage, config, training, keys, runs, signature_of)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import pytest
 
+from dalle_jax.cost.abstract import abstract_stage
 from dalle_jax.cost.estimate import (
     count_products,
     estimated_operations,
@@ -70,6 +71,18 @@ def test_muon_multiplies_matrices_of_kernels_alone():
 @pytest.fixture(scope="module")
 def unclip():
     return load(ROOT / "configs/unclip_tiny.py", {})
+
+
+def test_a_network_that_several_stages_stand_on_is_traced_once(unclip):
+    _, clip, _ = abstract_stage("clip", unclip)
+    for stage in ("prior", "decoder"):
+        other_training = {**unclip, "seed": 1, stage: {**unclip[stage], "sample": {}}}
+        built, params, frozen = abstract_stage(stage, other_training)
+        assert frozen["clip"] is clip
+        assert params == jax.eval_shape(built.init, jax.random.key(0))
+    narrow = copy.deepcopy(unclip)
+    narrow["clip"]["model"]["embedding_width"] = 16
+    assert abstract_stage("prior", narrow)[2]["clip"] != clip
 
 
 def test_the_estimate_is_near_what_xla_counts(unclip):

@@ -95,6 +95,22 @@ def test_averaged_and_raw_weights_of_one_training_are_two_points():
     assert told == [["--weights=ema"]] * 2 + [["--weights=raw"]] * 2
 
 
+def test_a_config_is_loaded_once_for_all_points_that_are_trained_alike():
+    loaded = []
+
+    def config_of(overrides):
+        loaded.append(overrides)
+        return load(CONFIG.with_name("tiny.py"), overrides)
+
+    points = product(("decoder.sample.guidance_scale", [1.0, 2.0, 3.0]), seed=range(2))
+    graph = build_graph(Sweep("configs/tiny.py", points), config_of)
+    assert loaded == [{"seed": 0}, {"seed": 1}]
+    for point in graph.points:
+        scale = point.overrides["decoder.sample.guidance_scale"]
+        assert point.config["seed"] == point.overrides["seed"]
+        assert point.config["decoder"]["sample"]["guidance_scale"] == scale
+
+
 def test_a_point_is_measured_anew_by_a_network_that_was_trained_anew(tmp_path):
     tiny, run = CONFIG.with_name("tiny.py"), tmp_path / "features/classifier"
 
