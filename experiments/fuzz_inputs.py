@@ -330,6 +330,9 @@ def make_parquet(folder: Path, rng: random.Random) -> None:
         table = pa.table(
             {**dict(zip(names, (column, captions))), "n": pa.array(numbers, pa.int32())}
         )
+        if rng.random() < 0.3:
+            cells = [rng.choice(("train", "test", "Val", "holdout", "", None)) for _ in numbers]
+            table = table.append_column("split", pa.array(cells, pa.string()))
         content = parquet_bytes(table, rng)
         write_files(folder, [(f"{file}.parquet", maybe_damaged(content, rng, 0.5))])
 

@@ -18,7 +18,13 @@ from dalle_jax.data.images import decode
 from dalle_jax.data.item_digests import digests_of
 from dalle_jax.data.options import ReadingOptions
 from dalle_jax.data.remote_server import shown
-from dalle_jax.data.splits import SPLITS, check_split, mask_of_split, split_numbers
+from dalle_jax.data.splits import (
+    check_split,
+    describe_own_splits,
+    mask_of_split,
+    split_numbers,
+    splits_there,
+)
 
 REPORT, INDEX = "data_report", "data_index"
 
@@ -68,7 +74,7 @@ class FolderSource:
             index.report.save(report_path)
         self.report = index.report
         self.report.path = report_path
-        self.report.what = self._what + _of_own_splits(index.own_splits)
+        self.report.what = self._what + describe_own_splits(index.own_splits, "each item's name")
         self._check(options.max_bad_share)
         if self.report.skipped or self.report.left_out or self.report.noted:
             warnings.warn(f"{self.report} All are named in {report_path}.", stacklevel=2)
@@ -76,9 +82,7 @@ class FolderSource:
             index.positions, own=index.own, own_splits=index.own_splits, **options.shares
         )
         mask = mask_of_split(numbers, split)
-        # What a folder of splits lacks is taken out of its train, if it has one.
-        whole = not index.own.all() or "train" in index.own_splits
-        self.splits = SPLITS if whole else index.own_splits
+        self.splits = splits_there(index.own, index.own_splits)
         if split not in ("all", *self.splits):
             raise ValueError(
                 f"{self.report.what} has no {split} split; its split folders hold "
@@ -150,14 +154,3 @@ def _cache_files(root: str, only_table: str, cache_dir: str | Path | None) -> tu
     end = f"-{name}" if name else ""
     folder = Path(os.path.expanduser(cache_dir) if cache_dir else root)
     return folder / f"{REPORT}{end}.json", folder / f"{INDEX}{end}.npz"
-
-
-def _of_own_splits(own_splits: tuple[str, ...]) -> str:
-    """What the report says of splits that a folder has of its own."""
-    if not own_splits:
-        return ""
-    missing = [name for name in ("validation", "test") if name not in own_splits]
-    text = f" (its own {' and '.join(own_splits)}"
-    if missing and "train" in own_splits:
-        text += f"; {' and '.join(missing)} taken out of train by a hash of each item's name"
-    return f"{text})"

@@ -21,6 +21,7 @@ class Item:
         captions: of tables, with their columns.
         beside: files to take captions from, in order of preference; one list for each name.
         splits: that the folders or the table put it in; "" for none.
+        other_split: whether a table puts it in a split of another name.
         former: names by which versions before signatures of the content knew it.
         problem: why it can't be used, or None.
     """
@@ -30,6 +31,7 @@ class Item:
     captions: list[tuple[str, str]] = field(default_factory=list)
     beside: list[list[str]] = field(default_factory=list)
     splits: set[str] = field(default_factory=set)
+    other_split: bool = False
     former: list[str] = field(default_factory=list)
     problem: str | None = None
 

@@ -194,6 +194,7 @@ class _Search:
         item = self.items.item(found)
         item.captions += [pair for pair in row.captions if pair not in item.captions]
         item.splits.add(row.split or _folder_split(directory))
+        item.other_split |= row.other_split
         if table in ("metadata.jsonl", "captions.csv"):
             item.former.append(row.file)
         if not row.captions and not item.captions:

@@ -16,7 +16,7 @@ from dalle_jax.data.img2dataset import border_note
 from dalle_jax.data.no_image import OTHER_IMAGE_SUFFIXES, UNREADABLE, other_format
 from dalle_jax.data.options import ReadingOptions
 from dalle_jax.data.remote_server import RemoteError
-from dalle_jax.data.splits import SPLITS, lies_in_a_split, split_positions
+from dalle_jax.data.splits import OTHER_CELL, SPLITS, lies_in_a_split, split_positions
 from dalle_jax.data.table_rows import UNREADABLE_CAPTION
 from dalle_jax.data.text import (
     caption_columns,
@@ -133,6 +133,8 @@ class _Inspector:
         finding = inspect_item(encoded, texts, self._options, content, look)
         if finding.is_used and len(item.splits - {""}) > 1:
             finding = finding._replace(note=SEVERAL_SPLITS)
+        elif finding.is_used and not item.split and item.other_split:
+            finding = finding._replace(note=OTHER_CELL)
         elif finding.is_used and not item.split and lies_in_a_split(item.file.name):
             finding = finding._replace(note=OTHER_SPLIT)
         elif (

@@ -1,4 +1,4 @@
-"""A sentence about items that an earlier version of this package put in another split."""
+"""Sentences about items that an earlier version of this package put in another split."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -49,6 +49,27 @@ def warn_of_moved(
             f"{moved} of {len(items)} items of {what} are in another split than an earlier version "
             "put them in: a split follows from the path of the image itself, however a table "
             f"or a link spells it{folders and folders + ' splits'}; measurements on held-out items "
+            "from before do not compare.",
+            stacklevel=4,
+        )
+
+
+def warn_of_counted_splits(
+    what: str,
+    positions: np.ndarray,
+    own: np.ndarray,
+    own_splits: Sequence[str],
+    shares: Mapping[str, float],
+) -> None:
+    """Warn of items whose split differs from that of a version which read no column of splits.
+
+    The arguments are those of `split_numbers`.
+    """
+    now = split_numbers(positions, **shares, own=own, own_splits=own_splits)
+    if moved := int((now != split_numbers(positions, **shares)).sum()):
+        warnings.warn(
+            f"{moved} of {len(positions)} items of {what} are in another split than an earlier "
+            "version put them in: the column of splits counts now; measurements on held-out items "
             "from before do not compare.",
             stacklevel=4,
         )

@@ -1,64 +1,55 @@
 """Parquet files with embedded images and captions, as Hugging Face and img2dataset write them."""
 
 import hashlib
-import json
 import warnings
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dalle_jax.data import git_lfs
-from dalle_jax.data.checked import (
-    UNREADABLE_NPZ,
-    Finding,
-    about_to_scan,
-    inspect_item,
-    scan,
-    signature_of,
-)
-from dalle_jax.data.files import File, cache_of, describe_spec, find_files, labels_of
+from dalle_jax.data.checked import Finding, about_to_scan, inspect_item, scan, signature_of
+from dalle_jax.data.files import cache_of, describe_spec, find_files, labels_of
+from dalle_jax.data.former_splits import warn_of_counted_splits
 from dalle_jax.data.images import decode
 from dalle_jax.data.item_digests import MAX_ITEMS, digests_of
 from dalle_jax.data.options import ReadingOptions
-from dalle_jax.data.parquet_table import (
-    CACHE_BYTES,
-    UNREADABLE_PARQUET,
-    Columns,
-    RowGroups,
-    find_columns,
-    first_line,
-    open_parquet,
-    raise_if_not_there,
+from dalle_jax.data.parquet_index import ParquetIndex, is_of_version_1, survey
+from dalle_jax.data.parquet_table import CACHE_BYTES, RowGroups
+from dalle_jax.data.splits import (
+    OTHER_CELL,
+    SPLITS,
+    check_split,
+    describe_own_splits,
+    mask_of_split,
+    split_numbers,
+    split_of,
+    split_positions,
+    splits_there,
+    warn_of_named_splits,
 )
-from dalle_jax.data.splits import split_mask, warn_of_named_splits
 from dalle_jax.data.text import (
     CAPTION_KEYS,
     captions_of_lines,
     captions_of_record,
     decode_text,
 )
-from dalle_jax.files import write_atomically
 
-VERSION = 1  # of the file of an index
 LARGE_GROUP = 2**25  # bytes
-# A file that claims more is hostile: an image alone takes more bytes.
-MAX_ROWS_PER_BYTE = 8
+_OWN = {"": 0, **{name: 1 + place for place, name in enumerate(SPLITS)}}
 
 
 class ParquetSource:
     """Rows of Parquet files with an image in one column and captions in others.
 
     `files` is what `find_files` takes: names, globs, braces, a folder, URLs. `options` are those of
-    `ReadingOptions`. Row groups are decoded
-    when one of their rows is asked for. An item's split follows from the content of its image: it
-    stays where it is whatever the order of the rows and the names of the files, and rows of one
-    image are never in two splits.
+    `ReadingOptions`. Row groups are decoded when one of their rows is asked for. An item's split is
+    what a column `split` says, else it follows from the content of its image: it stays where it is
+    whatever the order of the rows and the names of the files. Rows of one image are never in two
+    splits.
 
     Attributes:
+        splits: that the data has, of its own or by a hash.
         report: of what is used, bad and left out.
         signature: of images, sizes and captions of all splits; not of where the files lie.
 
@@ -76,15 +67,17 @@ class ParquetSource:
         **options: Any,
     ):
         self._options = options = ReadingOptions(**options)
+        check_split(split)
         self._files = find_files(files, ".parquet")
         labels = labels_of(self._files)
         index_path, report_path = cache_of(self._files, options.columns, options.cache_dir)
         status = [(file.name, file.size, file.version) for file in self._files]
         signature = signature_of([*status, *options.columns, options.encoding])
-        index = _Index.load(index_path, signature, len(self._files))
+        index = ParquetIndex.load(index_path, signature, len(self._files))
+        knew_no_splits = index is None and is_of_version_1(index_path, signature)
         if fresh := index is None:
             about_to_scan(is_known=report_path.exists())
-            index = _survey(self._files, options.image_column, options.caption_column)
+            index = survey(self._files, options.image_column, options.caption_column)
         self._rows = RowGroups(self._files, index.columns)
         what = f"parquet {describe_spec(files, self._files)}"
         warn_of_named_splits(
@@ -99,29 +92,50 @@ class ParquetSource:
             if i >= len(places):
                 return Finding(index.unreadable[i - len(places)][1], content=ids[i])
             try:
-                encoded, captions = self._parts(*places[i].tolist())
+                encoded, captions, cell = self._parts(*places[i].tolist())
             except ValueError as error:
                 return Finding(str(error), content=ids[i])
             if encoded is None:
                 return Finding("no image embedded", content=ids[i])
-            index.digests[i] = digest = _digest(encoded)
-            return inspect_item(encoded, captions, options, (digest, len(encoded), captions))
+            own, is_other = split_of(cell)
+            index.digests[i], index.own[i] = digest, _ = _digest(encoded), _OWN[own]
+            content = (digest, len(encoded), captions, *([own] if own else []))
+            finding = inspect_item(encoded, captions, options, content)
+            if is_other and finding.is_used and finding.note is None:
+                finding = finding._replace(note=OTHER_CELL)
+            return finding
 
+        read_by = [options.min_side, options.max_aspect_ratio]
+        read_by += ["split"] if any(columns.split for columns in index.columns) else []
         good, self.report = scan(
             what,
             ids,
             inspect,
-            signature=signature_of([signature, options.min_side, options.max_aspect_ratio]),
+            signature=signature_of([signature, *read_by]),
             report_path=report_path,
             max_bad_share=options.max_bad_share,
         )
         for i in good[index.digests[good] == b""]:  # of a report whose index was lost
-            index.digests[i] = _digest(self._parts(*places[i].tolist())[0])
+            encoded, _, cell = self._parts(*places[i].tolist())
+            index.digests[i], index.own[i] = _digest(encoded), _OWN[split_of(cell)[0]]
         if fresh:
             index.save(index_path, signature)
         self.signature = self.report.content
         keys = [digest.decode() for digest in index.digests[good].tolist()]
-        mask = split_mask(keys, split, **options.shares)
+        own_splits = tuple(name for name in SPLITS if (index.own == _OWN[name]).any())
+        own = _joined(keys, index.own[good], what)
+        self.report.what = what + describe_own_splits(own_splits, "each image")
+        self.splits = splits_there(own, own_splits)
+        if split not in ("all", *self.splits):
+            raise ValueError(
+                f"{self.report.what} has no {split} split; its column of splits has "
+                f"{', '.join(own_splits)}."
+            )
+        positions = split_positions(keys)
+        if knew_no_splits:
+            warn_of_counted_splits(what, positions, own, own_splits, options.shares)
+        numbers = split_numbers(positions, own=own, own_splits=own_splits, **options.shares)
+        mask = mask_of_split(numbers, split)
         self._digests = keys[:MAX_ITEMS]
         refused = np.setdiff1d(np.arange(len(places)), good).tolist()
         self._refused = {ids[i]: places[i] for i in refused}
@@ -133,7 +147,7 @@ class ParquetSource:
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         try:
-            encoded, captions = self._parts(*self._places[index].tolist())
+            encoded, captions, _ = self._parts(*self._places[index].tolist())
             image, caption = decode(encoded or b""), captions[0]
         except (ValueError, IndexError) as error:
             raise ValueError(
@@ -162,10 +176,10 @@ class ParquetSource:
         """uint64 [N, 2] of the items of all splits, see `item_digests.digests_of`."""
         return digests_of((digest, "") for digest in self._digests)
 
-    def _parts(self, file: int, group: int, row: int) -> tuple[bytes | None, list[str]]:
-        """The encoded image of a row, None where there is none, and its captions."""
+    def _parts(self, file: int, group: int, row: int) -> tuple[bytes | None, list[str], Any]:
+        """The encoded image of a row, None where there is none, its captions and its split."""
         try:
-            encoded, record = self._rows.row(file, group, row)
+            encoded, record, split = self._rows.row(file, group, row)
         except UnicodeDecodeError:
             raise ValueError("unreadable caption: not UTF-8") from None
         column = self._options.caption_column or (
@@ -182,11 +196,27 @@ class ParquetSource:
         captions = captions_of_record(record, column)
         if captions is None:
             raise ValueError("unreadable caption")
-        return encoded, captions or [""] * any(value is not None for value in record.values())
+        captions = captions or [""] * any(value is not None for value in record.values())
+        return encoded, captions, split
 
 
 def _digest(encoded: bytes) -> bytes:
     return hashlib.sha256(encoded).hexdigest()[:32].encode()
+
+
+def _joined(keys: Sequence[str], own: np.ndarray, what: str) -> np.ndarray:
+    """The splits of rows [N], those of one image in the last of train, validation and test."""
+    _, number = np.unique(keys, return_inverse=True)
+    last = np.zeros(len(keys), own.dtype)
+    np.maximum.at(last, number, own)
+    joined = last[number]
+    if moved := int((joined != own).sum()):
+        warnings.warn(
+            f"{what}: {moved} rows have the image of a row in another split, and are in that of "
+            "both which comes last among train, validation, test.",
+            stacklevel=3,
+        )
+    return joined
 
 
 def _warn_of_large_groups(what: str, groups: np.ndarray) -> None:
@@ -197,101 +227,3 @@ def _warn_of_large_groups(what: str, groups: np.ndarray) -> None:
             f"{sizes.mean() / 2**20:.0f} MiB; write the files with row groups of about 100 images.",
             stacklevel=3,
         )
-
-
-@dataclass
-class _Index:
-    """What is known of the files without reading them again.
-
-    Attributes:
-        columns: of each file.
-        groups: int64 [G, 4]: file, number in the file, rows and bytes of each row group.
-        unreadable: files that can't be read at all, and why.
-        digests: bytes [N]: SHA-256 of each row's image in hexadecimal; b"" where it is not known.
-    """
-
-    columns: list[Columns]
-    groups: np.ndarray
-    unreadable: list[tuple[int, str]]
-    digests: np.ndarray
-
-    def places(self) -> np.ndarray:
-        """int64 [N, 3]: file, row group and row in it of each row."""
-        rows = self.groups[:, 2]
-        starts = np.repeat(np.cumsum(rows) - rows, rows)
-        row = np.arange(rows.sum()) - starts
-        return np.stack([*np.repeat(self.groups[:, :2], rows, axis=0).T, row], axis=1)
-
-    def rows_of_files(self) -> list[tuple[int, int]]:
-        """The file of each row, and its number in the file."""
-        rows = Counter()
-        for file, _, count, _ in self.groups.tolist():
-            rows[file] += count
-        return [(file, row) for file, count in sorted(rows.items()) for row in range(count)]
-
-    def save(self, path: Path, signature: str) -> None:
-        """Write it, or nothing where the place can't be written."""
-        about = {"columns": self.columns, "unreadable": self.unreadable}
-        arrays = {
-            "version": np.array(VERSION),
-            "signature": np.array(signature),
-            "groups": self.groups,
-            "digests": self.digests,
-            "about": np.frombuffer(json.dumps(about).encode(), np.uint8),
-        }
-        try:
-            write_atomically(path, lambda file: np.savez_compressed(file, **arrays))
-        except OSError:
-            return  # The report beside it warns of a place that cannot be written.
-
-    @classmethod
-    def load(cls, path: Path, signature: str, num_files: int) -> "_Index | None":
-        """That at `path`, if it is of these files."""
-        try:
-            with np.load(path, allow_pickle=False) as saved:
-                if int(saved["version"]) != VERSION or str(saved["signature"]) != signature:
-                    return None
-                groups, digests = saved["groups"], saved["digests"]
-                about = json.loads(saved["about"].tobytes())
-            columns = [
-                Columns(str(image), str(leaf), tuple(map(str, names)))
-                for image, leaf, names in about["columns"]
-            ]
-            unreadable = [(int(file), str(reason)) for file, reason in about["unreadable"]]
-            if groups.dtype != np.int64 or groups.shape[1:] != (4,) or (groups < 0).any():
-                return None
-            files = [*groups[:, 0].tolist(), *(file for file, _ in unreadable)]
-            sound = len(columns) == num_files and all(0 <= file < num_files for file in files)
-            sound = sound and digests.dtype == np.dtype("S32")
-            sound = sound and digests.shape == (groups[:, 2].sum(),)
-        except (*UNREADABLE_NPZ, MemoryError, AttributeError, RecursionError):
-            return None
-        return cls(columns, groups, unreadable, digests) if sound else None
-
-
-def _survey(files: Sequence[File], image_column: str, caption_column: str) -> _Index:
-    """What the files hold, by their footers."""
-    columns: list[Columns] = []
-    groups: list[tuple[int, int, int, int]] = []
-    unreadable: list[tuple[int, str]] = []
-    for number, file in enumerate(files):
-        columns.append(Columns("", "", ()))
-        try:
-            with open_parquet(file) as opened:
-                schema, about = opened.schema_arrow, opened.metadata
-                counts = [about.row_group(i).num_rows for i in range(about.num_row_groups)]
-                sizes = [about.row_group(i).total_byte_size for i in range(about.num_row_groups)]
-        except UNREADABLE_PARQUET as error:
-            raise_if_not_there(error)
-            pointer = git_lfs.is_pointer(file.read(0, len(git_lfs.START)))
-            reason = git_lfs.POINTER if pointer else f"unreadable file: {first_line(error)}"
-            unreadable.append((number, reason))
-            continue
-        if not 0 <= sum(counts) <= MAX_ROWS_PER_BYTE * file.size or min(counts, default=0) < 0:
-            unreadable.append((number, "unreadable file: more rows than it has bytes for"))
-            continue
-        if sum(counts):
-            columns[-1] = find_columns(schema, str(file), image_column, caption_column)
-        groups += [(number, i, n, max(size, 0)) for i, (n, size) in enumerate(zip(counts, sizes))]
-    table = np.array(groups, np.int64).reshape(len(groups), 4)
-    return _Index(columns, table, unreadable, np.zeros(table[:, 2].sum(), "S32"))

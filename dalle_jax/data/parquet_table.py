@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from dalle_jax.data.files import File, LocalFile
 from dalle_jax.data.remote_server import RemoteError
+from dalle_jax.data.table_rows import SPLIT_KEY, plain
 from dalle_jax.data.text import CAPTION_KEYS, caption_columns
 
 IMAGE_NAMES = ("image", "img", "jpg", "jpeg", "png", "webp", "picture", "photo")
@@ -34,11 +35,13 @@ class Columns(NamedTuple):
         image: name of the column of images.
         leaf: where in it the encoded image is, such as "image.bytes".
         captions: names of the columns that may hold captions.
+        split: name of the column that says which split a row is of; "" where there is none.
     """
 
     image: str
     leaf: str
     captions: tuple[str, ...]
+    split: str = ""
 
 
 def find_columns(
@@ -84,7 +87,10 @@ def find_columns(
             )
     if not wanted:
         raise ValueError(f"There is no column of captions; {there}.")
-    return Columns(*next(iter(images.items())), tuple(wanted))
+    (image, leaf) = next(iter(images.items()))
+    taken = {image, *wanted}
+    splits = [name for name in schema.names if plain(name) == SPLIT_KEY and name not in taken]
+    return Columns(image, leaf, tuple(wanted), splits[0] if splits else "")
 
 
 def _image_path(field: pa.Field) -> str | None:
@@ -128,13 +134,13 @@ def _without_images(schema: pa.Schema, where: str, there: str) -> str:
 
 
 class _Group(NamedTuple):
-    """The rows of a row group: encoded images, and the columns of captions by name.
+    """The rows of a row group: encoded images, and the columns of captions and splits by name.
 
     In place of a text that is not UTF-8 stands the error.
     """
 
     images: list[bytes | None]
-    captions: dict[str, list[Any]]
+    cells: dict[str, list[Any]]
     num_bytes: int
 
 
@@ -155,21 +161,24 @@ class RowGroups:
         self._lock = threading.Lock()
         self._bytes = 0
 
-    def row(self, file: int, group: int, row: int) -> tuple[bytes | None, dict[str, Any]]:
-        """The encoded image of a row (None where there is none) and its columns of captions.
+    def row(self, file: int, group: int, row: int) -> tuple[bytes | None, dict[str, Any], Any]:
+        """The encoded image of a row (None where there is none), its captions and its split.
+
+        The captions are the columns of captions by name; the split is what its column holds.
 
         Raises:
             ValueError: the row group can't be decoded, or a text is not UTF-8.
             OSError: the file can't be read.
         """
-        images, captions, _ = self._group(file, group)
+        images, cells, _ = self._group(file, group)
         if row >= len(images):
             raise ValueError("unreadable row group: it has fewer rows than its file claims")
-        record = {name: values[row] for name, values in captions.items()}
+        record = {name: values[row] for name, values in cells.items()}
         for value in record.values():
             if isinstance(value, UnicodeDecodeError):
                 raise value
-        return images[row], record
+        split = record.pop(self._columns[file].split, None)
+        return images[row], record, split
 
     def _group(self, file: int, group: int) -> _Group:
         key = (file, group)
@@ -191,16 +200,17 @@ class RowGroups:
         return decoded
 
     def _decode(self, file: int, group: int) -> _Group:
-        image, leaf, captions = self._columns[file]
+        image, leaf, captions, split = self._columns[file]
+        names = [*captions, split] if split else [*captions]
         try:
             with open_parquet(self._files[file], self._about.get(file)) as opened:
                 self._about[file] = opened.metadata
-                table = opened.read_row_group(group, columns=[leaf, *captions], use_threads=False)
+                table = opened.read_row_group(group, columns=[leaf, *names], use_threads=False)
             images = table.column(image)
             if pa.types.is_struct(images.type):
                 images = pc.struct_field(images, "bytes")
-            texts = {name: _values_of(table.column(name)) for name in captions}
-            return _Group(images.to_pylist(), texts, table.nbytes)
+            cells = {name: _values_of(table.column(name)) for name in names}
+            return _Group(images.to_pylist(), cells, table.nbytes)
         except UNREADABLE_PARQUET as error:
             raise_if_not_there(error)
             raise ValueError(f"unreadable row group: {first_line(error)}") from error

@@ -4,12 +4,14 @@ import hashlib
 import re
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from dalle_jax.data.options import TEST_SHARE, VALIDATION_SHARE, check_shares
 
 SPLITS = ("train", "validation", "test")
+OTHER_CELL = "split that is none of train, validation, test; split by a hash"
 NAMES = {  # under which folders, files and tables have them, in lower case
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
@@ -86,6 +88,33 @@ def mask_of_split(numbers: np.ndarray, split: str) -> np.ndarray:
     if split == "all":
         return np.ones(len(numbers), bool)
     return numbers == SPLITS.index(split)
+
+
+def split_of(value: Any) -> tuple[str, bool]:
+    """The split that a cell of a table names, "" if none; and whether it holds something else."""
+    cell = value[0] if isinstance(value, list) and len(value) == 1 else value
+    split = NAMES.get(cell.strip().casefold(), "") if isinstance(cell, str) else ""
+    blank = cell is None or cell == [] or (isinstance(cell, str) and not cell.strip())
+    return split, not split and not blank
+
+
+def splits_there(own: np.ndarray, own_splits: Sequence[str]) -> tuple[str, ...]:
+    """The splits that data has, given those of its own as `split_numbers` takes them.
+
+    What it lacks is taken out of its train, if it has one, and out of items of no split.
+    """
+    return SPLITS if not own.all() or "train" in own_splits else tuple(own_splits)
+
+
+def describe_own_splits(own_splits: Sequence[str], by: str) -> str:
+    """What a report says of splits that data has of its own; `by` is what is hashed otherwise."""
+    if not own_splits:
+        return ""
+    missing = [name for name in ("validation", "test") if name not in own_splits]
+    text = f" (its own {' and '.join(own_splits)}"
+    if missing and "train" in own_splits:
+        text += f"; {' and '.join(missing)} taken out of train by a hash of {by}"
+    return f"{text})"
 
 
 def warn_of_named_splits(what: str, paths: Sequence[str], spec: str) -> None:

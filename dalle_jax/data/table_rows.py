@@ -7,7 +7,7 @@ from typing import Any, BinaryIO, NamedTuple
 from dalle_jax.data.csv_rows import SEPARATORS
 from dalle_jax.data.images import IMAGE_SUFFIXES
 from dalle_jax.data.options import ReadingOptions
-from dalle_jax.data.splits import NAMES
+from dalle_jax.data.splits import split_of
 from dalle_jax.data.text import columns_of_record, decode_text, not_decodable
 
 SPLIT_KEY = "split"
@@ -26,6 +26,7 @@ class Row(NamedTuple):
         captions: with the names of their columns.
         problem: why the row is bad, or None.
         split: that the table puts the image in: train, validation or test; "" if in none.
+        other_split: whether it puts it in a split of another name.
         anywhere: whether the image may lie in any folder below, as long as only one has the name.
     """
 
@@ -34,6 +35,7 @@ class Row(NamedTuple):
     captions: Sequence[tuple[str, str]] = ()
     problem: str | None = None
     split: str = ""
+    other_split: bool = False
     anywhere: bool = False
 
 
@@ -81,13 +83,7 @@ def row_of(
         return Row(place, None, problem=NO_FILE_NAME)
     captions = columns_of_record(record, options.caption_column)
     problem = UNREADABLE_CAPTION if captions is None else None
-    return Row(place, file, captions or (), problem, _split_of(record.get(SPLIT_KEY)))
-
-
-def _split_of(value: Any) -> str:
-    """The split that a cell names, "" if none."""
-    cell = value[0] if isinstance(value, list) and len(value) == 1 else value
-    return NAMES.get(cell.strip().casefold(), "") if isinstance(cell, str) else ""
+    return Row(place, file, captions or (), problem, *split_of(record.get(SPLIT_KEY)))
 
 
 def whole_text(file: BinaryIO, name: str, options: ReadingOptions) -> str:

@@ -189,6 +189,9 @@ def parquet_files(tmp, said):
     said.read(f"parquet:{tmp}", ["a"])
     (tmp / "2.parquet").write_bytes(written({"jpg": [png(3)], "captions": [["d", "e"]]}))
     said.read(f"parquet:{tmp / '2.parquet'}", ["d"])
+    table = {"image": images, "text": ["a", "b"], "split": ["holdout", "test"]}
+    (tmp / "3.parquet").write_bytes(written(table))
+    said.read(f"parquet:{tmp / '3.parquet'}", ["a", "b"])
     (tmp / "names.parquet").write_bytes(written({"file_name": ["0.png"], "text": ["a"]}))
     said.read(f"parquet:{tmp / 'names.parquet'}")
 

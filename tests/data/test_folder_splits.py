@@ -291,6 +291,8 @@ def test_a_column_split_of_a_table_is_the_split(tmp_path, kind):
         "validation": {"2.png", "3.png"},
         "test": {"1.png", "4.png"},
     }
+    ((note, names),) = read(tmp_path, "all").report.noted.items()
+    assert "none of train, validation, test" in note and names == ["5.png"]
 
 
 def test_a_name_of_another_folder_is_not_taken_for_that_of_a_row_with_a_split(tmp_path):

@@ -28,9 +28,8 @@ def test_made_up_and_damaged_inputs_give_items_of_their_own_or_a_sentence(fuzz, 
 def shifted_row(self, file, group, row):
     """The image of a row with the caption of the next one."""
     group = self._group(file, group)
-    return group.images[row], {
-        name: values[(row + 1) % len(values)] for name, values in group.captions.items()
-    }
+    cells = {name: values[(row + 1) % len(values)] for name, values in group.cells.items()}
+    return group.images[row], cells, cells.pop("split", None)
 
 
 def crashes(self, file, group, row):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dalle_jax.data import parquet, parquet_table
+from dalle_jax.data import parquet, parquet_index, parquet_table
 from dalle_jax.data.open import open_source
 from dalle_jax.data.parquet import ParquetSource
 from dalle_jax.data.parquet_table import RowGroups, find_columns
@@ -268,12 +268,149 @@ def test_rows_of_one_image_are_in_one_split(tmp_path):
     assert sum(map(len, parts)) == 40 and sum(map(len, images)) == 10
 
 
+def in_splits(spec, **options):
+    """The captions of each split by its name, sorted; "" where it is not there."""
+    found = {}
+    for split in ("train", "validation", "test"):
+        try:
+            found[split] = " ".join(sorted(texts[0] for texts in read(spec, split)[0].values()))
+        except ValueError as error:
+            assert "has no" in str(error) and "column of splits" in str(error)
+            found[split] = ""
+    return found
+
+
+def with_splits(first, last, cells):
+    """Rows whose column `split` holds the cells, over and over."""
+    cells = [cells[i % len(cells)] for i in range(last - first)]
+    return {**rows(first, last), "split": cells}
+
+
+@pytest.mark.parametrize("name", ["split", "Split", " SPLIT"])
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ("train", "train", "test", "validation"),
+        ("Training", "TRAIN ", "testing", "val"),
+        (["train"], ["train"], ["test"], ["dev"]),
+    ],
+)
+def test_a_column_split_says_the_splits(tmp_path, name, cells):
+    columns = with_splits(0, 8, cells)
+    columns[name] = columns.pop("split")
+    write(tmp_path / "0.parquet", columns, 3)
+    for _ in range(2):  # Again, from the report and the index.
+        found = in_splits(tmp_path)
+        assert found == {"train": "0 1 4 5", "test": "2 6", "validation": "3 7"}
+    for index in tmp_path.glob("index-*.npz"):
+        index.unlink()
+    assert in_splits(tmp_path) == found
+    report = read(tmp_path)[1]
+    assert "(its own train and validation and test)" in report.what and not report.noted
+
+
+def test_categories_say_the_splits(tmp_path):
+    cells = pa.array(["train", "test"] * 4).dictionary_encode()
+    write(tmp_path / "0.parquet", {**rows(0, 8), "split": cells})
+    assert in_splits(tmp_path)["test"] == "1 3 5 7"
+
+
+def test_a_split_that_the_column_lacks_is_taken_out_of_train(tmp_path):
+    write(tmp_path / "0.parquet", with_splits(0, 200, ("train", "train", "train", "test")))
+    found = {name: {*texts.split()} for name, texts in in_splits(tmp_path).items()}
+    assert found["test"] == {str(i) for i in range(3, 200, 4)}
+    assert 2 < len(found["validation"]) < 20 and not found["validation"] & found["test"]
+    assert len(found["train"]) + len(found["validation"]) == 150
+    source = ParquetSource(tmp_path, "train")
+    assert "validation taken out of train by a hash of each image" in source.report.what
+
+
+def test_without_train_there_is_none(tmp_path):
+    write(tmp_path / "0.parquet", with_splits(0, 4, ("test", "val")))
+    assert in_splits(tmp_path) == {"train": "", "test": "0 2", "validation": "1 3"}
+    assert ParquetSource(tmp_path, "test").splits == ("validation", "test")
+
+
+@pytest.mark.parametrize("cell", ["holdout", "restval", 3, True])
+def test_a_cell_that_names_no_split_is_noted_and_split_by_a_hash(tmp_path, cell):
+    write(tmp_path / "other" / "0.parquet", with_splits(0, 60, (cell,)))
+    write(tmp_path / "none" / "0.parquet", rows(0, 60))
+    assert in_splits(tmp_path / "other") == in_splits(tmp_path / "none")
+    ((note, ids),) = read(tmp_path / "other")[1].noted.items()
+    assert "none of train, validation, test" in note and len(ids) == 60
+
+
+@pytest.mark.parametrize("cell", [None, "", " "])
+def test_rows_of_no_split_are_split_by_a_hash(tmp_path, cell):
+    write(tmp_path / "0.parquet", with_splits(0, 200, (cell, "test")))
+    write(tmp_path / "none" / "0.parquet", rows(0, 200))
+    found, hashed = in_splits(tmp_path / "0.parquet"), in_splits(tmp_path / "none")
+    own = {str(i) for i in range(1, 200, 2)}
+    for name in ("train", "validation"):
+        assert {*found[name].split()} == {*hashed[name].split()} - own
+    assert {*found["test"].split()} == {*hashed["test"].split()} | own
+    assert not read(tmp_path / "0.parquet")[1].noted
+
+
+def test_rows_of_one_image_stay_in_one_split_whatever_the_column_says(tmp_path):
+    columns = {"image": [struct(i % 4) for i in range(8)], "text": [str(i % 4) for i in range(8)]}
+    write(tmp_path / "0.parquet", {**columns, "split": ["train"] * 4 + ["test", "train"] * 2})
+    with pytest.warns(UserWarning, match="2 rows have the image of a row in another split"):
+        ParquetSource(tmp_path)
+    assert in_splits(tmp_path) == {"train": "1 1 3 3", "validation": "", "test": "0 0 2 2"}
+
+
+def test_splits_are_part_of_the_signature(tmp_path):
+    for name, columns in {
+        "none": rows(0, 8),
+        "empty": with_splits(0, 8, (None,)),
+        "two": with_splits(0, 8, ("train", "test")),
+        "others": with_splits(0, 8, ("test", "train")),
+    }.items():
+        write(tmp_path / name / "0.parquet", columns)
+    none, empty, two, others = (
+        ParquetSource(tmp_path / name, "all").signature
+        for name in ("none", "empty", "two", "others")
+    )
+    assert none == empty and len({none, two, others}) == 3
+
+
+def test_a_caption_may_be_in_a_column_of_that_name(tmp_path):
+    columns = rows(0, 40)
+    columns["split"] = columns.pop("text")
+    found, report = read(write(tmp_path / "0.parquet", columns), caption_column="split")
+    assert len(found) == 40 and not report.noted
+
+
+def as_version_1(path):
+    """Make an index as if version 1 had written it, which read no column of splits."""
+    with np.load(path) as saved:
+        arrays = {name: saved[name] for name in saved if name != "own"}
+    arrays["version"] = np.array(1)
+    np.savez_compressed(path, **arrays)
+
+
+def test_items_that_a_column_moves_are_counted_once(tmp_path):
+    write(tmp_path / "a" / "0.parquet", with_splits(0, 40, ("test", "train")))
+    write(tmp_path / "b" / "0.parquet", rows(0, 40))
+    for name in "ab":
+        read(tmp_path / name)
+        (index,) = (tmp_path / name).glob("index-*.npz")
+        as_version_1(index)
+    with pytest.warns(UserWarning, match=r"\d+ of 40 items .*: the column of splits counts now"):
+        ParquetSource(tmp_path / "a")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ParquetSource(tmp_path / "a")
+        ParquetSource(tmp_path / "b")
+
+
 def test_a_second_opening_reads_no_row(tmp_path, monkeypatch):
     write(tmp_path / "0.parquet", rows(0, 30), 7)
     train, test = (split_of(tmp_path, name) for name in ("train", "test"))
     with monkeypatch.context() as patch:
         patch.setattr(parquet, "inspect_item", None)
-        patch.setattr(parquet, "open_parquet", None)
+        patch.setattr(parquet_index, "open_parquet", None)
         assert split_of(tmp_path, "test") == test
     for index in tmp_path.glob("index-*.npz"):
         index.unlink()  # The report alone is there.
@@ -382,7 +519,7 @@ def test_damaged_files_give_a_sentence_or_images_with_their_own_captions(sound, 
 
 
 def test_a_file_that_claims_very_many_rows_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(parquet, "MAX_ROWS_PER_BYTE", 0.001)
+    monkeypatch.setattr(parquet_index, "MAX_ROWS_PER_BYTE", 0.001)
     write(tmp_path / "0.parquet", rows(0, 9))
     with pytest.raises(ValueError, match="more rows than it has bytes for"):
         read(tmp_path)
