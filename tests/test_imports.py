@@ -50,7 +50,7 @@ MAY_IMPORT = {
         ),
         *("diffusion", "metrics", "data"),
     },
-    "html": {"files", "evaluation", "sweeps", "pipelines", "metrics", "data"},
+    "html": {"files", "config", "evaluation", "sweeps", "pipelines", "metrics", "data"},
     "cli": None,  # everything
     "__main__": {"cli"},
     "__init__": {"cpu", "pipelines"},

@@ -2,7 +2,7 @@
 
 import ast
 import shlex
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -114,10 +114,10 @@ def as_options(config: ConfigDict) -> list[str]:
     return [shlex.quote(f"{PREFIX}{name}={text}") for name, text in texts]
 
 
-def flatten(config: ConfigDict, prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flatten(config: ConfigDict | Mapping, prefix: str = "") -> Iterator[tuple[str, Any]]:
     """All settings of a config as ("decoder.train.steps", 4000)."""
     for key, value in config.items():
-        if isinstance(value, ConfigDict):
+        if isinstance(value, ConfigDict | Mapping):
             yield from flatten(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value

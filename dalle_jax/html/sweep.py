@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from dalle_jax.config.load import flatten
 from dalle_jax.files import write_atomically
 from dalle_jax.html import page
 from dalle_jax.html.curves import plot
@@ -125,16 +126,7 @@ def _first_images(system: Path) -> tuple[tuple[str, ...], Sequence[np.ndarray]]:
 
 def _varying(points: Sequence[PlannedPoint]) -> dict[str, dict[str, str]]:
     """By point: the settings that differ between points, as JSON."""
-    flat = {point.name: dict(_flatten(point.config)) for point in points}
+    flat = {p.name: {k: json.dumps(v) for k, v in flatten(p.config)} for p in points}
     settings = dict.fromkeys(setting for config in flat.values() for setting in config)
     varying = [s for s in settings if len({config.get(s) for config in flat.values()}) > 1]
     return {name: {s: config[s] for s in varying if s in config} for name, config in flat.items()}
-
-
-def _flatten(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
-    """The settings of a config as ("decoder.train.steps", "4000")."""
-    for name, value in section.items():
-        if isinstance(value, Mapping):
-            yield from _flatten(value, f"{prefix}{name}.")
-        else:
-            yield prefix + name, json.dumps(value)

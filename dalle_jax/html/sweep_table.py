@@ -4,6 +4,8 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+from matplotlib.ticker import EngFormatter
+
 from dalle_jax.evaluation.digits import fitted
 from dalle_jax.metrics.protocol import differences, protocol_hash
 from dalle_jax.sweeps.grid import BASE
@@ -167,10 +169,10 @@ def _costs(point: PointRows) -> Part:
     """What the point cost, and on which machine and by which code it was made."""
     costs = point.costs
     for name, key, text in (
-        ("operations", "flops", flop_text),
+        ("operations", "flops", EngFormatter("FLOP", places=2)),
         ("training", "train_seconds", duration_text),
         ("evaluation", "evaluate_seconds", duration_text),
-        ("peak memory", "peak_bytes", bytes_text),
+        ("peak memory", "peak_bytes", lambda value: f"{value / 2**30:.3g} GiB"),
     ):
         if costs[key] is not None:
             yield Column(name), Cell(text(costs[key]), costs[key])
@@ -183,20 +185,8 @@ def _costs(point: PointRows) -> Part:
         yield Column("git revision", is_fact=True), Cell(" ".join(short), whole=whole)
     if versions := json.loads(costs["versions"] or "{}"):
         every = ", ".join(f"{name} {version}" for name, version in versions.items())
-        yield (
-            Column("versions", is_fact=True),
-            Cell(f"jax {versions.get('jax', '?')}", whole=every),
-        )
-
-
-def flop_text(value: float) -> str:
-    """Operations with three digits: "1.23 TFLOP"."""
-    return _prefixed(value, 1000, ("", "k", "M", "G", "T", "P", "E", "Z", "Y")) + "FLOP"
-
-
-def bytes_text(value: float) -> str:
-    """Bytes with three digits: "1.23 GiB"."""
-    return _prefixed(value, 1024, ("", "Ki", "Mi", "Gi", "Ti")) + "B"
+        cell = Cell(f"jax {versions.get('jax', '?')}", whole=every)
+        yield Column("versions", is_fact=True), cell
 
 
 def duration_text(seconds: float) -> str:
@@ -205,10 +195,3 @@ def duration_text(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.1f} {unit}"
     return f"{seconds:.1f} s"
-
-
-def _prefixed(value: float, base: int, prefixes: Sequence[str]) -> str:
-    steps = 0
-    while value >= 999.5 and steps < len(prefixes) - 1:
-        value, steps = value / base, steps + 1
-    return f"{value:.3g} {prefixes[steps]}"
