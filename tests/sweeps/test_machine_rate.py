@@ -47,6 +47,7 @@ def test_a_damaged_file_is_measured_anew(measured, tmp_path, content):
     assert len(measured) == 1 and json.loads(cache.read_text()) == {"abacus": 100e9}
 
 
-def test_a_measurement_is_a_rate_that_a_computer_can_have(monkeypatch):
-    monkeypatch.setattr(machine_rate, "SIDE", 512)
-    assert 1e6 < matrix_product_rate() < 1e15
+def test_a_measurement_is_a_rate_that_a_computer_can_have_and_comes_out_again():
+    rates = [matrix_product_rate() for _ in range(5)]
+    assert 1e6 < min(rates) and max(rates) < 1e15
+    assert max(rates) < 2 * min(rates)
