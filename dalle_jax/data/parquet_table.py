@@ -13,6 +13,7 @@ from dalle_jax.data.files import File, LocalFile
 from dalle_jax.data.remote_server import RemoteError
 from dalle_jax.data.table_rows import SPLIT_KEY, plain
 from dalle_jax.data.text import CAPTION_KEYS, caption_columns
+from dalle_jax.data.walk import printable
 
 IMAGE_NAMES = ("image", "img", "jpg", "jpeg", "png", "webp", "picture", "photo")
 # Columns by which a table names images that lie elsewhere.
@@ -61,7 +62,7 @@ def find_columns(
     # Some writers store text without saying that it is text.
     captions += [key for key in CAPTION_KEYS if images.get(key) == key]
     images = {name: path for name, path in images.items() if name not in captions}
-    there = ", ".join(f"{field.name} ({_short(field.type)})" for field in schema)
+    there = ", ".join(printable(f"{field.name} ({_short(field.type)})") for field in schema)
     there = f"the columns of {where} are {there[:600] or 'none'}"
     if image_column:
         if image_column not in images:
@@ -71,7 +72,8 @@ def find_columns(
         name = next((name for name in IMAGE_NAMES if name in images), None)
         if name is None:
             raise ValueError(
-                f"Which of {', '.join(images)} are the images? Give image_column; {there}."
+                f"Which of {', '.join(map(printable, images))} are the images? Give image_column; "
+                f"{there}."
             )
         images = {name: images[name]}
     if not images:
@@ -83,7 +85,8 @@ def find_columns(
         wanted = [name for name in CAPTION_KEYS if name in captions] or captions
         if len(wanted) > 1 and wanted == captions and wanted[0] not in CAPTION_KEYS:
             raise ValueError(
-                f"Which of {', '.join(wanted)} are the captions? Give caption_column; {there}."
+                f"Which of {', '.join(map(printable, wanted))} are the captions? Give "
+                f"caption_column; {there}."
             )
     if not wanted:
         raise ValueError(f"There is no column of captions; {there}.")

@@ -242,6 +242,13 @@ def test_a_torn_file_is_named_and_the_others_are_read(tmp_path, damage, reason):
     assert all(name.startswith("b.parquet") for names in report.skipped.values() for name in names)
 
 
+def test_columns_with_a_line_end_in_their_name_make_no_second_line(tmp_path):
+    for columns in ({"a\nb": [1]}, {"a\n": [struct(1)], "b": [struct(1)], "text": ["x"]}):
+        with pytest.raises(ValueError, match=r"'a\\n") as error:
+            read(write(tmp_path / "0.parquet", columns))
+        assert "\n" not in str(error.value)
+
+
 def split_of(folder, name, **options):
     shares = {"validation_share": 0.3, "test_share": 0.3}
     return {caption for (caption,) in read(folder, name, **shares, **options)[0].values()}
