@@ -13,13 +13,13 @@ import optax
 import pytest
 
 from dalle_jax import diffusion, stages
-from dalle_jax.cli import figure
 from dalle_jax.data import open as open_module
 from dalle_jax.data.loader import make_loader
 from dalle_jax.data.tokenizer import Tokenizer, train_tokenizer
 from dalle_jax.diffusion import samplers
 from dalle_jax.diffusion.analytic import GaussianMixture
 from dalle_jax.figures.figure import UNDECIDED
+from dalle_jax.figures.files import full_scale, load_figure
 from tests.conftest import ROOT
 
 SECTIONS = re.split(r"^## ", (ROOT / "CONTRIBUTING.md").read_text(), flags=re.MULTILINE)
@@ -158,11 +158,11 @@ def test_the_stage_learns_and_draws(monkeypatch):
 def test_the_figure_is_one(tmp_path):
     path = tmp_path / "larger.py"
     path.write_text(EXAMPLES["A figure"])
-    made = figure.load_figure(path, "tiny")
+    made = load_figure(path, "tiny")
     assert [claim.verdict for claim in made.claims([])] == [UNDECIDED]
     head = {"metric": "oracle/caption", "value": 0.5, "num_images": 64}
     sizes = [point["decoder.train.batch_size"] for point in made.sweep.points]
     made.draw([{**head, "batch_size": size} for size in sizes], {})
     plt.close("all")
-    configs = figure.full_scale(path)
+    configs = full_scale(path)
     assert configs and all((ROOT / config).is_file() for config in configs)

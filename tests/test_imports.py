@@ -51,6 +51,8 @@ MAY_IMPORT = {
         *("diffusion", "metrics", "data"),
     },
     "html": {"files", "config", "evaluation", "sweeps", "pipelines", "metrics", "data"},
+    "html": {"files", "evaluation", "sweeps", "pipelines", "metrics", "data"},
+    "prepare": {"console", "files", "run_data", "runs", "pipelines", "data"},
     "cli": None,  # everything
     "__main__": {"cli"},
     "__init__": {"cpu", "pipelines"},

@@ -158,7 +158,7 @@ def _values(verb: str, action: argparse.Action) -> tuple[str, ...]:
 
         return tuple(known_configs(CONFIGS))
     if (verb, action.dest) == ("figure", "name"):
-        from dalle_jax.cli.figure import EXPERIMENTS
+        from dalle_jax.figures.files import EXPERIMENTS
 
         return tuple(sorted(path.stem for path in EXPERIMENTS.glob("figures/*.py")))
     return values_of(action)

@@ -1,9 +1,5 @@
 """`dalle-jax evaluate --fake=DIR --real=DIR`: FID and its kin of any two sets of images."""
 
-import sys
-from pathlib import Path
-from typing import Any
-
 from dalle_jax import console
 from dalle_jax.cli.evaluate import add_preprocessing
 from dalle_jax.cli.inputs import check_files
@@ -24,6 +20,7 @@ def run(argv: list[str]) -> int:
     args = make_parser().parse_args(argv)
     given = [args.fake, args.real, args.inception, args.features]
     check_files("folder or file", given)
+    from dalle_jax.evaluation.folders import evaluate_folders
     from dalle_jax.evaluation.tables import print_row
     from dalle_jax.metrics.distances import Settings
     from dalle_jax.metrics.preprocess import Preprocessing
@@ -108,88 +105,3 @@ def make_parser() -> Parser:
     parser.add_quiet()
     parser.add_argument("--out", type=OutputFile(), help="append the row to this results.jsonl")
     return parser
-
-
-def evaluate_folders(
-    fake: str | Path,
-    real: str | Path,
-    metrics: list[str],
-    inception: str | Path | None,
-    preprocessing: Any,
-    settings: Any,
-    *,
-    features: str | Path | None = None,
-    n: int | None = None,
-    batch_size: int = 64,
-    statistics_out: str | Path | None = None,
-) -> dict[str, Any]:
-    """The row of results of two sets of images, given by their paths.
-
-    Raises:
-        FileNotFoundError: a path leads nowhere.
-        ValueError: a set is empty, torn, or smaller than n or a metric needs.
-    """
-    from dalle_jax.evaluation.networks import open_extractor
-    from dalle_jax.metrics.images import Chosen, ImageFolder, open_images
-    from dalle_jax.metrics.reference import is_statistics, load_reference
-    from dalle_jax.metrics.sets import compare_sets
-
-    decoding = "converted" if features is None else "upright"
-    fakes = open_images(fake, decoding)
-    reals = load_reference(real) if is_statistics(real) else open_images(real, decoding)
-    folders = {
-        str(path): images
-        for path, images in ((fake, fakes), (real, reals))
-        if isinstance(images, ImageFolder)
-    }
-    if n is not None and len(fakes) < n:
-        raise ValueError(f"{fake} has {len(fakes)} images, fewer than the {n} of the protocol")
-    if n is not None:
-        fakes = Chosen(fakes, range(n))
-    extractor = open_extractor(metrics, inception, features, preprocessing)
-    tool = preprocessing.resize if features is None else None
-    for path, folder in folders.items():
-        _print_files(path, folder, tool)
-    row = compare_sets(
-        fakes,
-        reals,
-        extractor,
-        metrics,
-        settings,
-        reference=str(real),
-        statistics_out=statistics_out,
-        decoding=decoding if folders else None,
-        batch_size=batch_size,
-        progress=lambda done: console.progress(f"{done} images"),
-    )
-    for path, folder in folders.items():
-        if unlike := folder.unlike():
-            found = ", ".join(f"{number} {how}" for how, number in unlike.items())
-            print(f"\n{path}, decoded as {tool} does: {found}", file=sys.stderr)
-    if folders:
-        row["files"] = {path: _about_files(folder) for path, folder in folders.items()}
-    return row
-
-
-def _about_files(folder: Any) -> dict[str, Any]:
-    """What a row says of a folder: its images, and numbers of what was left out and decoded so."""
-    left_out = {reason: len(names) for reason, names in folder.left_out.items()}
-    return {"images": len(folder), "left_out": left_out, "unlike": folder.unlike()}
-
-
-def _print_files(path: str, folder: Any, tool: str | None) -> None:
-    """Say what is left out of a folder, and which of its images the published tool would not read.
-
-    `tool` is None where the features are none of a published tool's.
-    """
-    from dalle_jax.data.walk import describe
-    from dalle_jax.metrics.published import unread
-
-    if folder.left_out:
-        print(f"{path}: left out {describe(folder.left_out)}", file=sys.stderr)
-    if tool and (names := unread(tool, folder.names)):
-        print(
-            f"{path}: {tool} at its defaults would not read {len(names)} of these {len(folder)} "
-            f"images, as {names[0]}",
-            file=sys.stderr,
-        )

@@ -1,14 +1,8 @@
 """`dalle-jax prepare`: build a data set, scan one's own, fix the captions of an evaluation."""
 
 import argparse
-import contextlib
-import io
-import sys
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from dalle_jax import console
 from dalle_jax.cli.inputs import check_run
 from dalle_jax.cli.options import (
     Number,
@@ -24,6 +18,9 @@ from dalle_jax.cli.options import (
 from dalle_jax.cli.output_paths import OutputFile
 from dalle_jax.config.choices import CAPTIONS, OWN_SPLITS, RULES, SOURCES, SPLITS
 from dalle_jax.data.open import check_spec, is_at_path
+
+if TYPE_CHECKING:
+    from dalle_jax.data.manifest import Manifest
 
 EXAMPLE = """examples:
   dalle-jax prepare captioned_shapes/easy --resolution=32
@@ -52,30 +49,20 @@ def run(argv: list[str]) -> int:
     args = parse(argv)
     if args.embeddings:
         check_run(args.workdir, "clip")
-        from dalle_jax.cli import embeddings
+        from dalle_jax.prepare import embeddings
 
         for split in embeddings.SPLITS:
             print(embeddings.store(args.workdir, split))
         return 0
     if args.source:
         check_spec(args.source)
-    if args.coco_captions:
-        from dalle_jax.data.coco import NUM_CAPTIONS, make_coco_manifest
+    from dalle_jax.prepare.datasets import prepare, save_manifest
 
-        n = NUM_CAPTIONS if args.n is None else args.n
-        manifest = make_coco_manifest(
-            args.coco_captions,
-            rule=args.rule,
-            n=n,
-            seed=args.seed,
-            max_bad_share=args.max_bad_share,
-        )
-    else:
-        prepare(args)
-        if not args.manifest:
-            return 0
-        manifest = manifest_of(args)
-    write(args.manifest, manifest)
+    if args.source:
+        where = {"image_size": args.resolution, "font": args.font, "quiet": args.quiet}
+        prepare(args.source, args.data_dir, **where, **_reading(args))
+    if args.manifest:
+        save_manifest(args.manifest, manifest_of(args))
     return 0
 
 
@@ -190,83 +177,40 @@ def parse(argv: list[str]) -> argparse.Namespace:
     return args
 
 
-def prepare(args: argparse.Namespace) -> None:
-    """Build or scan the data set, unless that is done, and print what there is."""
-    name, _, variant = args.source.partition("/")
-    if name == "captioned_shapes":
-        from dalle_jax.data.shapes import builder
+def _reading(args: argparse.Namespace) -> dict[str, Any]:
+    """How the items of one's own data are read."""
+    from dalle_jax.data.options import reading_options
 
-        with _drawn_here(args):
-            folder = builder.prepare(args.data_dir, variant or "easy", args.resolution)
-        print(folder)
-    elif args.source == "emoji":
-        from dalle_jax.data.emoji import builder
-
-        with _drawn_here(args):
-            report = builder.prepare(args.data_dir, args.resolution, font=args.font)
-        print(report)
-    else:
-        from dalle_jax.cli.prepare_own import show
-
-        show(args.source, lambda split: open_split(args, split, {}), args.data_dir)
+    return {"max_bad_share": args.max_bad_share, **reading_options(vars(args))}
 
 
-@contextlib.contextmanager
-def _drawn_here(args: argparse.Namespace) -> Iterator[None]:
-    """Say what is done, in the place of what TFDS prints: a download of unknown size."""
-    console.note(
-        f"{args.source}, {args.resolution} pixels: drawn into {args.data_dir} unless it is there; "
-        "nothing is downloaded"
-    )
-    import tensorflow_datasets as tfds
+def manifest_of(args: argparse.Namespace) -> "Manifest":
+    """The manifest that the options ask for: of COCO's annotations or of a split of a data set."""
+    if args.coco_captions:
+        from dalle_jax.data.coco import NUM_CAPTIONS, make_coco_manifest
 
-    if args.quiet or not sys.stderr.isatty():
-        tfds.disable_progress_bar()
-    with contextlib.redirect_stdout(io.StringIO()):
-        yield
-
-
-def manifest_of(args: argparse.Namespace) -> Any:
-    """The manifest of a split of the data set, by the rule and the seed."""
+        return make_coco_manifest(
+            args.coco_captions,
+            rule=args.rule,
+            n=NUM_CAPTIONS if args.n is None else args.n,
+            seed=args.seed,
+            max_bad_share=args.max_bad_share,
+        )
     from dalle_jax.data.manifest_source import make_manifest
+    from dalle_jax.data.open import open_source
 
     data = {
         "image_size": args.resolution,
         "captions": args.captions,
         "languages": args.languages.split(","),
     }
+    where = {"data_dir": args.data_dir, "split": args.split}
     return make_manifest(
-        open_split(args, args.split, data),
+        open_source(args.source, **where, **data, **_reading(args)),
         name=args.source,
         split=args.split,
         rule=args.rule,
         n=args.n,
         seed=args.seed,
         data=data,
-    )
-
-
-def open_split(args: argparse.Namespace, split: str, data: dict[str, Any]) -> Any:
-    """A split of the data set."""
-    from dalle_jax.data.open import open_source
-    from dalle_jax.data.options import reading_options
-
-    return open_source(
-        args.source,
-        data_dir=args.data_dir,
-        split=split,
-        max_bad_share=args.max_bad_share,
-        **{"image_size": args.resolution, **data, **reading_options(vars(args))},
-    )
-
-
-def write(path: Path, manifest: Any) -> None:
-    """Write the manifest and print what it is known by."""
-    from dalle_jax.data.manifest import RULES, write_manifest
-
-    write_manifest(path, manifest)
-    header = manifest.header
-    print(
-        f"{path}: {header.count} of {header.of} captions of {header.source} {header.split}, "
-        f"{RULES[header.rule]}, seed {header.seed}\nsha256 {manifest.sha256}"
     )

@@ -1,10 +1,11 @@
 """`dalle-jax sweep`: train and measure each point of an experiment file."""
 
-from dalle_jax.cli.inputs import check_overrides, load_sweep
+from dalle_jax.cli.inputs import check_files
 from dalle_jax.cli.options import Number, OneOf, Parser, count, hours, local_path, local_paths
 from dalle_jax.cli.output_paths import output_folder
 from dalle_jax.config.choices import SCALES
 from dalle_jax.config.load import PREFIX
+from dalle_jax.sweeps.experiment import check_overrides, load_sweep
 
 SLURM = "--slurm."
 
@@ -30,6 +31,7 @@ def run(argv: list[str]) -> int:
     args = parser.parse_args(argv)
     if args.slurm and args.backend != "slurm":
         parser.error(f"{args.slurm[0]} is asked of Slurm; give --backend=slurm with it")
+    check_files("experiment file", [args.experiment])
     sweep = load_sweep(args.experiment, args.scale)
     check_overrides(sweep, args.experiment.parent, args.overrides)
     from dalle_jax.sweeps import run as sweep_run

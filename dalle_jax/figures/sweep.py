@@ -1,12 +1,11 @@
 """What is missing for a figure: trained and measured in a workdir of sweeps, as `sweep` does it."""
 
-import argparse
 import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import jax
 
@@ -28,10 +27,13 @@ from dalle_jax.sweeps.results import LOSS
 from dalle_jax.sweeps.run import load, walk, with_typed, write_definition
 from dalle_jax.sweeps.workers import divide
 
+if TYPE_CHECKING:
+    from dalle_jax.figures.make import FigureOptions
+
 DONE = 0
 
 
-def swept(figure: Figure, path: Path, args: argparse.Namespace) -> tuple[int, Own]:
+def swept(figure: Figure, path: Path, options: "FigureOptions", until: float) -> tuple[int, Own]:
     """Train and measure what is missing for a figure, or tell what that would cost.
 
     Returns:
@@ -40,10 +42,10 @@ def swept(figure: Figure, path: Path, args: argparse.Namespace) -> tuple[int, Ow
     if figure.measure is None:
         # This process computes nothing, and is to take no GPU from those that do.
         jax.config.update("jax_platforms", "cpu")
-    typed = args.overrides
+    typed = options.overrides
     sweep = with_typed(figure.sweep, typed)
-    name = sweep_name(f"{path.stem}-{args.scale}", sweep.typed)
-    workdir, reuse = args.workdir, list(args.reuse)
+    name = sweep_name(f"{path.stem}-{options.scale}", sweep.typed)
+    workdir, reuse = options.workdir, list(options.reuse)
     if workdir is not None:
         if typed := [option for option in typed if not is_sampling(option.removeprefix(PREFIX))]:
             raise ValueError(f"{workdir} is trained already, so {typed[0]} can't be set")
@@ -55,25 +57,25 @@ def swept(figure: Figure, path: Path, args: argparse.Namespace) -> tuple[int, Ow
         config = find_config(sweep.config, path.parent).resolve()
         config_of = lambda overrides: load(config, overrides)
         base = config_of({k: v for k, v in sweep.overrides.items() if not is_sampling(k)})
-    if args.captions and sweep.evaluation is None and figure.num_captions is None:
+    if options.captions and sweep.evaluation is None and figure.num_captions is None:
         raise ValueError(f"{path.stem} measures its own, and takes no --captions")
-    if args.captions and sweep.evaluation is not None:
-        sweep = dataclasses.replace(sweep, evaluation={**sweep.evaluation, "n": args.captions})
-    layout = SweepLayout(args.sweeps.absolute(), name)
-    of_figure = {"figure": figure, "source": path, "scale": args.scale, "layout": layout}
-    if count := args.captions or figure.num_captions:
-        _check_captions(Run(layout.workdir, "decoder", base), count, scan=not args.dry_run)
+    if options.captions and sweep.evaluation is not None:
+        sweep = dataclasses.replace(sweep, evaluation={**sweep.evaluation, "n": options.captions})
+    layout = SweepLayout(options.sweeps.absolute(), name)
+    of_figure = {"figure": figure, "source": path, "scale": options.scale, "layout": layout}
+    if count := options.captions or figure.num_captions:
+        _check_captions(Run(layout.workdir, "decoder", base), count, scan=not options.dry_run)
     # A trained system is measured whatever its data is by now.
-    signature_of = workdir is None and data_signatures(layout.workdir, scan=not args.dry_run)
+    signature_of = workdir is None and data_signatures(layout.workdir, scan=not options.dry_run)
     features = None
     if figure.features is not None:
-        features, train_features = _features(figure.features, base, path, args, reuse)
+        features, train_features = _features(figure.features, base, path, options, reuse, until)
         if sweep.evaluation is not None:
             how = {**sweep.evaluation, "features": features}
             sweep = dataclasses.replace(sweep, evaluation=how)
         # The points are checked before the network is trained, and built anew once it is there,
         # since its checkpoint is part of what they are measured by.
-        to_be_trained = () if args.features else (from_here(features),)
+        to_be_trained = () if options.features else (from_here(features),)
         check_points(build_graph(sweep, config_of, signature_of or None), to_be_trained)
         if code := train_features():
             return code, Own(**of_figure, graph=Graph({}, ()))
@@ -82,8 +84,8 @@ def swept(figure: Figure, path: Path, args: argparse.Namespace) -> tuple[int, Ow
         check_points(graph)
     if workdir is not None:
         _check_trained(graph, layout, workdir)
-    code = _walk(graph, layout, config, args, reuse)
-    return code, Own(**of_figure, graph=graph, features=features, num_captions=args.captions)
+    code = _walk(graph, layout, config, options, reuse, until)
+    return code, Own(**of_figure, graph=graph, features=features, num_captions=options.captions)
 
 
 def _of_trained(sweep: Sweep, path: Path, workdir: Path, base: Mapping[str, Any]) -> Sweep:
@@ -130,40 +132,50 @@ def _check_captions(run: Run, count: int, *, scan: bool) -> None:
 
 
 def _features(
-    config: str, base: Mapping[str, Any], path: Path, args: argparse.Namespace, reuse: list[Path]
+    config: str,
+    base: Mapping[str, Any],
+    path: Path,
+    options: "FigureOptions",
+    reuse: list[Path],
+    until: float,
 ) -> tuple[str, Callable[[], int]]:
     """The network that distances are measured by: the path of its run, and what trains it.
 
     The latter returns an exit code.
     """
-    if args.features:
-        return args.features, lambda: DONE
+    if options.features:
+        return options.features, lambda: DONE
     data = {f"data.{name}": value for name, value in base["data"].items()}
     tokenizer = {f"tokenizer.{name}": value for name, value in base["tokenizer"].items()}
     file = find_config(config, path.parent).resolve()
     sweep = Sweep(config=config, points=[{}], overrides=data | tokenizer, evaluation=None)
-    layout = SweepLayout(args.sweeps.absolute(), "features")
+    layout = SweepLayout(options.sweeps.absolute(), "features")
     graph = build_graph(
         sweep,
         lambda overrides: load(file, overrides),
-        data_signatures(layout.workdir, scan=not args.dry_run),
+        data_signatures(layout.workdir, scan=not options.dry_run),
     )
-    run = str(args.sweeps / "runs" / next(iter(graph.runs)))
-    return run, lambda: _walk(graph, layout, file, args, reuse)
+    run = str(options.sweeps / "runs" / next(iter(graph.runs)))
+    return run, lambda: _walk(graph, layout, file, options, reuse, until)
 
 
 def _walk(
-    graph: Graph, layout: SweepLayout, config: Path, args: argparse.Namespace, reuse: list[Path]
+    graph: Graph,
+    layout: SweepLayout,
+    config: Path,
+    options: "FigureOptions",
+    reuse: list[Path],
+    until: float,
 ) -> int:
-    if args.dry_run:
+    if options.dry_run:
         from dalle_jax.sweeps.plan import print_plan
 
-        print_plan(graph, layout, reuse, divide(args.workers))
+        print_plan(graph, layout, reuse, divide(options.workers))
         return DONE
     lay_out(layout, graph, reuse)
     write_definition(layout, graph, config)
-    hours_left = (args.until - time.monotonic()) / 3600
-    return walk(graph, layout, config, workers=args.workers, max_hours=hours_left)
+    hours_left = (until - time.monotonic()) / 3600
+    return walk(graph, layout, config, workers=options.workers, max_hours=hours_left)
 
 
 def missing_of(own: Own) -> list[str]:

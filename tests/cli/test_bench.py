@@ -5,9 +5,11 @@ import time
 
 import pytest
 
-from dalle_jax.cli.bench import HEADINGS, line, points, run
+from dalle_jax.cli.bench import run
 from dalle_jax.config.load import load_config
 from dalle_jax.cost import bench as bench_measure
+from dalle_jax.cost import bench_table
+from dalle_jax.cost.bench_table import HEADINGS, line, points
 from tests.conftest import ROOT
 
 CONFIG = ROOT / "configs/unclip_tiny.py"
@@ -51,8 +53,8 @@ def test_the_rows_that_are_printed_are_those_of_the_csv(monkeypatch, tmp_path, c
         numbers = dict.fromkeys((*names, "data_stall"), 0.25)
         return numbers | {"stage": stage, "what": "train", "point": label, "milliseconds": width}
 
-    monkeypatch.setattr(bench_measure, "measure_training", measured)
-    monkeypatch.setattr(bench_measure, "measure_drawing", lambda *_: None)
+    monkeypatch.setattr(bench_table, "measure_training", measured)
+    monkeypatch.setattr(bench_table, "measure_drawing", lambda *_: None)
     path = tmp_path / "bench.csv"
     assert run([f"--config={CONFIG}", "--stage=clip", "--sweep=batch", f"--csv={path}"]) == 0
     with path.open(newline="") as file:
@@ -78,8 +80,8 @@ def test_a_point_that_can_not_be_measured_is_told_and_the_others_go_on(
             "point": label,
         }
 
-    monkeypatch.setattr(bench_measure, "measure_training", measured)
-    monkeypatch.setattr(bench_measure, "measure_drawing", lambda *_: None)
+    monkeypatch.setattr(bench_table, "measure_training", measured)
+    monkeypatch.setattr(bench_table, "measure_drawing", lambda *_: None)
     path = tmp_path / "bench.csv"
     assert run([f"--config={CONFIG}", "--stage=clip", "--sweep=batch", f"--csv={path}"]) == 1
     with path.open(newline="") as file:

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from dalle_jax.cli import compare
+from dalle_jax.evaluation.compare import read
 from dalle_jax.metrics.protocol import protocol_hash
 from dalle_jax.metrics.reference import Reference, save_reference
 from dalle_jax.metrics.results import append_row
@@ -89,7 +90,7 @@ def test_unlike_protocols_are_refused_and_the_difference_told(tmp_path, capsys):
 def test_a_protocol_is_chosen_by_its_hash(tmp_path, capsys):
     write(tmp_path / "a", 0.5, guidance=1.0)
     path = write(tmp_path / "a", 0.7)
-    chosen = compare.read([path], None)[1].row["protocol_hash"]
+    chosen = read([path], None)[1].row["protocol_hash"]
     out = run(capsys, path, "--metric=caption", f"--protocol={chosen}")
     assert "70.0 %" in out and "50.0 %" not in out
     with pytest.raises(ValueError, match="no rows of protocol 0000"):

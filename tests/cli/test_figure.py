@@ -13,8 +13,10 @@ from dalle_jax import cpu
 from dalle_jax.cli import figure
 from dalle_jax.cli.main import main
 from dalle_jax.config.user_files import find_config
+from dalle_jax.figures import files
 from dalle_jax.figures import sweep as figure_sweep
 from dalle_jax.figures.figure import UNDECIDED, Claim, Estimate
+from dalle_jax.figures.files import figure_files, full_scale, load_figure
 from dalle_jax.figures.record import BEGIN, END, found_text, read_record, write_readme
 from dalle_jax.runs import create_run
 from dalle_jax.sweeps.graph import build_graph
@@ -85,7 +87,7 @@ def project(tmp_path, monkeypatch):
     folder.mkdir(parents=True)
     (folder / "squares.py").write_text(WITHOUT_NETWORK)
     (folder / "guided.py").write_text(OF_A_SWEEP)
-    monkeypatch.setattr(figure, "EXPERIMENTS", tmp_path / "experiments")
+    monkeypatch.setattr(files, "EXPERIMENTS", tmp_path / "experiments")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -232,10 +234,10 @@ def test_what_is_mistyped_is_told_in_a_sentence(project, capsys, monkeypatch):
     refused(match="name a figure; `dalle-jax figure --list`")
     (project / "experiments/figures/none.py").write_text("")
     refused("none", match="defines no get_figure")
-    monkeypatch.setattr(figure, "EXPERIMENTS", project / "none")
+    monkeypatch.setattr(files, "EXPERIMENTS", project / "none")
     with pytest.raises(FileNotFoundError, match="belong to a checkout of the project"):
         figure.run(["--list"])
-    monkeypatch.setattr(figure, "EXPERIMENTS", project / "experiments")
+    monkeypatch.setattr(files, "EXPERIMENTS", project / "experiments")
     monkeypatch.setattr(cpu, "restart_with_heap", lambda: None)
     with pytest.raises(SystemExit) as ended:
         main(["figure", "nothing"])
@@ -274,17 +276,17 @@ def test_the_list_and_the_readme_say_what_the_results_say(project, capsys):
 
 
 def test_every_figure_of_the_project_is_one_at_its_scales_and_listed_as_it_was_made(tmp_path):
-    known = figure.figure_files()
+    known = figure_files()
     assert {"schedules", "unipc_orders", "ddim_steps"} <= known.keys()
     for path in known.values():
-        found = figure.load_figure(path, "tiny")
+        found = load_figure(path, "tiny")
         assert callable(found.draw) and callable(found.claims)
         if found.sweep is not None:  # its knobs are those of its config
             config = find_config(found.sweep.config, path.parent)
             assert build_graph(found.sweep, partial(figure_sweep.load, config)).points
         assert len(path.read_text().splitlines()) <= 95
-        configs = figure.full_scale(path)
-        assert configs or callable(figure.load_figure(path, "paper").draw)
+        configs = full_scale(path)
+        assert configs or callable(load_figure(path, "paper").draw)
         assert all((ROOT / config).is_file() for config in configs)
     shutil.copy(ROOT / "experiments/README.md", tmp_path)
     write_readme(known, ROOT / "experiments/results", tmp_path / "README.md")

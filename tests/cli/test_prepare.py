@@ -97,9 +97,7 @@ def test_options_of_reading_have_the_defaults_of_the_readers():
 
 def test_options_of_reading_are_of_ones_own_data(tmp_path):
     with pytest.raises(ValueError, match="'emoji' has no option 'encoding'"):
-        prepare.open_split(
-            prepare.parse(["emoji", "--encoding=cp1252", f"--data_dir={tmp_path}"]), "train", {}
-        )
+        prepare.run(["emoji", "--encoding=cp1252", f"--data_dir={tmp_path}"])
 
 
 def test_a_manifest_of_coco(tmp_path, capsys):

@@ -5,9 +5,9 @@ import sys
 import pytest
 
 from dalle_jax.cli import figure, sweep
-from dalle_jax.cli.inputs import load_sweep
 from dalle_jax.config.load import load_config
 from dalle_jax.config.user_files import CONFIGS, UserFile, find_config, known_configs
+from dalle_jax.sweeps.experiment import load_sweep
 
 CONFIG = """from configs import base
 

@@ -13,6 +13,7 @@ from dalle_jax.cli import figure
 from dalle_jax.figures import cache as figure_kept
 from dalle_jax.figures import sweep as figure_sweep
 from dalle_jax.figures.figure import UNDECIDED
+from dalle_jax.figures.files import figure_files, find_file, load_figure
 from dalle_jax.figures.record import BEGIN, END, read_record, write_readme
 from dalle_jax.sweeps.jobs import jobs_of
 from tests.cli.test_figure import OF_A_SWEEP, project, quick  # noqa: F401 (fixtures)
@@ -20,7 +21,7 @@ from tests.conftest import ROOT
 from tests.sweeps.twelve import STAND_IN, launch
 
 RESULTS = ROOT / "experiments/results"
-SWEPT = [name for name, path in figure.figure_files().items() if "Sweep(" in path.read_text()]
+SWEPT = [name for name, path in figure_files().items() if "Sweep(" in path.read_text()]
 BLANK = np.zeros((32, 64, 3), np.uint8)
 
 
@@ -39,7 +40,7 @@ def rows_of(name: str) -> list[dict]:
 
 @pytest.mark.parametrize("name", SWEPT)
 def test_a_figure_is_drawn_of_what_is_there(name):
-    made = figure.load_figure(figure.find_file(name), "tiny")
+    made = load_figure(find_file(name), "tiny")
     assert all(claim.verdict == UNDECIDED for claim in made.claims([]))
     rows = rows_of(name)
     points = list(dict.fromkeys(row["point"] for row in rows if "point" in row))
@@ -231,7 +232,7 @@ def test_a_part_of_a_figure_is_told_and_replaces_no_whole_one(measuring, monkeyp
     assert f"IN PART: {missing[0]} and 2 more are missing" in capsys.readouterr().out
     readme = measuring / "experiments/README.md"
     readme.write_text(f"{BEGIN}\n{END}\n")
-    write_readme(figure.figure_files(), out, readme)
+    write_readme(figure_files(), out, readme)
     assert f"Made in part: {missing[0]} and 2 more are missing." in readme.read_text()
 
     monkeypatch.setattr(figure_sweep, "walk", walk)

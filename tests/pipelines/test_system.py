@@ -9,11 +9,11 @@ import pytest
 from PIL import Image
 
 from dalle_jax import DallePipeline
-from dalle_jax.cli import embeddings as cli_embeddings
 from dalle_jax.cli import prepare as cli_prepare
 from dalle_jax.cli import sample as cli_sample
 from dalle_jax.cli import train as cli_train
 from dalle_jax.config.load import load_config
+from dalle_jax.prepare import embeddings as cli_embeddings
 from tests.conftest import ROOT
 
 PROMPTS = ["a large red circle", "a small blue star"]

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image, ImageFile
 
 from dalle_jax.data.checked import Report
-from dalle_jax.pipelines import contact_sheet as module
-from dalle_jax.pipelines.contact_sheet import COLUMNS, SHOWN, SIDE, contact_sheet
+from dalle_jax.prepare import contact_sheet as module
+from dalle_jax.prepare.contact_sheet import COLUMNS, SHOWN, SIDE, contact_sheet
 
 
 def png(color, size=(12, 8)):

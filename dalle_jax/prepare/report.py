@@ -9,7 +9,7 @@ from dalle_jax.data.checked import Report
 from dalle_jax.data.loader import Source
 from dalle_jax.data.splits import SPLITS
 from dalle_jax.files import write_atomically
-from dalle_jax.pipelines.contact_sheet import contact_sheet
+from dalle_jax.prepare.contact_sheet import contact_sheet
 
 NAMED = 10  # names that are printed of each reason; the report has all
 SHEETS = "contact_sheets"  # folder in data_dir

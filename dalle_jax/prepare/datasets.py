@@ -1,0 +1,84 @@
+"""Data sets that the project draws are built, one's own are scanned; both are reported."""
+
+import contextlib
+import io
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from dalle_jax import console
+from dalle_jax.data.manifest import RULES, Manifest, write_manifest
+from dalle_jax.data.open import open_source
+from dalle_jax.data.options import READING_DEFAULTS
+from dalle_jax.prepare.report import show
+
+
+def prepare(
+    source: str,
+    data_dir: Path = Path("data"),
+    *,
+    image_size: int = 32,
+    font: Path | None = None,
+    quiet: bool = False,
+    **reading: Any,
+) -> None:
+    """Build a data set that the project draws, or scan one's own; print what there is.
+
+    Args:
+        source: `captioned_shapes/easy`, `emoji`, or one's own as `folder:PATH`.
+        data_dir: folder of prepared data sets.
+        image_size: side of the drawn images in pixels.
+        font: of `emoji`; found by itself if not given.
+        quiet: whether progress bars are left out.
+        reading: how one's own data are read, as `data.options.ReadingOptions` and `max_bad_share`.
+
+    Raises:
+        FileNotFoundError: the data or the font are not there.
+        ValueError: the data can't be read, or too many items can't be used.
+    """
+    name, _, variant = source.partition("/")
+    is_drawn = name == "captioned_shapes" or source == "emoji"
+    given = [key for key, value in reading.items() if value != READING_DEFAULTS.get(key, value)]
+    if is_drawn and given:
+        raise ValueError(f"{source!r} has no option {given[0]!r}: it is drawn, not read")
+    if name == "captioned_shapes":
+        from dalle_jax.data.shapes import builder
+
+        with _drawn_here(source, data_dir, image_size, quiet):
+            drawn = builder.prepare(data_dir, variant or "easy", image_size)
+        print(drawn)
+    elif source == "emoji":
+        from dalle_jax.data.emoji import builder
+
+        with _drawn_here(source, data_dir, image_size, quiet):
+            drawn = builder.prepare(data_dir, image_size, font=font)
+        print(drawn)
+    else:
+        how = {"data_dir": data_dir, "image_size": image_size, **reading}
+        show(source, lambda split: open_source(source, split=split, **how), data_dir)
+
+
+@contextlib.contextmanager
+def _drawn_here(source: str, data_dir: Path, image_size: int, quiet: bool) -> Iterator[None]:
+    """Say what is done, in the place of what TFDS prints: a download of unknown size."""
+    console.note(
+        f"{source}, {image_size} pixels: drawn into {data_dir} unless it is there; "
+        "nothing is downloaded"
+    )
+    import tensorflow_datasets as tfds
+
+    if quiet or not sys.stderr.isatty():
+        tfds.disable_progress_bar()
+    with contextlib.redirect_stdout(io.StringIO()):
+        yield
+
+
+def save_manifest(path: Path, manifest: Manifest) -> None:
+    """Write the manifest and print what it is known by."""
+    write_manifest(path, manifest)
+    header = manifest.header
+    print(
+        f"{path}: {header.count} of {header.of} captions of {header.source} {header.split}, "
+        f"{RULES[header.rule]}, seed {header.seed}\nsha256 {manifest.sha256}"
+    )
