@@ -41,7 +41,6 @@ MAY_IMPORT = {
         *("stages", "diffusion", "metrics", "data"),
     },
     "html": {"files", "config", "evaluation", "sweeps", "pipelines", "metrics", "data"},
-    "html": {"files", "evaluation", "sweeps", "pipelines", "metrics", "data"},
     "prepare": {"console", "files", "run_data", "runs", "pipelines", "data"},
     "cli": None,  # everything
     "__main__": {"cli"},
