@@ -31,6 +31,7 @@ def get_config() -> ConfigDict:
     config.data.flip = False  # mirror half of the images; wrong where captions say left or right
     config.data.max_shift = 0  # pixels by which images are moved at random
     config.data.num_threads = 2  # that prepare batches
+    config.data.disk_cache = 20.0  # GB at most for images that do not fit in memory; 0 is none
 
     config.tokenizer = ConfigDict()
     config.tokenizer.file = ""  # a tokenizer.json; "" trains one on the training captions

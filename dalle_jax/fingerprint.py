@@ -26,7 +26,7 @@ FREE_TRAIN_KNOBS = (
     "mesh",
     "remat",
 )
-FREE_DATA_KNOBS = ("dir", "num_threads", "max_bad_share")
+FREE_DATA_KNOBS = ("dir", "num_threads", "disk_cache", "max_bad_share")
 
 
 def fingerprint(stage_name: str, config: Mapping[str, Any]) -> str:

@@ -5,10 +5,12 @@
 Both trees are imported into one process, where they take turns of a tenth of a second or so on the
 same files: two processes of the very same code differ by up to 15 %. "small" are JPEG files of
 64 × 64 pixels, "photos" of 512 × 384, which become batches of 16 images of 64 × 64. Every batch is
-read and decoded from the files anew (`memory_limit=0`), or, "in memory", only at the first, untimed
-visit. The figures are medians of images per second of CPU time, which others on the machine disturb
-less than the clock; batches are made when asked for, without threads, and on the heap that
-`dalle-jax` sets. Where a tree can't read Parquet, its folder stands in its place.
+read and decoded from the files anew (`memory_limit=0`), or, "in memory" and "on disk" (the cache of
+what does not fit in memory), only at the first, untimed visit. The figures are medians of images
+per second of CPU time, which others on the machine disturb less than the clock; batches are made
+when asked for, without threads, and on the heap that `dalle-jax` sets. Where a tree can't read
+Parquet, its folder stands in its place; where it has no cache on disk, it decodes. All files lie in
+the system's page cache.
 """
 
 import argparse
@@ -20,12 +22,13 @@ import tarfile
 import tempfile
 import time
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 BATCH, SIDE = 16, 64
 SIZES = {"small": (64, 64), "photos": (512, 384)}
 # Batches of a turn.
-FROM_FILES, IN_MEMORY = {"small": 16, "photos": 3}, 40
+FROM_FILES, IN_MEMORY, ON_DISK = {"small": 16, "photos": 3}, 40, 12
 KINDS = ("folder", "shards", "parquet")
 
 
@@ -41,8 +44,8 @@ def main() -> None:
     print("| images per CPU second | " + " | ".join(Path(tree).name for tree in trees), end="")
     print(f" | ratio | of a step's {args.need:g}/s |\n|" + "---|" * (len(trees) + 3))
     with tempfile.TemporaryDirectory() as place:
-        for name, specs, memory, batches in _cases(Path(place), args.images):
-            loaders = [_open(tree, specs, memory) for tree in trees]
+        for name, specs, batches in _cases(Path(place), args.images):
+            loaders = [_open(tree, specs, name, Path(place)) for tree in trees]
             turns = [_turn(loaders, batches, number) for number in range(args.rounds)]
             medians = [statistics.median(speeds) for speeds in zip(*turns)]
             ratio = statistics.median(speeds[-1] / speeds[0] for speeds in turns)
@@ -51,8 +54,9 @@ def main() -> None:
             print(f"| {' | '.join([name, *cells, f'{ratio:.2f}', times])} |", flush=True)
 
 
-def _open(tree: str, specs: list[str], in_memory: bool) -> Iterator[dict]:
+def _open(tree: str, specs: list[str], case: str, place: Path) -> Iterator[dict]:
     """The loader of a tree on the first of the sources that the tree can read."""
+    in_memory, on_disk = case.endswith("in memory"), case.endswith("on disk")
     for name in [name for name in sys.modules if name.partition(".")[0] == "dalle_jax"]:
         del sys.modules[name]
     sys.path.insert(0, tree)
@@ -70,12 +74,16 @@ def _open(tree: str, specs: list[str], in_memory: bool) -> Iterator[dict]:
             except ValueError as error:
                 if spec is specs[-1] or "There is no data set" not in str(error):
                     raise
+        if on_disk and find_spec("dalle_jax.data.disk_cache"):
+            from dalle_jax.data.disk_cache import on_disk as cached
+
+            source = cached(source, SIDE, limit=2**30, memory_limit=0, folder=place)
         tokenizer = Tokenizer(train_tokenizer(["a picture with number 0123456789"], 300), 32)
         limit = {} if in_memory else {"memory_limit": 0}
         loader = make_loader(
             source, tokenizer, batch_size=BATCH, image_size=SIDE, num_threads=0, **limit
         )
-        for _ in range(2 * len(source) // BATCH if in_memory else 3):
+        for _ in range(2 * len(source) // BATCH if in_memory or on_disk else 3):
             next(loader)
         return loader
     finally:
@@ -95,7 +103,7 @@ def _turn(loaders: list[Iterator[dict]], batches: int, number: int) -> list[floa
 
 
 def _cases(place: Path, count: int):
-    """(name, sources that are tried in this order, whether images are kept, batches of a turn)."""
+    """(name, sources that are tried in this order, batches of a turn)."""
     for size in SIZES:
         folder = place / size
         _write(folder, SIZES[size], count)
@@ -105,8 +113,10 @@ def _cases(place: Path, count: int):
             "parquet": [f"parquet:{folder / 'images.parquet'}", f"folder:{folder / 'files'}"],
         }
         for kind in KINDS:
-            yield f"{size}, {kind}", specs[kind], False, FROM_FILES[size]
-        yield f"{size}, folder, in memory", specs["folder"], True, IN_MEMORY
+            yield f"{size}, {kind}", specs[kind], FROM_FILES[size]
+        yield f"{size}, folder, in memory", specs["folder"], IN_MEMORY
+    for kind in KINDS:
+        yield f"photos, {kind}, on disk", specs[kind], ON_DISK
 
 
 def _write(folder: Path, size: tuple[int, int], count: int) -> None:

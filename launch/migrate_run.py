@@ -27,6 +27,7 @@ ADDED: dict[str, dict[str, Any]] = {
         "caption_column": "",
         "min_side": 0,
         "max_aspect_ratio": 0.0,
+        "disk_cache": 0.0,
     },
     "clip.model": {"scan_blocks": False},
     "prior.model": {"scan_blocks": False},

@@ -185,6 +185,7 @@ def learn(run: Any, replayed: Path | None = None) -> None:
     """Train the stage of a run to its last step, or look into the step of the file `replayed`."""
     import jax
 
+    from dalle_jax.data.disk_cache import OnDisk, on_disk
     from dalle_jax.data.loader import keep_in_memory, make_loader
     from dalle_jax.nn.remat import rematerialized
     from dalle_jax.train.distributed import in_turn
@@ -199,8 +200,12 @@ def learn(run: Any, replayed: Path | None = None) -> None:
     if not replayed:
         with in_turn(f"record the data of {name}"):
             run.record_data(opened["train"], opened["validation"])
-    # Kept, since the tokenizer goes through the captions before the loader does.
-    source = run.with_embeddings(opened["train"], "train")
+    # Here, since the tokenizer goes through the captions before the loader does.
+    limit = int(data["disk_cache"] * 1e9)
+    source = on_disk(opened["train"], data["image_size"], limit=limit)
+    if isinstance(source, OnDisk):
+        console.note(f"{name}: {source}; config.data.disk_cache is the limit")
+    source = run.with_embeddings(source, "train")
     source = keep_in_memory(source, data["image_size"])
     held_out = run.with_embeddings(opened["validation"], "validation")
     with in_turn(f"make the tokenizer of {name}"):

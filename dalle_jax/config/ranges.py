@@ -82,6 +82,7 @@ RANGES: dict[str, Range] = {
     "data.max_aspect_ratio": Range(1, also=(0,)),  # 0 is any
     "data.max_shift": NOT_NEGATIVE,
     "data.num_threads": NOT_NEGATIVE,
+    "data.disk_cache": NOT_NEGATIVE,
     "*.model.image_size": NOT_NEGATIVE,  # 0 is that of the data
     "*image_size": AT_LEAST_ONE,
     "tokenizer.vocab_size": Range(258),  # 256 bytes, padding and end of text

@@ -200,6 +200,16 @@ def labels_of(files: Sequence[File]) -> list[str]:
     ]
 
 
+def stamp_of(files: Sequence[File], *parts: object) -> str:
+    """A hash of `parts` that is another as soon as the content of a file may be.
+
+    Times of a change of status go in, which nothing sets back; of URLs, what the server says of a
+    version.
+    """
+    times = [os.stat(f.path).st_ctime_ns for f in files if isinstance(f, LocalFile)]
+    return signature_of([*((f.address, f.size, f.version) for f in files), times, *parts])
+
+
 def cache_of(
     files: Sequence[File], options: Sequence[str], cache_dir: str | Path | None
 ) -> tuple[Path, Path]:

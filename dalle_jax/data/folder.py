@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dalle_jax.data.checked import Report, about_to_scan
+from dalle_jax.data.checked import Report, about_to_scan, signature_of
 from dalle_jax.data.folder_advice import advice_on
 from dalle_jax.data.folder_files import open_folder
 from dalle_jax.data.folder_index import FolderIndex, walk_signature
@@ -123,6 +123,13 @@ class FolderSource:
             return self._folder.read(item_id)
         except (OSError, ValueError, KeyError):
             return None
+
+    def stamp(self) -> str:
+        """A hash that is another as soon as an item, its file or its captions may be."""
+        numbers = self._index.files[self._numbers].tolist()
+        files = [tuple(self._folder.tree.files[number]) for number in numbers]
+        report = (self.report.signature, self.report.content)
+        return signature_of([self._folder.tree.root, report, files])
 
     def item_digests(self) -> np.ndarray:
         """uint64 [N, 2] of the items of all splits, see `item_digests.digests_of`."""

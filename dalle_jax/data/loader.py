@@ -11,6 +11,7 @@ from dalle_jax.data.prefetch import Prefetch
 from dalle_jax.data.tokenizer import Tokenizer
 
 PATIENCE = 300.0  # seconds
+MEMORY_LIMIT = 2**30  # bytes
 
 
 class Source(Protocol):
@@ -20,7 +21,8 @@ class Source(Protocol):
     also holds "captions": training draws one of them at each visit, evaluation takes "caption". A
     stored "image_embedding" (float32 [D]) comes along into the batch. A source that also has
     `place(index) -> str` says where an item lies, for messages; one that also has
-    `without_image(index)` gives the rest of an item sooner than the whole.
+    `without_image(index)` gives the rest of an item sooner than the whole; one that also has
+    `stamp() -> str`, a hash that is another as soon as an item may be, can be cached on disk.
     """
 
     def __len__(self) -> int: ...
@@ -56,14 +58,23 @@ class InMemory:
         return place(self._source, index)
 
 
+def fits_in_memory(source: Source, image_size: int, memory_limit: int = MEMORY_LIMIT) -> bool:
+    """Whether all images of a source at that size take at most `memory_limit` bytes."""
+    return len(source) * 3 * image_size**2 <= memory_limit
+
+
 def keep_in_memory(
-    source: Source, image_size: int, *, memory_limit: int = 2**30, resize_filter: str = "lanczos"
+    source: Source,
+    image_size: int,
+    *,
+    memory_limit: int = MEMORY_LIMIT,
+    resize_filter: str = "lanczos",
 ) -> Source:
     """`source` as an `InMemory` if its images then take at most `memory_limit` bytes, else itself.
 
     Whoever reads all captions before training keeps the images decoded for it by calling this.
     """
-    if isinstance(source, InMemory) or len(source) * 3 * image_size**2 > memory_limit:
+    if isinstance(source, InMemory) or not fits_in_memory(source, image_size, memory_limit):
         return source
     return InMemory(source, image_size, resize_filter)
 
@@ -104,7 +115,7 @@ def make_loader(
     flip: bool = False,
     max_shift: int = 0,
     resize_filter: str = "lanczos",
-    memory_limit: int = 2**30,
+    memory_limit: int = MEMORY_LIMIT,
     num_threads: int = 2,
     patience: float = PATIENCE,
     process_index: int = 0,

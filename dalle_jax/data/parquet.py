@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dalle_jax.data.checked import Finding, about_to_scan, inspect_item, scan, signature_of
-from dalle_jax.data.files import cache_of, describe_spec, find_files, labels_of
+from dalle_jax.data.files import cache_of, describe_spec, find_files, labels_of, stamp_of
 from dalle_jax.data.former_splits import warn_of_counted_splits
 from dalle_jax.data.images import decode
 from dalle_jax.data.item_digests import MAX_ITEMS, digests_of
@@ -171,6 +171,10 @@ class ParquetSource:
             return None if place is None else self._rows.row(*place.tolist())[0]
         except (OSError, ValueError):
             return None
+
+    def stamp(self) -> str:
+        """A hash that is another as soon as an item may be."""
+        return stamp_of(self._files, self.report.signature, self._ids)
 
     def item_digests(self) -> np.ndarray:
         """uint64 [N, 2] of the items of all splits, see `item_digests.digests_of`."""

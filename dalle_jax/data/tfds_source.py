@@ -95,6 +95,7 @@ class TfdsSource:
         features = (self._image, self._caption, self._encoding)
         sizes = [(file.name, status.st_size) for file, status in zip(files, statuses)]
         self.signature = signature_of([*features, *sizes])
+        self._changed = [status.st_ctime_ns for status in statuses]
         limits = (options.min_side, options.max_aspect_ratio)
         good, self.report = scan(
             f"tfds {name} ({own})",
@@ -133,6 +134,11 @@ class TfdsSource:
             "captions": tuple(captions),
             "id": self._ids[index],
         }
+
+    def stamp(self) -> str:
+        """A hash that is another as soon as an item may be."""
+        where = (str(self._folder), self.report.signature, self._changed)
+        return signature_of([where, self._ids])
 
     def encoded(self, item_id: str) -> bytes | None:
         """The encoded image of an item, also of one that was refused; None where it has none."""

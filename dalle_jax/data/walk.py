@@ -54,6 +54,7 @@ class File(NamedTuple):
         mtime_ns: when it was last modified.
         real: the path with all links resolved; None where no link lies on the way.
         outside: whether `real` lies outside the folder.
+        ctime_ns: when its content or its status last changed, which nothing sets back.
     """
 
     name: str
@@ -61,6 +62,7 @@ class File(NamedTuple):
     mtime_ns: int
     real: str | None = None
     outside: bool = False
+    ctime_ns: int = 0
 
 
 @dataclass(frozen=True)
@@ -196,12 +198,13 @@ class _Listing:
             return _Folder(name + "/", path, identity, linked, folder)
         if not stat.S_ISREG(status.st_mode):
             return self._leave_out(SPECIAL, name)
+        real, outside = None, False
         if is_link or folder.linked:
             real = self._target(folder, entry) if is_link else entry.path
             outside = not real.startswith(self.top.rstrip("/") + "/")
-            self.files.append(File(name, status.st_size, status.st_mtime_ns, real, outside))
-        else:
-            self.files.append(File(name, status.st_size, status.st_mtime_ns))
+        self.files.append(
+            File(name, status.st_size, status.st_mtime_ns, real, outside, status.st_ctime_ns)
+        )
         return None
 
     def _target(self, folder: _Folder, entry: os.DirEntry) -> str:

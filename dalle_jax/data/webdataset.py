@@ -9,7 +9,15 @@ from typing import Any
 import numpy as np
 
 from dalle_jax.data.checked import Finding, about_to_scan, inspect_item, scan, signature_of
-from dalle_jax.data.files import File, LocalFile, cache_of, describe_spec, find_files, labels_of
+from dalle_jax.data.files import (
+    File,
+    LocalFile,
+    cache_of,
+    describe_spec,
+    find_files,
+    labels_of,
+    stamp_of,
+)
 from dalle_jax.data.images import decode
 from dalle_jax.data.img2dataset import border_note
 from dalle_jax.data.item_digests import MAX_ITEMS, digests_of
@@ -168,6 +176,10 @@ class WebDatasetSource:
             return None if row is None else _parts(row, self._shards[int(row[0])].read)[0]
         except OSError:
             return None
+
+    def stamp(self) -> str:
+        """A hash that is another as soon as an item may be."""
+        return stamp_of(self._shards, self.report.signature, self._ids)
 
     def item_digests(self) -> np.ndarray:
         """uint64 [N, 2] of the items of all splits, see `item_digests.digests_of`."""

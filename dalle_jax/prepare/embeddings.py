@@ -12,6 +12,7 @@ def store(workdir: Path, split: str, batch_size: int = 256) -> Path:
     """Embeddings of one split, in the order of its source; the file that holds them."""
     import jax
 
+    from dalle_jax.data.disk_cache import on_disk
     from dalle_jax.data.embeddings import write_embeddings
     from dalle_jax.data.loader import make_loader
     from dalle_jax.data.tokenizer import Tokenizer
@@ -20,11 +21,13 @@ def store(workdir: Path, split: str, batch_size: int = 256) -> Path:
 
     clip = open_run(workdir / "clip")
     stage, params, source = clip.build_stage(), clip.load_params(), clip.open_source(split)
+    data = clip.data
+    source = on_disk(source, data["image_size"], limit=int(data["disk_cache"] * 1e9))
     loader = make_loader(
         source,
         Tokenizer.load(clip.tokenizer_path),
         batch_size=batch_size,
-        image_size=clip.data["image_size"],
+        image_size=data["image_size"],
         shuffle=False,
         repeat=False,
     )

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 
 from dalle_jax.cli import train
+from dalle_jax.data import disk_cache
 from dalle_jax.evaluation.captions import open_held_out
 from dalle_jax.runs import open_run
 from dalle_jax.train import loop
@@ -60,6 +61,17 @@ def test_a_training_that_goes_on_says_how_its_data_has_changed(go, cards, tmp_pa
     (sentence,) = told(go)
     assert sentence.endswith("read it: 60 have another size or captions.")
     assert told(go) == []  # which was read at this start
+
+
+def test_where_images_go_that_do_not_fit_in_memory_is_said(go, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(disk_cache, "fits_in_memory", lambda *_: False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    go("--config.data.disk_cache=0")
+    assert "decoded once" not in capsys.readouterr().out and not (tmp_path / "cache").exists()
+    go()
+    (file,) = (tmp_path / "cache/dalle_jax/data").iterdir()
+    said = f"decoder: 54 of 54 images are decoded once and then read from {file}, at most 0.0 GB"
+    assert said in capsys.readouterr().out
 
 
 def test_added_and_removed_items_are_counted(go, cards):

@@ -8,7 +8,10 @@ import pytest
 import tensorflow_datasets as tfds
 from PIL import EpsImagePlugin, Image
 
+from dalle_jax.data.disk_cache import on_disk
+from dalle_jax.data.images import center_crop_resize
 from dalle_jax.data.open import open_source
+from dalle_jax.data.splits import SPLITS
 from dalle_jax.data.tfds_source import TfdsSource
 
 
@@ -199,6 +202,19 @@ def test_a_record_that_is_torn_is_one_bad_item(data_dir, tmp_path, monkeypatch):
     monkeypatch.setattr(TfdsSource, "_parts", torn)
     source = TfdsSource("like_coco", data_dir, max_bad_share=0.2, cache_dir=tmp_path)
     assert source.report.skipped["unreadable record"] == ["train/3"]
+
+
+@pytest.mark.filterwarnings("ignore:tfds like_coco")
+def test_its_images_are_cached_on_disk_as_they_are(data_dir, tmp_path):
+    opened = [TfdsSource("like_coco", data_dir, split, max_bad_share=0.1) for split in SPLITS]
+    assert len({source.stamp() for source in opened}) == len(SPLITS)
+    for source in opened:
+        cached = on_disk(source, 3, limit=10**6, memory_limit=0, folder=tmp_path)
+        for _ in range(2):
+            for i in range(len(source)):
+                item, image = cached[i], center_crop_resize(source[i]["image"], 3)
+                assert item["captions"] == source[i]["captions"]
+                np.testing.assert_array_equal(item["image"], image)
 
 
 @pytest.mark.filterwarnings("ignore:tfds like_coco")

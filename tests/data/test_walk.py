@@ -23,7 +23,8 @@ def test_files_have_relative_names_sizes_and_times_in_the_order_of_their_names(t
     os.utime(tmp_path / "b.png", ns=(7, 11))
     first, second = walk(tmp_path).files
     assert (first.name, first.size) == ("a/c.png", 5)
-    assert second[:] == ("b.png", 3, 11, None, False)
+    changed = (tmp_path / "b.png").stat().st_ctime_ns
+    assert second[:] == ("b.png", 3, 11, None, False, changed)
 
 
 def test_an_empty_folder_has_no_files(tmp_path):
