@@ -277,7 +277,7 @@ def test_a_torn_definition_is_named(tmp_path, content):
 # Sort by operations, largest first; compare the first point with the fourth; count pictures.
 CLICKS = """
 const heads = [...document.querySelectorAll("table.sortable th")];
-const operations = heads.find(head => head.textContent === "operations");
+const operations = heads.find(head => head.textContent === "operations").querySelector("button");
 operations.click();
 operations.click();
 const second = document.querySelectorAll("select")[1];
