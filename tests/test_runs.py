@@ -361,7 +361,7 @@ def test_weights_come_back_as_they_were_averaged(tmp_path):
     rng = np.random.default_rng(0)
     state = jax.tree.map(lambda x: rng.integers(0, 9, x.shape).astype(x.dtype), shapes)
     checkpoints = Checkpoints(run.directory / "checkpoints")
-    checkpoints.save(5, state, {}, None)
+    checkpoints.save(5, state, {})
     checkpoints.close()
     assert open_run(tmp_path).step == 5
     params = open_run(tmp_path).load_params()

@@ -1,5 +1,6 @@
 """`dalle-jax train`: train the stages of a config, each into its own run."""
 
+import dataclasses
 import functools
 import itertools
 import sys
@@ -75,7 +76,7 @@ def run(argv: list[str]) -> int:
     for stage in stages:
         check_stage(stage, config.to_dict())
     if args.replay:
-        from dalle_jax.cli.replay import read_batch
+        from dalle_jax.train.replay import read_batch
 
         open_run(args.workdir / stages[0])  # only what is there can be replayed
         read_batch(args.replay)
@@ -153,7 +154,7 @@ def train_stage(
     """
     from dalle_jax.cli.alone import alone_in
     from dalle_jax.runs import Run, create_run
-    from dalle_jax.train import due
+    from dalle_jax.train import pending
     from dalle_jax.train.checkpoint import newest_is_damaged
     from dalle_jax.train.distributed import in_turn
 
@@ -173,7 +174,7 @@ def train_stage(
     elif (
         run.step == steps
         and not newest_is_damaged(run.directory / "checkpoints")
-        and not due.left_at(run.directory, steps)
+        and not pending.read_as_first(run.directory, steps)
     ):
         console.note(f"{name}: trained to step {steps} already, in {run.directory}")
     else:
@@ -191,11 +192,13 @@ def learn(run: Any, replayed: Path | None = None) -> None:
     from dalle_jax.train.distributed import in_turn
     from dalle_jax.train.loop import fit
     from dalle_jax.train.optim import make_optimizer
+    from dalle_jax.train.replay import replay
     from dalle_jax.train.sharding import make_mesh, put_tree
+    from dalle_jax.train.training import Hooks, Settings, Training
 
     name, config = run.stage_name, run.config
-    data, settings = run.data, dict(config[name]["train"])
-    steps, batch_size = settings.pop("steps"), settings.pop("batch_size")
+    data, settings = run.data, config[name]["train"]
+    steps, batch_size = settings["steps"], settings["batch_size"]
     opened = {split: run.open_source(split) for split in ("train", "validation")}
     if not replayed:
         with in_turn(f"record the data of {name}"):
@@ -221,8 +224,6 @@ def learn(run: Any, replayed: Path | None = None) -> None:
     mesh = make_mesh(settings["mesh"])
     start, frozen = None if start is None else put_tree(start, mesh), put_tree(local, mesh)
     augmentation = {"flip": data["flip"], "max_shift": data["max_shift"]}
-    num_evaluated = settings.pop("evaluation_images")
-    features = settings.pop("evaluation_features")
     evaluation = None
     if settings["evaluate_every"]:
         from dalle_jax.evaluation.during_training import make_evaluation
@@ -233,13 +234,11 @@ def learn(run: Any, replayed: Path | None = None) -> None:
             frozen,
             tokenizer,
             config[name].get("sample", {}),
-            num_evaluated,
-            features,
+            settings["evaluation_images"],
+            settings["evaluation_features"],
             mesh,
         )
-    num_validation = validation_size(
-        name, settings.pop("validation_images"), len(held_out), batch_size
-    )
+    num_validation = validation_size(name, settings["validation_images"], len(held_out), batch_size)
 
     def eval_batches():
         loader = make_loader(
@@ -261,22 +260,15 @@ def learn(run: Any, replayed: Path | None = None) -> None:
 
     stage.prepare(local, training_batches())
     del local  # what is on one device; `frozen` is cut over the mesh
-    train = functools.partial(fit, quiet=console.is_quiet())
-    if replayed:
-        from dalle_jax.cli.replay import replay
-
-        train = functools.partial(replay, replayed)
-    with rematerialized(settings.pop("remat")):
-        train(
-            stage,
-            training_batches(),
-            run_dir=run.directory,
-            steps=steps,
-            seed=config["seed"],
-            optimizer=make_optimizer(**settings.pop("optimizer"), steps=steps),
-            eval_batches=eval_batches if num_validation else None,
-            frozen=frozen,
-            start=start,
+    named = [field.name for field in dataclasses.fields(Settings) if field.name != "seed"]
+    training = Training(
+        stage,
+        training_batches(),
+        run.directory,
+        make_optimizer(**settings["optimizer"], steps=steps),
+        Settings(seed=config["seed"], **{name: settings[name] for name in named}),
+        Hooks(
+            validation=eval_batches if num_validation else None,
             preview=make_preview(
                 stage,
                 frozen,
@@ -287,9 +279,17 @@ def learn(run: Any, replayed: Path | None = None) -> None:
                 mesh,
             ),
             evaluation=evaluation,
-            title=name,
-            **settings,
-        )
+        ),
+        frozen=frozen,
+        start=start,
+        title=name,
+        quiet=console.is_quiet(),
+    )
+    with rematerialized(settings["remat"]):
+        if replayed:
+            replay(training, replayed)
+        else:
+            fit(training)
 
 
 def validation_size(name: str, asked: int, held_out: int, batch_size: int) -> int:
@@ -321,7 +321,6 @@ def make_preview(
 
     from dalle_jax.data.images import center_crop_resize
     from dalle_jax.pipelines.images import captioned_grid, to_uint8
-    from dalle_jax.train.signals import computed
 
     if not stage.has_preview():
         return None
@@ -338,9 +337,9 @@ def make_preview(
     params = jax.eval_shape(stage.init, jax.random.key(0))
     jax.eval_shape(draw, params, frozen, batch, jax.random.key(0))
 
-    def preview(params, step: int):
+    def preview(params, step: int, wait):
         key = jax.random.key(0)
-        images = to_uint8(computed(lambda: draw(params, frozen, batch, key)))
+        images = to_uint8(wait(lambda: draw(params, frozen, batch, key)))
         return np.asarray(captioned_grid(images, captions))
 
     return preview

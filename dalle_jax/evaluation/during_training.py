@@ -14,7 +14,7 @@ from dalle_jax.evaluation.measurements import Measurement, between_sets, by_orac
 from dalle_jax.metrics.preprocess import Preprocessing
 from dalle_jax.pipelines.images import to_uint8
 from dalle_jax.runs import Run
-from dalle_jax.train.signals import computed
+from dalle_jax.train.training import Wait
 
 SPLIT = "validation"  # test is for the end
 BATCH_SIZE = 64
@@ -53,8 +53,8 @@ def make_evaluation(
     num_images: int,
     features: str,
     mesh: Mesh,
-) -> Callable[[Any, int], dict[str, float]] | None:
-    """(EMA parameters, step) -> values of metrics; None for a stage that makes no images.
+) -> Callable[[Any, int, Wait], dict[str, float]] | None:
+    """(EMA parameters, step, wait) -> values of metrics; None for a stage that makes no images.
 
     The captions are those that `dalle-jax evaluate --split=validation` draws, and they and the
     noise are the same each time and in every run of the same data: what changes is the weights.
@@ -98,14 +98,14 @@ def make_evaluation(
     draw = jax.jit(functools.partial(stage.preview, **settings), out_shardings=whole)
     size = min(BATCH_SIZE, num_images)
 
-    def evaluation(params: Any, step: int) -> dict[str, float]:
+    def evaluation(params: Any, step: int, wait: Wait) -> dict[str, float]:
         drawn = []
         for start in range(0, num_images, size):
             # The last batch is filled up, so that one compiled program serves all.
             rows = np.arange(start, start + size) % num_images
             batch = {"image": images[rows], "tokens": tokens[rows]}
             key = jax.random.fold_in(jax.random.key(SEED), start)
-            batch_drawn = computed(functools.partial(draw, params, frozen, batch, key))
+            batch_drawn = wait(functools.partial(draw, params, frozen, batch, key))
             drawn.append(to_uint8(batch_drawn))
         fakes = np.concatenate(drawn)[None, :num_images]
         values: dict[str, float] = {}

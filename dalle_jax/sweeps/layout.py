@@ -24,7 +24,7 @@ from dalle_jax.run_data import DataRecord, Reading, read_record, write_record
 from dalle_jax.runs import Run, open_run
 from dalle_jax.stages import data_of
 from dalle_jax.sweeps.graph import Graph, PlannedPoint, StageRun
-from dalle_jax.train import due
+from dalle_jax.train import pending
 from dalle_jax.train.finished import steps_in
 
 
@@ -62,9 +62,9 @@ class SweepLayout:
         return steps[-1] if steps else 0
 
     def is_trained(self, run: StageRun) -> bool:
-        """Whether a run is at its last step, and all that was due there is made."""
+        """Whether a run is at its last step, and no event is pending there."""
         at_end = self.step(run) >= run.steps
-        return at_end and not due.noted(self.run(run.key), run.steps)
+        return at_end and not pending.read(self.run(run.key), run.steps)
 
 
 def lay_out(layout: SweepLayout, graph: Graph, reuse: Sequence[Path] = ()) -> None:

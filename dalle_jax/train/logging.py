@@ -3,7 +3,7 @@
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,8 @@ from tensorboardX import SummaryWriter  # noqa: E402
 
 if _torch is None:
     del sys.modules["torch"]
+
+LOSS = "validation/loss"
 
 
 class RunLog:
@@ -71,21 +73,35 @@ class RunLog:
         self._board.close()
 
 
+def validation_losses(run_dir: str | Path) -> dict[int, float]:
+    """The validation loss of each step that `metrics.jsonl` has one of."""
+    logged = (values for _, values in _lines(Path(run_dir) / "metrics.jsonl"))
+    return {values["step"]: values[LOSS] for values in logged if LOSS in values}
+
+
 def _drop_after(path: Path, step: int, again: Sequence[str]) -> None:
     """Keep the whole lines of `path` up to `step`; a line torn by a kill goes too."""
     if not path.exists():
         return
-    kept, repeated = [], tuple(f"{kind}/" for kind in again)
-    for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
-        try:
-            values = json.loads(line)
-            comes_again = values["step"] > step or (
-                values["step"] == step and any(name.startswith(repeated) for name in values)
-            )
-        except (json.JSONDecodeError, KeyError, TypeError):
-            continue
-        if line.endswith("\n") and not comes_again:
-            kept.append(line)
+    repeated = tuple(f"{kind}/" for kind in again)
+    kept = [
+        line
+        for line, values in _lines(path)
+        if values["step"] < step
+        or (values["step"] == step and not any(name.startswith(repeated) for name in values))
+    ]
     temporary = path.with_suffix(".jsonl.tmp")
     temporary.write_text("".join(kept), encoding="utf-8")
     temporary.replace(path)
+
+
+def _lines(path: Path) -> Iterator[tuple[str, dict[str, float]]]:
+    """The whole lines of a log as text and as values; what is torn is left out."""
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    for line in text.splitlines(keepends=True):
+        try:
+            values = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if line.endswith("\n") and isinstance(values, dict) and isinstance(values.get("step"), int):
+            yield line, values

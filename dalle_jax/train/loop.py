@@ -1,38 +1,35 @@
-"""The one training loop. It knows no model: a stage and an iterator of batches are handed to it."""
+"""The one training loop: batch, dispatch, metrics of the step before, what is due.
+
+It knows no model: a `Training` hands it a stage and an iterator of batches.
+"""
 
 import time
-from collections.abc import Callable, Iterable, Mapping
 from contextlib import closing
-from functools import partial
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
 
-from dalle_jax.seeds import key_of
-from dalle_jax.train import due
+from dalle_jax.train import pending
 from dalle_jax.train.checkpoint import Checkpoints
 from dalle_jax.train.evaluate import evaluate
 from dalle_jax.train.finished import steps_in
-from dalle_jax.train.logging import RunLog
+from dalle_jax.train.logging import validation_losses
 from dalle_jax.train.memory import give_back
-from dalle_jax.train.meter import Meter
-from dalle_jax.train.optim import Optimizer
-from dalle_jax.train.progress import ProgressBar
-from dalle_jax.train.sharding import make_mesh, put_batch, tree_shardings, with_shardings
+from dalle_jax.train.monitor import Monitor
+from dalle_jax.train.sharding import put_batch
 from dalle_jax.train.signals import Interrupted, Stop, StopSignals
-from dalle_jax.train.state import TrainState, create_state, init_state
-from dalle_jax.train.step import make_eval_step, make_train_step
+from dalle_jax.train.state import TrainState
+from dalle_jax.train.training import Batch, Programs, Training, set_up
+
+WATCHED = ("loss", "grad_norm", "param_norm")
+EXPLODED = 1e6  # losses are means of the order of 1; well before float32 ends, weights are lost
 
 
 class Diverged(ValueError):
     """A loss or gradient that is not finite, or has exploded, ended training."""
-
-
-WATCHED = ("loss", "grad_norm", "param_norm")
-EXPLODED = 1e6  # losses are means of the order of 1; well before float32 ends, weights are lost
 
 
 def is_lost(value: float) -> bool:
@@ -40,287 +37,240 @@ def is_lost(value: float) -> bool:
     return not abs(value) < EXPLODED
 
 
-def fit(
-    stage,
-    train_iterator,
-    *,
-    run_dir: str | Path,
-    steps: int,
-    seed: int,
-    optimizer: Optimizer,
-    mesh: Mapping[str, int],
-    ema_decay: float,
-    ema_warmup: bool = True,
-    accumulate: int = 1,
-    frozen: Any = None,
-    start: Any = None,
-    eval_batches: Callable[[], Iterable[Mapping[str, np.ndarray]]] | None = None,
-    preview: Callable[[Any, int], np.ndarray | None] | None = None,
-    evaluation: Callable[[Any, int], Mapping[str, float]] | None = None,
-    log_every: int = 50,
-    validate_every: int = 1000,
-    preview_every: int = 1000,
-    evaluate_every: int = 1000,
-    checkpoint_every: int = 1000,
-    keep_checkpoints: int = 2,
-    title: str = "train",
-    quiet: bool = False,
-) -> TrainState:
-    """Train `stage` to step `steps`, from the newest checkpoint in `run_dir` if there is one.
-
-    Args:
-      stage: has `init(key)` and `loss(params, frozen, batch, key, *, train)`.
-      train_iterator: endless; `next` gives this process's share of a batch as numpy arrays;
-        `get_state` and `set_state` tell and set where it stands.
-      run_dir: gets `checkpoints/`, `metrics.jsonl`, `samples/` and `tensorboard/`.
-      quiet: whether nothing is shown of the training while it runs.
-      mesh: sizes of the axes data, fsdp and tensor; see `sharding.make_mesh`.
-      frozen: parameters of other stages, not trained and not saved.
-      start: parameters to begin with; None for `stage.init`'s.
-      eval_batches: called for each validation; a finite iterable of batches.
-      preview: (EMA parameters, step) -> uint8 [H, W, 3] or None; called on all processes.
-      evaluation: (EMA parameters, step) -> metrics of what is drawn; called on all processes.
-
-    Raises:
-      Diverged: a loss, or the gradient's or the weights' norm, was not finite or above
-        `EXPLODED`; the batch is in `run_dir`, and the step is not saved.
-      Interrupted: SIGTERM or SIGINT came; a checkpoint of that step is saved, and what else was
-        due is made when the run goes on.
-      Exception: what `train_iterator` raised; a checkpoint of the step before is saved.
-    """
-    run_dir = Path(run_dir)
-    training = set_up(
-        stage,
-        optimizer,
-        seed=seed,
-        mesh=mesh,
-        ema_decay=ema_decay,
-        ema_warmup=ema_warmup,
-        accumulate=accumulate,
-        frozen=frozen,
-        start=start,
-    )
-    device_mesh, frozen, root_key = training.mesh, training.frozen, training.root_key
-    eval_step = make_eval_step(stage)
-
-    with closing(Checkpoints(run_dir / "checkpoints", keep=keep_checkpoints)) as checkpoints:
-        restored = checkpoints.restore(training.abstract_state)
-        if restored is None:
-            state = training.init()
-        else:
-            state, data_state = restored
-            train_iterator.set_state(data_state)
-        step = int(state.step)
-        made_by = {"validation": eval_batches, "preview": preview, "evaluation": evaluation}
-        periods = (validate_every, preview_every, evaluate_every)
-        every = {k: n for k, n in zip(due.KINDS, periods) if made_by[k] is not None}
-        left = [kind for kind in due.left_at(run_dir, step) if kind in every]
-        due.note(run_dir, step, left)
-        if step >= steps and not left:
-            return state
-
-        first = jax.process_index() == 0
-        log = RunLog(run_dir, from_step=step, again=left, write=first)
-        bar = ProgressBar(steps, start=step, title=title, show=first and not quiet)
-        meter = Meter()
-        count = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-        verb = f"goes on from step {step}" if step else "starts"
-        bar.message(f"{title} {verb}: {count:,} parameters, mesh {dict(device_mesh.shape)}")
-
-        def settle(pending: Pending) -> None:
-            """Wait for a step's metrics, check them, and write the line of a log point."""
-            values = {name: float(value) for name, value in jax.device_get(pending.metrics).items()}
-            for name in WATCHED:  # the weights' norm is that after the step, which may be saved
-                if is_lost(values[name]):
-                    checkpoints.wait()
-                    raise _diverged(run_dir, pending, name, values[name], checkpoints.directory)
-            meter.add(values)
-            bar.advance(pending.step)
-            if pending.step % log_every == 0 or pending.step == steps:
-                numbers = meter.close(_rows(pending.batch) * jax.process_count())
-                log.scalars(pending.step, numbers)
-                bar.numbers(pending.step, numbers)
-
-        def validate() -> float:
-            batches = (put_batch(batch, device_mesh) for batch in signals.between(eval_batches()))
-            with signals.breaking():
-                numbers = evaluate(eval_step, state.ema_params, frozen, batches)
-            log.scalars(step, {f"validation/{name}": value for name, value in numbers.items()})
-            bar.message(f"step {step}: validation loss {numbers['loss']:.5f} (EMA weights)")
-            return numbers["loss"]
-
-        def draw(kind: str) -> None:
-            """A preview or an evaluation."""
-            signals.after_step()
-            with signals.breaking():
-                drawn = made_by[kind](state.ema_params, step)
-            if kind == "evaluation":
-                log.scalars(step, {f"evaluation/{name}": value for name, value in drawn.items()})
-            elif drawn is not None:
-                log.image(step, "preview", drawn)
-
-        def pause(left: list[str], save_due: bool, saved: bool = False) -> None:
-            """Make what is left to be made at this step, and save it.
-
-            Drawing comes after saving, as it may outlast the time that there is. A signal breaks it
-            off; what is not made then is noted beside the checkpoint.
-            """
-            loss = unfinished = None
-
-            def save() -> None:
-                nonlocal saved
-                if not saved:
-                    due.note(run_dir, step, left)
-                    checkpoints.save(step, state, train_iterator.get_state(), loss)
-                    saved = True
-
-            def made(kind: str) -> None:
-                left.remove(kind)
-                if saved:
-                    due.note(run_dir, step, left)
-
-            try:
-                if "validation" in left:
-                    loss = validate()
-                    if saved:
-                        checkpoints.tell_loss(step, loss)
-                    made("validation")
-                if save_due:
-                    save()
-                for kind in list(left):
-                    draw(kind)
-                    made(kind)
-            except Stop as broken_off:
-                unfinished = broken_off.unfinished
-            stop = signals.received
-            if stop is not None or step == steps:
-                save()
-                checkpoints.wait()  # while signals are heard: one now must not tear the save
-                stop = signals.received  # no stage is to follow after one meanwhile
-            jax.block_until_ready(unfinished)
-            give_back()
-            if stop is not None:
-                raise Interrupted(step, stop)
-
-        def keep(data_state: Any) -> None:
-            """Save where training is, though no checkpoint is due; alone, a process can't."""
-            checkpoints.wait()
-            if step not in steps_in(checkpoints.directory) and jax.process_count() == 1:
-                checkpoints.save(step, state, data_state, None)
-                checkpoints.wait()
-                bar.message(f"step {step}: checkpoint saved")
-
-        with StopSignals() as signals, closing(log), closing(bar):
-            if left:
-                pause(left, save_due=False, saved=True)
-            pending = None
-            while step < steps:
-                asked = time.perf_counter()
-                data_state = train_iterator.get_state()
-                try:
-                    with signals.breaking():
-                        batch = next(train_iterator)
-                except (Exception, Stop) as error:
-                    if pending is not None:
-                        settle(pending)
-                    keep(data_state)
-                    if isinstance(error, Stop):
-                        raise Interrupted(step, signals.received) from None
-                    raise
-                on_device = put_batch(batch, device_mesh)
-                if pending is None or not pending.busy():
-                    meter.stalled(time.perf_counter() - asked)
-                state, metrics = training.step(state, frozen, on_device, root_key)
-                step += 1
-                checkpoints.seal()
-                # The device works on this step while the host reads the numbers of the one before.
-                if pending is not None:
-                    settle(pending)
-                pending = Pending(step, metrics, batch)
-
-                last, stop = step == steps, signals.after_step()
-                left = [kind for kind, n in every.items() if last or step % n == 0]
-                save_due = last or step % checkpoint_every == 0
-                if left or save_due or stop is not None:
-                    settle(pending)
-                    pending = None
-                    with meter.paused():
-                        pause(left, save_due)
-    return state
-
-
-class Training(NamedTuple):
-    """What there is before the first step."""
-
-    mesh: Mesh
-    root_key: jax.Array  # step n draws from fold_in(root_key, n − 1)
-    abstract_state: TrainState  # shapes and places
-    frozen: Any  # on the devices
-    init: Callable[[], TrainState]
-    step: Callable  # (state, frozen, batch, root_key) -> (state, metrics); consumes the state
-
-
-def set_up(
-    stage,
-    optimizer: Optimizer,
-    *,
-    seed: int,
-    mesh: Mapping[str, int],
-    ema_decay: float,
-    ema_warmup: bool = True,
-    accumulate: int = 1,
-    frozen: Any = None,
-    start: Any = None,
-) -> Training:
-    """Devices, keys, shapes and the compiled step of a training; its arguments are `fit`'s."""
-    device_mesh = make_mesh(mesh)
-    init_key, root_key = jax.random.split(key_of(seed))
-    abstract = jax.eval_shape(partial(create_state, stage, optimizer), init_key, start)
-    shardings = tree_shardings(abstract, device_mesh)
-    step = make_train_step(
-        stage,
-        optimizer,
-        mesh=device_mesh,
-        state_shardings=shardings,
-        ema_decay=ema_decay,
-        ema_warmup=ema_warmup,
-        accumulate=accumulate,
-    )
-    return Training(
-        mesh=device_mesh,
-        root_key=root_key,
-        abstract_state=with_shardings(abstract, shardings),
-        frozen=jax.device_put(frozen, tree_shardings(frozen, device_mesh)),
-        init=partial(init_state, stage, optimizer, init_key, shardings, start),
-        step=step,
-    )
-
-
-class Pending(NamedTuple):
+class Unread(NamedTuple):
     """A step that is dispatched and whose metrics are not read yet."""
 
     step: int
     metrics: dict[str, jax.Array]
-    batch: Mapping[str, np.ndarray]
-
-    def busy(self) -> bool:
-        """Whether the device still works on it."""
-        return not self.metrics["loss"].is_ready()
+    batch: Batch
 
 
-def _rows(batch: Mapping[str, np.ndarray]) -> int:
-    return len(next(iter(batch.values())))
+@dataclass
+class Progress:
+    """Where a training is.
+
+    Attributes:
+        state: after the steps dispatched so far.
+        step: how many these are.
+        unread: the last of them, until its metrics are read.
+        events: what is due at this step and not made yet, in order.
+    """
+
+    state: TrainState
+    step: int
+    unread: Unread | None = None
+    events: list[str] = field(default_factory=list)
 
 
-def _diverged(run_dir: Path, pending: Pending, name: str, value: float, checkpoints: Path):
-    """The error that ends such a run; the batch is written for replay."""
+class Session(NamedTuple):
+    """A training, and what serves it while it runs."""
+
+    training: Training
+    programs: Programs
+    checkpoints: Checkpoints
+    monitor: Monitor
+    signals: StopSignals
+
+
+def fit(training: Training) -> TrainState:
+    """Train to the last step, from the newest checkpoint of the run directory if there is one.
+
+    Raises:
+        Diverged: a loss, or the gradient's or the weights' norm, was not finite or above
+            `EXPLODED`; the batch is in the run directory, and the step is not saved.
+        Interrupted: SIGTERM or SIGINT came; a checkpoint of that step is saved, and what else was
+            due is made when the run continues.
+        Exception: what the iterator of batches raised; a checkpoint of the step before is saved.
+    """
+    programs, last = set_up(training), training.settings.steps
+    with closing(open_checkpoints(training)) as checkpoints:
+        progress = begin(training, programs, checkpoints)
+        if progress.step >= last and not progress.events:
+            return progress.state
+        with (
+            StopSignals() as signals,
+            closing(Monitor(training, progress.step, progress.events)) as monitor,
+        ):
+            session = Session(training, programs, checkpoints, monitor, signals)
+            announce(session, progress)
+            if progress.events:
+                make_due(session, progress)
+            for step in range(progress.step + 1, last + 1):
+                batch, on_device = read_batch(session, progress)
+                progress.state, metrics = programs.step(
+                    progress.state, programs.frozen, on_device, programs.root_key
+                )
+                progress.step = step
+                checkpoints.seal()
+                # The device works on this step while the host reads the numbers of the one before.
+                settle(session, progress)
+                progress.unread = Unread(step, metrics, batch)
+                progress.events = training.due_at(step)
+                if signals.after_step() is not None or progress.events:
+                    settle(session, progress)
+                    with monitor.paused():
+                        make_due(session, progress)
+    return progress.state
+
+
+def open_checkpoints(training: Training) -> Checkpoints:
+    """The checkpoints of a training, the best of them by the log's validation losses."""
+    return Checkpoints(
+        training.run_dir / "checkpoints",
+        keep=training.settings.keep_checkpoints,
+        losses=validation_losses(training.run_dir),
+    )
+
+
+def begin(training: Training, programs: Programs, checkpoints: Checkpoints) -> Progress:
+    """The newest checkpoint with the events pending there, or the first state."""
+    restored = checkpoints.restore(programs.abstract_state)
+    if restored is None:
+        state = programs.init()
+    else:
+        state, data_state = restored
+        training.batches.set_state(data_state)
+    step = int(state.step)
+    made = training.due_at(training.settings.steps)
+    events = [event for event in pending.read_as_first(training.run_dir, step) if event in made]
+    pending.write(training.run_dir, step, events)
+    return Progress(state, step, events=events)
+
+
+def announce(session: Session, progress: Progress) -> None:
+    """Show what is trained, from which step on."""
+    count = sum(leaf.size for leaf in jax.tree.leaves(progress.state.params))
+    verb = f"goes on from step {progress.step}" if progress.step else "starts"
+    mesh = dict(session.programs.mesh.shape)
+    session.monitor.message(f"{session.training.title} {verb}: {count:,} parameters, mesh {mesh}")
+
+
+def read_batch(session: Session, progress: Progress) -> tuple[Batch, dict[str, jax.Array]]:
+    """The next batch, as this process read it and on the devices.
+
+    If there is none, or a signal comes first, the steps so far are saved.
+    """
+    batches, asked = session.training.batches, time.perf_counter()
+    data_state = batches.get_state()
+    try:
+        with session.signals.breaking():
+            batch = next(batches)
+    except (Exception, Stop) as error:
+        settle(session, progress)
+        if jax.process_count() == 1:  # of several processes one can't save without the others
+            save(session, progress, data_state)
+            session.checkpoints.wait()
+            session.monitor.message(f"step {progress.step}: checkpoint saved")
+        if isinstance(error, Stop):
+            raise Interrupted(progress.step, session.signals.received) from None
+        raise
+    on_device = put_batch(batch, session.programs.mesh)
+    if progress.unread is None or progress.unread.metrics["loss"].is_ready():
+        session.monitor.stalled(time.perf_counter() - asked)
+    return batch, on_device
+
+
+def settle(session: Session, progress: Progress) -> None:
+    """Wait for the metrics of the step that is not read yet, check them, and log them."""
+    unread, progress.unread = progress.unread, None
+    if unread is None:
+        return
+    values = {name: float(value) for name, value in jax.device_get(unread.metrics).items()}
+    for name in WATCHED:  # the weights' norm is that after the step, which may be saved
+        if is_lost(values[name]):
+            session.checkpoints.wait()
+            raise _diverged(session.training.run_dir, unread, name, values[name])
+    images = len(next(iter(unread.batch.values()))) * jax.process_count()
+    session.monitor.step_done(unread.step, values, images)
+
+
+def make_due(session: Session, progress: Progress) -> None:
+    """Make the events of this step; save it if that is one of them, if it is the last, or on a
+    signal, which breaks off validating and drawing.
+
+    What is not made then is recorded beside the checkpoint.
+
+    Raises:
+        Interrupted: a signal came.
+    """
+    unfinished = None
+    try:
+        while progress.events:
+            make(session, progress, progress.events[0])
+            del progress.events[0]
+            if session.checkpoints.newest == progress.step:
+                pending.write(session.training.run_dir, progress.step, progress.events)
+    except Stop as broken_off:
+        unfinished = broken_off.unfinished
+    stop = session.signals.received
+    if stop is not None or progress.step == session.training.settings.steps:
+        save(session, progress)
+        session.checkpoints.wait()  # while signals are heard: one now must not tear the save
+        stop = session.signals.received  # no stage is to follow after one meanwhile
+    jax.block_until_ready(unfinished)
+    give_back()
+    if stop is not None:
+        raise Interrupted(progress.step, stop)
+
+
+def make(session: Session, progress: Progress, event: str) -> None:
+    """Make one event of a step."""
+    if event == "checkpoint":
+        save(session, progress)
+    elif event == "validation":
+        validate(session, progress)
+    else:
+        draw(session, progress, event)
+
+
+def validate(session: Session, progress: Progress) -> None:
+    """Log the held-out loss of the averaged parameters, by which the best checkpoint is kept."""
+    programs, signals, step = session.programs, session.signals, progress.step
+    held_out = signals.between(session.training.hooks.validation())
+    batches = (put_batch(batch, programs.mesh) for batch in held_out)
+    with signals.breaking():
+        values = evaluate(programs.eval_step, progress.state.ema_params, programs.frozen, batches)
+    session.monitor.scalars(step, "validation", values)
+    session.monitor.message(f"step {step}: validation loss {values['loss']:.5f} (EMA weights)")
+    session.checkpoints.losses[step] = values["loss"]
+
+
+def draw(session: Session, progress: Progress, event: str) -> None:
+    """Log a preview or an evaluation of the averaged parameters."""
+    signals, step = session.signals, progress.step
+    signals.after_step()
+    with signals.breaking():
+        hook = getattr(session.training.hooks, event)
+        drawn = hook(progress.state.ema_params, step, signals.computed)
+    if event == "evaluation":
+        session.monitor.scalars(step, event, drawn)
+    elif drawn is not None:
+        session.monitor.image(step, event, drawn)
+
+
+def save(session: Session, progress: Progress, data_state: Any = None) -> None:
+    """Start saving this step with the events pending, if that is not done.
+
+    `data_state` is where the data stood after it, by default where it stands.
+    """
+    training, checkpoints = session.training, session.checkpoints
+    if checkpoints.newest == progress.step:
+        return
+    left = [event for event in progress.events if event != "checkpoint"]
+    pending.write(training.run_dir, progress.step, left)
+    data_state = training.batches.get_state() if data_state is None else data_state
+    checkpoints.save(progress.step, progress.state, data_state)
+
+
+def _diverged(run_dir: Path, unread: Unread, name: str, value: float) -> Diverged:
+    """The error that ends such a training; its batch is written for `replay`."""
     process = f"_process{jax.process_index()}" if jax.process_count() > 1 else ""
-    path = run_dir / f"diverged_{pending.step:08d}{process}.npz"
-    np.savez(path, **pending.batch)
-    steps = steps_in(checkpoints)
+    path = run_dir / f"diverged_{unread.step:08d}{process}.npz"
+    np.savez(path, **unread.batch)
+    steps = steps_in(run_dir / "checkpoints")
     kept = f"the checkpoint of step {steps[-1]} is kept" if steps else "there is no checkpoint yet"
     return Diverged(
-        f"{name} is {value} at step {pending.step}; its batch is in {path}, {kept}; look at that "
+        f"{name} is {value} at step {unread.step}; its batch is in {path}, {kept}; look at that "
         "batch, or train anew with a lower optimizer.learning_rate or optimizer.clip_norm, in "
         "another --workdir, since a run keeps those it was made with"
     )

@@ -38,34 +38,6 @@ class Interrupted(Exception):
         self.step, self.exit_code = step, 128 + signum
 
 
-class _Starting:
-    """Whether a program is being started, which no signal may break off; and whether one came."""
-
-    now = False
-    signalled = False
-
-
-def computed(start: Callable[[], jax.Array]) -> jax.Array:
-    """`start()`, when a device has computed it; unlike in jax's own wait a signal is heard at once.
-
-    Only in `start`, which may compile, it is not: of what that has set to work nobody would know.
-    """
-    _Starting.now, _Starting.signalled = True, False
-    try:
-        array = start()
-    finally:
-        _Starting.now = False
-    try:
-        if _Starting.signalled:
-            raise Stop
-        while not array.is_ready():
-            time.sleep(0.01)
-    except Stop as stop:
-        stop.unfinished = array
-        raise
-    return array
-
-
 class StopSignals:
     """Notes SIGTERM and SIGINT instead of dying; a second one ends the process at once.
 
@@ -112,12 +84,29 @@ class StopSignals:
         finally:
             self._breaking = False
 
+    def computed(self, start: Callable[[], jax.Array]) -> jax.Array:
+        """`start()`, when a device has computed it; unlike in jax's own wait a signal is heard.
+
+        To be called inside `breaking`. Only in `start`, which may compile, no signal breaks off:
+        of what that has set to work nobody would know.
+        """
+        self._breaking = False
+        array = start()
+        try:
+            self._breaking = True
+            if self.received is not None:
+                raise Stop
+            while not array.is_ready():
+                time.sleep(0.01)
+        except Stop as stop:
+            stop.unfinished = array
+            raise
+        return array
+
     def _note(self, signum, frame):
         self.received = signum
         self._restore()
-        if self._breaking and _Starting.now:
-            _Starting.signalled = True
-        elif self._breaking:
+        if self._breaking:
             raise Stop
 
     def _restore(self):

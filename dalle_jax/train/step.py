@@ -15,14 +15,13 @@ from dalle_jax.train.sharding import BATCH
 from dalle_jax.train.state import TrainState
 
 
-def ema_rate(decay: float, step: jax.Array, warmup: bool) -> jax.Array:
-    """The share of the old average that is kept at update `step` (0-based).
+def ema_rate(decay: float, step: jax.Array) -> jax.Array:
+    """min(decay, (1 + step) / (10 + step)), the weight of the old average at update `step` from 0.
 
-    With `warmup` it is min(decay, (1 + step) / (10 + step)), so that a short run's average is not
-    mostly its random start.
+    It rises to `decay`, so that a short run's average is not mostly its random start.
     """
     step = step.astype(jnp.float32)
-    return jnp.minimum(decay, (1 + step) / (10 + step)) if warmup else jnp.float32(decay)
+    return jnp.minimum(decay, (1 + step) / (10 + step))
 
 
 def _gradients(stage, params, frozen, batch, key):
@@ -70,7 +69,6 @@ def make_train_step(
     mesh: Mesh,
     state_shardings: Any,
     ema_decay: float,
-    ema_warmup: bool = True,
     accumulate: int = 1,
 ) -> Callable:
     """`(state, frozen, batch, root_key) -> (state, metrics)`, jitted; the given state is consumed.
@@ -90,7 +88,7 @@ def make_train_step(
             )
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-        rate = ema_rate(ema_decay, state.step, ema_warmup)
+        rate = ema_rate(ema_decay, state.step)
         ema_params = jax.tree.map(lambda e, p: e + (1 - rate) * (p - e), state.ema_params, params)
         metrics |= {
             "grad_norm": optax.tree.norm(gradients),

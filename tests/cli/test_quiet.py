@@ -66,7 +66,7 @@ def test_progress_is_for_terminals_alone(capsys):
 @pytest.mark.parametrize("options", [[], ["--quiet"]])
 def test_a_training_is_told_of_it(options, shapes_dir, tmp_path, monkeypatch, capsys):
     given = []
-    monkeypatch.setattr(loop, "fit", lambda *_, quiet, **settings: given.append(quiet))
+    monkeypatch.setattr(loop, "fit", lambda training: given.append(training.quiet))
     config = [f"--config={ROOT / 'configs/tiny.py'}", f"--config.data.dir={shapes_dir}"]
     assert train.run([*config, f"--workdir={tmp_path}", *options]) == 0
     assert given == [bool(options)]

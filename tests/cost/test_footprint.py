@@ -141,9 +141,7 @@ def test_the_compiler_sends_and_holds_what_was_computed(kind, passes):
     mesh, stage = make_mesh({"data": 2, "fsdp": 4}), kind(width=512)
     state = jax.eval_shape(functools.partial(create_state, stage, ADAMW), jax.random.key(0))
     shardings = tree_shardings(state, mesh)
-    step = make_train_step(
-        stage, ADAMW, mesh=mesh, state_shardings=shardings, ema_decay=0.9, ema_warmup=False
-    )
+    step = make_train_step(stage, ADAMW, mesh=mesh, state_shardings=shardings, ema_decay=0.9)
     image = jax.ShapeDtypeStruct((1024, 4, 4, 3), jnp.uint8, sharding=NamedSharding(mesh, BATCH))
     key = jax.eval_shape(lambda: jax.random.key(0))
     program = step.lower(with_shardings(state, shardings), None, {"image": image}, key).compile()

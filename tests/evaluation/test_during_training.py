@@ -23,8 +23,8 @@ def test_the_same_captions_and_noise_each_time(tiny_workdir):
     tokenizer = Tokenizer.load(run.tokenizer_path)
     settings = {"sampler": "ddim", "num_inference_steps": 1, "guidance_scale": 1.0}
     evaluation = make_evaluation(run, stage, {}, tokenizer, settings, 8, "", one_device())
-    values = evaluation(params, 1)
-    assert values == evaluation(params, 2)
+    values = evaluation(params, 1, lambda start: start())
+    assert values == evaluation(params, 2, lambda start: start())
     # What it measures are the images of the split's captions, by the same code as `evaluate`.
     held_out = open_held_out(run, None, None, "validation", 8)
     batch = {

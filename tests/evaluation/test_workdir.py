@@ -45,7 +45,7 @@ def untrained(directory, stage, config_file, overrides) -> Path:
     optimizer = make_optimizer("adamw", learning_rate=0.1, steps=1)
     create = jax.jit(lambda key: create_state(run.build_stage(), optimizer, key))
     checkpoints = Checkpoints(run.directory / "checkpoints")
-    checkpoints.save(1, create(jax.random.key(0)), {}, None)
+    checkpoints.save(1, create(jax.random.key(0)), {})
     checkpoints.close()
     return run.directory
 

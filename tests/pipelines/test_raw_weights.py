@@ -16,7 +16,7 @@ def run_of(directory, value):
     raw = {"layer": {"kernel": jnp.full((3, 2), value)}}
     averaged = {"layer": {"kernel": jnp.zeros((3, 2))}}
     checkpoints = Checkpoints(directory / "checkpoints")
-    checkpoints.save(5, TrainState(jnp.int32(5), raw, averaged, {"mu": raw}), {}, None)
+    checkpoints.save(5, TrainState(jnp.int32(5), raw, averaged, {"mu": raw}), {})
     checkpoints.close()
     return Run(directory, "decoder", {})
 

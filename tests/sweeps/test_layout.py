@@ -1,7 +1,7 @@
 from types import SimpleNamespace
 
 from dalle_jax.sweeps.layout import SweepLayout
-from dalle_jax.train import due
+from dalle_jax.train import pending
 
 
 def test_a_run_is_trained_once_what_was_due_at_its_last_step_is_made(tmp_path):
@@ -10,7 +10,7 @@ def test_a_run_is_trained_once_what_was_due_at_its_last_step_is_made(tmp_path):
     assert not layout.is_trained(run)
     (directory / "checkpoints/10").mkdir(parents=True)
     assert layout.is_trained(run)
-    due.note(directory, 10, ["preview", "evaluation"])
+    pending.write(directory, 10, ["preview", "evaluation"])
     assert not layout.is_trained(run)
-    due.note(directory, 5, ["preview"])  # of a step before
+    pending.write(directory, 5, ["preview"])  # of a step before
     assert layout.is_trained(run)

@@ -5,6 +5,7 @@ FAULT is what goes wrong in the last of them: "nan", "worker", "hang" or "read".
 
 import sys
 import threading
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,7 @@ from dalle_jax.data.tokenizer import Tokenizer, train_tokenizer
 from dalle_jax.train import distributed
 from dalle_jax.train.loop import fit
 from dalle_jax.train.optim import make_optimizer
+from dalle_jax.train.training import Settings, Training
 from tests.data.test_loader import Numbered, numbers
 from tests.train.tiny import TinyStage
 
@@ -88,18 +90,9 @@ class Noted:
 
 def train(run_dir, batches, *, mesh, steps=6, stage=None):
     """Training with logs and checkpoints."""
-    return fit(
-        stage or TinyStage(),
-        batches,
-        run_dir=run_dir,
-        steps=steps,
-        seed=3,
-        optimizer=make_optimizer(learning_rate=1e-2, steps=steps, clip_norm=1.0),
-        mesh=mesh,
-        ema_decay=0.9,
-        log_every=1,
-        checkpoint_every=3,
-    )
+    optimizer = make_optimizer(learning_rate=1e-2, steps=steps, clip_norm=1.0)
+    settings = Settings(steps, 0.9, seed=3, mesh=mesh, log_every=1, checkpoint_every=3)
+    return fit(Training(stage or TinyStage(), batches, Path(run_dir), optimizer, settings))
 
 
 def fail_to_read_once() -> None:

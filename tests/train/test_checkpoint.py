@@ -20,7 +20,7 @@ from jax.experimental import multihost_utils
 
 from dalle_jax.train import checkpoint
 from dalle_jax.train.checkpoint import Checkpoints, load_params, steps_in
-from dalle_jax.train.damage import damage
+from dalle_jax.train.checkpoint.integrity import damage
 from dalle_jax.train.optim import make_optimizer
 from dalle_jax.train.sharding import make_mesh, tree_shardings, with_shardings
 from dalle_jax.train.state import create_state
@@ -54,7 +54,7 @@ def saved(tmp_path_factory):
     directory = tmp_path_factory.mktemp("saved")
     checkpoints = Checkpoints(directory)
     for step in (1, 2):
-        checkpoints.save(step, make_state(step), {"k": step}, None)
+        checkpoints.save(step, make_state(step), {"k": step})
     checkpoints.close()
     return directory
 
@@ -120,7 +120,7 @@ HARMS += [truncate_arrays_unsealed, lose_arrays_unsealed, lose_state_unsealed]
 def test_comes_back_bit_for_bit(tmp_path, name):
     state = make_state(3, name=name)
     checkpoints = Checkpoints(tmp_path)
-    checkpoints.save(5, state, {"k": 5, "nested": [1, 2]}, None)
+    checkpoints.save(5, state, {"k": 5, "nested": [1, 2]})
     checkpoints.wait()
     restored, data_state = checkpoints.restore(abstract(state))
     assert_equal(restored, state)
@@ -130,7 +130,7 @@ def test_comes_back_bit_for_bit(tmp_path, name):
 
 def test_checksums_are_there_as_soon_as_the_save_is(tmp_path):
     checkpoints, state = Checkpoints(tmp_path), make_state(1)
-    checkpoints.save(5, state, {}, None)
+    checkpoints.save(5, state, {})
     deadline = time.monotonic() + 60
     while not (tmp_path / "5/checksums.json").exists():
         assert time.monotonic() < deadline
@@ -151,7 +151,7 @@ def test_checksums_keep_nobody_waiting(tmp_path, monkeypatch):
     write, held = checkpoint.write_checksums, threading.Event()
     monkeypatch.setattr(checkpoint, "write_checksums", lambda path: held.wait(60) and write(path))
     checkpoints = Checkpoints(tmp_path)
-    checkpoints.save(5, make_state(1), {}, None)
+    checkpoints.save(5, make_state(1), {})
     while not steps_in(tmp_path):
         time.sleep(0.01)
     for _ in range(3):  # steps of training
@@ -165,7 +165,7 @@ def test_checksums_keep_nobody_waiting(tmp_path, monkeypatch):
 
 def test_bytes_as_data_state(tmp_path):
     checkpoints = Checkpoints(tmp_path)
-    checkpoints.save(1, {"a": jnp.arange(3)}, b"\x00\xff{", None)
+    checkpoints.save(1, {"a": jnp.arange(3)}, b"\x00\xff{")
     checkpoints.wait()
     _, data_state = checkpoints.restore({"a": jax.ShapeDtypeStruct((3,), jnp.int32)})
     assert data_state == b"\x00\xff{"
@@ -183,25 +183,34 @@ def test_nothing_there(tmp_path):
 
 def test_newest_and_best_are_kept(tmp_path):
     checkpoints = Checkpoints(tmp_path, keep=2)
-    for step, loss in enumerate([0.5, 0.1, None, 0.3, None, 0.2], start=1):
-        checkpoints.save(step, {"a": jnp.zeros(2)}, {}, loss)
+    checkpoints.losses |= {1: 0.5, 2: 0.1, 4: 0.3, 6: 0.2}
+    for step in range(1, 7):
+        checkpoints.save(step, {"a": jnp.zeros(2)}, {})
     checkpoints.close()
     assert steps_in(tmp_path) == [2, 5, 6]
 
 
+def test_of_equally_good_ones_the_newest_is_kept(tmp_path):
+    checkpoints = Checkpoints(tmp_path, keep=1, losses={1: 0.3, 2: 0.3, 3: 0.4})
+    for step in range(1, 5):
+        checkpoints.save(step, {"a": jnp.zeros(2)}, {})
+    checkpoints.close()
+    assert steps_in(tmp_path) == [2, 4]
+
+
 @pytest.mark.parametrize("lost", [np.nan, np.inf, -np.inf], ids=str)
 @pytest.mark.parametrize("place", range(4))
-@pytest.mark.parametrize("told", [False, True])
-def test_a_validation_loss_that_is_no_number_never_costs_the_best(tmp_path, lost, place, told):
-    """Real Orbax, which leaves NaN among numbers in any order: 0.1 is best wherever NaN comes."""
+@pytest.mark.parametrize("late", [False, True])
+def test_a_validation_loss_that_is_no_number_never_costs_the_best(tmp_path, lost, place, late):
+    """`late`: a loss is known only after its checkpoint is saved."""
     losses = [0.5, 0.1, 0.3]
     losses.insert(place, lost)
     checkpoints = Checkpoints(tmp_path, keep=1)
     for step, loss in enumerate([*losses, 0.4, 0.2], start=1):
-        checkpoints.save(step, {"a": jnp.zeros(2)}, {}, None if told else loss)
-        if told:
-            checkpoints.wait()
-            checkpoints.tell_loss(step, loss)
+        if not late:
+            checkpoints.losses[step] = loss
+        checkpoints.save(step, {"a": jnp.zeros(2)}, {})
+        checkpoints.losses[step] = loss
     checkpoints.close()
     assert steps_in(tmp_path) == [losses.index(0.1) + 1, 6]
 
@@ -216,7 +225,7 @@ def test_damaged_newest_is_named_and_the_one_before_used(copy, harm, caplog):
     assert data_state == {"k": 1}
     assert any(str(copy / "2") in m and "damaged" in m for m in caplog.messages)
     # Training on comes to step 2 again and can save it.
-    checkpoints.save(2, make_state(7), {"k": 2}, None)
+    checkpoints.save(2, make_state(7), {"k": 2})
     checkpoints.close()
     assert (copy / "damaged_2").is_dir()
     assert_equal(load_params(copy), make_state(7).ema_params)
@@ -250,7 +259,7 @@ def test_saving_asks_no_preemption_service(copy, monkeypatch):
     asked = Mock(return_value=False)
     monkeypatch.setattr(multihost_utils, "reached_preemption_sync_point", asked)
     checkpoints = Checkpoints(copy)
-    checkpoints.save(3, make_state(3), {"k": 3}, None)
+    checkpoints.save(3, make_state(3), {"k": 3})
     checkpoints.close()
     assert steps_in(copy)[-1] == 3 and not asked.called
 
@@ -261,7 +270,7 @@ def test_half_written_save_is_no_checkpoint(copy):
     assert_equal(load_params(copy), make_state(2).ema_params)
     checkpoints = Checkpoints(copy)
     assert checkpoints.restore(abstract(make_state()))[1] == {"k": 2}
-    checkpoints.save(3, make_state(3), {"k": 3}, None)
+    checkpoints.save(3, make_state(3), {"k": 3})
     checkpoints.close()
     assert not half.exists()  # known for what it is
     assert_equal(load_params(copy, step=3), make_state(3).ema_params)
@@ -334,7 +343,7 @@ def test_arrays_of_another_precision_are_refused_by_name(tmp_path):
         return {"params": {"w": jnp.ones(3, dtype)}, "count": jnp.zeros((), count)}
 
     checkpoints = Checkpoints(tmp_path)
-    checkpoints.save(1, state(jnp.bfloat16), {"k": 1}, None)
+    checkpoints.save(1, state(jnp.bfloat16), {"k": 1})
     checkpoints.wait()
     with pytest.raises(ValueError, match="params/w is bfloat16 there, float32 here"):
         checkpoints.restore(abstract(state(jnp.float32)))
@@ -388,7 +397,7 @@ def test_failed_save_is_one_sentence_and_harms_nothing(copy):
         largest_file_allowed(1000),
         pytest.raises(OSError, match=r"could not be saved in .* whole ones there: 1, 2"),
     ):
-        checkpoints.save(3, state, {}, None)
+        checkpoints.save(3, state, {})
         checkpoints.wait()
     checkpoints.close()
     assert steps_in(copy) == [1, 2]
@@ -412,20 +421,20 @@ def small_disk(tmp_path):
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_full_disk_is_one_sentence_and_harms_nothing(small_disk):
     checkpoints = Checkpoints(small_disk / "run")
-    checkpoints.save(1, make_state(1), {"k": 1}, None)
+    checkpoints.save(1, make_state(1), {"k": 1})
     checkpoints.wait()
     ballast = small_disk / "ballast"
     free = os.statvfs(small_disk)
     ballast.write_bytes(bytes((free.f_bavail - 8) * free.f_bsize))
     with pytest.raises(OSError, match=r"could not be saved in .* whole ones there: 1"):
-        checkpoints.save(2, make_state(2), {"k": 2}, None)
+        checkpoints.save(2, make_state(2), {"k": 2})
         checkpoints.wait()
     checkpoints.close()
     ballast.unlink()
     checkpoints = Checkpoints(small_disk / "run")
     state, _ = checkpoints.restore(abstract(make_state()))
     assert_equal(state, make_state(1))
-    checkpoints.save(2, make_state(2), {"k": 2}, None)
+    checkpoints.save(2, make_state(2), {"k": 2})
     checkpoints.close()
     assert_equal(load_params(small_disk / "run"), make_state(2).ema_params)
 
@@ -434,6 +443,6 @@ def test_threads_go_with_it(tmp_path):
     before = threading.active_count()
     for step in range(3):
         checkpoints = Checkpoints(tmp_path)
-        checkpoints.save(step, {"a": jnp.zeros(2)}, {}, None)
+        checkpoints.save(step, {"a": jnp.zeros(2)}, {})
         checkpoints.close()
     assert threading.active_count() <= before

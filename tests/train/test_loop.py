@@ -8,10 +8,12 @@ import optax
 import pytest
 from PIL import Image
 
+from dalle_jax.train import loop
 from dalle_jax.train.checkpoint import load_params, steps_in
 from dalle_jax.train.evaluate import evaluate
 from dalle_jax.train.loop import Diverged, fit
 from dalle_jax.train.optim import Optimizer, make_optimizer
+from dalle_jax.train.training import Settings, Training
 from tests.train.started import assert_equal, lines
 from tests.train.tiny import Batches, TinyStage, fit_tiny
 
@@ -110,18 +112,16 @@ def test_an_update_that_explodes_is_not_saved(tmp_path):
             gradient = jax.numpy.where(flat, 1e5, 0.0)  # less than what counts as exploded
             return usual + bad_gradient(params["out"]["bias"].sum(), gradient), metrics
 
-    def train(*arguments, **settings):
-        sgd = optax.sgd(1e3)
+    sgd = optax.sgd(1e3)
 
-        def update(gradients, state, params=None):  # by the steep gradient alone
-            steep = jax.tree.map(lambda g: jax.numpy.where(abs(g) > 1e4, g, 0.0), gradients)
-            return sgd.update(steep, state, params)
+    def update(gradients, state, params=None):  # by the steep gradient alone
+        steep = jax.tree.map(lambda g: jax.numpy.where(abs(g) > 1e4, g, 0.0), gradients)
+        return sgd.update(steep, state, params)
 
-        return fit(*arguments, **settings | {"optimizer": Optimizer(sgd.init, update, lambda n: n)})
-
+    optimizer = Optimizer(sgd.init, update, lambda n: n)
     # The tenth step is one that is saved, and the loss before its update is like any other.
     with pytest.raises(Diverged, match=r"param_norm is .* at step 10; .*step 5 is kept"):
-        fit_tiny(tmp_path, stage=Steep(), batches=Batches(bad_at=9), train=train)
+        fit_tiny(tmp_path, stage=Steep(), batches=Batches(bad_at=9), optimizer=optimizer)
     assert steps_in(tmp_path / "checkpoints") == [5]
 
 
@@ -177,17 +177,9 @@ def test_off_the_main_thread(tmp_path):
 
 
 def test_fit_needs_no_validation_or_preview(tmp_path):
-    state = fit(
-        TinyStage(),
-        Batches(),
-        run_dir=tmp_path,
-        steps=2,
-        seed=0,
-        optimizer=make_optimizer(learning_rate=1e-3, steps=2),
-        mesh={"data": -1},
-        ema_decay=0.9,
-        log_every=1,
-    )
+    optimizer = make_optimizer(learning_rate=1e-3, steps=2)
+    settings = Settings(steps=2, ema_decay=0.9, log_every=1)
+    state = fit(Training(TinyStage(), Batches(), tmp_path, optimizer, settings))
     assert int(state.step) == 2
     assert [line["step"] for line in lines(tmp_path)] == [1, 2]
 
@@ -195,23 +187,22 @@ def test_fit_needs_no_validation_or_preview(tmp_path):
 def test_evaluation_is_of_the_ema_weights_of_its_step(tmp_path):
     seen = {}
 
-    def evaluation(params, step):
+    def evaluation(params, step, wait):
         seen[step] = jax.tree.map(np.asarray, params)
         return {"oracle/caption": 0.5}
 
-    state = fit(
-        TinyStage(),
-        Batches(),
-        run_dir=tmp_path,
-        steps=5,
-        seed=0,
-        optimizer=make_optimizer(learning_rate=1e-3, steps=5),
-        mesh={"data": -1},
-        ema_decay=0.9,
-        evaluation=evaluation,
-        evaluate_every=2,
-    )
+    state = fit_tiny(tmp_path, steps=5, hooks={"evaluation": evaluation}, evaluate_every=2)
     assert list(seen) == [2, 4, 5]
     assert_equal(seen[5], state.ema_params)
-    told = [line for line in lines(tmp_path) if "evaluation/oracle/caption" in line]
-    assert [line["step"] for line in told] == [2, 4, 5]
+    logged = [line for line in lines(tmp_path) if "evaluation/oracle/caption" in line]
+    assert [line["step"] for line in logged] == [2, 4, 5]
+
+
+def test_the_best_checkpoint_is_kept_over_a_restart(tmp_path, monkeypatch):
+    losses = iter([2.0, 1.0, 3.0, 4.0, 5.0, 6.0])
+    monkeypatch.setattr(loop, "evaluate", lambda *_: {"loss": next(losses)})
+    often = {"validate_every": 2, "checkpoint_every": 2, "keep_checkpoints": 1}
+    fit_tiny(tmp_path, steps=6, **often)
+    assert steps_in(tmp_path / "checkpoints") == [4, 6]
+    fit_tiny(tmp_path, steps=12, **often)
+    assert steps_in(tmp_path / "checkpoints") == [4, 12]

@@ -23,7 +23,6 @@ def train(
     noise=1.0,
     name="adamw",
     ema_decay=0.9,
-    ema_warmup=True,
     seed=0,
     **options,
 ):
@@ -41,7 +40,6 @@ def train(
         mesh=mesh,
         state_shardings=shardings,
         ema_decay=ema_decay,
-        ema_warmup=ema_warmup,
         accumulate=accumulate,
     )
     batches, states, metrics = Batches(), [jax.device_get(state)], []
@@ -106,20 +104,19 @@ def test_batch_that_cannot_be_cut_is_refused():
         put_batch(next(Batches()), make_mesh({"data": 6}, jax.devices()[:6]))
 
 
-@pytest.mark.parametrize("warmup", [True, False])
-def test_ema_is_its_formula(warmup):
-    states, _ = train(4, ema_decay=0.25, ema_warmup=warmup)
+def test_ema_is_its_formula():
+    states, _ = train(4, ema_decay=0.25)
     expected = states[0].params["out"]["kernel"].astype(np.float64)
     for n in range(4):
-        decay = min(0.25, (1 + n) / (10 + n)) if warmup else 0.25
+        decay = min(0.25, (1 + n) / (10 + n))
         expected = decay * expected + (1 - decay) * states[n + 1].params["out"]["kernel"]
         np.testing.assert_allclose(
             states[n + 1].ema_params["out"]["kernel"], expected, rtol=1e-6, atol=1e-7
         )
 
 
-def test_ema_warmup_reaches_the_decay():
-    rates = [float(ema_rate(0.999, jnp.int32(n), warmup=True)) for n in (0, 90, 10**6)]
+def test_the_weight_of_the_average_rises_to_the_decay():
+    rates = [float(ema_rate(0.999, jnp.int32(n))) for n in (0, 90, 10**6)]
     np.testing.assert_allclose(rates, [0.1, 0.91, 0.999], rtol=1e-6)
 
 

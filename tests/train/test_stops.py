@@ -8,18 +8,14 @@ import signal
 import threading
 import time
 
+import numpy as np
 import pytest
 
-from dalle_jax.train import due, loop, sharding
+from dalle_jax.train import loop, pending, sharding
 from dalle_jax.train.checkpoint import Checkpoints, load_params, steps_in
-from dalle_jax.train.loop import fit
-from dalle_jax.train.signals import Interrupted, computed
+from dalle_jax.train.signals import Interrupted
 from tests.train.started import assert_equal, lines, start, wait_for_line
 from tests.train.tiny import Batches, fit_tiny
-
-
-def fit_with(other_batches, *arguments, **settings):
-    return fit(*arguments, **{**settings, "eval_batches": other_batches})
 
 
 @pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
@@ -124,11 +120,11 @@ def test_a_signal_in_the_last_validation_is_not_lost_and_neither_is_that(uninter
         return itertools.islice(Batches(seed=99), 2)
 
     with pytest.raises(Interrupted, match="stopped by SIGTERM at step 24") as stop:
-        fit_tiny(tmp_path, train=functools.partial(fit_with, last_batches))
+        fit_tiny(tmp_path, hooks={"validation": last_batches})
     assert stop.value.exit_code == 143
     assert steps_in(tmp_path / "checkpoints")[-1] == 24
     assert what_was_made(tmp_path, "validation") == [8, 16]
-    assert due.left_at(tmp_path, 24) == ["validation", "preview"]
+    assert pending.read(tmp_path, 24) == ["validation", "preview"]
 
     assert int(fit_tiny(tmp_path).step) == 24
     told, expected = (
@@ -137,7 +133,7 @@ def test_a_signal_in_the_last_validation_is_not_lost_and_neither_is_that(uninter
     assert told == expected
     assert (tmp_path / "samples/preview_00000024.png").exists()
     before = (tmp_path / "metrics.jsonl").read_bytes()
-    assert due.left_at(tmp_path, 24) == [] and int(fit_tiny(tmp_path).step) == 24
+    assert pending.read(tmp_path, 24) == [] and int(fit_tiny(tmp_path).step) == 24
     assert (tmp_path / "metrics.jsonl").read_bytes() == before
 
 
@@ -184,33 +180,28 @@ def signal_before_step(monkeypatch, step, validated):
 def test_told_to_stop_it_saves_and_draws_when_it_goes_on(uninterrupted, tmp_path, monkeypatch):
     drawn = []
 
-    def preview(params, step):
+    def preview(params, step, wait):
         drawn.append((step, steps_in(tmp_path / "checkpoints")))
-
-    def train(*arguments, **settings):
-        return fit(*arguments, **settings | {"preview": preview})
 
     signal_before_step(monkeypatch, 12, validated=1)
     with pytest.raises(Interrupted, match="stopped by SIGTERM at step 12"):
-        fit_tiny(tmp_path, train=train)
+        fit_tiny(tmp_path, hooks={"preview": preview})
     assert drawn == [] and steps_in(tmp_path / "checkpoints")[-1] == 12
-    assert_equal(fit_tiny(tmp_path, train=train), uninterrupted[1])
+    assert_equal(fit_tiny(tmp_path, hooks={"preview": preview}), uninterrupted[1])
     assert [step for step, _ in drawn] == [12, 24]
     # What is due at the last step is drawn after that is saved, or while it is.
-    assert drawn[0][1][-1] == 12 and not (tmp_path / due.FILE).exists()
+    assert drawn[0][1][-1] == 12 and not (tmp_path / pending.FILE).exists()
 
 
 def test_a_loss_that_was_told_late_makes_its_checkpoint_the_best(tmp_path, monkeypatch):
     losses = iter([4.0, 3.0, 3.0, 3.0, 1.0, *[2.0] * 7])  # of the steps 2, 4, …, 24
 
-    def train(*arguments, **settings):
-        return fit(*arguments, **settings | {"validate_every": 2, "checkpoint_every": 2})
-
+    often = {"validate_every": 2, "checkpoint_every": 2}
     monkeypatch.setattr(loop, "evaluate", lambda *_: {"loss": next(losses)})
     signal_before_step(monkeypatch, 10, validated=0)  # by nothing that takes batches
     with pytest.raises(Interrupted, match="at step 10"):
-        fit_tiny(tmp_path, train=train)
-    fit_tiny(tmp_path, train=train)
+        fit_tiny(tmp_path, **often)
+    fit_tiny(tmp_path, **often)
     assert steps_in(tmp_path / "checkpoints") == [10, 22, 24]
 
 
@@ -218,7 +209,7 @@ def test_a_loss_that_was_told_late_makes_its_checkpoint_the_best(tmp_path, monke
 def test_an_evaluation_of_an_hour_does_not_keep_a_signal_waiting(tmp_path, monkeypatch, moment):
     told, hour = [], [3600]
 
-    def evaluation(params, step):
+    def evaluation(params, step, wait):
         if step == 6 and hour:
             told.append(time.monotonic())
             if moment == "during":
@@ -226,14 +217,12 @@ def test_an_evaluation_of_an_hour_does_not_keep_a_signal_waiting(tmp_path, monke
             time.sleep(hour.pop())
         return {"oracle/caption": step / 100}
 
-    def train(*arguments, **settings):
-        return fit(*arguments, **settings | {"evaluation": evaluation, "evaluate_every": 6})
-
+    evaluated = {"hooks": {"evaluation": evaluation}, "evaluate_every": 6}
     if moment == "before":
         signal_before_step(monkeypatch, 6, validated=0)
     start = time.monotonic()
     with pytest.raises(Interrupted, match="stopped by SIGTERM at step 6") as stop:
-        fit_tiny(tmp_path, train=train)
+        fit_tiny(tmp_path, **evaluated)
     assert stop.value.exit_code == 143
     assert bool(told) == (moment == "during")
     assert time.monotonic() - (told[0] if told else start) < 60
@@ -241,7 +230,7 @@ def test_an_evaluation_of_an_hour_does_not_keep_a_signal_waiting(tmp_path, monke
     assert steps_in(tmp_path / "checkpoints") == [5, 6]
     assert what_was_made(tmp_path, "evaluation") == []
     hour.clear()
-    fit_tiny(tmp_path, train=train)
+    fit_tiny(tmp_path, **evaluated)
     assert what_was_made(tmp_path, "evaluation") == [6, 12, 18, 24]
     assert what_was_made(tmp_path, "validation") == [8, 16, 24]
 
@@ -276,45 +265,48 @@ def test_what_a_device_draws_is_waited_for_after_the_save(tmp_path, monkeypatch,
         if step == 12:  # at which none was due
             ready_at_save.append(array.is_ready())
 
-    def train(*arguments, **settings):
-        return fit(*arguments, **settings | {"preview": lambda params, step: computed(begin)})
-
     monkeypatch.setattr(Checkpoints, "save", note)
     with pytest.raises(Interrupted, match="stopped by SIGTERM at step 12"):
-        fit_tiny(tmp_path, train=train)
+        fit_tiny(tmp_path, hooks={"preview": lambda params, step, wait: wait(begin)})
     assert ready_at_save == [False] and array.is_ready()
-    assert due.left_at(tmp_path, 12) == ["preview"]
+    assert pending.read(tmp_path, 12) == ["preview"]
 
 
 def test_killed_while_it_draws_it_makes_that_when_it_goes_on(tmp_path):
     class Killed(BaseException):
         pass
 
-    def train(*arguments, dies=False, **settings):
-        def preview(params, step):
-            drawn.append(step)
-            if dies and step == 24:
-                raise Killed  # so that nothing but what is on disk by now is left
-            return settings["preview"](params, step)
-
-        return fit(*arguments, **settings | {"preview": preview})
+    def preview(params, step, wait, dies=False):
+        drawn.append(step)
+        if dies and step == 24:
+            raise Killed  # so that nothing but what is on disk by now is left
+        return np.zeros((4, 6, 3), np.uint8)
 
     drawn = []
     with pytest.raises(Killed):
-        fit_tiny(tmp_path, train=functools.partial(train, dies=True))
+        fit_tiny(tmp_path, hooks={"preview": functools.partial(preview, dies=True)})
     assert steps_in(tmp_path / "checkpoints")[-1] == 24
-    # As if the kill had come between the line of a validation and the note that it is made.
-    due.note(tmp_path, 24, ["validation", "preview"])
-    assert int(fit_tiny(tmp_path, train=train).step) == 24
+    # As if the kill had come between the line of a validation and the record that it is made.
+    pending.write(tmp_path, 24, ["validation", "preview"])
+    assert int(fit_tiny(tmp_path, hooks={"preview": preview}).step) == 24
     assert drawn == [12, 24, 24] and (tmp_path / "samples/preview_00000024.png").exists()
     assert what_was_made(tmp_path, "validation") == [8, 16, 24]
 
 
-def test_a_note_of_another_step_or_a_torn_one_says_nothing(tmp_path):
-    assert due.left_at(tmp_path, 12) == []
-    due.note(tmp_path, 12, ["preview", "evaluation"])
-    assert due.left_at(tmp_path, 12) == ["preview", "evaluation"]
-    assert due.left_at(tmp_path, 13) == []
-    for text in ("", "{", "[]", '{"step": 12}', '{"step": 12, "left": 3}'):
-        (tmp_path / due.FILE).write_text(text)
-        assert due.left_at(tmp_path, 12) == []
+def test_a_record_of_another_step_or_a_torn_one_has_no_events(tmp_path):
+    assert pending.read(tmp_path, 12) == []
+    pending.write(tmp_path, 12, ["preview", "evaluation"])
+    assert pending.read(tmp_path, 12) == ["preview", "evaluation"]
+    assert pending.read(tmp_path, 13) == []
+    for text in ("", "{", "[]", '{"step": 12}', '{"step": 12, "events": 3}'):
+        (tmp_path / pending.FILE).write_text(text)
+        assert pending.read(tmp_path, 12) == []
+
+
+def test_what_an_earlier_version_left_to_be_made_is_made(tmp_path):
+    fit_tiny(tmp_path)
+    (tmp_path / "samples/preview_00000024.png").unlink()
+    (tmp_path / pending.FORMER_FILE).write_text('{"step": 24, "left": ["preview"]}\n')
+    fit_tiny(tmp_path)
+    assert (tmp_path / "samples/preview_00000024.png").exists()
+    assert not list(tmp_path.glob("*.json"))

@@ -1,9 +1,11 @@
 """A stage and an iterator as small as can be, whose every step depends on noise and data."""
 
+import dataclasses
 import itertools
 import os
 import sys
 import time
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -14,6 +16,7 @@ from dalle_jax.stages.base import Stage
 from dalle_jax.train.loop import fit
 from dalle_jax.train.optim import make_optimizer
 from dalle_jax.train.signals import Interrupted
+from dalle_jax.train.training import Hooks, Settings, Training
 
 
 class Net(nn.Module):
@@ -82,27 +85,31 @@ class Batches:
         self.k = state["k"]
 
 
-def fit_tiny(run_dir, *, stage=None, batches=None, steps=24, mesh=None, frozen=None, train=fit):
+def tiny_training(run_dir, *, hooks=None, steps=24, **others):
     """24 steps with everything on: logs, validation, previews, checkpoints."""
-    return train(
-        stage or TinyStage(),
-        batches or Batches(),
-        run_dir=run_dir,
-        steps=steps,
-        seed=3,
-        optimizer=make_optimizer(
-            learning_rate=1e-2, steps=24, warmup_steps=4, decay="cosine", clip_norm=1.0
-        ),
-        mesh=mesh or {"data": -1},
-        ema_decay=0.9,
-        frozen=frozen,
-        eval_batches=lambda: itertools.islice(Batches(seed=99), 2),
-        preview=lambda params, step: np.full((4, 6, 3), step, np.uint8),
-        log_every=4,
-        validate_every=8,
-        preview_every=12,
-        checkpoint_every=5,
+    settings = {"mesh": {"data": -1}, "log_every": 4, "validate_every": 8, "preview_every": 12}
+    settings |= {"seed": 3, "ema_decay": 0.9, "checkpoint_every": 5}
+    for name in [field.name for field in dataclasses.fields(Settings) if field.name in others]:
+        settings[name] = others.pop(name)
+    made = {
+        "validation": lambda: itertools.islice(Batches(seed=99), 2),
+        "preview": lambda params, step, wait: np.full((4, 6, 3), step, np.uint8),
+    }
+    defaults = {"stage": TinyStage(), "batches": Batches()}
+    defaults["optimizer"] = make_optimizer(
+        learning_rate=1e-2, steps=24, warmup_steps=4, decay="cosine", clip_norm=1.0
     )
+    return Training(
+        run_dir=Path(run_dir),
+        settings=Settings(steps=steps, **settings),
+        hooks=Hooks(**made | (hooks or {})),
+        **defaults | others,
+    )
+
+
+def fit_tiny(run_dir, **others):
+    """Train `tiny_training` with other hooks, settings or parts."""
+    return fit(tiny_training(run_dir, **others))
 
 
 def main(run_dir):

@@ -1,4 +1,4 @@
-"""Checkpoints on disk; with `restoring.py` the only file that knows Orbax.
+"""Checkpoints on disk; this package is the only one that knows Orbax.
 
 <directory>/<step>/state            the training state, a tree of arrays
 <directory>/<step>/data             where the data iterator stood
@@ -9,10 +9,9 @@ A checkpoint is written in the background under another name and appears under i
 whole, or not at all.
 """
 
-import json
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,9 +23,9 @@ from jax.experimental import multihost_utils
 from jax.sharding import SingleDeviceSharding
 from orbax.checkpoint import checkpoint_managers as policies
 
-from dalle_jax.train.damage import CHECKSUMS, damage, write_checksums
+from dalle_jax.train.checkpoint.integrity import CHECKSUMS, damage, write_checksums
+from dalle_jax.train.checkpoint.reading import check_float32, encode, handlers, read, told_by_first
 from dalle_jax.train.finished import steps_in
-from dalle_jax.train.restoring import check_float32, encode, handlers, read, told_by_first
 
 log = logging.getLogger(__name__)
 
@@ -86,45 +85,71 @@ class _Manager(ocp.CheckpointManager):
         return False
 
 
-class Checkpoints:
-    """The checkpoints of one run: saved in the background, the newest few and the best kept."""
+class _Best(policies.PreservationPolicy):
+    """Preserves the checkpoint of lowest loss, of equal ones the newest.
 
-    def __init__(self, directory: str | Path, *, keep: int = 2, read_only: bool = False):
-        """Open or make `directory`; the `keep` newest stay, and that of lowest validation loss.
+    A step without a loss, or with one that is not finite, is not compared. Orbax's own policy sorts
+    by loss, where a NaN leaves the others in any order, and forgets the losses at a restart.
+    """
+
+    def __init__(self, losses: Mapping[int, float]):
+        self._losses = losses
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> list[bool]:
+        steps = [checkpoint.step for checkpoint in checkpoints]
+        known = [step for step in steps if math.isfinite(self._losses.get(step, math.nan))]
+        best = min(known, key=lambda step: (self._losses[step], -step), default=None)
+        return [step == best for step in steps]
+
+
+class Checkpoints:
+    """The checkpoints of one run: saved in the background, the newest few and the best kept.
+
+    Attributes:
+        losses: validation losses by step, to be added to; what the best is chosen by.
+        newest: the step that was saved or restored last.
+    """
+
+    def __init__(
+        self,
+        directory: str | Path,
+        *,
+        keep: int = 2,
+        losses: Mapping[int, float] | None = None,
+        read_only: bool = False,
+    ):
+        """Open or make `directory`; the `keep` newest stay, and the one of lowest loss.
 
         With `read_only` nothing there is changed, not even what is damaged.
         """
         self.directory = Path(directory).absolute()
+        self.losses = dict(losses or {})
+        self.newest: int | None = None
         self._read_only = read_only
         self._unsealed: list[int] = []
         self._sealer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checksums")
         self._sealing: Future | None = None
-        newest = policies.LatestN(keep)
-        best = policies.BestN(
-            get_metric_fn=lambda metrics: _worth(metrics["loss"]),
-            n=1,
-            keep_checkpoints_without_metrics=False,
-        )
+        kept = policies.AnyPreservationPolicy([policies.LatestN(keep), _Best(self.losses)])
         self._manager = _Manager(
             self.directory,
             item_handlers=handlers(),
             options=ocp.CheckpointManagerOptions(
-                preservation_policy=policies.AnyPreservationPolicy([newest, best]),
+                preservation_policy=kept,
                 cleanup_tmp_directories=not read_only,
                 read_only=read_only,
             ),
         )
 
-    def save(self, step: int, state: Any, data_state: Any, validation_loss: float | None) -> None:
+    def save(self, step: int, state: Any, data_state: Any) -> None:
         """Start saving; when this returns `state` may be donated. Waits for the save before."""
         self.wait()
         parts = ocp.args.Composite(
             state=ocp.args.StandardSave(state), data=ocp.args.JsonSave(encode(data_state))
         )
-        metrics = None if validation_loss is None else {"loss": validation_loss}
         with self._saving():
-            self._manager.save(step, args=parts, metrics=metrics, force=True)
+            self._manager.save(step, args=parts, force=True)
         self._unsealed.append(step)
+        self.newest = step
 
     def restore(self, abstract_state: Any, before: int | None = None) -> tuple[Any, Any] | None:
         """(state, data state) of the newest good checkpoint, laid out as `abstract_state` says.
@@ -145,6 +170,7 @@ class Checkpoints:
             if reason is None:
                 if not (path / CHECKSUMS).exists() and not self._read_only:
                     self._unsealed.append(step)
+                self.newest = step
                 return restored
             log.warning("checkpoint %s is damaged: %s; using the one before it", path, reason)
             if not self._read_only:
@@ -163,19 +189,6 @@ class Checkpoints:
             (self.directory / str(step)).rename(_unused(self.directory / f"damaged_{step}"))
         if jax.process_count() > 1:
             multihost_utils.sync_global_devices(f"checkpoint {step} set aside")
-        self._manager.reload()
-
-    def tell_loss(self, step: int, validation_loss: float) -> None:
-        """Give a finished checkpoint the validation loss that it was saved without.
-
-        It then counts among those of which the best is kept.
-        """
-        if jax.process_index() == 0:
-            folder = self.directory / str(step) / "metrics"  # as Orbax lays it out
-            folder.mkdir(exist_ok=True)
-            (folder / "metrics").write_text(json.dumps({"loss": validation_loss}))
-        if jax.process_count() > 1:
-            multihost_utils.sync_global_devices(f"the loss of checkpoint {step} told")
         self._manager.reload()
 
     def wait(self) -> None:
@@ -228,14 +241,6 @@ class Checkpoints:
                 f"a checkpoint could not be saved in {self.directory} "
                 f"({type(error).__name__}: {str(error)[:200]}); whole ones there: {whole}"
             ) from error
-
-
-def _worth(validation_loss: float) -> float:
-    """What the best checkpoint has most of.
-
-    Orbax sorts by it, and a NaN among the numbers leaves them in any order: the best would go.
-    """
-    return -validation_loss if math.isfinite(validation_loss) else -math.inf
 
 
 def newest_is_damaged(directory: str | Path) -> bool:

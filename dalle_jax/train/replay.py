@@ -1,9 +1,9 @@
-"""`dalle-jax train --replay=FILE.npz`: the step that a training diverged at, looked into."""
+"""The step that a training diverged at, made again: what in it is not finite, and since when."""
 
 import re
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -15,11 +15,12 @@ from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
 from dalle_jax.train.checkpoint import Checkpoints
-from dalle_jax.train.loop import Training, is_lost, set_up
+from dalle_jax.train.loop import is_lost
 from dalle_jax.train.optim import Optimizer
 from dalle_jax.train.sharding import path_name, put_batch, tree_shardings
 from dalle_jax.train.state import TrainState
 from dalle_jax.train.step import make_train_step
+from dalle_jax.train.training import Programs, Training, set_up
 
 FILE_NAME = re.compile(r"diverged_(\d+)(?:_process(\d+))?\.npz")
 MOST_NAMED = 20  # arrays
@@ -32,21 +33,7 @@ KEEP_GRADIENTS = Optimizer(
 )
 
 
-def replay(
-    path: str | Path,
-    stage,
-    train_iterator,
-    *,
-    run_dir: str | Path,
-    seed: int,
-    optimizer: Optimizer,
-    mesh: Mapping[str, int],
-    ema_decay: float,
-    accumulate: int = 1,
-    frozen: Any = None,
-    start: Any = None,
-    **watching: Any,
-) -> None:
+def replay(training: Training, path: str | Path) -> None:
     """Make the step of a batch that `fit` wrote again, and print what in it is lost.
 
     First with the weights of the newest checkpoint before it. If all is finite then, the update
@@ -55,53 +42,37 @@ def replay(
     changed.
 
     Args:
+        training: the one that diverged.
         path: the batch's file, or that of one of the processes that shared it.
-        stage: what was trained.
-        train_iterator: as in `fit`, and so are all others.
-        watching: what `fit` takes besides; not used.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it holds no batch of this run.
+        ValueError: it holds no batch of this training.
     """
     if jax.process_count() > 1:
         raise ValueError("a batch is replayed by one process; start it without the others")
     step, batch = read_batch(path)
-    beginning = train_iterator.get_state()
-    check_fits(batch, next(train_iterator), path)
-    train_iterator.set_state(beginning)
-    training = set_up(
-        stage,
-        optimizer,
-        seed=seed,
-        mesh=mesh,
-        ema_decay=ema_decay,
-        accumulate=accumulate,
-        frozen=frozen,
-        start=start,
-    )
-    with closing(Checkpoints(Path(run_dir) / "checkpoints", read_only=True)) as checkpoints:
-        restored = checkpoints.restore(training.abstract_state, before=step)
-    if restored is None:
-        state = training.init()
-    else:
-        state, data_state = restored
-        train_iterator.set_state(data_state)
+    batches = training.batches
+    beginning = batches.get_state()
+    check_fits(batch, next(batches), path)
+    batches.set_state(beginning)
+    programs = set_up(training)
+    state = _restore_before(step, training, programs)
     at = int(state.step)
-    print(f"step {step} of {run_dir}, {len(next(iter(batch.values())))} images of {path}")
+    print(f"step {step} of {training.run_dir}, {len(next(iter(batch.values())))} images of {path}")
 
-    look = make_look(stage, training, accumulate)
+    look = make_look(training, programs)
     problems = look(state, step, batch)
     print(f"with the weights of step {at}:", *problems or ["all finite"], sep="\n  ")
     if problems or at >= step - 1:
         return
     print(f"so the batch alone does not do it; steps {at + 1} to {step - 1} are made again")
     for _ in range(at, step - 1):
-        on_device = put_batch(next(train_iterator), training.mesh)
-        state, _ = training.step(state, training.frozen, on_device, training.root_key)
+        on_device = put_batch(next(batches), programs.mesh)
+        state, _ = programs.step(state, programs.frozen, on_device, programs.root_key)
     problems = look(state, step, batch)
     print(f"with the weights of step {step - 1}:", *problems or ["all finite"], sep="\n  ")
-    came = next(train_iterator)
+    came = next(batches)
     if any(not np.array_equal(came[name], batch[name]) for name in batch):
         print(f"the data gives another batch at step {step} now than the one in {path}")
     elif not problems:
@@ -109,6 +80,18 @@ def replay(
             "it does not come again: a fault of that machine, or the devices or libraries were "
             "others; the same training goes on from its checkpoint"
         )
+
+
+def _restore_before(step: int, training: Training, programs: Programs) -> TrainState:
+    """The newest state before a step, with the data where it stood."""
+    directory = training.run_dir / "checkpoints"
+    with closing(Checkpoints(directory, read_only=True)) as checkpoints:
+        restored = checkpoints.restore(programs.abstract_state, before=step)
+    if restored is None:
+        return programs.init()
+    state, data_state = restored
+    training.batches.set_state(data_state)
+    return state
 
 
 def read_batch(path: str | Path) -> tuple[int, dict[str, np.ndarray]]:
@@ -162,37 +145,39 @@ def check_fits(batch: Mapping[str, np.ndarray], wanted: Mapping[str, np.ndarray]
         )
 
 
-def make_look(stage, training: Training, accumulate: int):
+def make_look(
+    training: Training, programs: Programs
+) -> Callable[[TrainState, int, Mapping[str, np.ndarray]], list[str]]:
     """(state, step, batch) -> a line for each quantity of that step that is lost.
 
     The step is that of training, with an optimizer that makes no update and keeps the gradients;
     if they are finite the update is made too, of a copy.
     """
-    params_shardings = tree_shardings(training.abstract_state.params, training.mesh)
+    of_params = tree_shardings(programs.abstract_state.params, programs.mesh)
     compute = make_train_step(
-        stage,
+        training.stage,
         KEEP_GRADIENTS,
-        mesh=training.mesh,
+        mesh=programs.mesh,
         state_shardings=TrainState(
-            NamedSharding(training.mesh, P()), params_shardings, params_shardings, params_shardings
+            NamedSharding(programs.mesh, P()), of_params, of_params, of_params
         ),
         ema_decay=0.0,
-        accumulate=accumulate,
+        accumulate=training.settings.accumulate,
     )
 
     def look(state: TrainState, step: int, batch: Mapping[str, np.ndarray]) -> list[str]:
         lines = _not_finite("parameter", state.params)
         copies = jax.tree.map(jnp.copy, (state.params, state.params))  # the step consumes them
         before = TrainState(jnp.int32(step - 1), *copies, None)
-        on_device = put_batch(batch, training.mesh)
-        after, metrics = compute(before, training.frozen, on_device, training.root_key)
+        on_device = put_batch(batch, programs.mesh)
+        after, metrics = compute(before, programs.frozen, on_device, programs.root_key)
         for name in ("loss", "grad_norm"):
             if is_lost(float(metrics[name])):
                 lines.append(f"{name} is {metrics[name]}")
         if lines := lines + _not_finite("gradient", after.opt_state):
             return lines
         again = jax.tree.map(jnp.copy, state).replace(step=jnp.int32(step - 1))
-        _, metrics = training.step(again, training.frozen, on_device, training.root_key)
+        _, metrics = programs.step(again, programs.frozen, on_device, programs.root_key)
         lost = is_lost(float(metrics["param_norm"]))
         return [f"param_norm is {metrics['param_norm']} after the update"] if lost else []
 

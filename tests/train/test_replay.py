@@ -1,6 +1,5 @@
 """A diverged step, made again: what is not finite in it, and since when."""
 
-import functools
 import json
 import re
 import shutil
@@ -11,10 +10,10 @@ import numpy as np
 import pytest
 
 from dalle_jax.cli import train
-from dalle_jax.cli.replay import read_batch, replay
 from dalle_jax.train.loop import Diverged
+from dalle_jax.train.replay import read_batch, replay
 from tests.conftest import ROOT, SMALLER
-from tests.train.tiny import Batches, TinyStage, fit_tiny
+from tests.train.tiny import Batches, TinyStage, fit_tiny, tiny_training
 
 
 @jax.custom_vjp
@@ -54,12 +53,7 @@ def diverge(run_dir, stage, **batches):
 
 def replayed(path, stage, capsys, **batches):
     capsys.readouterr()
-    fit_tiny(
-        path.parent,
-        stage=stage,
-        batches=Batches(**batches),
-        train=functools.partial(replay, path),
-    )
+    replay(tiny_training(path.parent, stage=stage, batches=Batches(**batches)), path)
     return capsys.readouterr().out
 
 
