@@ -39,7 +39,7 @@ def test_the_same_captions_and_noise_each_time(tiny_workdir):
 
 def test_what_draws_nothing_is_not_evaluated_and_nothing_to_measure_by_is_told(tiny_workdir):
     run = open_run(tiny_workdir / "decoder")
-    assert make_evaluation(run, object(), {}, None, {}, 8, "", one_device()) is None
+    assert make_evaluation(run, Stage(), {}, None, {}, 8, "", one_device()) is None
     data = {**run.config["data"], "captions": "natural"}
     natural = dataclasses.replace(run, config={**run.config, "data": data})
     with pytest.raises(ValueError, match=r"nothing to measure by: give train\.evaluation_features"):
