@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dalle_jax.runs import Run
+from dalle_jax.train import pending
 
 FROM, TO = 1, 2
 
@@ -74,6 +75,10 @@ def migrate(directory: Path) -> str:
     temporary = path.with_name("config.json.tmp")
     temporary.write_text(json.dumps(document, indent=2) + "\n")
     temporary.replace(path)
+    if (former := directory / "due.json").exists():
+        left = json.loads(former.read_text())
+        pending.write(directory, left["step"], left["left"])
+        former.unlink()
     return f"{directory} is of format {TO} now, and its fingerprint {run.fingerprint}, not {before}"
 
 

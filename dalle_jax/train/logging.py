@@ -9,6 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
+from dalle_jax.files import write_atomically
+
 # tensorboardX would load torch where that is installed: seconds, and of no use here.
 _torch = sys.modules.get("torch")
 sys.modules["torch"] = _torch  # None: as if there were none
@@ -90,9 +92,7 @@ def _drop_after(path: Path, step: int, again: Sequence[str]) -> None:
         if values["step"] < step
         or (values["step"] == step and not any(name.startswith(repeated) for name in values))
     ]
-    temporary = path.with_suffix(".jsonl.tmp")
-    temporary.write_text("".join(kept), encoding="utf-8")
-    temporary.replace(path)
+    write_atomically(path, lambda file: file.write("".join(kept).encode()))
 
 
 def _lines(path: Path) -> Iterator[tuple[str, dict[str, float]]]:

@@ -13,24 +13,20 @@ from pathlib import Path
 
 import jax
 
+from dalle_jax.files import write_atomically
 from dalle_jax.train.distributed import as_first
 
 EVENTS = ("validation", "preview", "evaluation")  # in the order in which they are made
 FILE = "pending.json"
-FORMER_FILE = "due.json"  # of runs that an earlier version began, with "left" for "events"
 
 
 def read(run_dir: str | Path, step: int) -> list[str]:
     """The events pending at a step; no file, or one that can't be read, has none."""
-    for name, key in ((FILE, "events"), (FORMER_FILE, "left")):
-        try:
-            document = json.loads((Path(run_dir) / name).read_text())
-            return list(document[key]) if document["step"] == step else []
-        except FileNotFoundError:
-            continue
-        except (ValueError, KeyError, TypeError):
-            return []
-    return []
+    try:
+        document = json.loads((Path(run_dir) / FILE).read_text())
+        return list(document["events"]) if document["step"] == step else []
+    except (FileNotFoundError, ValueError, KeyError, TypeError):
+        return []
 
 
 def read_as_first(run_dir: str | Path, step: int) -> list[str]:
@@ -44,10 +40,8 @@ def write(run_dir: str | Path, step: int, events: Sequence[str]) -> None:
     if jax.process_index() > 0:
         return
     path = Path(run_dir) / FILE
-    if events:
-        temporary = path.with_suffix(".json.tmp")
-        temporary.write_text(json.dumps({"step": step, "events": list(events)}) + "\n")
-        temporary.replace(path)
-    else:
+    if not events:
         path.unlink(missing_ok=True)
-    path.with_name(FORMER_FILE).unlink(missing_ok=True)
+        return
+    text = json.dumps({"step": step, "events": list(events)}) + "\n"
+    write_atomically(path, lambda file: file.write(text.encode()))

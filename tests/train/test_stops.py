@@ -301,12 +301,3 @@ def test_a_record_of_another_step_or_a_torn_one_has_no_events(tmp_path):
     for text in ("", "{", "[]", '{"step": 12}', '{"step": 12, "events": 3}'):
         (tmp_path / pending.FILE).write_text(text)
         assert pending.read(tmp_path, 12) == []
-
-
-def test_what_an_earlier_version_left_to_be_made_is_made(tmp_path):
-    fit_tiny(tmp_path)
-    (tmp_path / "samples/preview_00000024.png").unlink()
-    (tmp_path / pending.FORMER_FILE).write_text('{"step": 24, "left": ["preview"]}\n')
-    fit_tiny(tmp_path)
-    assert (tmp_path / "samples/preview_00000024.png").exists()
-    assert not list(tmp_path.glob("*.json"))

@@ -9,6 +9,8 @@ from pathlib import Path
 import tensorstore
 from jax.errors import JaxRuntimeError
 
+from dalle_jax.files import write_atomically
+
 CHECKSUMS = "checksums.json"
 # What an operating system answers where a file is gone or its blocks can't be read. Its other
 # answers (too many open files, no memory, no permission, a network disk that is away) are of the
@@ -112,9 +114,8 @@ def _of_the_machine(error: BaseException) -> bool:
 
 def write_checksums(path: Path) -> None:
     """Write down size and CRC-32 of each file of a checkpoint, at once and whole."""
-    temporary = path / f"{CHECKSUMS}.tmp"
-    temporary.write_text(json.dumps(_checksums(path)))
-    temporary.replace(path / CHECKSUMS)
+    text = json.dumps(_checksums(path))
+    write_atomically(path / CHECKSUMS, lambda file: file.write(text.encode()))
 
 
 def _checksums(path: Path) -> dict[str, list[int]]:
