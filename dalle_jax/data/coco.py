@@ -3,7 +3,7 @@
 import hashlib
 import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,13 +52,8 @@ def make_coco_manifest(
         if not path.is_file():
             raise FileNotFoundError(f"There is no annotation file {path}.")
     contents = [path.read_bytes() for path in paths]
-    rows = _Rows(Report(f"coco {', '.join(path.name for path in paths)}"))
     documents = [_parsed(path, content) for path, content in zip(paths, contents)]
-    for part, read in (("images", rows.add_image), ("annotations", rows.add_caption)):
-        for document in documents:
-            for number, row in enumerate(document[part]):
-                read(row, number)
-    rows.finish()
+    rows = CocoRows(Report(f"coco {', '.join(path.name for path in paths)}"), documents)
     rows.report.check(max_bad_share)
     if rows.report.skipped or rows.report.noted:
         warnings.warn(str(rows.report), stacklevel=2)
@@ -91,7 +86,7 @@ def _parsed(path: Path, content: bytes) -> dict[str, list]:
     except (ValueError, RecursionError) as error:
         problem = f"it is no JSON ({error!s:.120})"
     else:
-        problem = _other_kind(document)
+        problem = other_kind(document)
     if problem is None:
         return document
     raise ValueError(
@@ -100,7 +95,7 @@ def _parsed(path: Path, content: bytes) -> dict[str, list]:
     )
 
 
-def _other_kind(document: Any) -> str | None:
+def other_kind(document: Any) -> str | None:
     """What a JSON document is, if it is no annotation file of captions."""
     if not isinstance(document, dict):
         return f"it is a JSON {type(document).__name__}, not an object"
@@ -117,21 +112,30 @@ def _other_kind(document: Any) -> str | None:
     return None
 
 
-class _Rows:
-    """The sound images and captions of the files read so far, and a report of the others.
+class CocoRows:
+    """The sound images and captions of annotation files, and a report of the others.
+
+    Args:
+        report: to which captions are added, and images that can't be used.
+        documents: the parsed files, each of which has lists `images` and `annotations`.
 
     Attributes:
-        report: of the captions, and of the images that can't be used.
+        report: the same.
         images: by number, the file's name and the captions by their numbers.
     """
 
-    def __init__(self, report: Report):
+    def __init__(self, report: Report, documents: Sequence[Mapping[str, list]]):
         self.report = report
         self.images: dict[int, tuple[str, dict[int, str]]] = {}
         self._bad_images: set[int] = set()
         self._blank: list[tuple[int, int]] = []  # image, caption
+        for part, read in (("images", self._add_image), ("annotations", self._add_caption)):
+            for document in documents:
+                for number, row in enumerate(document[part]):
+                    read(row, number)
+        self._finish()
 
-    def add_image(self, row: Any, position: int) -> None:
+    def _add_image(self, row: Any, position: int) -> None:
         number = _number(row, "id")
         file = row.get("file_name") if isinstance(row, dict) else None
         name = f"image {number}" if number is not None else f"images[{position}]"
@@ -145,7 +149,7 @@ class _Rows:
             self._skip("number of two images", f"{name}: {known[0]}, {file}")
         return None
 
-    def add_caption(self, row: Any, position: int) -> None:
+    def _add_caption(self, row: Any, position: int) -> None:
         number, image = _number(row, "id"), _number(row, "image_id")
         if number is None or image is None:
             lacking = "a number" if number is None else "an image"
@@ -168,7 +172,7 @@ class _Rows:
         self.report.total += 1
         return None
 
-    def finish(self) -> None:
+    def _finish(self) -> None:
         """Report the blank captions, once it is known which images have others."""
         for image, number in self._blank:
             name = f"caption {number} of image {image}"

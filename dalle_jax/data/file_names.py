@@ -6,6 +6,7 @@ import unicodedata
 from collections import defaultdict
 from collections.abc import Sequence
 
+from dalle_jax.data.splits import named_splits
 from dalle_jax.data.walk import File, Walk, reserved
 
 NO_IMAGE = "no image"
@@ -29,6 +30,7 @@ class FileNames:
         self._by_real: dict[str, File] | None = None
         self._by_letters: dict[str, list[File]] | None = None
         self._by_tail: dict[str, list[File]] | None = None
+        self._folder_names: set[str] | None = None
 
     def get(self, name: str) -> File | None:
         """The file of exactly this name, relative to the folder."""
@@ -59,15 +61,31 @@ class FileNames:
                 return file
         return self._alike(path)
 
-    def find_tail(self, spelled: str) -> File | str:
-        """The only file whose path ends in `spelled`, or the reason why there is none."""
+    def find_tail(self, spelled: str, folder: str = "", split: str = "") -> File | str:
+        """The only file whose path ends in `spelled`, or the reason why there is none.
+
+        Where there is a folder called `folder`, it is only looked for in that; else not in folders
+        that are named after another split than `split`, if one is given.
+        """
         if self._by_tail is None:
             self._by_tail = defaultdict(list)
             for file in self._tree.files:
                 self._by_tail[posixpath.basename(file.name)].append(file)
         tail = posixpath.normpath(spelled)
         files = self._by_tail.get(posixpath.basename(tail), ())
-        return self._only([file for file in files if f"/{file.name}".endswith(f"/{tail}")])
+        files = [file for file in files if f"/{file.name}".endswith(f"/{tail}")]
+        if folder and folder in self._folders():
+            files = [file for file in files if folder in file.name.split("/")[:-1]]
+        elif split:
+            files = [file for file in files if named_splits(file.name) <= {split}]
+        return self._only(files)
+
+    def _folders(self) -> set[str]:
+        """The names of all folders."""
+        if self._folder_names is None:
+            paths = {posixpath.dirname(file.name) for file in self._tree.files}
+            self._folder_names = {name for path in paths for name in path.split("/")}
+        return self._folder_names
 
     def _path(self, name: str, directory: str) -> str | None:
         """The path of a name relative to the folder; None where it leads out of it."""

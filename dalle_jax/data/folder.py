@@ -85,8 +85,7 @@ class FolderSource:
         self.splits = splits_there(index.own, index.own_splits)
         if split not in ("all", *self.splits):
             raise ValueError(
-                f"{self.report.what} has no {split} split; its split folders hold "
-                f"{', '.join(index.own_splits)}."
+                f"{self.report.what} has no {split} split; it has {', '.join(index.own_splits)}."
             )
         self._index = index
         self._numbers = np.flatnonzero(mask)  # of the items among those of the index
@@ -145,7 +144,8 @@ class FolderSource:
         try:
             self.report.check(max_bad_share)
         except ValueError as error:
-            raise ValueError(f"{error}{advice_on(self.report)}") from None
+            advice = advice_on(self.report, self._folder.tree.root)
+            raise ValueError(f"{error}{advice}") from None
 
 
 def _read_by(o: ReadingOptions) -> tuple:

@@ -1,18 +1,24 @@
 """What to do about a folder of which most images can't be used."""
 
+import contextlib
+import os
 import posixpath
 from collections.abc import Sequence
 
 from dalle_jax.data.checked import Report
 from dalle_jax.data.file_names import NO_IMAGE
+from dalle_jax.data.folder_names import COCO
 from dalle_jax.data.tables import TABLE_SUFFIXES
 from dalle_jax.data.walk import describe, printable
 
 _OTHER_DATA = {".tar": "webdataset:", ".parquet": "parquet:"}
 
 
-def advice_on(report: Report) -> str:
-    """Sentences for the end of an error: what else there is, and how captions are given."""
+def advice_on(report: Report, root: str) -> str:
+    """Sentences for the end of an error: what else there is, and how captions are given.
+
+    `root` is the folder, with all links resolved.
+    """
     left_out = [name for names in report.left_out.values() for name in names]
     if report.total == 0 and report.left_out:
         hints = [
@@ -20,7 +26,7 @@ def advice_on(report: Report) -> str:
             for suffix, kind in _OTHER_DATA.items()
             if any(name.endswith(suffix) for name in left_out)
         ]
-        return f" Left out are {describe(report.left_out)}.{''.join(hints)}"
+        return f" Left out are {describe(report.left_out)}.{''.join(hints)}{_of_coco(root)}"
     num_small = sum(
         len(names)
         for reason, names in report.left_out.items()
@@ -29,7 +35,11 @@ def advice_on(report: Report) -> str:
     if num_small > report.total:
         return " Most images are left out by min_side or max_aspect_ratio: lower or raise these."
     uncaptioned = report.skipped.get("image without caption", [])
-    found = _found_elsewhere(report.skipped.get(NO_IMAGE, []), uncaptioned)
+    missing = report.skipped.get(NO_IMAGE, [])
+    found = _found_elsewhere(missing, uncaptioned)
+    if found or len(missing + uncaptioned) * 2 <= report.num_skipped:
+        return found
+    found = _of_coco(root)
     if found or len(uncaptioned) * 2 <= report.num_skipped:
         return found
     return _of_left_out(left_out) or (
@@ -37,6 +47,20 @@ def advice_on(report: Report) -> str:
         ".caption or .json beside each image; a table that names only a part of the folder on "
         f"purpose is given itself: folder:PATH/{_likely_table(left_out)}."
     )
+
+
+def _of_coco(root: str) -> str:
+    """A sentence for a folder of COCO's images, or of its annotations, that was given alone."""
+    above = posixpath.dirname(root)
+    for folder in (root, f"{above}/annotations"):
+        with contextlib.suppress(OSError):
+            found = sorted(name for name in os.listdir(folder) if COCO.fullmatch(name))
+            if found and posixpath.basename(folder) == "annotations":
+                return (
+                    f" COCO's {printable(found[0])} is read with the folders of images beside "
+                    f"annotations: give folder:{printable(above)}."
+                )
+    return ""
 
 
 def _found_elsewhere(missing: Sequence[str], images: Sequence[str]) -> str:
@@ -68,8 +92,8 @@ def _of_left_out(names: Sequence[str]) -> str:
             return f" If {name} is a table with a line of columns, call it {stem}.csv."
         if suffix == ".json" and stem.startswith("captions_"):
             return (
-                f" COCO's {name} is read for evaluations only (prepare --coco_captions); a "
-                "folder's captions are read from Karpathy's dataset_coco.json, which has COCO's."
+                f" COCO's {name} is read where no table and no file beside an image has captions; "
+                f"else give it itself: folder:PATH/{name}."
             )
         if suffix in (".xlsx", ".xls", ".ods", ".numbers"):
             return f" {name} is not read: save it as CSV (UTF-8), called metadata.csv."

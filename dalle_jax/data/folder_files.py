@@ -2,13 +2,14 @@
 
 import io
 import os
+import posixpath
 import re
 from collections import defaultdict
 from pathlib import Path
 from typing import BinaryIO
 
 from dalle_jax.data import remote, remote_server
-from dalle_jax.data.folder_items import without_own_files
+from dalle_jax.data.folder_names import lies_beside_images, without_own_files
 from dalle_jax.data.tables import TABLE_SUFFIXES
 from dalle_jax.data.walk import File, Walk, reserved, walk
 
@@ -105,7 +106,9 @@ def open_folder(root: str | Path) -> tuple[LocalFolder, str]:
     if remote_server.is_url(str(root)):
         url = str(root)
         if url.partition("?")[0].lower().endswith(TABLE_SUFFIXES):
-            return RemoteFolder(url.rpartition("/")[0]), remote.find_file(url, ranges=False).name
+            table = remote.find_file(url, ranges=False).name
+            folder, table = _with_images(url.rpartition("/")[0], table)
+            return RemoteFolder(folder), table
         return RemoteFolder(url), ""
     given = os.path.expanduser(re.sub(r"^file://", "", str(root), flags=re.IGNORECASE))
     if os.path.isfile(given):
@@ -115,7 +118,19 @@ def open_folder(root: str | Path) -> tuple[LocalFolder, str]:
                 f"{root} is a file, but no table of captions, which ends in "
                 f"{', '.join(TABLE_SUFFIXES)}."
             )
+        folder, table = _with_images(folder, table)
         return LocalFolder(folder), table
     if not os.path.isdir(given):
         raise FileNotFoundError(f"There is no folder {given}.")
     return LocalFolder(given), ""
+
+
+def _with_images(folder: str, table: str) -> tuple[str, str]:
+    """The folder that holds a table's images, and the table in it.
+
+    COCO's and Karpathy's files in a folder `annotations` are of the images in those beside it.
+    """
+    above, name = posixpath.split(folder)
+    if name == "annotations" and above and lies_beside_images(table):
+        return above, f"{name}/{table}"
+    return folder, table

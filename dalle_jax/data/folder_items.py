@@ -11,26 +11,16 @@ from typing import BinaryIO
 from dalle_jax.data import git_lfs, splits
 from dalle_jax.data.file_names import NO_IMAGE, FileNames, letters
 from dalle_jax.data.folder_images import Item, Items
+from dalle_jax.data.folder_names import CAPTION_SUFFIXES, COCO, IMG2DATASET, KARPATHY, TABLE_NAMES
 from dalle_jax.data.images import IMAGE_SUFFIXES
 from dalle_jax.data.no_image import OTHER_IMAGE_SUFFIXES
 from dalle_jax.data.options import ReadingOptions
 from dalle_jax.data.table_rows import OtherForm, Row
-from dalle_jax.data.tables import TABLE_SUFFIXES, read_table
+from dalle_jax.data.tables import read_table
 from dalle_jax.data.walk import File, Walk
-
-# A caption is read from the first of these that is not empty.
-CAPTION_SUFFIXES = (".txt", ".caption", ".json")
-TABLE_NAMES = frozenset(
-    f"{name}{end}" for name in ("metadata", "captions") for end in TABLE_SUFFIXES
-)
 
 NOT_NAMED = "image that the table does not name"
 SHARED_CAPTION = "caption file of several images"
-
-_KARPATHY = re.compile(r"dataset(_\w+)?\.json")
-_IMG2DATASET = re.compile(r"\d+(\.parquet|\.csv|_stats\.json)")
-# Reports and indices of this and of other readers.
-_OWN_FILES = re.compile(r"data_(report|index)(-\w+)?\.(json|npz)(\.\w+\.partial)?|index-\w+\.npz")
 
 
 @dataclass
@@ -48,18 +38,6 @@ class Found:
     bad_rows: dict[str, str]
     left_out: dict[str, list[str]]
     tables: list[str]
-
-
-def without_own_files(tree: Walk) -> Walk:
-    """The tree without reports and indices that this package wrote into it."""
-    files = [file for file in tree.files if not _is_own_file(file.name)]
-    return Walk(tree.root, files, tree.left_out)
-
-
-def _is_own_file(name: str) -> bool:
-    if "data_" not in name and "index-" not in name:
-        return False
-    return _OWN_FILES.fullmatch(posixpath.basename(name)) is not None
 
 
 def find_items(
@@ -84,6 +62,7 @@ def find_items(
     else:
         search.sort_files()
         search.read_tables()
+        search.read_coco()
         search.look_beside()
     items = sorted(search.items.found.values(), key=lambda item: item.file.name)
     # A table may name an image whatever its suffix.
@@ -106,6 +85,7 @@ class _Search:
         self.bad_rows: dict[str, str] = {}
         self.left_out = defaultdict(list, {k: list(v) for k, v in tree.left_out.items()})
         self.tables: list[str] = []
+        self._is_coco = False  # Whether captions come from COCO's annotation files.
         self._in_bad_rows: set[str] = set()  # Identities of images.
         self._governed: set[str] = set()
         self._images: list[File] = []
@@ -120,9 +100,9 @@ class _Search:
             suffix = suffix.lower()
             if suffix in IMAGE_SUFFIXES or suffix in OTHER_IMAGE_SUFFIXES:
                 self._images.append(file)
-            elif base.lower() in TABLE_NAMES or _KARPATHY.fullmatch(base):
+            elif base.lower() in TABLE_NAMES or KARPATHY.fullmatch(base):
                 self._table_files.append(file)
-            elif _IMG2DATASET.fullmatch(base):
+            elif IMG2DATASET.fullmatch(base):
                 self.left_out["table or statistics of img2dataset"].append(file.name)
             elif suffix in CAPTION_SUFFIXES:
                 known = self._texts[stem].get(suffix)
@@ -155,6 +135,35 @@ class _Search:
                 continue
             self._check_single(of_folder, file.name)
 
+    def read_coco(self) -> None:
+        """Read COCO's annotation files of captions, where nothing else gives captions.
+
+        Images that they do not name, as those of other splits, are left out.
+        """
+        files = {
+            f"{stem}.json": (stem, of_suffix[".json"])
+            for stem, of_suffix in self._texts.items()
+            if ".json" in of_suffix and COCO.fullmatch(posixpath.basename(f"{stem}.json"))
+        }
+        own = {name for file in self._images for name in (file.name, _stem(file.name))}
+        if self.tables or not own.isdisjoint(self._texts):
+            return
+        read: dict[str, str] = {}
+        for name, (stem, file) in files.items():
+            try:
+                self.read_table(file.name, is_coco=True)
+            except OtherForm:
+                continue
+            del self._texts[stem][".json"]
+            other = read.setdefault(COCO.fullmatch(posixpath.basename(name))[2], file.name)
+            if len(read) > 1:
+                raise ValueError(
+                    f"{self._tree.root} holds both {next(iter(read.values()))} and {other}, whose "
+                    "splits may share pictures; keep one of them, or name one: "
+                    f"folder:{self._tree.root}/{other}."
+                )
+        self._is_coco = bool(read)
+
     def _check_single(self, of_folder: dict[str, str], table: str) -> None:
         directory, base = posixpath.split(table)
         first = of_folder.setdefault(directory, base)
@@ -165,19 +174,22 @@ class _Search:
                 f"folder:{folder}/{first}."
             )
 
-    def read_table(self, table: str) -> None:
-        """Add the captions of a table to the images that it names."""
+    def read_table(self, table: str, is_coco: bool = False) -> None:
+        """Add the captions of a table, if `is_coco` of COCO's form, to the images that it names."""
         directory = _directory(table)
         with self._open(table) as file:
             if git_lfs.is_pointer(file.read(len(git_lfs.START))):
                 raise ValueError(f"{self._tree.root}/{table} is {git_lfs.POINTER}.")
             file.seek(0)
             for row in read_table(file, posixpath.join(self._tree.root, table), self._options):
+                if is_coco and not row.anywhere:
+                    raise OtherForm(f"{table} is a table of another form than COCO's.")
                 if not self.tables or self.tables[-1] != table:
                     self.tables.append(table)
                 self._add_row(row, table, directory)
-        # Karpathy's files lie beside the folders of images, or in a folder of annotations.
-        self._governed.add("" if _KARPATHY.fullmatch(posixpath.basename(table)) else directory)
+        # Such files lie beside the folders of images, or in a folder of annotations.
+        anywhere = is_coco or KARPATHY.fullmatch(posixpath.basename(table))
+        self._governed.add("" if anywhere else directory)
 
     def _add_row(self, row: Row, table: str, directory: str) -> None:
         if row.problem is not None:
@@ -187,7 +199,8 @@ class _Search:
             return
         found = self._names.find(row.file, directory)
         if found == NO_IMAGE and row.anywhere:
-            found = self._names.find_tail(row.file)
+            split = row.split if row.folder else ""  # Karpathy's are not those of the folders.
+            found = self._names.find_tail(row.file, row.folder, split)
         if isinstance(found, str):
             self.bad_rows.setdefault(directory + row.file, found)
             return
@@ -208,10 +221,13 @@ class _Search:
         of_stem: dict[str, list[File]] = defaultdict(list)
         for file in self._images:
             if self._is_governed(file.name):
-                if self.items.identity(file) not in self._in_bad_rows:  # The row stands for it.
+                identity = self.items.identity(file)
+                if self._is_coco and identity not in self.items.found:
+                    self.left_out[NOT_NAMED].append(file.name)
+                elif identity not in self._in_bad_rows:  # The row stands for it.
                     self.items.item(file)
             else:
-                stem = os.path.splitext(file.name)[0]
+                stem = _stem(file.name)
                 # Some tools write a.png.txt for a.png.
                 whole = file.name in self._texts and stem not in self._texts
                 of_stem[file.name if whole else stem].append(file)
@@ -292,6 +308,10 @@ class _Search:
 def _directory(name: str) -> str:
     """The folder of a file, with a final "/"; "" for the root."""
     return name[: name.rfind("/") + 1]
+
+
+def _stem(name: str) -> str:
+    return os.path.splitext(name)[0]
 
 
 def _folder_split(directory: str) -> str:

@@ -1,14 +1,18 @@
-"""Tables of JSON: lines, a list of records, an object by file name, Karpathy's splits."""
+"""Tables of JSON: lines, records, an object by file name, Karpathy's splits, COCO's captions."""
 
 import io
 import json
 import os
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, BinaryIO
 
+from dalle_jax.data.checked import Report
+from dalle_jax.data.coco import CocoRows, other_kind
 from dalle_jax.data.images import IMAGE_SUFFIXES
 from dalle_jax.data.options import ReadingOptions
+from dalle_jax.data.splits import split_of
 from dalle_jax.data.table_rows import (
     UNREADABLE_CAPTION,
     UNREADABLE_ROW,
@@ -93,11 +97,12 @@ def read_json(text: str, name: str, options: ReadingOptions) -> Iterator[Row]:
         return
     records = _records(document, options)
     if records is None and isinstance(document, dict) and {"images", "annotations"} <= {*document}:
-        raise OtherForm(
-            f"{name} is an annotation file of COCO's form, which is read for evaluations only "
-            "(prepare --coco_captions); a folder's captions are read from Karpathy's "
-            "dataset_coco.json, which has COCO's."
-        )
+        problem = other_kind(document)
+        if problem or not document["annotations"]:
+            problem = problem or "it has no annotations"
+            raise OtherForm(f"{name} is of COCO's form, but not one of captions: {problem}.")
+        yield from _read_coco(document, name)
+        return
     if records is None:
         raise OtherForm(
             f"{name} is JSON of another form than a list of records such as "
@@ -191,3 +196,17 @@ def _read_karpathy(images: Sequence[Any]) -> Iterator[Row]:
         captions = columns_of_record({"raw": texts}, "raw")
         problem = UNREADABLE_CAPTION if captions is None else None
         yield Row(place, file, captions or (), problem, split, anywhere=True)
+
+
+def _read_coco(document: Mapping[str, list], name: str) -> Iterator[Row]:
+    """Rows of COCO's annotation files of captions, as captions_train2017.json of train2017."""
+    rows = CocoRows(Report(name), [document])
+    stem = os.path.splitext(os.path.basename(name))[0]
+    folder = stem.removeprefix("captions_") if stem.startswith("captions_") else ""
+    split, _ = split_of(re.match("[A-Za-z]*", folder)[0])
+    for number, (file, captions) in rows.images.items():
+        texts = [(text, "caption") for _, text in sorted(captions.items())]
+        place = f"image {number}"
+        yield Row(place, file, texts, split=split, anywhere=True, folder=folder)
+    for reason, names in rows.report.skipped.items():
+        yield from (Row(place, None, problem=reason, anywhere=True) for place in names)

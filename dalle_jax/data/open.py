@@ -164,9 +164,9 @@ def _unknown_source(spec: str) -> str:
     hint = "."
     if "coco" in spec.lower():
         hint = (
-            ". COCO's images are read as folder:PATH with Karpathy's dataset_coco.json, which has "
-            "their captions and splits, or as webdataset:SHARDS; captions for an evaluation are "
-            "drawn from its annotation file by `dalle-jax prepare "
+            ". COCO's images are read as folder:PATH, with annotations/captions_*.json beside the "
+            "folders of images or with Karpathy's dataset_coco.json, or as webdataset:SHARDS; "
+            "captions for an evaluation are drawn from its annotation file by `dalle-jax prepare "
             "--coco_captions=captions_val2014.json --manifest=FILE.jsonl`."
         )
     elif spec.partition(":")[0] in user_kinds:

@@ -142,6 +142,12 @@ def lies_in_a_split(name: str) -> bool:
     return any(part.lower() in NAMES for part in name.split("/")[:-1])
 
 
+def named_splits(name: str) -> set[str]:
+    """The splits that folders of a name with "/" are named after in a word, as "val2017"."""
+    words = re.split(r"[^a-z]+", name.lower().rpartition("/")[0])
+    return {NAMES[word] for word in words if word in NAMES}
+
+
 def _position(key: str) -> float:
     digest = hashlib.sha256(key.encode("utf-8", "backslashreplace")).digest()
     return int.from_bytes(digest[:6], "big") / 2**48

@@ -21,22 +21,25 @@ class Row(NamedTuple):
     """A row of a table.
 
     Attributes:
-        place: the line, or the number of the row in a table without lines, from 1 on.
+        place: the line, or the number of the row in a table without lines, from 1 on; of COCO's
+            files what the row is of.
         file: the image's name as it is spelled there; of a bad row as far as it is known.
         captions: with the names of their columns.
         problem: why the row is bad, or None.
         split: that the table puts the image in: train, validation or test; "" if in none.
         other_split: whether it puts it in a split of another name.
         anywhere: whether the image may lie in any folder below, as long as only one has the name.
+        folder: that it lies in, if there is one of that name.
     """
 
-    place: int
+    place: int | str
     file: str | None
     captions: Sequence[tuple[str, str]] = ()
     problem: str | None = None
     split: str = ""
     other_split: bool = False
     anywhere: bool = False
+    folder: str = ""
 
 
 class OtherForm(ValueError):

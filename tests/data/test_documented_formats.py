@@ -144,6 +144,22 @@ def karpathy(tmp, said):
     assert "its own train and validation" in said[-1]
 
 
+def coco_folder(tmp, said):
+    names = {"images": [{"id": i, "file_name": f"{i}.png"} for i in range(5)]}
+    notes = [{"id": i, "image_id": i, "caption": f"caption {i}"} for i in (0, 1, 4, 9)]
+    notes.append({"id": 10, "image_id": 0, "caption": 3})
+    captions = json.dumps({**names, "annotations": notes})
+    images = {f"train2017/{i}.png": png(i) for i in range(2)}
+    spec = folder(tmp / "coco", **{"captions_train2017.json": captions}, **images)
+    said.read(spec, ["caption 0", "caption 1"])
+    assert "its own train" in said[-1]
+    boxes = json.dumps({**names, "annotations": [{"id": 1, "image_id": 1, "bbox": []}]})
+    (tmp / "coco/captions_val2014.json").write_text(captions)
+    (tmp / "coco/instances_val2017.json").write_text(boxes)
+    said.read(spec)
+    said.read(f"{spec}/instances_val2017.json")
+
+
 def img2dataset(tmp, said):
     image = np.full((64, 64, 3), 255, np.uint8)
     image[:, 24:40] = (200, 0, 0)
@@ -277,6 +293,7 @@ CASES = {
     "encodings of captions and tables": encodings,
     "a folder's other entries": entries,
     "Karpathy's `dataset_coco.json`": karpathy,
+    "COCO's `annotations/captions_*.json` beside the images' folders": coco_folder,
     "img2dataset": img2dataset,
     "tar shards (WebDataset)": shards,
     "Parquet with images": parquet_files,

@@ -35,7 +35,7 @@ IN_A_FOLDER = {"Images/cat.png": 1, "Images/dog.png": 2}
         ({**PICTURES, "metadata.xlsx": b"PK"}, "metadata.xlsx is not read: save it as CSV"),
         (
             {**PICTURES, "annotations/captions_val2017.json": "{}"},
-            "Karpathy's dataset_coco.json",
+            "COCO's annotations/captions_val2017.json is read where .*; else give it itself",
         ),
         ({**PICTURES, "results.csv": "x"}, "folder:PATH/results.csv"),
         ({**PICTURES, "cat.json": '{"shapes": []}'}, "image without caption .*Captions are read"),
@@ -48,8 +48,9 @@ def test_the_way_out_is_said(tmp_path, files, says):
 
 
 def test_a_coco_file_in_place_of_a_table_is_a_sentence(tmp_path):
-    write(tmp_path, {"a.png": 1, "c.json": {"images": [], "annotations": [], "info": {}}})
-    with pytest.raises(ValueError, match=r"COCO's form, .*Karpathy's"):
+    boxes = [{"id": 1, "image_id": 1, "bbox": [0, 0, 1, 1]}]
+    write(tmp_path, {"a.png": 1, "c.json": {"images": [], "annotations": boxes, "info": {}}})
+    with pytest.raises(ValueError, match=r"COCO's form, but not one of captions: no annotation "):
         read(tmp_path / "c.json")
 
 

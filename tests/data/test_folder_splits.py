@@ -115,7 +115,7 @@ def test_a_split_that_no_folder_has_is_a_sentence(tmp_path):
     write(tmp_path, {"test/a.png": 1, "test/a.txt": "x"})
     assert len(captions(tmp_path, "test")) == 1 and read(tmp_path).splits == ("test",)
     for split in ("train", "validation"):
-        with pytest.raises(ValueError, match=f"has no {split} split; its split folders hold test"):
+        with pytest.raises(ValueError, match=f"has no {split} split; it has test"):
             read(tmp_path, split)
     with pytest.raises(ValueError, match="no split 'dev'"):
         read(tmp_path, "dev")
