@@ -20,6 +20,9 @@ from dalle_jax.diffusion import samplers
 from dalle_jax.diffusion.analytic import GaussianMixture
 from dalle_jax.figures.figure import UNDECIDED
 from dalle_jax.figures.files import full_scale, load_figure
+from dalle_jax.metrics.features import pooled_extractor
+from dalle_jax.metrics.sets import compare_sets
+from dalle_jax.metrics.table import METRICS, is_larger_better
 from tests.conftest import ROOT
 
 SECTIONS = re.split(r"^## ", (ROOT / "CONTRIBUTING.md").read_text(), flags=re.MULTILINE)
@@ -129,8 +132,17 @@ def test_the_metric_is_that_of_a_closed_form():
     assert metric(real[::-1], real) == 0
     moved = real + np.arange(8) / 10  # a translation v costs v² / D
     np.testing.assert_allclose(metric(moved, real), np.square(np.arange(8) / 10).sum() / 8)
-    with pytest.raises(ValueError, match="equally many"):
-        metric(real[:9], real)
+
+
+def test_the_metric_s_record_makes_it_one_of_the_table(monkeypatch):
+    monkeypatch.setitem(METRICS, "swd", example("A metric")["SWD"])
+    forward = lambda params, images: images.reshape(len(images), -1)[:, :8] / 255.0
+    extractor = pooled_extractor("toy", "", np.zeros(1), forward, 4)
+    fake, real = np.random.default_rng(0).integers(0, 256, (2, 24, 4, 4, 3), dtype=np.uint8)
+    row = compare_sets(fake, real, extractor, ["fid", "swd"], reference="real")
+    assert row["metrics"]["swd[toy]"]["value"] > 0 and row["floor"]["swd[toy]"] > 0
+    assert row["metrics"]["swd[toy]"]["settings"] == ["seed"]
+    assert not is_larger_better("swd[toy]")
 
 
 def test_the_stage_learns_and_draws(monkeypatch):

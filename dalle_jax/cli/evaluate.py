@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 from dalle_jax.cli.inputs import check_files, check_run
 from dalle_jax.cli.options import OneOf, Parser, SomeOf, Suggested, count, local_path, path_text
 from dalle_jax.cli.sampling_options import add_sampling, sampling_settings
-from dalle_jax.config.choices import FITS, METRICS, PREPROCESSINGS, SPLITS, WEIGHTS
+from dalle_jax.config.choices import FITS, PREPROCESSINGS, SPLITS, WEIGHTS
+from dalle_jax.metrics.table import METRICS, OF_CAPTIONS
 from dalle_jax.seeds import LIMIT
 
 if TYPE_CHECKING:
@@ -109,7 +110,10 @@ def make_parser() -> Parser:
     )
     parser.add_argument("--n", type=count, help="how many captions; 512 of a split, else all")
     parser.add_argument(
-        "--metrics", type=SomeOf(METRICS), default="oracle", help="with commas, some of"
+        "--metrics",
+        type=SomeOf((*OF_CAPTIONS, *METRICS)),
+        default="oracle",
+        help="with commas, some of",
     )
     parser.add_argument(
         "--inception", metavar="FILE", type=path_text, help="the network of fid and its kin"

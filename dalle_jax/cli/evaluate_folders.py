@@ -5,7 +5,7 @@ from dalle_jax.cli.evaluate import add_preprocessing
 from dalle_jax.cli.inputs import check_files
 from dalle_jax.cli.options import OneOf, Parser, SomeOf, count, path_text, whole
 from dalle_jax.cli.output_paths import OutputFile
-from dalle_jax.config.choices import METRICS_OF_SETS
+from dalle_jax.metrics.table import METRICS
 
 EXAMPLE = """examples:
   dalle-jax evaluate --fake=samples/ --real=photos/ --metrics=fid,kid,prdc,is \\
@@ -72,7 +72,7 @@ def make_parser() -> Parser:
         "--real", type=path_text, required=True, help="images or statistics to measure against"
     )
     parser.add_argument(
-        "--metrics", type=SomeOf(METRICS_OF_SETS), default="fid", help="with commas, some of"
+        "--metrics", type=SomeOf(tuple(METRICS)), default="fid", help="with commas, some of"
     )
     parser.add_argument(
         "--inception", type=path_text, help="weights, made by `dalle-jax convert inception`"

@@ -15,8 +15,6 @@ EMBEDDINGS = ("prior", "text-embedding", "image-embedding")
 UNTIL = ("decoder", "upsampler", "upsampler_256", "upsampler_1024")  # stages that draw images
 WEIGHTS = ("ema", "raw")
 
-METRICS_OF_SETS = ("fid", "sfid", "kid", "prdc", "is", "cmmd")
-METRICS = ("oracle", "clip", "memorisation", *METRICS_OF_SETS)
 PREPROCESSINGS = ("torch-fidelity", "pytorch-fid", "clean-fid")
 FITS = ("squeeze", "crop")
 

@@ -4,10 +4,10 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dalle_jax.config.choices import METRICS_OF_SETS
 from dalle_jax.evaluation.during_training import open_captions
 from dalle_jax.evaluation.networks import check_network, find_features
 from dalle_jax.evaluation.options import Evaluation
+from dalle_jax.metrics.table import METRICS
 from dalle_jax.pipelines.checks import check_sampling_defaults
 from dalle_jax.runs import Run
 from dalle_jax.stages import STAGES, build_stage, data_of
@@ -79,7 +79,7 @@ def check_evaluation(
         raise FileNotFoundError(f"--inception={what.inception}: there is no such file")
     if what.reference and not Path(what.reference).exists():
         raise FileNotFoundError(f"--reference={what.reference}: there is no such file or folder")
-    if of_sets := [name for name in what.metrics if name in METRICS_OF_SETS]:
+    if of_sets := [name for name in what.metrics if name in METRICS]:
         check_network(of_sets, what.inception, what.features)
     if "clip" in what.metrics and not (what.clip or has_clip):
         raise ValueError(

@@ -14,8 +14,7 @@ from dalle_jax.evaluation.tables import bias_remarks, headings, lines_of, of_wei
 from dalle_jax.metrics import protocol
 from dalle_jax.metrics.paired import Paired, paired, paired_distances
 from dalle_jax.metrics.results import find_row, read_rows, read_scores
-
-SMALLER_IS_BETTER = ("fid", "sfid", "kid", "fd", "kd", "cmmd", "copies")
+from dalle_jax.metrics.table import is_larger_better
 
 
 class Candidate(NamedTuple):
@@ -111,10 +110,9 @@ def rank(candidates: Sequence[Candidate], metric: str, vary: Sequence[str]) -> l
         ValueError: two of them are of different protocols.
     """
     having = [c for c in candidates if metric in c.row["metrics"]]
-    smaller = metric.partition("[")[0].lower() in SMALLER_IS_BETTER
     try:
         ranked = protocol.rank(
-            [c.row for c in having], metric, larger_is_better=not smaller, vary=vary
+            [c.row for c in having], metric, larger_is_better=is_larger_better(metric), vary=vary
         )
     except ValueError as error:
         hashes = ", ".join(dict.fromkeys(c.row["protocol_hash"] for c in having))

@@ -19,7 +19,7 @@ from dalle_jax.metrics.captioned import (
     oracle_accuracy,
 )
 from dalle_jax.metrics.clip_score import CLIP_SCORES
-from dalle_jax.metrics.distances import Settings, result_names
+from dalle_jax.metrics.distances import Settings
 from dalle_jax.metrics.features import AtSide, extract
 from dalle_jax.metrics.images import ImageFolder, open_images, pixel_digest, set_digest
 from dalle_jax.metrics.intervals import wilson
@@ -33,6 +33,7 @@ from dalle_jax.metrics.sets import (
     reference_digest,
     reference_images,
 )
+from dalle_jax.metrics.table import result_names
 from dalle_jax.runs import Run
 
 RESAMPLING_SEED = 2020

@@ -9,14 +9,13 @@ import numpy as np
 
 from dalle_jax.data.tokenizer import Tokenizer
 from dalle_jax.metrics.features import (
-    INCEPTION_TAPS,
-    POOLED_TAPS,
     FeatureExtractor,
     inception_extractor,
     params_sha256,
     pooled_extractor,
 )
 from dalle_jax.metrics.preprocess import Preprocessing
+from dalle_jax.metrics.table import METRICS, taps_of
 from dalle_jax.runs import Run, open_run
 
 CAPTIONS_AT_ONCE = 256
@@ -49,12 +48,11 @@ def open_extractor(
         ValueError: neither or both are given, no metric is named or one is unknown, or the run's
             stage has no features.
     """
-    known = INCEPTION_TAPS | POOLED_TAPS
     if not metrics:
-        raise ValueError(f"--metrics names none; known of two sets are {', '.join(known)}")
-    if unknown := [name for name in metrics if name not in known]:
+        raise ValueError(f"--metrics names none; known of two sets are {', '.join(METRICS)}")
+    if unknown := [name for name in metrics if name not in METRICS]:
         raise ValueError(
-            f"there is no metric {unknown[0]!r} of two sets; known are {', '.join(known)}"
+            f"there is no metric {unknown[0]!r} of two sets; known are {', '.join(METRICS)}"
         )
     check_network(metrics, inception, features)
     if features:
@@ -62,7 +60,7 @@ def open_extractor(
     from dalle_jax.interop.inception import load
 
     weights = load(inception)
-    taps = sorted({INCEPTION_TAPS[name] for name in metrics if name in INCEPTION_TAPS})
+    taps = sorted({tap for name, tap in taps_of("inception").items() if name in metrics})
     return inception_extractor(weights.params, weights.sha256, preprocessing, taps)
 
 

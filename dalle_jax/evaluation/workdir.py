@@ -23,12 +23,12 @@ from dalle_jax.evaluation.measurements import (
     by_oracle,
 )
 from dalle_jax.evaluation.options import Evaluation
-from dalle_jax.metrics.features import INCEPTION_TAPS, POOLED_TAPS
 from dalle_jax.metrics.images import Chosen
 from dalle_jax.metrics.leakage import FEATURE_KIND, IMAGE_KINDS, leaked_rows
 from dalle_jax.metrics.protocol import protocol_hash
 from dalle_jax.metrics.results import append_row, find_row, read_rows, read_scores
 from dalle_jax.metrics.shards import SHARD_SIZE, Shards, alone
+from dalle_jax.metrics.table import METRICS, OF_CAPTIONS
 from dalle_jax.pipelines.checks import check_drawing
 from dalle_jax.pipelines.images import captioned_grid
 from dalle_jax.pipelines.raw_weights import weights_of
@@ -37,9 +37,8 @@ from dalle_jax.pipelines.text_to_image import DallePipeline
 from dalle_jax.run_data import check_moved
 from dalle_jax.runs import Run
 
-OF_SETS = tuple(INCEPTION_TAPS | POOLED_TAPS)
 SAMPLES = 24  # images of samples.png
-METRICS = ("oracle", "clip", "memorisation", *OF_SETS)
+KNOWN = (*OF_CAPTIONS, *METRICS)
 # The parts of a row that hold its metrics without the captions whose images leaked. Whether
 # neighbours in a space of features are leaked ones depends on the space, so they are told apart.
 LEFT_OUT = {
@@ -147,9 +146,9 @@ def open_measurements(
 ) -> list[Measurement]:
     """The measurements that the metrics ask for."""
     if not what.metrics:
-        raise ValueError(f"--metrics names none; known are {', '.join(METRICS)}")
-    if unknown := [name for name in what.metrics if name not in METRICS]:
-        raise ValueError(f"there is no metric {unknown[0]!r}; known are {', '.join(METRICS)}")
+        raise ValueError(f"--metrics names none; known are {', '.join(KNOWN)}")
+    if unknown := [name for name in what.metrics if name not in KNOWN]:
+        raise ValueError(f"there is no metric {unknown[0]!r}; known are {', '.join(KNOWN)}")
     found = []
     if "oracle" in what.metrics:
         found.append(by_oracle(held_out, sampling))
@@ -158,7 +157,7 @@ def open_measurements(
     if "memorisation" in what.metrics:
         picture = what.workdir / f"memorisation{_suffix(held_out)}.png"
         found.append(by_memorisation(run, held_out, sampling, picture))
-    if of_sets := [name for name in what.metrics if name in OF_SETS]:
+    if of_sets := [name for name in what.metrics if name in METRICS]:
         found.append(
             between_sets(
                 of_sets,

@@ -1,6 +1,6 @@
-"""Each metric between the features of fakes and reals: its value, its error and its floor."""
+"""Distances between the features of fakes and reals: their values, errors and floors."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,13 +31,6 @@ from dalle_jax.metrics.kernel import (
 )
 from dalle_jax.metrics.manifold import manifold
 from dalle_jax.metrics.statistics import Gaussian
-
-FRECHET = ("fid", "sfid")
-ONE_SIDED = ("is",)  # of the fakes alone
-MANIFOLD = ("precision", "recall", "density", "coverage")  # together "prdc"
-
-# What a metric is called on other features than Inception's, of which alone "FID" is said.
-GENERIC_NAMES = {"fid": "FD", "kid": "KD", "cmmd": "CMMD"}
 
 
 @dataclass(frozen=True)
@@ -85,60 +78,49 @@ class Measured:
         return factor(self.gaussians[tap])
 
 
-def result_name(metric: str, features: str) -> str:
-    """What a row calls a metric of the network `features`: `fid`, but `FD[clip:0123456789ab]`."""
-    if features == "inception":
-        return metric
-    return f"{GENERIC_NAMES.get(metric, metric)}[{features}]"
+Results = tuple[dict[str, dict[str, Any]], dict[str, np.ndarray]]  # entries, values by image
+Floor = Callable[[np.ndarray, np.ndarray, Settings], dict[str, float]]
 
 
-def result_names(metrics: Sequence[str], features: str) -> tuple[str, ...]:
-    """What a row has of the metrics: of "prdc" four."""
-    single = [name for metric in metrics for name in (MANIFOLD if metric == "prdc" else (metric,))]
-    return tuple(result_name(name, features) for name in single)
+def frechet(name: str) -> Callable[[Measured, Measured, str, Settings], Results]:
+    """The Fréchet distance of a tap, with its error and its extrapolation to n = ∞ (FD∞).
 
-
-def distance(
-    metric: str, tap: str, fake: Measured, real: Measured | None, settings: Settings
-) -> tuple[dict[str, dict[str, Any]], dict[str, np.ndarray]]:
-    """A metric with its errors, or the four metrics of "prdc"; `real` is None for those of one set.
-
-    Returns:
-        name -> {"value": ..., ...}, and name -> [N] of those metrics that are means over the images
-        of one side. "left_out" of an entry holds the metric with a tenth of the fakes left out each
-        time, the same ones of all sets of as many images: by it two models are compared.
+    "left_out" of an entry holds the metric with a tenth of the fakes left out each time, the same
+    ones of all sets of as many images: by it two models are compared.
     """
-    if metric == "prdc":
-        return _prdc(fake.features[tap], real.features[tap], settings)
-    if metric in FRECHET:
-        entry = _frechet(fake, real, tap, settings)
-    elif metric == "is":
-        entry = _inception_score(fake.features[tap], settings)
-    else:
-        kernel_distance = {"kid": _kid, "cmmd": _cmmd}[metric]
-        entry = kernel_distance(fake.features[tap], real.features[tap], settings)
-    return {metric: entry}, {}
+
+    def measure(fake: Measured, real: Measured, tap: str, settings: Settings) -> Results:
+        real_factor = real.factor(tap)
+        found = {"num_features": len(real_factor.mean)}
+        if not settings.intervals:
+            value = frechet_distance(fake.factor(tap), real_factor)
+            return {name: {"value": value, **found}}, {}
+        errors = jackknife(fake.features[tap], real_factor, seed=settings.seed)
+        intercept, error = extrapolate(fake.features[tap], real_factor, seed=settings.seed)
+        entry = {
+            "value": errors.value,
+            "interval": errors.interval,
+            "standard_error": errors.standard_error,
+            "left_out": errors.left_out.tolist(),
+            "extrapolated": intercept,
+            "extrapolated_standard_error": error,
+            **found,
+        }
+        return {name: entry}, {}
+
+    return measure
 
 
-def _frechet(fake: Measured, real: Measured, tap: str, settings: Settings) -> dict[str, Any]:
-    real_factor = real.factor(tap)
-    found = {"num_features": len(real_factor.mean)}
-    if not settings.intervals:
-        return {"value": frechet_distance(fake.factor(tap), real_factor), **found}
-    errors = jackknife(fake.features[tap], real_factor, seed=settings.seed)
-    intercept, error = extrapolate(fake.features[tap], real_factor, seed=settings.seed)
-    return {
-        "value": errors.value,
-        "interval": errors.interval,
-        "standard_error": errors.standard_error,
-        "left_out": errors.left_out.tolist(),
-        "extrapolated": intercept,
-        "extrapolated_standard_error": error,
-        **found,
-    }
+def frechet_floor(name: str) -> Floor:
+    """The distance of reals [n, D] from other reals."""
+    return lambda a, b, settings: {name: frechet_distance(factor_of(a), factor_of(b))}
 
 
-def _inception_score(logits: np.ndarray, settings: Settings) -> dict[str, Any]:
+def inception_score_of(
+    fake: Measured, real: Measured | None, tap: str, settings: Settings
+) -> Results:
+    """The Inception Score of the fakes; there is no reference."""
+    logits = fake.features[tap]
     mean, std = inception_score(logits, settings.is_splits, settings.seed)
     found = {"value": mean, "std_of_splits": std}
     if settings.intervals:
@@ -148,27 +130,44 @@ def _inception_score(logits: np.ndarray, settings: Settings) -> dict[str, Any]:
             for g in range(group.max() + 1)
         ]
         found |= _around(mean, np.array(left_out))
-    return found
+    return {"is": found}, {}
 
 
-def _kid(fake: np.ndarray, real: np.ndarray, settings: Settings) -> dict[str, Any]:
-    kid = kernel_inception_distance(
-        fake, real, settings.kid_subsets, settings.kid_subset_size, settings.seed
+def kid(fake: Measured, real: Measured, tap: str, settings: Settings) -> Results:
+    """The kernel distance over subsets, with the standard error of the unbiased MMD² of all."""
+    x, y = fake.features[tap], real.features[tap]
+    of_subsets = kernel_inception_distance(
+        x, y, settings.kid_subsets, settings.kid_subset_size, settings.seed
     )
-    found = {"value": kid.mean, "std_of_subsets": kid.std}
+    found = {"value": of_subsets.mean, "std_of_subsets": of_subsets.std}
     if settings.intervals:
-        found |= _around(kid.mean, mmd2_left_out(fake, real, seed=settings.seed))
-    return found
+        found |= _around(of_subsets.mean, mmd2_left_out(x, y, seed=settings.seed))
+    return {"kid": found}, {}
 
 
-def _cmmd(fake: np.ndarray, real: np.ndarray, settings: Settings) -> dict[str, Any]:
-    found: dict[str, Any] = {"value": cmmd(fake, real)}
+def kid_floor(a: np.ndarray, b: np.ndarray, settings: Settings) -> dict[str, float]:
+    """The kernel distance of reals from other reals; a subset takes no more than there are."""
+    size = min(len(a), len(b))
+    if size < 2:
+        return {}
+    subset = min(settings.kid_subset_size, size)
+    found = kernel_inception_distance(a, b, settings.kid_subsets, subset, settings.seed)
+    return {"kid": found.mean}
+
+
+def cmmd_of(fake: Measured, real: Measured, tap: str, settings: Settings) -> Results:
+    """CMMD with its standard error."""
+    x, y = fake.features[tap], real.features[tap]
+    found: dict[str, Any] = {"value": cmmd(x, y)}
     if settings.intervals:
-        left_out = mmd2_left_out(
-            normalized(fake), normalized(real), gaussian_kernel, seed=settings.seed
-        )
+        left_out = mmd2_left_out(normalized(x), normalized(y), gaussian_kernel, seed=settings.seed)
         found |= _around(found["value"], CMMD_SCALE * left_out)
-    return found
+    return {"cmmd": found}, {}
+
+
+def cmmd_floor(a: np.ndarray, b: np.ndarray, settings: Settings) -> dict[str, float]:
+    """CMMD of reals from other reals."""
+    return {"cmmd": cmmd(a, b)}
 
 
 def _around(value: float, left_out: np.ndarray) -> dict[str, Any]:
@@ -180,10 +179,11 @@ def _around(value: float, left_out: np.ndarray) -> dict[str, Any]:
     }
 
 
-def _prdc(
-    fake: np.ndarray, real: np.ndarray, settings: Settings
-) -> tuple[dict[str, dict[str, Any]], dict[str, np.ndarray]]:
-    result = manifold(fake, real, settings.neighbours, settings.neighbours_density)
+def prdc(fake: Measured, real: Measured, tap: str, settings: Settings) -> Results:
+    """Precision and density, means over the fakes; recall and coverage, means over the reals."""
+    result = manifold(
+        fake.features[tap], real.features[tap], settings.neighbours, settings.neighbours_density
+    )
     entries = {
         name: {"value": float(values.mean())}
         | ({"interval": bootstrap(values, settings.seed)} if settings.intervals else {})
@@ -192,65 +192,9 @@ def _prdc(
     return entries, result.by_image
 
 
-def floor(
-    a: Mapping[str, np.ndarray],
-    b: Mapping[str, np.ndarray],
-    taps: Mapping[str, str],
-    settings: Settings,
-) -> dict[str, float]:
-    """What the metrics are of reals against other reals, features [n, length] by tap.
-
-    Args:
-        a: in the place of the fakes.
-        b: in the place of the reals.
-        taps: the tap of each metric; those of one set alone, and those that so few images do not
-            allow, are left out.
-        settings: of the metrics; a subset of KID takes no more images than there are.
-    """
-    found: dict[str, float] = {}
-    for metric, tap in taps.items():
-        if metric in ONE_SIDED:
-            continue
-        x, y = a[tap], b[tap]
-        size = min(len(x), len(y))
-        if metric in FRECHET:
-            found[metric] = frechet_distance(factor_of(x), factor_of(y))
-        elif metric == "kid" and size >= 2:
-            subset = min(settings.kid_subset_size, size)
-            found[metric] = kernel_inception_distance(
-                x, y, settings.kid_subsets, subset, settings.seed
-            ).mean
-        elif metric == "cmmd":
-            found[metric] = cmmd(x, y)
-        elif metric == "prdc" and size > max(settings.neighbours, settings.neighbours_density):
-            result = manifold(x, y, settings.neighbours, settings.neighbours_density)
-            found |= {name: float(values.mean()) for name, values in result.by_image.items()}
-    return found
-
-
-def check_sizes(fakes: int, reals: int | None, metrics: Sequence[str], settings: Settings) -> None:
-    """Whether there are images enough for each metric; reals is None for statistics alone.
-
-    Raises:
-        ValueError: there are not.
-    """
-    least = {
-        "fid": 20 if settings.intervals else 2,
-        "sfid": 20 if settings.intervals else 2,
-        "kid": settings.kid_subset_size,
-        "cmmd": 20 if settings.intervals else 2,
-        "prdc": max(settings.neighbours, settings.neighbours_density) + 1,
-        "is": max(20, 2 * settings.is_splits) if settings.intervals else settings.is_splits,
-    }
-    for metric in metrics:
-        sides = {"fakes": fakes} if metric in ONE_SIDED else {"fakes": fakes, "reals": reals}
-        for side, count in sides.items():
-            if count is not None and count < least[metric]:
-                hint = "; give a smaller --kid_subset_size" if metric == "kid" else ""
-                raise ValueError(
-                    f"there are {count} {side}; {metric} needs at least {least[metric]}{hint}"
-                )
-    if reals is None and (others := [m for m in metrics if m not in FRECHET + ONE_SIDED]):
-        raise ValueError(
-            f"{others[0]} needs the images of the reference; statistics serve fid and sfid alone"
-        )
+def prdc_floor(a: np.ndarray, b: np.ndarray, settings: Settings) -> dict[str, float]:
+    """The four of reals against other reals, where there are more of them than neighbours."""
+    if min(len(a), len(b)) <= max(settings.neighbours, settings.neighbours_density):
+        return {}
+    result = manifold(a, b, settings.neighbours, settings.neighbours_density)
+    return {name: float(values.mean()) for name, values in result.by_image.items()}

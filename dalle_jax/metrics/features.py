@@ -16,17 +16,7 @@ from dalle_jax.data.images import center_crop_resize
 from dalle_jax.metrics.images import pixel_digest
 from dalle_jax.metrics.inception import TAPS, Inception
 from dalle_jax.metrics.preprocess import Preprocessing
-
-# Which tap of a network each metric reads. Precision and recall are of the same features as FID, as
-# guided-diffusion has them; sFID and the Inception Score are defined on Inception alone.
-INCEPTION_TAPS = {
-    "fid": "2048",
-    "sfid": "spatial",
-    "kid": "2048",
-    "prdc": "2048",
-    "is": "logits_unbiased",
-}
-POOLED_TAPS = {"fid": "features", "kid": "features", "prdc": "features", "cmmd": "features"}
+from dalle_jax.metrics.table import taps_of
 
 
 @dataclass(frozen=True)
@@ -103,7 +93,12 @@ def pooled_extractor(
     if name == "inception":
         raise ValueError("only FID's Inception-v3 is called inception; see `inception_extractor`")
     return FeatureExtractor(
-        name, sha256, AtSide(side), lambda p, x: {"features": forward(p, x)}, params, POOLED_TAPS
+        name,
+        sha256,
+        AtSide(side),
+        lambda p, x: {"features": forward(p, x)},
+        params,
+        taps_of("pooled"),
     )
 
 
@@ -128,7 +123,9 @@ def inception_extractor(
         out = Inception().apply({"params": params}, x)
         return {tap: out[tap] for tap in taps}
 
-    return FeatureExtractor("inception", sha256, preprocessing, forward, params, INCEPTION_TAPS)
+    return FeatureExtractor(
+        "inception", sha256, preprocessing, forward, params, taps_of("inception")
+    )
 
 
 def extract(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dalle_jax.files import short_hash
+from dalle_jax.metrics.table import settings_read
 
 
 @dataclass(frozen=True)
@@ -70,26 +71,6 @@ def differences(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") ->
         elif x != y:
             found[path] = (x, y)
     return found
-
-
-# The settings that the value of a metric reads, by its name without the network's. An interval
-# reads more of them, but decides no ranking. Of a metric that is not here all settings count.
-SETTINGS_READ = {
-    **dict.fromkeys(("fid", "sfid", "fd", "cmmd"), ()),
-    **dict.fromkeys(("kid", "kd"), ("kid_subsets", "kid_subset_size", "seed")),
-    **dict.fromkeys(("precision", "recall"), ("neighbours",)),
-    **dict.fromkeys(("density", "coverage"), ("neighbours_density",)),
-    **dict.fromkeys(("clip_cosine", "clip_score_x100", "clipscore_hessel"), ("caption_prefix",)),
-    "is": ("is_splits", "seed"),
-}
-
-
-def settings_read(metric: str) -> tuple[str, ...] | None:
-    """The names of the settings that a metric's value reads; None if that is not known.
-
-    `metric` is named as in a row, "FD[clip:0123456789ab]".
-    """
-    return SETTINGS_READ.get(metric.partition("[")[0].lower())
 
 
 def of_metric(row: Mapping[str, Any], metric: str) -> dict[str, Any]:

@@ -8,21 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from dalle_jax.metrics.distances import (
-    FRECHET,
-    ONE_SIDED,
-    Measured,
-    Settings,
-    check_sizes,
-    distance,
-    floor,
-    result_name,
-)
+from dalle_jax.metrics.distances import Measured, Settings
 from dalle_jax.metrics.features import FeatureExtractor, extract
 from dalle_jax.metrics.images import open_images, set_digest
-from dalle_jax.metrics.protocol import Protocol, protocol_hash, settings_read
+from dalle_jax.metrics.protocol import Protocol, protocol_hash
 from dalle_jax.metrics.reference import Reference, save_reference
 from dalle_jax.metrics.statistics import Moments
+from dalle_jax.metrics.table import METRICS, check_sizes
 
 
 def measure(
@@ -118,8 +110,8 @@ def compare_samples(
     of_images = metrics_of_images(metrics, extractor, statistics)
     reals = reference_images(real, of_images)
     check_sizes(num_images, None if reals is None else len(reals), metrics, settings)
-    keep = sorted({tap for m, tap in taps.items() if settings.intervals or m not in FRECHET})
-    frechet_taps = sorted({tap for m, tap in taps.items() if m in FRECHET})
+    keep = sorted({tap for m, tap in taps.items() if settings.intervals or not _is_frechet(m)})
+    frechet_taps = sorted({tap for m, tap in taps.items() if _is_frechet(m)})
     real_keep = [tap for tap in keep if tap in {taps[m] for m in of_images}]
     real_side = statistics_side = None
     if statistics:
@@ -127,7 +119,7 @@ def compare_samples(
         statistics_side = Measured(0, statistics.sha256, statistics.gaussians, {})
     if reals is not None:
         save = statistics_out if statistics is None else None
-        wanted = {taps[m] for m in of_images if m in FRECHET}
+        wanted = {taps[m] for m in of_images if _is_frechet(m)}
         wanted = frechet_taps if save else sorted(wanted - set(real_keep))
         real_side = measure(reals, extractor, wanted, real_keep, **how)
         if save:
@@ -140,7 +132,7 @@ def compare_samples(
         single: dict[str, np.ndarray] = {}
         for metric, tap in taps.items():
             against = real_side if metric in of_images else statistics_side
-            entries, of_single = distance(metric, tap, side, against, settings)
+            entries, of_single = METRICS[metric].measure(side, against, tap, settings)
             values |= entries
             single |= of_single
         found.append(values)
@@ -162,9 +154,10 @@ def compare_samples(
         "protocol_hash": protocol_hash(protocol),
         "fake_sha256": digests[0] if len(digests) == 1 else digests,
         "metrics": {
-            result_name(name, extractor.name): over_seeds([values[name] for values in found])
-            | {"settings": list(settings_read(name) or ())}
-            for name in found[0]
+            metric.is_called(name, extractor.name): over_seeds([values[name] for values in found])
+            | {"settings": list(settings)}
+            for metric in map(METRICS.get, metrics)
+            for name, settings in metric.settings.items()
         },
     }
     if settings.intervals and real_side is not None and real_side.features:
@@ -178,13 +171,19 @@ def compare_samples(
                 {tap: values[part] for tap, values in real_side.features.items()}
                 for part in (order[:size], order[size : 2 * size])
             )
-        floors = floor(a, b, {m: tap for m, tap in taps.items() if tap in a}, settings)
         row["floor"] = {"num_images": size} | {
-            result_name(name, extractor.name): value for name, value in floors.items()
+            METRICS[metric].is_called(name, extractor.name): value
+            for metric, tap in taps.items()
+            if tap in a and METRICS[metric].floor
+            for name, value in METRICS[metric].floor(a[tap], b[tap], settings).items()
         }
     scores = {
-        result_name(name, extractor.name): np.stack([single[name] for single in by_image], 1)
-        for name in by_image[0]
+        METRICS[metric].is_called(name, extractor.name): np.stack(
+            [one[name] for one in by_image], 1
+        )
+        for metric in metrics
+        for name in METRICS[metric].settings
+        if name in by_image[0]
     }
     return row, scores
 
@@ -197,7 +196,8 @@ def metrics_of_images(
     return [
         metric
         for metric in metrics
-        if metric not in ONE_SIDED and not (metric in FRECHET and extractor.tap(metric) in known)
+        if METRICS[metric].needs != "nothing"
+        and not (_is_frechet(metric) and extractor.tap(metric) in known)
     ]
 
 
@@ -260,6 +260,10 @@ def over_seeds(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return {**mean, "by_seed": values, "std_of_seeds": float(np.std(values, ddof=1))}
 
 
+def _is_frechet(metric: str) -> bool:
+    return METRICS[metric].needs == "statistics"
+
+
 def _identity(extractor: FeatureExtractor) -> dict[str, Any]:
     """What features depend on but for the images."""
     return {
@@ -273,7 +277,7 @@ def _check_reference(
     reference: Reference, extractor: FeatureExtractor, taps: Mapping[str, str], has_images: bool
 ) -> None:
     for metric, tap in taps.items():
-        if metric in FRECHET and tap not in reference.gaussians and not has_images:
+        if _is_frechet(metric) and tap not in reference.gaussians and not has_images:
             raise ValueError(f"the statistics of the reference have none for {metric}")
     for name, value in _identity(extractor).items():
         if reference.made_with.get(name, value) != value:

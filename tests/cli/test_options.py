@@ -249,7 +249,7 @@ def test_the_names_in_help_are_those_of_the_tables():
     from dalle_jax.data.shapes.builder import SPLITS as SHAPES_SPLITS
     from dalle_jax.data.shapes.captions import CAPTION_KINDS
     from dalle_jax.diffusion.samplers.ancestral import VARIANCES
-    from dalle_jax.metrics import features, preprocess
+    from dalle_jax.metrics import preprocess
     from dalle_jax.pipelines.system import EMBEDDINGS
     from dalle_jax.stages import STAGES
     from dalle_jax.stages.denoising import THRESHOLDS
@@ -259,8 +259,6 @@ def test_the_names_in_help_are_those_of_the_tables():
     assert tuple(diffusion.SPACINGS) == choices.SPACINGS
     assert tuple(THRESHOLDS) == choices.THRESHOLDS
     assert VARIANCES == choices.VARIANCES and EMBEDDINGS == choices.EMBEDDINGS
-    taps = features.INCEPTION_TAPS | features.POOLED_TAPS
-    assert tuple(taps) == choices.METRICS_OF_SETS
     assert tuple(RULES) == choices.RULES and CAPTION_KINDS == choices.CAPTIONS
     assert set(choices.SPLITS) == {*SHAPES_SPLITS, *EMOJI_SPLITS}
     assert set(preprocess.FITS) == set(choices.FITS)

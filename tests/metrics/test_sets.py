@@ -12,7 +12,6 @@ from PIL import Image
 
 from dalle_jax.metrics.distances import Settings
 from dalle_jax.metrics.features import (
-    INCEPTION_TAPS,
     FeatureExtractor,
     extract,
     params_sha256,
@@ -24,6 +23,7 @@ from dalle_jax.metrics.preprocess import Preprocessing
 from dalle_jax.metrics.reference import load_reference
 from dalle_jax.metrics.sets import compare_samples, compare_sets, measure
 from dalle_jax.metrics.statistics import gaussian_of
+from dalle_jax.metrics.table import taps_of
 from tests.metrics.random_inception import random_images
 
 SETTINGS = Settings(kid_subsets=4, kid_subset_size=30, is_splits=2)
@@ -45,7 +45,7 @@ def small_extractor(**preprocessing):
         Preprocessing(**preprocessing),
         forward,
         params,
-        INCEPTION_TAPS,
+        taps_of("inception"),
     )
 
 
