@@ -1,6 +1,7 @@
 """`dalle-jax prepare`: build a data set, scan one's own, fix the captions of an evaluation."""
 
 import argparse
+import warnings
 from typing import TYPE_CHECKING, Any
 
 from dalle_jax.cli.inputs import check_run
@@ -205,8 +206,11 @@ def manifest_of(args: argparse.Namespace) -> "Manifest":
         "languages": args.languages.split(","),
     }
     where = {"data_dir": args.data_dir, "split": args.split}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # The report before it has said all of it.
+        source = open_source(args.source, **where, **data, **_reading(args))
     return make_manifest(
-        open_source(args.source, **where, **data, **_reading(args)),
+        source,
         name=args.source,
         split=args.split,
         rule=args.rule,

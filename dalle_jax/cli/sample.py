@@ -1,5 +1,6 @@
 """`dalle-jax sample`: draw images of captions with a trained workdir."""
 
+import warnings
 from argparse import Namespace
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,12 @@ def run(argv: list[str]) -> int:
     out = args.out
     if out.suffix.lower() not in Image.registered_extensions():
         raise ValueError(f"--out={out} does not end as an image file does; give FILE.png")
+    if Image.registered_extensions()[out.suffix.lower()] != "PNG":
+        warnings.warn(
+            f"{out} will not hold the record of how it was drawn, which only a PNG has: it can't "
+            "be drawn again with --from_png",
+            stacklevel=2,
+        )
     if args.from_png:
         return again(parser, args, settings)
     if args.image:
@@ -107,7 +114,7 @@ def make_parser() -> Parser:
         "--out",
         type=OutputFile(),
         default="sample.png",
-        help="a PNG; several get _0, _1, … as well",
+        help="a PNG, which says how it was drawn; several get _0, _1, … as well",
     )
     add_sampling(parser)
     return parser

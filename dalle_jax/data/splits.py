@@ -122,10 +122,11 @@ def warn_of_named_splits(what: str, paths: Sequence[str], spec: str) -> None:
 
     Args:
         what: the data set, for the message.
-        paths: of its files; their own names and those of their folders count.
+        paths: of its files; their own names count, and after these those of their folders.
         spec: an example of how the files of one split are given.
     """
-    words = (re.split(r"[/._-]", "/".join(path.lower().split("/")[-2:])) for path in paths)
+    names = ("/".join(reversed(path.lower().split("/")[-2:])) for path in paths)
+    words = (re.split(r"[/._-]", name) for name in names)
     found = [next((NAMES[word] for word in parts if word in NAMES), "") for parts in words]
     first = {name: path for name, path in zip(found, paths) if name}
     if len(first) > 1:

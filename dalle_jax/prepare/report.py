@@ -1,5 +1,6 @@
 """What `prepare` says of one's own data: the items of each split, what is not used and why."""
 
+import os
 import re
 import warnings
 from collections.abc import Callable, Mapping, Sequence
@@ -7,8 +8,10 @@ from pathlib import Path
 
 from dalle_jax.data.checked import Report
 from dalle_jax.data.loader import Source
+from dalle_jax.data.open import is_at_path
+from dalle_jax.data.remote_server import is_url
 from dalle_jax.data.splits import SPLITS
-from dalle_jax.files import write_atomically
+from dalle_jax.files import short_hash, write_atomically
 from dalle_jax.prepare.contact_sheet import contact_sheet
 
 NAMED = 10  # names that are printed of each reason; the report has all
@@ -28,8 +31,9 @@ def show(spec: str, open_split: Callable[[str], Source], data_dir: Path) -> None
         everything = open_split("all")
         sizes = {name: len(open_split(name)) for name in getattr(everything, "splits", SPLITS)}
     report = everything.report
-    for warning in told:
-        if not str(warning.message).startswith(f"{report.what}: "):  # which is printed below
+    # Each once, though every split is opened; what the report has is printed below.
+    for text, warning in {str(warning.message): warning for warning in told}.items():
+        if not text.endswith(f"All are named in {report.path}."):
             warnings.warn_explicit(
                 warning.message, warning.category, warning.filename, warning.lineno
             )
@@ -70,7 +74,13 @@ def _reader_of_refused(source: Source) -> Callable[[str], bytes | None]:
 
 
 def _file_name(spec: str) -> str:
-    """The kind and the last two parts of a source's name, as a file may be called."""
+    """A file's name for a source: its kind, the last two parts of its place, a hash of the place.
+
+    So folders of one name do not overwrite each other's sheets.
+    """
     kind, _, place = spec.partition(":")
     parts = [part for part in re.split(r"[\\/]+", place) if part not in ("", ".", "..")]
-    return re.sub(r"[^\w.-]+", "_", "_".join([kind, *parts[-2:]]))[:120]
+    if is_at_path(spec) and not is_url(place):
+        place = os.path.abspath(os.path.expanduser(place))
+    name = re.sub(r"[^\w.-]+", "_", "_".join([kind, *parts[-2:]]))[:120]
+    return f"{name}-{short_hash(place)[:6]}"

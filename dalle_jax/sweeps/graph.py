@@ -9,7 +9,7 @@ import hashlib
 import itertools
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ Config = Mapping[str, Any]
 # Its sampling is for previews; what is drawn after joint training is drawn by prior and decoder.
 NOT_DRAWN_WITH = ("joint",)
 
+# Options of an evaluation that take several values, with commas.
+WITH_COMMAS = ("metrics", "seeds")
 # Options of an evaluation that name a trained network, by its run or the workdir that holds it.
 JUDGES = ("features", "clip")
 STAGES_OF_JUDGES = ("classifier", "clip")
@@ -246,11 +248,13 @@ def from_here(path: str) -> str:
 
 
 def _options(settings: Mapping[str, Any]) -> list[str]:
-    """Settings as they are typed: `--n=256`, and a True as `--leakage`."""
-    return [
-        f"--{name}" if value is True else f"--{name}={override_text(value)}"
-        for name, value in settings.items()
-    ]
+    """Settings as they are typed: `--n=256`, a True as `--leakage`, [0, 1] as `--seeds=0,1`."""
+    options = []
+    for name, value in settings.items():
+        if name in WITH_COMMAS and isinstance(value, Iterable) and not isinstance(value, str):
+            value = ",".join(map(str, value))
+        options.append(f"--{name}" if value is True else f"--{name}={override_text(value)}")
+    return options
 
 
 def setting_columns(graph: Graph) -> dict[str, str]:

@@ -44,8 +44,8 @@ class Sweep:
         stages: that are trained, in this order; those of the config if empty. Of them a point with
             a base of its own has those that this has.
         overrides: of all points; they are no part of a point's name.
-        evaluation: options of `dalle-jax evaluate`, as {"n": 256, "metrics": "oracle,fid"}; None
-            where only training is compared.
+        evaluation: options of `dalle-jax evaluate`, as {"n": 256, "metrics": ["oracle", "fid"]};
+            None where only training is compared.
         typed: those of `overrides` that were typed for it and change what it finds; they are part
             of its name, and columns of its table.
 

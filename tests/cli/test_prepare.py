@@ -1,5 +1,6 @@
 import json
 import re
+import shutil
 import warnings
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from configs import base
 from dalle_jax.cli import prepare
 from dalle_jax.data.manifest import read_manifest
 from dalle_jax.data.options import READING_DEFAULTS
+from tests.data.tars import pair, png, write
 
 
 def test_a_manifest_of_captioned_shapes(shapes_dir, tmp_path, capsys):
@@ -74,11 +76,36 @@ def test_ones_own_data_is_reported_by_split_and_reason_with_a_sheet(pictures, tm
         ]
         assert lines[-2] == f"  all are named in {pictures / 'data_report.json'}"
         path = Path(lines[-1].removeprefix("contact sheet: "))
-        assert path.parent == tmp_path / "data/contact_sheets" and path.name.endswith(
-            "_my_pictures.png"
-        )
+        assert path.parent == tmp_path / "data/contact_sheets"
+        assert re.fullmatch(r".*_my_pictures-[0-9a-f]{6}\.png", path.name)
         with Image.open(path) as sheet:
             assert sheet.size[0] > 1000
+
+
+def test_folders_of_one_name_have_a_sheet_each(pictures, tmp_path, capsys, monkeypatch):
+    other = tmp_path / "other" / pictures.parent.name / pictures.name
+    shutil.copytree(pictures, other)
+    monkeypatch.chdir(tmp_path)
+    sheets = []
+    for folder in (pictures, other, pictures.name, f"./other/../{pictures.name}/"):
+        prepare.run([f"folder:{folder}", "--max_bad_share=0.1", f"--data_dir={tmp_path}/data"])
+        sheets.append(capsys.readouterr().out.splitlines()[-1].removeprefix("contact sheet: "))
+    assert len({Path(sheet).name for sheet in sheets[:2]}) == 2
+    assert len({Path(sheet).name.rpartition("-")[2] for sheet in (sheets[0], *sheets[2:])}) == 1
+    assert all(Path(sheet).is_file() for sheet in sheets)
+
+
+def test_a_warning_is_said_once_though_every_split_is_opened(tmp_path, capsys):
+    for name in ("train", "test"):
+        write(tmp_path / f"{name}.tar", [*pair(f"{name}-a", 1), *pair(f"{name}-b", 2)])
+    write(tmp_path / "train-x.tar", [("c.png", png()), *pair("d", 3)])
+    path = tmp_path / "m.jsonl"
+    spec, data = f"webdataset:{tmp_path}", f"--data_dir={tmp_path}/data"
+    with pytest.warns(UserWarning) as told:
+        prepare.run([spec, "--max_bad_share=0.5", "--split=all", f"--manifest={path}", data])
+    (named,) = [str(warning.message) for warning in told]
+    assert "named after several splits" in named
+    assert "1 skipped: image without caption" in capsys.readouterr().out
 
 
 def test_a_sheet_that_can_t_be_written_is_a_warning(pictures, tmp_path, capsys):
@@ -150,7 +177,7 @@ def test_a_data_set_without_configs_has_none(tmp_path):
     [
         ("coco", r"`dalle-jax prepare --coco_captions=captions_val2014\.json --manifest"),
         ("mscoco/2014", "--coco_captions"),
-        ("COCO", "folder:PATH with Karpathy"),
+        ("COCO", r"folder:PATH, with annotations/captions_\*"),
         ("emojis", "did you mean emoji"),
         ("captioned_shapes/eazy", "did you mean captioned_shapes/easy"),
         ("captioned_shape", "did you mean captioned_shapes"),

@@ -51,6 +51,19 @@ def test_what_is_no_image_file_is_told_before_anything_is_drawn(asked, out):
     assert not asked
 
 
+@pytest.mark.parametrize("suffix", ["jpeg", "JPG", "webp", "tiff"])
+def test_what_is_no_png_is_said_to_hold_no_record(asked, tmp_path, suffix):
+    with pytest.warns(UserWarning, match=f"out.{suffix} will not hold the record .* only a PNG"):
+        sample.run(["a circle", "--workdir=x", f"--out=out.{suffix}"])
+    assert (tmp_path / f"out.{suffix}").exists()
+
+
+@pytest.mark.parametrize("suffix", ["png", "PNG"])
+def test_a_png_is_saved_without_a_word(asked, suffix, recwarn):
+    sample.run(["a circle", "--workdir=x", f"--out=out.{suffix}"])
+    assert not recwarn
+
+
 @pytest.mark.parametrize(
     ("option", "message"),
     [

@@ -95,6 +95,17 @@ def test_averaged_and_raw_weights_of_one_training_are_two_points():
     assert told == [["--weights=ema"]] * 2 + [["--weights=raw"]] * 2
 
 
+@pytest.mark.parametrize("seeds", [[0, 1], (0, 1), range(2), np.arange(2), "0,1"])
+def test_several_values_of_an_evaluation_may_be_a_list(seeds):
+    settings = {"n": 8, "seeds": seeds, "metrics": ["oracle", "fid"], "guidance_interval": (0, 2)}
+    sweep = Sweep("configs/tiny.py", [{}], evaluation=settings)
+    (point,) = build_graph(sweep, partial(load, CONFIG.with_name("tiny.py"))).points
+    assert point.evaluation[:4] == (
+        *("--n=8", "--seeds=0,1", "--metrics=oracle,fid"),
+        "--guidance_interval=(0, 2)",
+    )
+
+
 def test_a_config_is_loaded_once_for_all_points_that_are_trained_alike():
     loaded = []
 
