@@ -1,4 +1,4 @@
-"""Files that several processes write: atomic writes, locks, and short hashes for their names."""
+"""Files that several processes write: atomic writes, locks, short hashes, damaged arrays."""
 
 import fcntl
 import hashlib
@@ -7,9 +7,17 @@ import os
 import secrets
 import socket
 import warnings
+import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any
+
+# What numpy raises at a `.npz` that is torn, empty, or something else.
+UNREADABLE_NPZ = (
+    *(ValueError, OSError, KeyError, TypeError, EOFError),
+    *(zipfile.BadZipFile, zlib.error, NotImplementedError),
+)
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:

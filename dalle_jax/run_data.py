@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from dalle_jax.data.checked import NotScannedError
+from dalle_jax.data.index import NotScannedError
 from dalle_jax.data.item_digests import MAX_ITEMS, describe_change, load_digests, save_digests
 from dalle_jax.data.loader import Source
 from dalle_jax.data.open import is_at_path
@@ -174,11 +174,6 @@ def may_have_changed(directory: Path, then: Reading, now: NotScannedError) -> st
     """A sentence on data whose files are not those that were scanned; None if there was no scan."""
     if not now.is_known:
         return None
-    if now.before != now.now:
-        return (
-            f"{then.source} has changed since the training of {directory} read it: there were "
-            f"{now.before} items, now there are {now.now}."
-        )
     return (
         f"{then.source} may have changed since the training of {directory} read it: files were "
         "written since, or another version of dalle_jax or Pillow reads them. Their content is "

@@ -17,8 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from dalle_jax.data.checked import NotScannedError, without_scan
 from dalle_jax.data.embeddings import StoredEmbeddings, WithEmbeddings
+from dalle_jax.data.index import NotScannedError, without_scan
 from dalle_jax.data.loader import Source, read_item
 from dalle_jax.data.open import is_at_path, open_source
 from dalle_jax.data.options import reading_options

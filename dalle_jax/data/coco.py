@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from dalle_jax.data import git_lfs
-from dalle_jax.data.checked import Report
 from dalle_jax.data.manifest import Manifest, caption_problem, choose
+from dalle_jax.data.report import Report
 from dalle_jax.data.text import is_visible
 
 # Zero-shot FID on COCO is that of 30,000 captions of the validation images of 2014.

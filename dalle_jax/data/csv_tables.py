@@ -6,8 +6,8 @@ from typing import BinaryIO
 
 from dalle_jax.data.csv_rows import SEPARATORS, csv_rows, split_line
 from dalle_jax.data.options import FILE_KEYS, ReadingOptions
-from dalle_jax.data.table_rows import UNREADABLE_CAPTION, Row, find_columns, plain, row_of
-from dalle_jax.data.text import CAPTION_KEYS, marked_encoding, not_decodable
+from dalle_jax.data.table_rows import Row, find_columns, plain, row_of
+from dalle_jax.data.text import CAPTION_KEYS, UNREADABLE_CAPTION, marked_encoding, not_decodable
 
 
 def read_csv(file: BinaryIO, name: str, options: ReadingOptions) -> Iterator[Row]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dalle_jax.data import remote, remote_server
-from dalle_jax.data.checked import signature_of
+from dalle_jax.data.index import signature_of
 from dalle_jax.data.remote import RemoteFile
 
 MAX_NAMES = 1_000_000

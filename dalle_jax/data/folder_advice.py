@@ -5,9 +5,9 @@ import os
 import posixpath
 from collections.abc import Sequence
 
-from dalle_jax.data.checked import Report
 from dalle_jax.data.file_names import NO_IMAGE
 from dalle_jax.data.folder_names import COCO
+from dalle_jax.data.report import Report
 from dalle_jax.data.tables import TABLE_SUFFIXES
 from dalle_jax.data.walk import describe, printable
 

@@ -2,21 +2,15 @@
 
 import hashlib
 import os
-import zipfile
-import zlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
-from dalle_jax.data.checked import Report
 from dalle_jax.data.images import IMAGE_SUFFIXES
+from dalle_jax.data.index import VERSION
 from dalle_jax.data.splits import SPLITS
 from dalle_jax.data.walk import Walk
-from dalle_jax.files import write_atomically
-
-VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -68,7 +62,6 @@ class FolderIndex:
     """The usable items of a folder, all splits together, in order of their names.
 
     Attributes:
-        report: of the scan.
         files: int64 [N], numbers of the images among the folder's files.
         captions: of the items; each has one or more.
         columns: the name of the table's column of each caption, "" where there is none.
@@ -77,7 +70,6 @@ class FolderIndex:
         own_splits: the splits that the folder has of its own.
     """
 
-    report: Report
     files: np.ndarray
     captions: Captions
     columns: Captions
@@ -85,48 +77,27 @@ class FolderIndex:
     own: np.ndarray
     own_splits: tuple[str, ...]
 
-    def save(self, path: Path) -> None:
-        """Write the index; without a word where the place can't be written, as the report warns."""
-        arrays = {
-            "version": np.array(VERSION),
-            "report": np.frombuffer(self.report.to_json().encode(), np.uint8),
+    def arrays(self) -> dict[str, np.ndarray]:
+        """What is written to the index's file."""
+        return {
             **{name: getattr(self, name) for name in ("files", "positions", "own")},
             **{f"captions_{name}": array for name, array in vars(self.captions).items()},
             **{f"columns_{name}": array for name, array in vars(self.columns).items()},
             "own_splits": np.array([name in self.own_splits for name in SPLITS]),
         }
-        try:
-            write_atomically(path, lambda file: np.savez(file, **arrays))
-        except OSError:
-            return
 
     @classmethod
-    def load(cls, path: Path, signature: str, num_files: int) -> "FolderIndex | None":
-        """The index kept at `path`; None if there is none, or of other data, or a damaged one."""
-        try:
-            with np.load(path, allow_pickle=False) as saved:
-                if int(saved["version"]) != VERSION:
-                    return None
-                report = Report.parse(saved["report"].tobytes())
-                if report is None or report.signature != signature:
-                    return None
-                index = cls(
-                    report,
-                    *(saved[name] for name in ("files",)),
-                    *(
-                        Captions(*(saved[f"{kind}_{name}"] for name in ("encoded", "ends", "last")))
-                        for kind in ("captions", "columns")
-                    ),
-                    *(saved[name] for name in ("positions", "own")),
-                    tuple(name for name, there in zip(SPLITS, saved["own_splits"]) if there),
-                )
-        except (OSError, ValueError, KeyError, TypeError, EOFError, MemoryError):
-            return None
-        except (zipfile.BadZipFile, zlib.error, NotImplementedError, RecursionError):
-            return None
-        return index if index._is_sound(num_files) else None
+    def of(cls, arrays: Mapping[str, np.ndarray]) -> "FolderIndex":
+        """That of what `arrays` gave."""
+        captions, columns = (
+            Captions(*(arrays[f"{kind}_{name}"] for name in ("encoded", "ends", "last")))
+            for kind in ("captions", "columns")
+        )
+        own_splits = tuple(name for name, there in zip(SPLITS, arrays["own_splits"]) if there)
+        files, positions, own = (arrays[name] for name in ("files", "positions", "own"))
+        return cls(files, captions, columns, positions, own, own_splits)
 
-    def _is_sound(self, num_files: int) -> bool:
+    def is_sound(self, num_files: int) -> bool:
         """Whether all numbers lead to files and texts that are there."""
         count = len(self.files) if self.files.ndim == 1 else -1
         return (

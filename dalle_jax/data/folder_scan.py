@@ -16,9 +16,10 @@ from dalle_jax.data.img2dataset import border_note
 from dalle_jax.data.no_image import OTHER_IMAGE_SUFFIXES, UNREADABLE, other_format
 from dalle_jax.data.options import ReadingOptions
 from dalle_jax.data.remote_server import RemoteError
+from dalle_jax.data.report import Report
 from dalle_jax.data.splits import OTHER_CELL, SPLITS, lies_in_a_split, split_positions
-from dalle_jax.data.table_rows import UNREADABLE_CAPTION
 from dalle_jax.data.text import (
+    UNREADABLE_CAPTION,
     caption_columns,
     captions_of_lines,
     check_fields,
@@ -40,8 +41,7 @@ def scan_folder(
     folder: LocalFolder,
     only_table: str,
     options: ReadingOptions,
-    signature: str,
-) -> tuple[FolderIndex, list[Item]]:
+) -> tuple[Report, list[Item], FolderIndex]:
     """Read every item once.
 
     Args:
@@ -49,10 +49,9 @@ def scan_folder(
         folder: its files.
         only_table: the table that says what belongs to the data set, or "".
         options: how it is read.
-        signature: of the folder's files and these options.
 
     Returns:
-        The index, and the usable items in its order.
+        The report, and the usable items and the index of them, in one order.
 
     Raises:
         ValueError: see `find_items`.
@@ -79,12 +78,10 @@ def scan_folder(
     for name, problem in found.bad_rows.items():
         report.skip(problem, name)
     report.total += len(found.bad_rows)
-    report.signature = signature
     numbers = {file.name: number for number, file in enumerate(folder.tree.files)}
     usable = [items[i] for i in good]
     own = {name: 1 + place for place, name in enumerate(SPLITS)}
     index = FolderIndex(
-        report,
         np.array([numbers[item.file.name] for item in usable], np.int64),
         Captions.of([[text for text, _ in captions[i]] for i in good]),
         Captions.of([[column for _, column in captions[i]] for i in good]),
@@ -92,7 +89,7 @@ def scan_folder(
         np.array([own.get(item.split, 0) for item in usable], np.uint8),
         tuple(name for name in SPLITS if any(name in item.splits for item in items)),
     )
-    return index, usable
+    return report, usable, index
 
 
 class _Inspector:

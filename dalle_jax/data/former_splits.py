@@ -5,9 +5,9 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from dalle_jax.data.checked import Report
 from dalle_jax.data.folder_images import Item
 from dalle_jax.data.folder_index import FolderIndex
+from dalle_jax.data.report import Report
 from dalle_jax.data.splits import split_numbers, split_positions
 
 # All that were read then.

@@ -6,8 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from dalle_jax.data.checked import UNREADABLE_NPZ
-from dalle_jax.files import write_atomically
+from dalle_jax.files import UNREADABLE_NPZ, write_atomically
 
 MAX_ITEMS = 500_000  # of a data set whose digests are kept: 8 MB
 

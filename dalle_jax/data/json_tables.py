@@ -14,7 +14,6 @@ from dalle_jax.data.images import IMAGE_SUFFIXES
 from dalle_jax.data.options import ReadingOptions
 from dalle_jax.data.splits import split_of
 from dalle_jax.data.table_rows import (
-    UNREADABLE_CAPTION,
     UNREADABLE_ROW,
     OtherForm,
     Row,
@@ -22,7 +21,13 @@ from dalle_jax.data.table_rows import (
     row_of,
     whole_text,
 )
-from dalle_jax.data.text import columns_of_record, decode_text, marked_encoding, unique_fields
+from dalle_jax.data.text import (
+    UNREADABLE_CAPTION,
+    columns_of_record,
+    decode_text,
+    marked_encoding,
+    unique_fields,
+)
 
 
 def read_json_lines(file: BinaryIO, name: str, options: ReadingOptions) -> Iterator[Row]:

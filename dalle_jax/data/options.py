@@ -57,6 +57,14 @@ class ReadingOptions:
         return stated if any(stated) else []
 
     @property
+    def read_by(self) -> tuple[str, str, str, int, float]:
+        """The options that what a scan finds depends on."""
+        return (
+            *(self.encoding, self.image_column, self.caption_column),
+            *(self.min_side, self.max_aspect_ratio),
+        )
+
+    @property
     def file_keys(self) -> Sequence[str]:
         """The columns that may hold an image's name, the likeliest first."""
         return (self.image_column,) if self.image_column else FILE_KEYS

@@ -1,45 +1,53 @@
 """Parquet files with embedded images and captions, as Hugging Face and img2dataset write them."""
 
 import hashlib
+import json
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dalle_jax.data.checked import Finding, about_to_scan, inspect_item, scan, signature_of
-from dalle_jax.data.files import cache_of, describe_spec, find_files, labels_of, stamp_of
+from dalle_jax.data.checked import Finding, inspect_all, inspect_item
+from dalle_jax.data.files import cache_of, describe_spec, find_files, labels_of
 from dalle_jax.data.former_splits import warn_of_counted_splits
-from dalle_jax.data.images import decode
+from dalle_jax.data.index import Index, open_index, signature_of, text_array
 from dalle_jax.data.item_digests import MAX_ITEMS, digests_of
 from dalle_jax.data.options import ReadingOptions
-from dalle_jax.data.parquet_index import ParquetIndex, is_of_version_1, survey
+from dalle_jax.data.parquet_index import (
+    columns_in,
+    is_of_version_1,
+    is_sound,
+    places_of,
+    rows_of_files,
+    survey,
+)
 from dalle_jax.data.parquet_table import CACHE_BYTES, RowGroups
 from dalle_jax.data.splits import (
     OTHER_CELL,
     SPLITS,
     check_split,
     describe_own_splits,
-    mask_of_split,
-    split_numbers,
     split_of,
     split_positions,
-    splits_there,
     warn_of_named_splits,
 )
 from dalle_jax.data.text import (
     CAPTION_KEYS,
+    UNREADABLE_CAPTION,
     captions_of_lines,
     captions_of_record,
     decode_text,
 )
+from dalle_jax.data.user_source import UserSource
 
 LARGE_GROUP = 2**25  # bytes
 _OWN = {"": 0, **{name: 1 + place for place, name in enumerate(SPLITS)}}
 
 
-class ParquetSource:
+class ParquetSource(UserSource):
     """Rows of Parquet files with an image in one column and captions in others.
 
     `files` is what `find_files` takes: names, globs, braces, a folder, URLs. `options` are those of
@@ -48,10 +56,9 @@ class ParquetSource:
     whatever the order of the rows and the names of the files. Rows of one image are never in two
     splits.
 
-    Attributes:
-        splits: that the data has, of its own or by a hash.
-        report: of what is used, bad and left out.
-        signature: of images, sizes and captions of all splits; not of where the files lie.
+    Its index holds the columns of each file, the row groups, the numbers of the usable rows and the
+    SHA-256 of their images (S32 [G]), and uint8 [N]: 1 + the place in `SPLITS` of the split that
+    each row's column `split` says, 0 where it says none.
 
     Raises:
         FileNotFoundError: there are no such files.
@@ -69,123 +76,98 @@ class ParquetSource:
         self._options = options = ReadingOptions(**options)
         check_split(split)
         self._files = find_files(files, ".parquet")
-        labels = labels_of(self._files)
-        index_path, report_path = cache_of(self._files, options.columns, options.cache_dir)
-        status = [(file.name, file.size, file.version) for file in self._files]
-        signature = signature_of([*status, *options.columns, options.encoding])
-        index = ParquetIndex.load(index_path, signature, len(self._files))
-        knew_no_splits = index is None and is_of_version_1(index_path, signature)
-        if fresh := index is None:
-            about_to_scan(is_known=report_path.exists())
-            index = survey(self._files, options.image_column, options.caption_column)
-        self._rows = RowGroups(self._files, index.columns)
         what = f"parquet {describe_spec(files, self._files)}"
         warn_of_named_splits(
             what, [str(file) for file in self._files], "parquet:FOLDER/train-*.parquet"
         )
-        _warn_of_large_groups(what, index.groups)
-        places = index.places()
-        ids = [f"{labels[file]}#{row}" for file, row in index.rows_of_files()]
-        ids += [labels[file] for file, _ in index.unreadable]
+        index_path, report_path = cache_of(self._files, options.columns, options.cache_dir)
+        status = [(file.name, file.size, file.version) for file in self._files]
+        labels = labels_of(self._files)
+
+        def scan() -> Index:
+            former = signature_of([*status, *options.columns, options.encoding])
+            knew_no_splits = is_of_version_1(index_path, former)
+            index = self._scan(what, labels)
+            if knew_no_splits:
+                positions, *own = self._splits(what, index.arrays)
+                warn_of_counted_splits(what, positions, *own, options.shares)
+            return index
+
+        self.report, arrays = open_index(
+            index_path,
+            report_path,
+            signature_of([*status, *options.read_by]),
+            partial(is_sound, num_files=len(self._files)),
+            scan,
+        )
+        positions, own, own_splits = self._splits(what, arrays)
+        self.report.check_and_warn(
+            what + describe_own_splits(own_splits, "each image"), options.max_bad_share
+        )
+        groups, good = arrays["groups"], arrays["good"]
+        self._groups = RowGroups(self._files, columns_in(arrays))
+        _warn_of_large_groups(what, groups)
+        self._digests = arrays["digests"][:MAX_ITEMS]
+        places = _ids(groups, labels), places_of(groups)
+        self._use(*places, good, positions, split, options, own, own_splits)
+
+    def _scan(self, what: str, labels: Sequence[str]) -> Index:
+        found = survey(self._files, self._options)
+        self._groups = RowGroups(self._files, found.columns)
+        places = places_of(found.groups)
+        ids = _ids(found.groups, labels) + [labels[file] for file, _ in found.unreadable]
+        digests, splits = np.zeros(len(places), "S32"), np.zeros(len(places), np.uint8)
 
         def inspect(i: int) -> Finding:
             if i >= len(places):
-                return Finding(index.unreadable[i - len(places)][1], content=ids[i])
+                return Finding(found.unreadable[i - len(places)][1], content=ids[i])
             try:
-                encoded, captions, cell = self._parts(*places[i].tolist())
+                encoded, record, cell = self._row(places[i])
+                captions = self._captions(record)
             except ValueError as error:
                 return Finding(str(error), content=ids[i])
             if encoded is None:
                 return Finding("no image embedded", content=ids[i])
             own, is_other = split_of(cell)
-            index.digests[i], index.own[i] = digest, _ = _digest(encoded), _OWN[own]
+            digests[i] = digest = hashlib.sha256(encoded).hexdigest()[:32].encode()
+            splits[i] = _OWN[own]
             content = (digest, len(encoded), captions, *([own] if own else []))
-            finding = inspect_item(encoded, captions, options, content)
+            finding = inspect_item(encoded, captions, self._options, content)
             if is_other and finding.is_used and finding.note is None:
                 finding = finding._replace(note=OTHER_CELL)
             return finding
 
-        read_by = [options.min_side, options.max_aspect_ratio]
-        read_by += ["split"] if any(columns.split for columns in index.columns) else []
-        good, self.report = scan(
-            what,
-            ids,
-            inspect,
-            signature=signature_of([signature, *read_by]),
-            report_path=report_path,
-            max_bad_share=options.max_bad_share,
-        )
-        for i in good[index.digests[good] == b""]:  # of a report whose index was lost
-            encoded, _, cell = self._parts(*places[i].tolist())
-            index.digests[i], index.own[i] = _digest(encoded), _OWN[split_of(cell)[0]]
-        if fresh:
-            index.save(index_path, signature)
-        self.signature = self.report.content
-        keys = [digest.decode() for digest in index.digests[good].tolist()]
-        own_splits = tuple(name for name in SPLITS if (index.own == _OWN[name]).any())
-        own = _joined(keys, index.own[good], what)
-        self.report.what = what + describe_own_splits(own_splits, "each image")
-        self.splits = splits_there(own, own_splits)
-        if split not in ("all", *self.splits):
-            raise ValueError(
-                f"{self.report.what} has no {split} split; its column of splits has "
-                f"{', '.join(own_splits)}."
-            )
-        positions = split_positions(keys)
-        if knew_no_splits:
-            warn_of_counted_splits(what, positions, own, own_splits, options.shares)
-        numbers = split_numbers(positions, own=own, own_splits=own_splits, **options.shares)
-        mask = mask_of_split(numbers, split)
-        self._digests = keys[:MAX_ITEMS]
-        refused = np.setdiff1d(np.arange(len(places)), good).tolist()
-        self._refused = {ids[i]: places[i] for i in refused}
-        self._places = places[good[mask]]
-        self._ids = [ids[i] for i in good[mask]]
+        report, good = inspect_all(what, ids, inspect)
+        columns = text_array(json.dumps(found.columns))
+        arrays = {"columns": columns, "groups": found.groups, "good": good, "own": splits}
+        return Index(report, {**arrays, "digests": digests[good]})
 
-    def __len__(self) -> int:
-        return len(self._ids)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        try:
-            encoded, captions, _ = self._parts(*self._places[index].tolist())
-            image, caption = decode(encoded or b""), captions[0]
-        except (ValueError, IndexError) as error:
-            raise ValueError(
-                f"{self.place(index)}, readable when the files were scanned, is not: {error}."
-            ) from error
-        return {
-            "image": image,
-            "caption": caption,
-            "captions": tuple(captions),
-            "id": self._ids[index],
-        }
+    def _splits(
+        self, what: str, arrays: Mapping[str, np.ndarray]
+    ) -> tuple[np.ndarray, np.ndarray, list[str]]:
+        """What `split_numbers` takes: the usable rows' positions and splits, and all splits."""
+        own_splits = [name for name in SPLITS if (arrays["own"] == _OWN[name]).any()]
+        own = _joined(arrays["digests"], arrays["own"][arrays["good"]], what)
+        return split_positions([d.decode() for d in arrays["digests"].tolist()]), own, own_splits
 
     def place(self, index: int) -> str:
         """The file and the row of an item."""
-        return f"{self._ids[index]} of {self._files[int(self._places[index, 0])]}"
-
-    def encoded(self, item_id: str) -> bytes | None:
-        """The encoded image of a row that was refused; None where it has none."""
-        place = self._refused.get(item_id)
-        try:
-            return None if place is None else self._rows.row(*place.tolist())[0]
-        except (OSError, ValueError):
-            return None
-
-    def stamp(self) -> str:
-        """A hash that is another as soon as an item may be."""
-        return stamp_of(self._files, self.report.signature, self._ids)
+        return f"{self._ids[index]} of {self._files[int(self._rows[index, 0])]}"
 
     def item_digests(self) -> np.ndarray:
         """uint64 [N, 2] of the items of all splits, see `item_digests.digests_of`."""
-        return digests_of((digest, "") for digest in self._digests)
+        return digests_of((digest.decode(), "") for digest in self._digests.tolist())
 
-    def _parts(self, file: int, group: int, row: int) -> tuple[bytes | None, list[str], Any]:
-        """The encoded image of a row, None where there is none, its captions and its split."""
+    def _row(self, row: np.ndarray) -> tuple[bytes | None, dict[str, Any], Any]:
         try:
-            encoded, record, split = self._rows.row(file, group, row)
+            return self._groups.row(*row.tolist())
         except UnicodeDecodeError:
-            raise ValueError("unreadable caption: not UTF-8") from None
+            raise ValueError(f"{UNREADABLE_CAPTION}: not UTF-8") from None
+
+    def _parts(self, row: np.ndarray) -> tuple[bytes | None, dict[str, Any]]:
+        return self._row(row)[:2]
+
+    def _captions(self, record: dict[str, Any]) -> list[str]:
         column = self._options.caption_column or (
             "" if {*record} <= {*CAPTION_KEYS} else next(iter(record))
         )
@@ -196,29 +178,29 @@ class ParquetSource:
                         captions_of_lines(decode_text(value, self._options.encoding))
                     )
         except ValueError as error:
-            raise ValueError(f"unreadable caption: {error}") from None
+            raise ValueError(f"{UNREADABLE_CAPTION}: {error}") from None
         captions = captions_of_record(record, column)
         if captions is None:
-            raise ValueError("unreadable caption")
-        captions = captions or [""] * any(value is not None for value in record.values())
-        return encoded, captions, split
+            raise ValueError(UNREADABLE_CAPTION)
+        return captions or [""] * any(value is not None for value in record.values())
 
 
-def _digest(encoded: bytes) -> bytes:
-    return hashlib.sha256(encoded).hexdigest()[:32].encode()
+def _ids(groups: np.ndarray, labels: Sequence[str]) -> list[str]:
+    """The ids of all rows."""
+    return [f"{labels[file]}#{row}" for file, row in rows_of_files(groups)]
 
 
-def _joined(keys: Sequence[str], own: np.ndarray, what: str) -> np.ndarray:
+def _joined(digests: np.ndarray, own: np.ndarray, what: str) -> np.ndarray:
     """The splits of rows [N], those of one image in the last of train, validation and test."""
-    _, number = np.unique(keys, return_inverse=True)
-    last = np.zeros(len(keys), own.dtype)
+    _, number = np.unique(digests, return_inverse=True)
+    last = np.zeros(len(own), own.dtype)
     np.maximum.at(last, number, own)
     joined = last[number]
     if moved := int((joined != own).sum()):
         warnings.warn(
             f"{what}: {moved} rows have the image of a row in another split, and are in that of "
             "both which comes last among train, validation, test.",
-            stacklevel=3,
+            stacklevel=4,
         )
     return joined
 

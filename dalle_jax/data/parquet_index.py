@@ -1,16 +1,17 @@
-"""What Parquet files with embedded images hold, so that opening them again reads no row."""
+"""Where the rows of Parquet files lie, by the files' footers, and which of them are usable."""
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from dalle_jax.data import git_lfs
-from dalle_jax.data.checked import UNREADABLE_NPZ
 from dalle_jax.data.files import File
+from dalle_jax.data.index import are_numbers_of
+from dalle_jax.data.options import ReadingOptions
 from dalle_jax.data.parquet_table import (
     UNREADABLE_PARQUET,
     Columns,
@@ -20,86 +21,50 @@ from dalle_jax.data.parquet_table import (
     raise_if_not_there,
 )
 from dalle_jax.data.splits import SPLITS
-from dalle_jax.files import write_atomically
+from dalle_jax.files import UNREADABLE_NPZ
 
-VERSION = 2  # of the file of an index
 # A file that claims more is hostile: an image alone takes more bytes.
 MAX_ROWS_PER_BYTE = 8
 
 
 @dataclass
-class ParquetIndex:
-    """What is known of the files without reading them again.
+class Survey:
+    """What the footers of Parquet files say.
 
     Attributes:
         columns: of each file.
         groups: int64 [G, 4]: file, number in the file, rows and bytes of each row group.
         unreadable: files that can't be read at all, and why.
-        digests: bytes [N]: SHA-256 of each row's image in hexadecimal; b"" where it is not known.
-        own: uint8 [N]: 1 + the place in `SPLITS` of the split that each row's column `split` says,
-            0 where it says none.
     """
 
     columns: list[Columns]
     groups: np.ndarray
     unreadable: list[tuple[int, str]]
-    digests: np.ndarray
-    own: np.ndarray
 
-    def places(self) -> np.ndarray:
-        """int64 [N, 3]: file, row group and row in it of each row."""
-        rows = self.groups[:, 2]
-        starts = np.repeat(np.cumsum(rows) - rows, rows)
-        row = np.arange(rows.sum()) - starts
-        return np.stack([*np.repeat(self.groups[:, :2], rows, axis=0).T, row], axis=1)
 
-    def rows_of_files(self) -> list[tuple[int, int]]:
-        """The file of each row, and its number in the file."""
-        rows = Counter()
-        for file, _, count, _ in self.groups.tolist():
-            rows[file] += count
-        return [(file, row) for file, count in sorted(rows.items()) for row in range(count)]
+def is_sound(arrays: Mapping[str, np.ndarray], num_files: int) -> bool:
+    """Whether the arrays of an index fit the files: see `ParquetSource`."""
+    groups, good, digests, own = (arrays[name] for name in ("groups", "good", "digests", "own"))
+    if groups.dtype != np.int64 or groups.shape[1:] != (4,) or (groups < 0).any():
+        return False
+    return bool(
+        len(columns_in(arrays)) == num_files
+        and (groups[:, 0] < num_files).all()
+        and are_numbers_of(good, groups[:, 2].sum())
+        and digests.dtype == np.dtype("S32")
+        and digests.shape == good.shape
+        and own.dtype == np.uint8
+        and own.shape == (groups[:, 2].sum(),)
+        and (own <= len(SPLITS)).all()
+    )
 
-    def save(self, path: Path, signature: str) -> None:
-        """Write it, or nothing where the place can't be written."""
-        about = {"columns": self.columns, "unreadable": self.unreadable}
-        arrays = {
-            "version": np.array(VERSION),
-            "signature": np.array(signature),
-            "groups": self.groups,
-            "digests": self.digests,
-            "own": self.own,
-            "about": np.frombuffer(json.dumps(about).encode(), np.uint8),
-        }
-        try:
-            write_atomically(path, lambda file: np.savez_compressed(file, **arrays))
-        except OSError:
-            return  # The report beside it warns of a place that cannot be written.
 
-    @classmethod
-    def load(cls, path: Path, signature: str, num_files: int) -> "ParquetIndex | None":
-        """That at `path`, if it is of these files."""
-        try:
-            with np.load(path, allow_pickle=False) as saved:
-                if int(saved["version"]) != VERSION or str(saved["signature"]) != signature:
-                    return None
-                groups, digests, own = (saved[name] for name in ("groups", "digests", "own"))
-                about = json.loads(saved["about"].tobytes())
-            columns = [
-                Columns(str(image), str(leaf), tuple(map(str, names)), str(split))
-                for image, leaf, names, split in about["columns"]
-            ]
-            unreadable = [(int(file), str(reason)) for file, reason in about["unreadable"]]
-            if groups.dtype != np.int64 or groups.shape[1:] != (4,) or (groups < 0).any():
-                return None
-            files = [*groups[:, 0].tolist(), *(file for file, _ in unreadable)]
-            sound = len(columns) == num_files and all(0 <= file < num_files for file in files)
-            sound = sound and digests.dtype == np.dtype("S32")
-            sound = sound and digests.shape == own.shape == (groups[:, 2].sum(),)
-            sound = sound and own.dtype == np.uint8 and bool((own <= len(SPLITS)).all())
-        except (*UNREADABLE_NPZ, MemoryError, AttributeError, RecursionError):
-            return None
-        return cls(columns, groups, unreadable, digests, own) if sound else None
+def columns_in(arrays: Mapping[str, np.ndarray]) -> list[Columns]:
+    """The columns of each file, of JSON."""
+    return [
+        Columns(str(image), str(leaf), tuple(map(str, names)), str(split))
+        for image, leaf, names, split in json.loads(arrays["columns"].tobytes())
+    ]
 
 
 def is_of_version_1(path: Path, signature: str) -> bool:
@@ -111,8 +76,29 @@ def is_of_version_1(path: Path, signature: str) -> bool:
         return False
 
 
-def survey(files: Sequence[File], image_column: str, caption_column: str) -> ParquetIndex:
-    """What the files hold, by their footers."""
+def places_of(groups: np.ndarray) -> np.ndarray:
+    """int64 [N, 3]: file, row group and row in it of each row."""
+    rows = groups[:, 2]
+    starts = np.repeat(np.cumsum(rows) - rows, rows)
+    row = np.arange(rows.sum()) - starts
+    return np.stack([*np.repeat(groups[:, :2], rows, axis=0).T, row], axis=1)
+
+
+def rows_of_files(groups: np.ndarray) -> list[tuple[int, int]]:
+    """The file of each row, and its number in the file."""
+    rows = Counter()
+    for file, _, count, _ in groups.tolist():
+        rows[file] += count
+    return [(file, row) for file, count in sorted(rows.items()) for row in range(count)]
+
+
+def survey(files: Sequence[File], options: ReadingOptions) -> Survey:
+    """What the files hold, by their footers.
+
+    Raises:
+        ValueError: it is not clear which columns hold the images and the captions.
+        OSError: a file can't be read.
+    """
     columns: list[Columns] = []
     groups: list[tuple[int, int, int, int]] = []
     unreadable: list[tuple[int, str]] = []
@@ -133,10 +119,8 @@ def survey(files: Sequence[File], image_column: str, caption_column: str) -> Par
             unreadable.append((number, "unreadable file: more rows than it has bytes for"))
             continue
         if sum(counts):
-            columns[-1] = find_columns(schema, str(file), image_column, caption_column)
+            columns[-1] = find_columns(
+                schema, str(file), options.image_column, options.caption_column
+            )
         groups += [(number, i, n, max(size, 0)) for i, (n, size) in enumerate(zip(counts, sizes))]
-    table = np.array(groups, np.int64).reshape(len(groups), 4)
-    count = table[:, 2].sum()
-    return ParquetIndex(
-        columns, table, unreadable, np.zeros(count, "S32"), np.zeros(count, np.uint8)
-    )
+    return Survey(columns, np.array(groups, np.int64).reshape(len(groups), 4), unreadable)

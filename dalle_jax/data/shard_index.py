@@ -4,22 +4,21 @@ import json
 import posixpath
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from dalle_jax.data.checked import UNREADABLE_NPZ
 from dalle_jax.data.files import File
 from dalle_jax.data.images import IMAGE_SUFFIXES
+from dalle_jax.data.index import are_numbers_of
 from dalle_jax.data.no_image import OTHER_IMAGE_SUFFIXES
 from dalle_jax.data.tar_members import Listing, Member, compression, list_members
 from dalle_jax.data.text import caption_columns
 from dalle_jax.data.walk import reserved
-from dalle_jax.files import write_atomically
+from dalle_jax.files import UNREADABLE_NPZ
 
-VERSION = 3  # of the file of an index
 CAPTION_SUFFIXES = ("txt", "caption", "json")  # in the order of asking
 ROLES = ("image", *CAPTION_SUFFIXES)
 COLUMNS = 1 + 2 * len(ROLES)  # of an index's rows
@@ -79,8 +78,8 @@ def names_of(image_column: str, caption_column: str) -> Names:
 
 
 @dataclass
-class Index:
-    """The samples of shards.
+class Samples:
+    """All samples of shards, before any of them is read.
 
     Attributes:
         keys: what the members of a sample have in common; "" for what lies behind a tear.
@@ -96,8 +95,8 @@ class Index:
     left_out: dict[str, list[str]] = field(default_factory=dict)
 
 
-def build_index(shards: Sequence[File], labels: Sequence[str], names: Names) -> Index:
-    """The index of shards.
+def find_samples(shards: Sequence[File], labels: Sequence[str], names: Names) -> Samples:
+    """The samples of shards.
 
     Args:
         shards: their files.
@@ -107,7 +106,7 @@ def build_index(shards: Sequence[File], labels: Sequence[str], names: Names) -> 
     Raises:
         ValueError: a shard is compressed; or there are members, but no image with a caption.
     """
-    index, rows = Index(), []
+    found, rows = Samples(), []
     suffixes: Counter[str] = Counter()
     usable = False
     for number, (shard, label) in enumerate(zip(shards, labels)):
@@ -121,16 +120,16 @@ def build_index(shards: Sequence[File], labels: Sequence[str], names: Names) -> 
         listing = list_members(reader.read, shard.size)
         samples, left_out = group(listing, names)
         for reason, left in left_out.items():
-            index.left_out.setdefault(reason, []).extend(f"{label}/{name}" for name in left)
+            found.left_out.setdefault(reason, []).extend(f"{label}/{name}" for name in left)
         for key, sample in samples.items():
             if problem := sample.problem():
-                index.problems[len(rows)] = problem
-            index.keys.append(key)
+                found.problems[len(rows)] = problem
+            found.keys.append(key)
             rows.append((number, *sample.places()))
             usable = usable or (sample.has_image and sample.has_caption)
         if listing.problem:
-            index.problems[len(rows)] = listing.problem
-            index.keys.append("")
+            found.problems[len(rows)] = listing.problem
+            found.keys.append("")
             rows.append((number, *(-1, 0) * len(ROLES)))
         suffixes.update(_suffix(member.name) for member in listing.members)
     for end in names.captions:
@@ -142,8 +141,8 @@ def build_index(shards: Sequence[File], labels: Sequence[str], names: Names) -> 
             )
     if suffixes and not usable:
         raise ValueError(_nothing_usable(shards, suffixes, names))
-    index.rows = np.array(rows, np.int64).reshape(len(rows), COLUMNS)
-    return index
+    found.rows = np.array(rows, np.int64).reshape(len(rows), COLUMNS)
+    return found
 
 
 @dataclass
@@ -276,38 +275,14 @@ def _ends_in(name: str, suffixes: Iterable[str]) -> bool:
     return name.isprintable() and name.rpartition(".")[2] in {s.lstrip(".") for s in suffixes}
 
 
-def save_index(path: Path, signature: str, index: Index) -> None:
-    """Write an index, or nothing where the place can't be written."""
-    about = {"keys": index.keys, "problems": index.problems, "left_out": index.left_out}
-    arrays = {
-        "version": np.array(VERSION),
-        "signature": np.array(signature),
-        "rows": index.rows,
-        "about": np.frombuffer(json.dumps(about).encode(), np.uint8),
-    }
-    try:
-        write_atomically(path, lambda file: np.savez_compressed(file, **arrays))
-    except OSError:
-        return  # The report beside it warns of a place that cannot be written.
-
-
-def load_index(path: Path, signature: str, sizes: Sequence[int]) -> Index | None:
-    """The index at `path`, if it is of these shards and stays inside their `sizes`."""
-    try:
-        with np.load(path, allow_pickle=False) as saved:
-            if "version" not in saved or int(saved["version"]) != VERSION:
-                return None
-            if str(saved["signature"]) != signature:
-                return None
-            rows, about = saved["rows"], json.loads(saved["about"].tobytes())
-        keys = about["keys"]
-        problems = {int(number): reason for number, reason in about["problems"].items()}
-        texts = [*keys, *problems.values()]
-        texts += [text for names in about["left_out"].values() for text in names]
-    except (*UNREADABLE_NPZ, MemoryError, AttributeError, RecursionError):
-        return None
-    sound = all(isinstance(text, str) for text in texts) and _stay_inside(rows, len(keys), sizes)
-    return Index(keys, rows, problems, about["left_out"]) if sound else None
+def is_sound(arrays: Mapping[str, np.ndarray], sizes: Sequence[int]) -> bool:
+    """Whether arrays of keys, rows and numbers of usable samples fit shards of these sizes."""
+    keys = json.loads(arrays["keys"].tobytes())
+    return (
+        all(isinstance(key, str) for key in keys)
+        and _stay_inside(arrays["rows"], len(keys), sizes)
+        and are_numbers_of(arrays["good"], len(keys))
+    )
 
 
 def _stay_inside(rows: np.ndarray, count: int, sizes: Sequence[int]) -> bool:

@@ -8,13 +8,12 @@ from dalle_jax.data.csv_rows import SEPARATORS
 from dalle_jax.data.images import IMAGE_SUFFIXES
 from dalle_jax.data.options import ReadingOptions
 from dalle_jax.data.splits import split_of
-from dalle_jax.data.text import columns_of_record, decode_text, not_decodable
+from dalle_jax.data.text import UNREADABLE_CAPTION, columns_of_record, decode_text, not_decodable
 
 SPLIT_KEY = "split"
 
 UNREADABLE_ROW = "unreadable row"
 NO_FILE_NAME = "row without file name"
-UNREADABLE_CAPTION = "unreadable caption"
 
 
 class Row(NamedTuple):

@@ -8,13 +8,13 @@ from dalle_jax.data.csv_tables import read_csv
 from dalle_jax.data.json_tables import read_json, read_json_lines
 from dalle_jax.data.options import ReadingOptions
 from dalle_jax.data.table_rows import (
-    UNREADABLE_CAPTION,
     Row,
     find_columns,
     plain,
     row_of,
     whole_text,
 )
+from dalle_jax.data.text import UNREADABLE_CAPTION
 
 TABLE_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 

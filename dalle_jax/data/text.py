@@ -11,6 +11,7 @@ from typing import Any
 from dalle_jax.data import git_lfs
 
 CAPTION_KEYS = ("caption", "text", "captions")
+UNREADABLE_CAPTION = "unreadable caption"
 
 # The byte order marks of files; UTF-32's little-endian one begins with UTF-16's.
 _MARKS = (

@@ -2,7 +2,8 @@
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,12 @@ import numpy as np
 import tensorflow_datasets as tfds
 from google.protobuf.message import DecodeError
 
-from dalle_jax.data.checked import Finding, inspect_item, scan, signature_of
-from dalle_jax.data.images import decode
+from dalle_jax.data.checked import Finding, inspect_all, inspect_item
+from dalle_jax.data.index import Index, are_numbers_of, open_index, signature_of
 from dalle_jax.data.options import ReadingOptions
-from dalle_jax.data.splits import SPLITS, split_mask
+from dalle_jax.data.splits import SPLITS, check_split, split_positions
 from dalle_jax.data.text import clean_captions, decode_text
+from dalle_jax.data.user_source import UserSource
 
 INFO = "dataset_info.json"
 FEATURES = "features.json"
@@ -25,7 +27,7 @@ UNREADABLE_RECORD = (ValueError, RuntimeError, KeyError, TypeError, IndexError, 
 CAPTION_NAMES = {"caption", "captions", "text", "texts", "title", "description"}
 
 
-class TfdsSource:
+class TfdsSource(UserSource):
     """Items of a split of a TFDS data set prepared as ArrayRecord.
 
     `name` is NAME, NAME/CONFIG, NAME:VERSION or NAME/CONFIG:VERSION. The image and the caption
@@ -35,9 +37,6 @@ class TfdsSource:
 
     Attributes:
         splits: that can be opened, its own and those that are taken out of its train.
-        report: of the split of the data set that the items are in.
-        signature: of the names and sizes of all files of the data set and of which features are
-            read; the same wherever the data set lies.
 
     Raises:
         FileNotFoundError: the data set is not prepared in `data_dir`.
@@ -78,90 +77,74 @@ class TfdsSource:
         )
         ids = [f"{own}/{i}" for i in range(len(self._records))]
 
-        def inspect(i: int) -> Finding:
-            try:
-                encoded, texts = self._parts(i)
-            except UNREADABLE_RECORD:
-                return Finding("unreadable record")
-            except CaptionError as error:
-                return Finding(str(error))
-            captions = clean_captions(texts) or [""] * len(texts)
-            return inspect_item(encoded, captions, options)
-
-        files = [
-            file for file in sorted(folder.iterdir()) if not file.name.startswith("data_report")
-        ]
+        files = [file for file in sorted(folder.iterdir()) if not file.name.startswith("data_")]
         statuses = [file.stat() for file in files]
         features = (self._image, self._caption, self._encoding)
         sizes = [(file.name, status.st_size) for file, status in zip(files, statuses)]
-        self.signature = signature_of([*features, *sizes])
+        self._signature = signature_of([*features, *sizes])
         self._changed = [status.st_ctime_ns for status in statuses]
-        limits = (options.min_side, options.max_aspect_ratio)
-        good, self.report = scan(
-            f"tfds {name} ({own})",
-            ids,
-            inspect,
-            signature=signature_of(
-                [self.signature, limits, *(status.st_mtime_ns for status in statuses)]
-            ),
-            report_path=Path(options.cache_dir or folder) / f"data_report-{own}.json",
-            max_bad_share=options.max_bad_share,
+        times = [status.st_mtime_ns for status in statuses]
+        what = f"tfds {name} ({own})"
+        cache = Path(options.cache_dir or folder)
+        self.report, arrays = open_index(
+            cache / f"data_index-{own}.npz",
+            cache / f"data_report-{own}.json",
+            signature_of([self._signature, *options.read_by, *times]),
+            lambda arrays: are_numbers_of(arrays["good"], len(ids)),
+            lambda: self._scan(what, ids, options),
         )
+        self.report.check_and_warn(what, options.max_bad_share)
+        good = arrays["good"]
         if split in builder.info.splits and split != "train":
-            mask = np.ones(len(good), bool)
-        else:
-            # What the data set has as splits of its own need not be taken out of its train.
-            mask = split_mask(
-                [ids[i] for i in good],
-                split,
-                **{
-                    name: 0 if name.removesuffix("_share") in builder.info.splits else share
-                    for name, share in options.shares.items()
-                },
-            )
-        self._good = good[mask]
-        self._ids = [ids[i] for i in self._good]
-
-    def __len__(self) -> int:
-        return len(self._good)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        encoded, texts = self._parts(int(self._good[index]))
-        captions = clean_captions(texts)
-        return {
-            "image": decode(encoded),
-            "caption": captions[0],
-            "captions": tuple(captions),
-            "id": self._ids[index],
+            split = "all"
+        check_split(split)
+        # What the data set has as splits of its own need not be taken out of its train.
+        shares = {
+            name: 0 if name.removesuffix("_share") in builder.info.splits else share
+            for name, share in options.shares.items()
         }
+        options = replace(options, **shares)
+        positions = split_positions([ids[i] for i in good])
+        self._use(ids, np.arange(len(ids)), good, positions, split, options)
+
+    @property
+    def signature(self) -> str:
+        """A hash of the names and sizes of all files, and of which features are read."""
+        return self._signature
+
+    def _scan(self, what: str, ids: Sequence[str], options: ReadingOptions) -> Index:
+        def inspect(i: int) -> Finding:
+            try:
+                encoded, texts = self._parts(i)
+                captions = self._captions(texts)
+            except ValueError as error:
+                return Finding(str(error))
+            return inspect_item(encoded, captions, options)
+
+        report, good = inspect_all(what, ids, inspect)
+        return Index(report, {"good": good})
 
     def stamp(self) -> str:
         """A hash that is another as soon as an item may be."""
         where = (str(self._folder), self.report.signature, self._changed)
         return signature_of([where, self._ids])
 
-    def encoded(self, item_id: str) -> bytes | None:
-        """The encoded image of an item, also of one that was refused; None where it has none."""
-        try:
-            return self._parts(int(item_id.rpartition("/")[2]))[0]
-        except (*UNREADABLE_RECORD, CaptionError):
-            return None
-
     def place(self, index: int) -> str:
         """The record of an item."""
         return f"{self._folder}, record {self._ids[index]}"
 
-    def _parts(self, i: int) -> tuple[bytes, list[str]]:
-        record = self._features.deserialize_example_np(self._records[i], decoders=self._decoders)
+    def _parts(self, row: int) -> tuple[bytes, Any]:
         try:
-            texts = list(_texts(_value(record, self._caption), self._encoding))
-        except ValueError as error:
-            raise CaptionError(str(error)) from error
-        return _value(record, self._image), texts
+            record = self._features.deserialize_example_np(
+                self._records[int(row)], decoders=self._decoders
+            )
+            return _value(record, self._image), _value(record, self._caption)
+        except UNREADABLE_RECORD as error:
+            raise ValueError("unreadable record") from error
 
-
-class CaptionError(Exception):
-    """A caption that is not text of the encoding; says why in words fit for a report."""
+    def _captions(self, texts: Any) -> list[str]:
+        texts = list(_texts(texts, self._encoding))
+        return clean_captions(texts) or [""] * len(texts)
 
 
 def find_prepared(name: str, data_dir: str | Path) -> Path:

@@ -3,66 +3,56 @@
 import json
 import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from dalle_jax.data.checked import Finding, about_to_scan, inspect_item, scan, signature_of
-from dalle_jax.data.files import (
-    File,
-    LocalFile,
-    cache_of,
-    describe_spec,
-    find_files,
-    labels_of,
-    stamp_of,
-)
-from dalle_jax.data.images import decode
+from dalle_jax.data.checked import Finding, inspect_all, inspect_item
+from dalle_jax.data.files import File, LocalFile, cache_of, describe_spec, find_files, labels_of
 from dalle_jax.data.img2dataset import border_note
+from dalle_jax.data.index import Index, open_index, signature_of, text_array
 from dalle_jax.data.item_digests import MAX_ITEMS, digests_of
 from dalle_jax.data.options import ReadingOptions
+from dalle_jax.data.report import Report
 from dalle_jax.data.shard_index import (
     ROLES,
-    VERSION,
-    Index,
-    Names,
-    build_index,
+    Samples,
+    find_samples,
+    is_sound,
     load_former_ids,
-    load_index,
     names_of,
-    save_index,
 )
 from dalle_jax.data.splits import (
-    SPLITS,
+    check_split,
     lies_in_a_split,
-    split_mask,
+    split_numbers,
+    split_positions,
     warn_of_named_splits,
 )
 from dalle_jax.data.text import (
+    UNREADABLE_CAPTION,
     captions_of_lines,
     captions_of_record,
     check_fields,
     decode_text,
     unique_fields,
 )
+from dalle_jax.data.user_source import UserSource
 
 NAMED_AS_SPLIT = "in a folder of a shard named as a split, which is none; split by a hash"
 # Captions that lie so close to their image are read together with it.
 _CLOSE = 2**16  # bytes
 
 
-class WebDatasetSource:
+class WebDatasetSource(UserSource):
     """Samples of tar shards: the members of one key, an image and its captions.
 
     `shards` is what `find_files` takes: a glob ("data/*.tar"), braces ("data/{000..010}.tar"), a
     folder, a URL, a list of these, or several with `::` between them. The index and the report lie
     beside the first shard (of URLs, in the user's cache folder), or in `cache_dir`, and are made
     again when a shard's name, size, time or ETag changes. `options` are those of `ReadingOptions`.
-
-    Attributes:
-        report: of what is used, bad and left out.
-        signature: of names, sizes and captions of all splits; not of where the shards lie.
 
     Raises:
         FileNotFoundError: there are no such shards.
@@ -78,108 +68,88 @@ class WebDatasetSource:
         **options: Any,
     ):
         options = ReadingOptions(**options)
-        self._shards = find_files(shards, ".tar")
+        check_split(split)
+        self._files = find_files(shards, ".tar")
+        self._labels = labels_of(self._files)
         self._encoding = options.encoding
         names = names_of(options.image_column, options.caption_column)
         self._fields = names.fields
-        labels = labels_of(self._shards)
-        columns = options.columns
-        index_path, report_path = cache_of(self._shards, columns, options.cache_dir)
-        status = [(shard.name, shard.size, shard.version) for shard in self._shards]
-        signature = signature_of([*status, *columns])
-        what = f"webdataset {describe_spec(shards, self._shards)}"
+        what = f"webdataset {describe_spec(shards, self._files)}"
         warn_of_named_splits(
-            what, [str(file) for file in self._shards], "webdataset:FOLDER/train-*.tar"
+            what, [str(file) for file in self._files], "webdataset:FOLDER/train-*.tar"
         )
-        index, former = _open_index(index_path, signature, self._shards, labels, names)
-        rows = index.rows
-        numbers = rows[:, 0].tolist()
-        ids = [
-            f"{labels[shard]}/{key}" if key else f"{labels[shard]} (the rest of the shard)"
-            for key, shard in zip(index.keys, numbers)
+        index_path, report_path = cache_of(self._files, options.columns, options.cache_dir)
+        status = [(shard.name, shard.size, shard.version) for shard in self._files]
+
+        def scan() -> Index:
+            former = load_former_ids(index_path, _former_signature(self._files))
+            found = find_samples(self._files, self._labels, names)
+            report, good = self._scan(what, found, options)
+            if former:
+                keys = self._keys(found.keys, found.rows)
+                places = map(tuple, found.rows[good, :2].tolist())
+                there = ((former.get(p), keys[i]) for p, i in zip(places, good))
+                _warn_of_moves([pair for pair in there if pair[0]], options.shares)
+            keys = text_array(json.dumps(found.keys))
+            return Index(report, {"keys": keys, "rows": found.rows, "good": good})
+
+        self.report, arrays = open_index(
+            index_path,
+            report_path,
+            signature_of([*status, *options.read_by]),
+            partial(is_sound, sizes=[shard.size for shard in self._files]),
+            scan,
+        )
+        self.report.check_and_warn(what, options.max_bad_share)
+        in_shards, rows = json.loads(arrays["keys"].tobytes()), arrays["rows"]
+        keys, good = self._keys(in_shards, rows), arrays["good"]
+        keys = [keys[i] for i in good]
+        self._use(self._all_ids(in_shards, rows), rows, good, split_positions(keys), split, options)
+        self._items = keys[:MAX_ITEMS], rows[good[:MAX_ITEMS], 2::2]
+
+    def _keys(self, names: Sequence[str], rows: np.ndarray) -> list[str]:
+        """What the splits of samples depend on.
+
+        It is nothing else: not the other shards, nor where they lie.
+        """
+        return [f"{self._files[i].name}/{name}" for i, name in zip(rows[:, 0].tolist(), names)]
+
+    def _all_ids(self, names: Sequence[str], rows: np.ndarray) -> list[str]:
+        labels = [self._labels[i] for i in rows[:, 0].tolist()]
+        return [
+            f"{label}/{name}" if name else f"{label} (the rest of the shard)"
+            for label, name in zip(labels, names)
         ]
-        # The key of an item's split depends on nothing else: not on the other shards, nor on
-        # where they lie.
-        keys = [f"{self._shards[shard].name}/{key}" for key, shard in zip(index.keys, numbers)]
-        readers = [shard.read_ahead().read for shard in self._shards]
+
+    def _scan(
+        self, what: str, found: Samples, options: ReadingOptions
+    ) -> tuple[Report, np.ndarray]:
+        keys = self._keys(found.keys, found.rows)
+        readers = [shard.read_ahead().read for shard in self._files]
         met: set[str] = set()
 
         def inspect(i: int) -> Finding:
-            bad = index.problems.get(i)
+            bad = found.problems.get(i)
             if bad is not None:
                 return Finding(bad, content=keys[i])
-            image, texts = _parts(rows[i], readers[numbers[i]])
+            image, texts = _parts(found.rows[i], readers[int(found.rows[i, 0])])
             if self._fields:
                 met.update(_fields(texts))
             try:
                 captions = self._captions(texts)
             except ValueError as error:
-                return Finding(f"unreadable caption: {error}", content=keys[i])
-            finding = inspect_item(
-                image,
-                captions,
-                options,
-                (keys[i], len(image or b""), captions),
-                border_note(texts.get("json")),
-            )
-            if finding.is_used and lies_in_a_split(index.keys[i]):
+                return Finding(f"{UNREADABLE_CAPTION}: {error}", content=keys[i])
+            content = (keys[i], len(image or b""), captions)
+            look = border_note(texts.get("json"))
+            finding = inspect_item(image, captions, options, content, look)
+            if finding.is_used and lies_in_a_split(found.keys[i]):
                 finding = finding._replace(note=NAMED_AS_SPLIT)
             return finding
 
-        read_by = [options.encoding, options.min_side, options.max_aspect_ratio]
-        good, self.report = scan(
-            what,
-            ids,
-            inspect,
-            signature=signature_of([signature, VERSION, *read_by]),
-            report_path=report_path,
-            max_bad_share=options.max_bad_share,
-            left_out=index.left_out,
-            check=lambda: check_fields(what, self._fields, met),
-        )
-        self.signature = self.report.content
-        if former:
-            there = ((former.get(tuple(rows[i, :2].tolist())), keys[i]) for i in good)
-            _warn_of_moves([pair for pair in there if pair[0]], options.shares)
-        mask = split_mask([keys[i] for i in good], split, **options.shares)
-        used = good[:MAX_ITEMS].tolist()
-        self._items = [keys[i] for i in used], rows[used, 2::2]
-        refused = np.setdiff1d(np.arange(len(ids)), good)
-        self._refused = {ids[i]: rows[i] for i in refused.tolist()}
-        self._rows = rows[good[mask]]
-        self._ids = [ids[i] for i in good[mask]]
-
-    def __len__(self) -> int:
-        return len(self._ids)
-
-    def __getitem__(self, index: int) -> dict[str, Any]:
-        row = self._rows[index]
-        try:
-            encoded, texts = _parts(row, self._shards[int(row[0])].read)
-            image, captions = decode(encoded or b""), tuple(self._captions(texts))
-            caption = captions[0]
-        except (ValueError, IndexError) as error:
-            raise ValueError(
-                f"{self.place(index)}, readable when the shards were scanned, is not: {error}."
-            ) from error
-        return {
-            "image": image,
-            "caption": caption,
-            "captions": captions,
-            "id": self._ids[index],
-        }
-
-    def encoded(self, item_id: str) -> bytes | None:
-        """The encoded image of an item that was refused; None where it has none."""
-        row = self._refused.get(item_id)
-        try:
-            return None if row is None else _parts(row, self._shards[int(row[0])].read)[0]
-        except OSError:
-            return None
-
-    def stamp(self) -> str:
-        """A hash that is another as soon as an item may be."""
-        return stamp_of(self._shards, self.report.signature, self._ids)
+        ids = self._all_ids(found.keys, found.rows)
+        report, good = inspect_all(what, ids, inspect, left_out=found.left_out)
+        check_fields(what, self._fields, met)
+        return report, good
 
     def item_digests(self) -> np.ndarray:
         """uint64 [N, 2] of the items of all splits, see `item_digests.digests_of`."""
@@ -188,7 +158,10 @@ class WebDatasetSource:
 
     def place(self, index: int) -> str:
         """The shard and the key of an item."""
-        return f"{self._ids[index]} of {self._shards[int(self._rows[index, 0])]}"
+        return f"{self._ids[index]} of {self._files[int(self._rows[index, 0])]}"
+
+    def _parts(self, row: np.ndarray) -> tuple[bytes | None, dict[str, bytes]]:
+        return _parts(row, self._files[int(row[0])].read)
 
     def _captions(self, texts: dict[str, bytes]) -> list[str]:
         """The captions in the first caption member that holds any; [""] where all are empty."""
@@ -246,19 +219,6 @@ def _parts(
     return parts.pop("image", None), parts
 
 
-def _open_index(
-    path: Path, signature: str, shards: Sequence[File], labels: Sequence[str], names: Names
-) -> tuple[Index, dict[tuple[int, int], str] | None]:
-    """The index at `path`, made where it is not there, and the ids in one of version 1 there."""
-    index, former = load_index(path, signature, [shard.size for shard in shards]), None
-    if index is None:
-        about_to_scan(is_known=path.exists())
-        former = load_former_ids(path, _former_signature(shards))
-        index = build_index(shards, labels, names)
-        save_index(path, signature, index)
-    return index, former
-
-
 def _former_signature(shards: Sequence[File]) -> str:
     """The signature in an index of version 1, which there is of local shards only."""
     return signature_of(
@@ -271,10 +231,8 @@ def _former_signature(shards: Sequence[File]) -> str:
 def _warn_of_moves(pairs: Sequence[tuple[str, str]], shares: dict[str, float]) -> None:
     """Warn if items went by other ids in an index of version 1, and so were in other splits."""
     before, after = zip(*pairs) if pairs else ((), ())
-    moved = sum(
-        int((split_mask(before, split, **shares) & ~split_mask(after, split, **shares)).sum())
-        for split in SPLITS
-    )
+    numbers = (split_numbers(split_positions(keys), **shares) for keys in (before, after))
+    moved = int(np.not_equal(*numbers).sum())
     if moved:
         warnings.warn(
             f"{moved} of {len(pairs)} items are in another split than in the index that an earlier "

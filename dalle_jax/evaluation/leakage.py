@@ -7,11 +7,10 @@ from typing import Any, TypeVar
 import numpy as np
 
 from dalle_jax.console import note
-from dalle_jax.data.checked import UNREADABLE_NPZ
 from dalle_jax.data.loader import Source
 from dalle_jax.evaluation.captions import HeldOut, Images, source_arguments
 from dalle_jax.evaluation.networks import open_features
-from dalle_jax.files import short_hash, write_atomically
+from dalle_jax.files import UNREADABLE_NPZ, short_hash, write_atomically
 from dalle_jax.metrics.features import FeatureExtractor, extract
 from dalle_jax.metrics.images import pixel_digest
 from dalle_jax.metrics.leakage import (

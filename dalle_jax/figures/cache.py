@@ -15,9 +15,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from dalle_jax.data.checked import UNREADABLE_NPZ
 from dalle_jax.figures.figure import Measured
-from dalle_jax.files import write_atomically
+from dalle_jax.files import UNREADABLE_NPZ, write_atomically
 from dalle_jax.sweeps.record import Used, ended_now
 
 TOLD = "told"  # the JSON's name among the arrays

@@ -11,7 +11,7 @@ import jax
 
 from dalle_jax.config.load import PREFIX
 from dalle_jax.config.user_files import find_config
-from dalle_jax.data.checked import NotScannedError, without_scan
+from dalle_jax.data.index import NotScannedError, without_scan
 from dalle_jax.figures.figure import Figure, Measured
 from dalle_jax.figures.measurements import Own
 from dalle_jax.figures.rows import rows_of

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from dalle_jax.data.checked import UNREADABLE_NPZ
 from dalle_jax.data.images import IMAGE_SUFFIXES, decode
 from dalle_jax.data.walk import describe, walk
+from dalle_jax.files import UNREADABLE_NPZ
 from dalle_jax.metrics import published
 
 SUFFIX = "of no image's suffix"

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from dalle_jax.data.checked import UNREADABLE_NPZ
+from dalle_jax.files import UNREADABLE_NPZ
 from dalle_jax.metrics.statistics import Gaussian
 
 # Arrays of a file by tap of Inception: pytorch-fid has the first pair, guided-diffusion both. Of

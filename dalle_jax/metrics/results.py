@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from dalle_jax.data.checked import UNREADABLE_NPZ
-from dalle_jax.files import write_atomically
+from dalle_jax.files import UNREADABLE_NPZ, write_atomically
 from dalle_jax.metrics.shards import alone
 
 Row = Mapping[str, Any]

@@ -18,8 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from dalle_jax.data.checked import UNREADABLE_NPZ
-from dalle_jax.files import write_atomically
+from dalle_jax.files import UNREADABLE_NPZ, write_atomically
 
 SHARD_SIZE = 64
 

@@ -7,9 +7,9 @@ from itertools import chain, islice, zip_longest
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from dalle_jax.data.checked import Report
 from dalle_jax.data.images import Opened, decode, read, to_rgb
 from dalle_jax.data.loader import Source
+from dalle_jax.data.report import Report
 from dalle_jax.pipelines.images import captioned_grid
 
 SIDE = 144  # pixels of a picture

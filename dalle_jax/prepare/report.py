@@ -6,7 +6,6 @@ import warnings
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from dalle_jax.data.checked import Report
 from dalle_jax.data.loader import Source
 from dalle_jax.data.open import is_at_path
 from dalle_jax.data.remote_server import is_url

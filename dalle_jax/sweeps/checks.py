@@ -7,7 +7,7 @@ from typing import Any
 
 from dalle_jax.cli import evaluate
 from dalle_jax.config import ranges
-from dalle_jax.data.checked import NotScannedError, without_scan
+from dalle_jax.data.index import NotScannedError, without_scan
 from dalle_jax.evaluation.captions import open_held_out
 from dalle_jax.evaluation.checks import (
     check_evaluation,

@@ -6,7 +6,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from dalle_jax.data.checked import NotScannedError, without_scan
+from dalle_jax.data.index import NotScannedError, without_scan
 from dalle_jax.fingerprint import fingerprint
 from dalle_jax.run_data import read_record, signature_of
 from dalle_jax.runs import Run

@@ -147,7 +147,7 @@ def test_an_image_torn_later_is_named(tmp_path):
     (tmp_path / "a.txt").write_text("red")
     source = FolderSource(tmp_path, "all")
     (tmp_path / "a.png").write_bytes(b"torn")
-    with pytest.raises(ValueError, match=r"a\.png, readable when the folder was opened"):
+    with pytest.raises(ValueError, match=r"a\.png, readable when it was scanned"):
         source[0]
 
 

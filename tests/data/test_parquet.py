@@ -10,6 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dalle_jax.data import parquet, parquet_index, parquet_table
+from dalle_jax.data.files import find_files
+from dalle_jax.data.index import signature_of
 from dalle_jax.data.open import open_source
 from dalle_jax.data.parquet import ParquetSource
 from dalle_jax.data.parquet_table import RowGroups, find_columns
@@ -108,9 +110,8 @@ def test_only_the_row_group_of_an_item_is_decoded(tmp_path, monkeypatch):
 
 def test_the_row_groups_that_are_kept_are_bounded(tmp_path):
     write(tmp_path / "a.parquet", rows(0, 40), 4)
-    source = ParquetSource(tmp_path, "all")
     columns = find_columns(pq.read_schema(tmp_path / "a.parquet"), "a")
-    groups = RowGroups(source._files, [columns], limit=1000)
+    groups = RowGroups(find_files(tmp_path, ".parquet"), [columns], limit=1000)
     for i in [*range(40), *range(40)]:
         assert groups.row(0, i // 4, i % 4)[1] == {"text": str(i)}
         assert groups._bytes <= 1000 or len(groups._groups) == 1
@@ -282,7 +283,7 @@ def in_splits(spec, **options):
         try:
             found[split] = " ".join(sorted(texts[0] for texts in read(spec, split)[0].values()))
         except ValueError as error:
-            assert "has no" in str(error) and "column of splits" in str(error)
+            assert "has no" in str(error) and "split; it has" in str(error)
             found[split] = ""
     return found
 
@@ -391,10 +392,8 @@ def test_a_caption_may_be_in_a_column_of_that_name(tmp_path):
 
 def as_version_1(path):
     """Make an index as if version 1 had written it, which read no column of splits."""
-    with np.load(path) as saved:
-        arrays = {name: saved[name] for name in saved if name != "own"}
-    arrays["version"] = np.array(1)
-    np.savez_compressed(path, **arrays)
+    status = [(file.name, file.size, file.version) for file in find_files(path.parent, ".parquet")]
+    np.savez_compressed(path, version=np.array(1), signature=signature_of([*status, "utf-8"]))
 
 
 def test_items_that_a_column_moves_are_counted_once(tmp_path):
@@ -417,7 +416,7 @@ def test_a_second_opening_reads_no_row(tmp_path, monkeypatch):
     train, test = (split_of(tmp_path, name) for name in ("train", "test"))
     with monkeypatch.context() as patch:
         patch.setattr(parquet, "inspect_item", None)
-        patch.setattr(parquet_index, "open_parquet", None)
+        patch.setattr(parquet, "survey", None)
         assert split_of(tmp_path, "test") == test
     for index in tmp_path.glob("index-*.npz"):
         index.unlink()  # The report alone is there.
@@ -534,7 +533,7 @@ def test_a_file_that_claims_very_many_rows_is_refused(tmp_path, monkeypatch):
 
 def test_a_row_that_its_group_lacks_is_a_sentence(tmp_path):
     path = write(tmp_path / "0.parquet", rows(0, 9))
-    source = ParquetSource(path, "all")
+    groups = RowGroups(find_files(path, ".parquet"), [find_columns(pq.read_schema(path), "0")])
     with pytest.raises(ValueError, match="fewer rows"):
-        source._rows.row(0, 0, 9)
+        groups.row(0, 0, 9)
     assert parquet_table.first_line(ValueError("a\n b")) == "a b"

@@ -102,7 +102,7 @@ def test_the_index_is_kept_on_this_machine_and_nothing_is_read_again(server, tmp
     assert [name.partition("-")[0] for name in kept] == ["data_report", "index"]
     server.requests.clear()
     with monkeypatch.context() as patch:
-        patch.setattr(webdataset, "build_index", None)
+        patch.setattr(webdataset, "find_samples", None)
         source = WebDatasetSource(spec, "all")
     assert {method for method, _, _ in server.requests} == {"HEAD"}
     server.requests.clear()

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from dalle_jax.data import webdataset
-from dalle_jax.data.checked import signature_of
+from dalle_jax.data.index import signature_of
 from dalle_jax.data.open import open_source
 from dalle_jax.data.webdataset import WebDatasetSource
 
@@ -501,7 +501,7 @@ def test_the_index_is_built_once_and_again_when_a_shard_changes(tmp_path, monkey
     cache = {"cache_dir": tmp_path / "cache"}
     WebDatasetSource(str(path), "all", **cache)
     with monkeypatch.context() as patch:
-        patch.setattr(webdataset, "build_index", None)
+        patch.setattr(webdataset, "find_samples", None)
         patch.setattr(webdataset, "inspect_item", None)
         source = WebDatasetSource(str(path), "all", **cache)
     assert source[0]["caption"] == "1" and len(list(tmp_path.iterdir())) == 2

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from dalle_jax.data.checked import Report
+from dalle_jax.data.report import Report
 from dalle_jax.prepare import contact_sheet as module
 from dalle_jax.prepare.contact_sheet import COLUMNS, SHOWN, SIDE, contact_sheet
 

@@ -11,10 +11,10 @@ import numpy as np
 import tensorflow_datasets as tfds
 from PIL import Image
 
-from dalle_jax.data.checked import Report
 from dalle_jax.data.emoji.font import EmojiFont, find_font
 from dalle_jax.data.emoji.names import LANGUAGES, SPLITS, all_emoji, assign, captions_of
 from dalle_jax.data.images import decode
+from dalle_jax.data.report import Report
 from dalle_jax.data.tfds_source import check_features
 
 REPORT = "data_report.json"
