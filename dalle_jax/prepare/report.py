@@ -9,6 +9,7 @@ from pathlib import Path
 from dalle_jax.data.loader import Source
 from dalle_jax.data.open import is_at_path
 from dalle_jax.data.remote_server import is_url
+from dalle_jax.data.report import Report
 from dalle_jax.data.splits import SPLITS
 from dalle_jax.files import short_hash, write_atomically
 from dalle_jax.prepare.contact_sheet import contact_sheet
