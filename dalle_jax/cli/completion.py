@@ -4,21 +4,28 @@ import argparse
 from collections.abc import Iterator
 from importlib import import_module
 
-from dalle_jax.cli.options import OneOf, Parser, local_path, local_paths, path_text, values_of
+from dalle_jax.cli.options import (
+    OneOf,
+    Parser,
+    SomeOf,
+    local_path,
+    local_paths,
+    path_text,
+    values_of,
+)
 from dalle_jax.cli.output_paths import OutputFile, output_folder
 
 SHELLS = ("bash", "zsh", "fish")
 EXAMPLE = """examples:
   eval "$(dalle-jax completion bash)"      # in ~/.bashrc
-  eval "$(dalle-jax completion zsh)"       # in ~/.zshrc, after compinit
+  eval "$(dalle-jax completion zsh)"       # in ~/.zshrc
   dalle-jax completion fish > ~/.config/fish/completions/dalle-jax.fish
 """
 
-# One function for bash and zsh. Words come apart at `=` in bash, and not in zsh. Without a reply
-# the shell completes the names of files.
+# Words come apart at `=` in bash. Without a reply it completes the names of files.
 BASH = """_dalle_jax() {
     local cur="${COMP_WORDS[COMP_CWORD]}" prev="${COMP_WORDS[COMP_CWORD-1]}"
-    local verb="${COMP_WORDS[1]}" option= head= options= values= places= bare=
+    local verb="${COMP_WORDS[1]}" option= head= names= values= places= bare=
     COMPREPLY=()
     if [[ $COMP_CWORD -eq 1 || $verb == help ]]; then
         COMPREPLY=($(compgen -W "VERBS" -- "$cur"))
@@ -40,7 +47,7 @@ BASH = """_dalle_jax() {
 CASES
     esac
     if [[ $option == "" && $cur == -* ]]; then
-        COMPREPLY=($(compgen -W "$options" -- "$cur"))
+        COMPREPLY=($(compgen -W "$names" -- "$cur"))
         [[ ${COMPREPLY[0]} == *= ]] && compopt -o nospace 2> /dev/null
         return
     fi
@@ -52,6 +59,51 @@ CASES
     COMPREPLY=($(compgen -P "$head" -W "$values" -- "$cur"))
 }
 complete -o default -F _dalle_jax dalle-jax
+"""
+
+ZSH = """_dalle_jax() {
+    local cur="$PREFIX" prev="${words[CURRENT-1]}" verb="${words[2]}"
+    local option= names= values= places= bare=
+    if (( CURRENT == 2 )) || [[ $verb == help ]]; then
+        compadd -- VERBS
+        return
+    fi
+    case "$cur" in
+        --*=*) option="${cur%%=*}" && compset -P '*=' ;;
+        --*) ;;
+        *) [[ $prev == --* && $prev != *=* ]] && option="$prev" ;;
+    esac
+    bare="${option#--}"
+    [[ $option == --* ]] && option="--${bare//-/_}"
+    case "$verb" in
+CASES
+    esac
+    if [[ $option == "" && $cur == -* ]]; then
+        compadd -S '' -- ${(M)${=names}:#*=}
+        compadd -- ${${=names}:#*=}
+        return
+    fi
+    [[ $option == "" ]] && values="$places"
+    if [[ $values == "" ]]; then
+        _files
+    else
+        compset -P '*,'
+        compadd -- ${=values}
+    fi
+}
+(( $+functions[compdef] )) || { autoload -Uz compinit && compinit }
+compdef _dalle_jax dalle-jax
+"""
+
+FISH = """function __dalle_jax_verb
+    set -l words (commandline -opc)
+    test (count $words) -gt 1; and test "$words[2]" = $argv[1]
+end
+function __dalle_jax_several
+    set -l typed (string replace -r '^--[^=]*=' '' -- (commandline -ct))
+    set -l before (string match -r '^.*,' -- $typed; or echo '')
+    printf '%s\\n' $before$argv
+end
 """
 
 
@@ -76,14 +128,12 @@ def make_parser() -> Parser:
 
 def bash() -> str:
     """The script for bash."""
-    return BASH.replace("VERBS", " ".join([*_verbs(), "help", "--version"])).replace(
-        "CASES", "\n".join(_cases())
-    )
+    return _with_cases(BASH)
 
 
 def zsh() -> str:
-    """The script for zsh, which runs that for bash."""
-    return "autoload -Uz bashcompinit && bashcompinit\n" + bash()
+    """The script for zsh."""
+    return _with_cases(ZSH)
 
 
 def fish() -> str:
@@ -96,17 +146,23 @@ def fish() -> str:
     for verb in _verbs():
         for action in _actions(verb):
             values = " ".join(_values(verb, action))
-            given = f" -a '{values}'" if values else ""
+            several = "__dalle_jax_several " if isinstance(action.type, SomeOf) else ""
+            given = f" -a '({several}{values})'" if several else f" -a '{values}'" if values else ""
             if not action.option_strings:
                 lines += [_fish(verb, f"-f{given}")] if values else []
                 continue
             takes = "" if action.nargs == 0 else (" -r" if _is_file(action) else " -x")
             lines.append(_fish(verb, f"-l {action.option_strings[-1][2:]}{takes}{given}"))
-    return "\n".join(lines) + "\n"
+    return FISH + "\n".join(lines) + "\n"
 
 
 def _fish(verb: str, rest: str) -> str:
-    return f"complete -c dalle-jax -n '__fish_seen_subcommand_from {verb}' {rest}"
+    return f"complete -c dalle-jax -n '__dalle_jax_verb {verb}' {rest}"
+
+
+def _with_cases(script: str) -> str:
+    verbs = " ".join([*_verbs(), "help", "--version"])
+    return script.replace("VERBS", verbs).replace("CASES", "\n".join(_cases()))
 
 
 def _cases() -> Iterator[str]:
@@ -125,7 +181,7 @@ def _cases() -> Iterator[str]:
             elif known:
                 values.append(f'{_plain(name)}) values="{known}" ;;')
         yield f"        {verb})"
-        yield f'            options="{" ".join(names)}" places="{" ".join(places)}"'
+        yield f'            names="{" ".join(names)}" places="{" ".join(places)}"'
         yield '            case "$option" in'
         yield from (f"                {line}" for line in values)
         yield "            esac ;;"
