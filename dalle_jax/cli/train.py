@@ -63,8 +63,8 @@ def run(argv: list[str]) -> int:
             if not (args.workdir / stage / "config.json").exists():
                 check_spec(config[stage].get("data", {}).get("source", config.data.source))
     from dalle_jax.evaluation.checks import check_later_data, check_stage
-    from dalle_jax.run_data import check_moved
     from dalle_jax.runs import open_run
+    from dalle_jax.runs.data import check_moved
     from dalle_jax.stages import data_of
     from dalle_jax.train import distributed
 

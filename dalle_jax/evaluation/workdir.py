@@ -34,8 +34,8 @@ from dalle_jax.pipelines.images import captioned_grid
 from dalle_jax.pipelines.raw_weights import weights_of
 from dalle_jax.pipelines.system import by_stage
 from dalle_jax.pipelines.text_to_image import DallePipeline
-from dalle_jax.run_data import check_moved
 from dalle_jax.runs import Run
+from dalle_jax.runs.data import check_moved
 
 SAMPLES = 24  # images of samples.png
 KNOWN = (*OF_CAPTIONS, *METRICS)

@@ -16,8 +16,8 @@ def store(workdir: Path, split: str, batch_size: int = 256) -> Path:
     from dalle_jax.data.embeddings import write_embeddings
     from dalle_jax.data.loader import make_loader
     from dalle_jax.data.tokenizer import Tokenizer
-    from dalle_jax.run_data import signature_of
     from dalle_jax.runs import open_run
+    from dalle_jax.runs.data import signature_of
 
     clip = open_run(workdir / "clip")
     stage, params, source = clip.build_stage(), clip.load_params(), clip.open_source(split)

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from dalle_jax.data.index import NotScannedError, without_scan
-from dalle_jax.fingerprint import fingerprint
-from dalle_jax.run_data import read_record, signature_of
 from dalle_jax.runs import Run
+from dalle_jax.runs.data import read_record, signature_of
+from dalle_jax.runs.fingerprint import fingerprint
 from dalle_jax.stages import data_of
 
 

@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dalle_jax.fingerprint import FREE_DATA_KNOBS, FREE_TRAIN_KNOBS, fingerprint
-from dalle_jax.run_data import content_of
 from dalle_jax.runs import open_run
+from dalle_jax.runs.data import content_of
+from dalle_jax.runs.fingerprint import FREE_DATA_KNOBS, FREE_TRAIN_KNOBS, fingerprint
 from dalle_jax.stages import upstream_of
 from dalle_jax.sweeps.grid import OTHER_CONFIG, Sweep, is_sampling, override_text, point_name
 
@@ -43,7 +43,7 @@ class StageRun:
         config: of that point; of it the fingerprint covers what the weights depend on.
         needs: keys of the runs that it stands on.
         signature: of the content of its data; "" for a built-in data set.
-        content: of its data and of those upstream, see `run_data.content_of`.
+        content: of its data and of those upstream, see `runs.data.content_of`.
     """
 
     stage: str

@@ -17,8 +17,8 @@ from dalle_jax.cost.abstract import Config
 from dalle_jax.cost.estimate import estimated_operations, shape_of
 from dalle_jax.cost.flops import passes, step_flops
 from dalle_jax.files import write_atomically
-from dalle_jax.fingerprint import fingerprint
 from dalle_jax.runs import open_run
+from dalle_jax.runs.fingerprint import fingerprint
 from dalle_jax.sweeps.graph import PlannedPoint, StageRun
 from dalle_jax.sweeps.job import read_attempts
 from dalle_jax.sweeps.progress import read_curves

@@ -19,9 +19,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dalle_jax.run_data import FILE as DATA_FILE
-from dalle_jax.run_data import DataRecord, Reading, read_record, write_record
 from dalle_jax.runs import Run, open_run
+from dalle_jax.runs.data import FILE as DATA_FILE
+from dalle_jax.runs.data import DataRecord, Reading, read_record, write_record
 from dalle_jax.stages import data_of
 from dalle_jax.sweeps.graph import Graph, PlannedPoint, StageRun
 from dalle_jax.train import pending

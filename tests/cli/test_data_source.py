@@ -101,7 +101,7 @@ def test_data_that_is_gone_is_asked_for_by_the_option(go, cards, tmp_path, monke
     shutil.rmtree(cards)
     with pytest.raises(FileNotFoundError, match=r"There is no folder \S+cards\.$"):
         run.open_source("test")  # nothing was trained yet
-    monkeypatch.setattr("dalle_jax.runs.steps_in", lambda _: [4])
+    monkeypatch.setattr("dalle_jax.runs.run.steps_in", lambda _: [4])
     with pytest.raises(FileNotFoundError, match=r"elsewhere now, .* --data_source=folder:PLACE"):
         run.open_source("test")
 

@@ -7,9 +7,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from dalle_jax import runs
-from dalle_jax.run_data import DataRecord, Reading, read_record, write_record
 from dalle_jax.runs import FORMAT, create_run
+from dalle_jax.runs import run as run_module
+from dalle_jax.runs.data import DataRecord, Reading, read_record, write_record
 from dalle_jax.sweeps.content import data_signatures
 from dalle_jax.sweeps.definition import read_definition
 from dalle_jax.sweeps.graph import build_graph
@@ -120,7 +120,7 @@ def test_each_data_set_is_opened_once_and_built_in_ones_never(tmp_path, monkeypa
         opened.append(source)
         return SimpleNamespace(signature=f"of {source} in {data_dir}")
 
-    monkeypatch.setattr(runs, "open_source", open_source)
+    monkeypatch.setattr(run_module, "open_source", open_source)
     signature = data_signatures(tmp_path)
     assert signature("decoder", config("captioned_shapes/easy")) == ""
     assert signature("decoder", config("emoji")) == ""

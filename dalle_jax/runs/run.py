@@ -1,14 +1,5 @@
-"""A run directory: one trained stage on disk, and the only door to it.
+"""One trained stage on disk: its config, its weights, the stages below it, and its data."""
 
-<run>/config.json     stage, project version and the whole config
-<run>/fingerprint     hash of all that the trained weights depend on
-<run>/data.json       content signature of the data that it was trained on, see `run_data`
-<run>/tokenizer.json  the tokenizer that its captions were encoded with
-<run>/words.json      the words of the captions that the tokenizer was trained on
-<run>/checkpoints/    weights; metrics.jsonl, samples/ and tensorboard/ stand beside them
-"""
-
-import difflib
 import itertools
 import json
 import warnings
@@ -24,13 +15,7 @@ from dalle_jax.data.open import is_at_path, open_source
 from dalle_jax.data.options import reading_options
 from dalle_jax.data.tokenizer import Tokenizer, train_tokenizer
 from dalle_jax.data.words import CaptionWords
-from dalle_jax.fingerprint import (
-    dependencies,
-    differing_knobs,
-    fingerprint,
-    with_spelling_of,
-)
-from dalle_jax.run_data import (
+from dalle_jax.runs.data import (
     Reading,
     content_of,
     count_items,
@@ -41,11 +26,15 @@ from dalle_jax.run_data import (
     record_reading,
     signature_of,
 )
+from dalle_jax.runs.fingerprint import (
+    dependencies,
+    differing_knobs,
+    fingerprint,
+)
+from dalle_jax.runs.nearby import nearby
 from dalle_jax.stages import Stage, build_stage, data_of, upstream_of
 from dalle_jax.train.finished import steps_in
 
-# Of the learning rate: those by which it does not depend on how many steps are to come.
-ENDLESS_DECAYS = ("constant", "inverse_sqrt")
 FORMAT = 2  # of a run directory; one of another format is refused
 MIGRATION = "launch/migrate_run.py"  # brings a run of format 1 to this one
 
@@ -286,7 +275,7 @@ class Run:
 
     @property
     def content(self) -> str:
-        """Of the data that it and the runs upstream were trained on, see `run_data.content_of`."""
+        """Of the data that it and the runs upstream were trained on, see `data.content_of`."""
         record = read_record(self.directory)
         return record.content if record else ""
 
@@ -330,69 +319,6 @@ def warn_of_changed_data(runs: Iterable[Run]) -> None:
         warnings.warn(change, stacklevel=3)
 
 
-def create_run(
-    directory: str | Path, stage_name: str, config: Mapping[str, Any], moved_to: str = ""
-) -> Run:
-    """Make a run directory, or open the one that is there if it was made with this config.
-
-    Where the data of a run lies elsewhere now, `moved_to` says where; its config stays. A training
-    whose learning rate does not depend on its length goes on to another number of `steps`, and its
-    config is written anew.
-
-    Raises:
-        ValueError: the run there has another config, or a stage that it needs does not fit it; the
-            differing knobs are named.
-    """
-    directory = Path(directory).expanduser()
-    if not (directory / "config.json").exists():
-        run = Run(directory, stage_name, config)
-        run.upstream()  # first: nothing is left behind where it can't be trained
-        directory.mkdir(parents=True, exist_ok=True)
-        _write(run)
-        return run
-    there = open_run(directory)
-    run = Run(directory, stage_name, with_spelling_of(there.config, config), moved_to)
-    if not (differences := there.differences(stage_name, config)):
-        return run
-    advice = "Give another --workdir, or the same config"
-    if [one.partition(" ")[0] for one in differences] == [f"{stage_name}.train.steps"]:
-        if _may_be_as_long_as(there, config[stage_name]["train"]):
-            _write(run)
-            return run
-        advice = _how_to_make_longer(there, config[stage_name]["train"]["steps"])
-    raise ValueError(
-        f"{directory} was made with another config: {'; '.join(differences)}. {advice}"
-    )
-
-
-def _write(run: Run) -> None:
-    """The files that make a directory the run's."""
-    document = {"format": FORMAT, "stage": run.stage_name, "config": run.config}
-    (run.directory / "fingerprint").write_text(run.fingerprint + "\n")
-    # Last, and at once: a directory with a config.json is a whole run directory.
-    temporary = run.directory / "config.json.tmp"
-    temporary.write_text(json.dumps(document, indent=2) + "\n")
-    temporary.replace(run.directory / "config.json")
-
-
-def _may_be_as_long_as(run: Run, train: Mapping[str, Any]) -> bool:
-    """Whether a training that has begun can end at another step and be what it would have been."""
-    return train["optimizer"]["decay"] in ENDLESS_DECAYS and run.step <= train["steps"]
-
-
-def _how_to_make_longer(run: Run, steps: int) -> str:
-    """What to do where it can't."""
-    stage = run.stage_name
-    if run.config[stage]["train"]["optimizer"]["decay"] in ENDLESS_DECAYS:
-        return f"It is at step {run.step} already; give at least as many steps"
-    return (
-        "Its learning rate falls until the last step, so a longer training is another one from its "
-        f"first step on: train anew with --config.{stage}.train.steps={steps} in another "
-        f"--workdir. A training with --config.{stage}.train.optimizer.decay=constant can be made "
-        "longer at any time"
-    )
-
-
 def open_run(directory: str | Path) -> Run:
     """The run in a directory.
 
@@ -404,7 +330,7 @@ def open_run(directory: str | Path) -> Run:
     path = directory / "config.json"
     if not path.exists():
         raise FileNotFoundError(
-            f"{directory} holds no run (it has no config.json){_nearby(path.parent)}; train one "
+            f"{directory} holds no run (it has no config.json){nearby(path.parent)}; train one "
             "with `dalle-jax train`"
         )
     try:
@@ -422,22 +348,3 @@ def open_run(directory: str | Path) -> Run:
             )
         )
     return Run(directory, stage, config)
-
-
-def _nearby(directory: Path) -> str:
-    """A sentence's part that names a run or workdir near a directory without one; "" if none is."""
-    stage, workdir = directory.name, directory.parent
-    if (workdir / "config.json").exists():
-        return f", but {workdir} is a run itself: its workdir is {workdir.parent}"
-    if stages := _names(workdir, "config.json"):
-        return f"; there are runs of {', '.join(stages)} in {workdir}"
-    if not (others := _names(workdir.parent, f"{stage}/config.json")):
-        return ""
-    near = difflib.get_close_matches(workdir.name, others, n=1, cutoff=0.5) or others[:3]
-    return f"; there is one in {', '.join(str(workdir.parent / name) for name in near)}"
-
-
-def _names(folder: Path, file: str) -> list[str]:
-    """The folders in a folder that hold a file."""
-    found = folder.glob(f"*/{file}") if folder.is_dir() else ()
-    return sorted(path.relative_to(folder).parts[0] for path in found)

@@ -118,5 +118,7 @@ def test_data_that_would_take_longer_to_look_at_is_not_opened(tmp_path, monkeypa
     run = create_run(tmp_path, "decoder", settings.to_dict())
     data = type("Data", (list,), {"signature": "" if source == "emoji" else "aa"})()
     run.record_data(data, data)
-    monkeypatch.setattr("dalle_jax.runs.open_source", lambda *_, **__: pytest.fail("it was opened"))
+    monkeypatch.setattr(
+        "dalle_jax.runs.run.open_source", lambda *_, **__: pytest.fail("it was opened")
+    )
     assert told(run) == []

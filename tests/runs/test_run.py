@@ -13,8 +13,10 @@ from configs import tiny, unclip_tiny
 from dalle_jax import runs
 from dalle_jax.data.open import is_same_source
 from dalle_jax.data.words import CaptionWords
-from dalle_jax.fingerprint import fingerprint
 from dalle_jax.runs import Run, create_run, open_run
+from dalle_jax.runs import run as run_module
+from dalle_jax.runs.create import ENDLESS_DECAYS
+from dalle_jax.runs.fingerprint import fingerprint
 from dalle_jax.train.checkpoint import Checkpoints
 from dalle_jax.train.optim import DECAYS, learning_rate_schedule, make_optimizer
 from dalle_jax.train.state import create_state
@@ -91,7 +93,7 @@ def test_a_longer_training_says_why_it_can_t_go_on_and_what_to_do(tmp_path, deca
     assert open_run(tmp_path).config["decoder"]["train"]["steps"] == 20
 
 
-@pytest.mark.parametrize("decay", runs.ENDLESS_DECAYS)
+@pytest.mark.parametrize("decay", ENDLESS_DECAYS)
 @pytest.mark.parametrize("steps", [30, 10])
 def test_a_training_of_an_endless_learning_rate_goes_on_to_another_length(tmp_path, decay, steps):
     before = create_run(tmp_path, "decoder", config(**{DECAY: decay}))
@@ -108,7 +110,7 @@ def test_a_training_of_an_endless_learning_rate_goes_on_to_another_length(tmp_pa
 def test_a_training_does_not_go_back(tmp_path, monkeypatch):
     create_run(tmp_path, "decoder", config(**{DECAY: "constant"}))
     (tmp_path / "checkpoints").mkdir()
-    monkeypatch.setattr(runs, "steps_in", lambda directory: [15])
+    monkeypatch.setattr(run_module, "steps_in", lambda directory: [15])
     with pytest.raises(ValueError, match="It is at step 15 already; give at least as many steps"):
         create_run(tmp_path, "decoder", config(**{STEPS: 10, DECAY: "constant"}))
     create_run(tmp_path, "decoder", config(**{STEPS: 15, DECAY: "constant"}))
@@ -119,7 +121,7 @@ def test_endless_decays_are_those_that_do_not_depend_on_the_steps(decay):
     how = {"warmup_steps": 3, "decay": decay, "end_factor": 0.1}
     short, long = (learning_rate_schedule(1.0, steps=steps, **how) for steps in (10, 20))
     same = all(float(short(n)) == float(long(n)) for n in range(10))
-    assert same == (decay in runs.ENDLESS_DECAYS)
+    assert same == (decay in ENDLESS_DECAYS)
 
 
 @pytest.fixture
@@ -293,7 +295,7 @@ def test_a_stage_of_own_data_at_the_default_differs_from_the_system_s_setting():
 
 def test_settings_reach_the_reader_of_own_data_and_no_other(monkeypatch, tmp_path):
     options = {}
-    monkeypatch.setattr(runs, "open_source", lambda source, **given: options.update(given))
+    monkeypatch.setattr(run_module, "open_source", lambda source, **given: options.update(given))
     run = create_run(tmp_path, "decoder", config(**{"data.source": "folder:x"}))
     run.open_source("train")
     assert not {"encoding", "min_side"} & options.keys()  # a built-in data set takes none

@@ -8,7 +8,9 @@ import pytest
 
 from configs import tiny, unclip_tiny
 from dalle_jax import runs
-from dalle_jax.run_data import (
+from dalle_jax.runs import create_run, open_run
+from dalle_jax.runs import run as run_module
+from dalle_jax.runs.data import (
     DataRecord,
     Reading,
     check_moved,
@@ -16,7 +18,6 @@ from dalle_jax.run_data import (
     read_record,
     write_record,
 )
-from dalle_jax.runs import create_run, open_run
 
 
 class Data(list):
@@ -39,7 +40,7 @@ def config(source="folder:cards", steps=20, **overrides):
 def opened(monkeypatch):
     """What `open_source` gives, by source; each asked for is noted."""
     there = {}
-    monkeypatch.setattr(runs, "open_source", lambda source, **_: there[source])
+    monkeypatch.setattr(run_module, "open_source", lambda source, **_: there[source])
     return there
 
 
@@ -47,7 +48,7 @@ def opened(monkeypatch):
 def step(monkeypatch):
     """Lets the runs be at a step without checkpoints."""
     now = SimpleNamespace(step=0)
-    monkeypatch.setattr(runs, "steps_in", lambda _: [now.step] if now.step else [])
+    monkeypatch.setattr(run_module, "steps_in", lambda _: [now.step] if now.step else [])
     return now
 
 
