@@ -32,7 +32,7 @@ from dalle_jax.metrics.table import METRICS, OF_CAPTIONS
 from dalle_jax.pipelines.checks import check_drawing
 from dalle_jax.pipelines.images import captioned_grid
 from dalle_jax.pipelines.raw_weights import weights_of
-from dalle_jax.pipelines.system import by_stage
+from dalle_jax.pipelines.system import as_given
 from dalle_jax.pipelines.text_to_image import DallePipeline
 from dalle_jax.runs import Run
 from dalle_jax.runs.data import check_moved
@@ -94,7 +94,7 @@ def evaluate(what: Evaluation, opened: Opened) -> Evaluated:
         name: {
             "fingerprint": run.fingerprint,
             "step": run.step,
-            "weights": weights_of(name, what.weights),
+            "weights": weights_of(pipe.system, name, what.weights),
         }
         for name, run in pipe.system.runs.items()
     }
@@ -131,14 +131,8 @@ def evaluate(what: Evaluation, opened: Opened) -> Evaluated:
 
 
 def sampling_of(pipe: DallePipeline, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """All that drawing depends on but for the seed: the decoder's settings, others' by stage."""
-    given = by_stage(pipe.system.stages, settings)
-    others = {
-        name: {**defaults, **given.get(name, {})}
-        for name, defaults in pipe.defaults.items()
-        if name != "decoder" and (defaults or name in given)
-    }
-    return {**pipe.defaults["decoder"], **given["decoder"], **others}
+    """All that drawing depends on but for the seed: the main stage's settings, others' by stage."""
+    return as_given(pipe.system.stages, pipe.defaults, settings)
 
 
 def open_measurements(

@@ -13,10 +13,11 @@ import numpy as np
 from dalle_jax import diffusion
 from dalle_jax.figures.decoder import held_out
 from dalle_jax.pipelines.images import to_uint8
-from dalle_jax.pipelines.system import embed
+from dalle_jax.pipelines.system import conditions
 from dalle_jax.pipelines.text_to_image import DallePipeline
 from dalle_jax.stages.decoder import empty_captions
 from dalle_jax.stages.denoising import THRESHOLDS
+from dalle_jax.stages.graph import encoding, giving
 from dalle_jax.stages.images import shrink, to_model_range
 
 BATCH = 64
@@ -39,8 +40,8 @@ class Chain:
 
     @property
     def decoder(self) -> Any:
-        """See `stages.decoder`."""
-        return self.pipe.system.stages["decoder"]
+        """The main stage, see `stages.decoder`."""
+        return self.pipe.system.stages[self.pipe.system.main]
 
     def of_images(self, images: np.ndarray) -> np.ndarray:
         """CLIP's embeddings [N, D] of images uint8 [N, H, W, 3]."""
@@ -53,11 +54,12 @@ class Chain:
     def of_prior(self, **settings: Any) -> np.ndarray:
         """The prior's embeddings [N, D] of the held-out captions; `settings` as its config's."""
         key = jax.random.fold_in(jax.random.key(SEED), 1)  # as the pipeline draws them
-        settings = {**self.pipe.defaults["prior"], **settings}
+        name = giving(self.pipe.system.stages, "image_embedding")
+        made = self.pipe.checked({name: settings})
 
         def drawn(tokens: np.ndarray, index: np.ndarray) -> jax.Array:
-            how = {"source": "prior", "image": None, "settings": settings, "memo": self.pipe.memo}
-            return embed(self.pipe.system, tokens, index, key, **how)
+            how = {"source": name, "image": None, "settings": made, "memo": self.pipe.memo}
+            return conditions(self.pipe.system, tokens, index, key, **how)["image_embedding"]
 
         tokens = self.pipe.tokenizer.encode(list(self.captions))
         return _in_batches(drawn, tokens, np.arange(len(tokens), dtype=np.uint32))
@@ -85,10 +87,8 @@ class Chain:
         index = np.asarray(index, np.uint32)
         if x_T is None:
             x_T = diffusion.initial_noise(jax.random.key(SEED), index, self.decoder.image_shape)
-        options = tuple(sorted({**self.pipe.defaults["decoder"], **settings}.items()))
-        program = functools.partial(
-            _program(self.decoder, options), self.pipe.system.params["decoder"]
-        )
+        options = tuple(sorted({**self.pipe.defaults[self.pipe.system.main], **settings}.items()))
+        program = functools.partial(_program(self.decoder, options), self._params)
         arrays = (*self._condition(embeddings, captions, count), np.asarray(x_T), index)
         return to_uint8(_in_batches(program, *arrays))
 
@@ -97,15 +97,18 @@ class Chain:
 
         unCLIP, §3: with its embedding and this, an image is described in full.
         """
-        inversion = functools.partial(
-            _inversion(self.decoder, steps), self.pipe.system.params["decoder"]
-        )
+        inversion = functools.partial(_inversion(self.decoder, steps), self._params)
         condition = self._condition(embeddings, None, len(embeddings))
         return _in_batches(inversion, *condition, self.images[: len(embeddings)])
 
     def _clip(self, encoder: Callable) -> Callable:
-        clip, params = (of["clip"] for of in (self.pipe.system.stages, self.pipe.system.params))
-        return functools.partial(encoder(clip), params)
+        system = self.pipe.system
+        name = encoding(system.stages, "image_embedding")
+        return functools.partial(encoder(system.stages[name]), system.params[name])
+
+    @property
+    def _params(self) -> Any:
+        return self.pipe.system.params[self.pipe.system.main]
 
     def _condition(
         self, embeddings: np.ndarray | None, captions: Sequence[str] | None, count: int
@@ -123,13 +126,13 @@ def open_chain(workdir: Path, num_images: int) -> Chain:
 
     Raises:
         FileNotFoundError: nothing was trained there, or its data are not prepared.
-        ValueError: its decoder reads captions alone.
+        ValueError: its decoder reads captions only.
     """
     pipe = DallePipeline.from_pretrained(workdir, joint=False)
     if not pipe.system.reads_embeddings:
         raise ValueError(f"the decoder of {workdir} reads no image embeddings")
     captions, images = held_out(pipe.run, num_images)
-    side = pipe.system.stages["decoder"].image_shape[0]
+    side = pipe.system.stages[pipe.system.main].image_shape[0]
     return Chain(pipe, tuple(captions), np.asarray(shrink(jnp.asarray(np.stack(images)), side)))
 
 

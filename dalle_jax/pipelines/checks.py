@@ -4,9 +4,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dalle_jax.nearest import nearest
 from dalle_jax.pipelines.settings import checked_settings
 from dalle_jax.pipelines.system import by_stage, check_source, find_stages
 from dalle_jax.pipelines.text_to_image import DallePipeline
+from dalle_jax.stages.graph import drawing_names
 
 CALLS = (DallePipeline.__call__, DallePipeline.generate_all)
 OF_THE_CALL = ("embedding", "images", "until")  # the other settings are those of stages
@@ -21,13 +23,13 @@ def check_drawing(workdir: Path, settings: Mapping[str, Any]) -> None:
     """
     runs, stages = find_stages(workdir)
     defaults = {name: runs[name].config[name].get("sample", {}) for name in stages}
-    check_source(stages, settings.get("embedding", "prior"), settings.get("images"))
+    check_source(stages, settings.get("embedding"), settings.get("images"))
     check_settings(stages, defaults, settings)
-    drawing = [name for name in stages if name not in ("clip", "prior")]
-    if settings.get("until", "decoder") not in drawing:
+    drawing, until = drawing_names(stages), settings.get("until")
+    if until is not None and until not in drawing:
         raise ValueError(
-            f"{workdir} has no trained stage {settings['until']!r} that draws; it has "
-            f"{', '.join(drawing)}"
+            f"{workdir} has no trained stage {until!r} that draws; it has {', '.join(drawing)}"
+            f"{nearest(until, drawing)}"
         )
 
 

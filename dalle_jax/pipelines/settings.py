@@ -9,6 +9,7 @@ import numpy as np
 from dalle_jax.nearest import nearest
 from dalle_jax.seeds import as_whole
 from dalle_jax.stages.denoising import setting_names
+from dalle_jax.stages.graph import main_stage
 
 Settings = dict[str, tuple[tuple[str, Any], ...]]
 
@@ -186,9 +187,9 @@ def _check_names(
             raise ValueError(
                 f'{name} has no option "{key}", {owners[0]} has: give {owners[0]}={{"{key}": …}}'
             )
-        # The decoder's are given without its name, beside a call's own and the stages' names.
+        # The main stage's are given without its name, beside a call's own and the stages' names.
         beside = [k for function in callables for k in keywords_of(function)]
-        everything = (*known, *beside, *stages) if name == "decoder" else known
+        everything = (*known, *beside, *stages) if name == main_stage(stages) else known
         if key in beside:
             raise ValueError(f'"{key}" is no setting of {name}: give it beside {name}={{…}}')
         hint = nearest(key, everything) or f"; it takes {', '.join(known) or 'none'}"

@@ -29,10 +29,12 @@ from dalle_jax.pipelines.settings import (
     checked_texts,
 )
 from dalle_jax.pipelines.system import (
+    FROM_IMAGE,
     System,
+    as_given,
     by_stage,
     check_source,
-    embed,
+    conditions,
     load_system,
     read_captions,
     sampler,
@@ -65,7 +67,7 @@ class DallePipeline:
 
     def __init__(self, system: System):
         self.system = system
-        self.run = system.runs["decoder"]
+        self.run = system.runs[system.main]
         self.tokenizer = Tokenizer.load(self.run.tokenizer_path)
         self.words = CaptionWords.load(self.run.words_path)
         self.defaults = {
@@ -180,7 +182,7 @@ class DallePipeline:
         seed: int = 0,
         batch_size: int = BATCH_SIZE,
         callback: Callable[[int, int, np.ndarray], None] | None = None,
-        embedding: str = "prior",
+        embedding: str | None = None,
         images: Sequence[Any] | None = None,
         until: str | None = None,
         **settings: Any,
@@ -188,12 +190,13 @@ class DallePipeline:
         """What each stage makes of the prompts; image n draws the noise of sample_index[n].
 
         Args:
-            embedding: where the decoder's image embedding comes from, see `system.embed`.
+            embedding: where image embeddings come from, see `system.conditions`.
             images: for "image-embedding", one a prompt, PIL images or uint8 [H, W, 3].
-            until: the last stage to run, as "decoder"; all of them if None.
+            until: the last stage to run; all of them if None.
 
         Returns:
-            `image_embedding` [N, D] if there is one, then uint8 [N, H, W, 3] by drawing stage.
+            `image_embedding` [N, D] if there is one, then uint8 [N, H, W, 3] by the stages that
+            make images.
         """
         check_source(self.system.stages, embedding, images)
         check_callback(callback)
@@ -217,7 +220,7 @@ class DallePipeline:
         if negative_prompts is not None:
             negative_prompts = checked_texts("negative_prompts", negative_prompts)
             inputs["negative_tokens"] = self.tokenizer.encode(negative_prompts)
-        if embedding == "image-embedding":
+        if embedding == FROM_IMAGE:
             side = self.run.data["image_size"]
             inputs["image"] = np.stack(
                 [center_crop_resize(rgb_array(image), side) for image in images]
@@ -246,32 +249,31 @@ class DallePipeline:
 
     def _draw(self, batch, key, source, stages, settings, callback) -> dict[str, np.ndarray]:
         """One batch through the stages."""
-        outputs: dict[str, np.ndarray] = {}
-        tokens = batch["tokens"]
-        inputs = {
-            "sample_index": batch["sample_index"],
-            **read_captions(self.system, tokens, batch.get("negative_tokens"), self.memo),
-        }
-        if self.system.reads_embeddings:
-            inputs["image_embedding"] = embed(
-                self.system,
-                tokens,
-                batch["sample_index"],
-                jax.random.fold_in(key, 1),
-                source=source,
-                image=batch.get("image"),
-                settings=dict(settings.get("prior", ())),
-                memo=self.memo,
-            )
-            outputs["image_embedding"] = np.asarray(inputs["image_embedding"])
-        params = self.system.params
+        system, tokens, sample_index = self.system, batch["tokens"], batch["sample_index"]
+        known = conditions(
+            system,
+            tokens,
+            sample_index,
+            jax.random.fold_in(key, 1),
+            source=source,
+            image=batch.get("image"),
+            settings=settings,
+            memo=self.memo,
+        )
+        outputs = {name: np.asarray(known[name]) for name in known if name == "image_embedding"}
+        captions = read_captions(system, tokens, batch.get("negative_tokens"), self.memo)
+        inputs = {"sample_index": sample_index, **captions, **known}
         for i, name in enumerate(stages):
-            draw = sampler(self.system.stages[name], settings[name], callback if i == 0 else None)
-            # The decoder draws from the root key, so that it draws the same with and without a
+            stage = system.stages[name]
+            draw = sampler(stage, settings[name], callback if i == 0 else None)
+            # The main stage draws from the root key, so that it draws the same with and without a
             # prior; each other stage from its own.
-            image = draw(params[name], inputs, jax.random.fold_in(key, 1 + i) if i else key)
-            outputs[name] = to_uint8(image, name)
-            inputs = {"low_res": image, "sample_index": batch["sample_index"]}
+            made = draw(system.params[name], inputs, jax.random.fold_in(key, 1 + i) if i else key)
+            if "image" in stage.gives:
+                outputs[name] = to_uint8(made, name)
+            given = {**batch, "low_res": made, stage.gives[0]: made}
+            if i + 1 < len(stages):
+                inputs = {taken: given[taken] for taken in system.stages[stages[i + 1]].takes}
         return outputs
 
     def _stages(self, until: str | None) -> tuple[str, ...]:
@@ -287,7 +289,7 @@ class DallePipeline:
         """The weights of all stages, told from all others."""
         names = {name: run.checkpoint_name for name, run in self.system.runs.items()}
         if len(names) == 1:
-            return names["decoder"]
+            return names[self.system.main]
         return ", ".join(f"{name} {said}" for name, said in names.items())
 
     def record(
@@ -300,21 +302,13 @@ class DallePipeline:
         place: str = "0 of 1",
     ) -> dict[str, str]:
         """All that makes an image again, as text; see `records.redraw`."""
-        given = by_stage(self.system.stages, settings)
-        others = {
-            name: {**self.defaults[name], **given.get(name, {})}
-            for name in self.system.stages
-            if name != "decoder" and (self.defaults[name] or name in given)
-        }
         record = {
             "prompt": prompt,
             "negative_prompt": negative_prompt or "",
             "seed": seed,
             "sample_index": index,
             "batch": place,
-            **self.defaults["decoder"],
-            **given["decoder"],
-            **others,
+            **as_given(self.system.stages, self.defaults, settings),
             "checkpoint": self.checkpoint,
             "Software": f"dalle_jax {__version__}",
             "Copyright": self.run.config["licence"],

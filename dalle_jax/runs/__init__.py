@@ -9,6 +9,14 @@
 """
 
 from dalle_jax.runs.create import create_run
-from dalle_jax.runs.run import FORMAT, MIGRATION, Run, open_run, warn_of_changed_data
+from dalle_jax.runs.run import FORMAT, MIGRATION, Run, open_run, runs_in, warn_of_changed_data
 
-__all__ = ["FORMAT", "MIGRATION", "Run", "create_run", "open_run", "warn_of_changed_data"]
+__all__ = [
+    "FORMAT",
+    "MIGRATION",
+    "Run",
+    "create_run",
+    "open_run",
+    "runs_in",
+    "warn_of_changed_data",
+]

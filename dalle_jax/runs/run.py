@@ -26,13 +26,9 @@ from dalle_jax.runs.data import (
     record_reading,
     signature_of,
 )
-from dalle_jax.runs.fingerprint import (
-    dependencies,
-    differing_knobs,
-    fingerprint,
-)
+from dalle_jax.runs.fingerprint import dependencies, differing_knobs, fingerprint
 from dalle_jax.runs.nearby import nearby
-from dalle_jax.stages import Stage, build_stage, data_of, upstream_of
+from dalle_jax.stages import STAGES, Stage, build_stage, data_of, upstream_of
 from dalle_jax.train.finished import steps_in
 
 FORMAT = 2  # of a run directory; one of another format is refused
@@ -127,22 +123,23 @@ class Run:
         return {name: run.load_params() for name, run in self.upstream().items()}
 
     def with_embeddings(self, source: Source, split: str) -> Source:
-        """`source` with CLIP's stored embeddings, if the run reads them and they were made.
+        """`source` with stored embeddings, as CLIP's, if the run reads them and they were made.
 
         Raises:
-            ValueError: they are not of the CLIP in this workdir, or of other images than training
+            ValueError: they are not of the run in this workdir, or of other images than training
                 sees.
         """
-        clip = self.upstream().get("clip")
-        path = clip and clip.embeddings_path(split)
-        if not path or not path.exists():
+        encoders = (run for run in self.upstream().values() if run.embeddings_path(split).exists())
+        encoder = next(encoders, None)
+        if encoder is None:
             return source
+        path = encoder.embeddings_path(split)
         if self.data["flip"] or self.data["max_shift"]:
             raise ValueError(
                 f"{path} holds embeddings of the images as they are, but data.flip or "
                 "data.max_shift changes them in training; delete it or set both to nothing"
             )
-        stored = StoredEmbeddings(path, clip.checkpoint_name, signature_of(source))
+        stored = StoredEmbeddings(path, encoder.checkpoint_name, signature_of(source))
         return WithEmbeddings(source, stored)
 
     def _fitting(self, name: str, run: "Run") -> "Run":
@@ -348,3 +345,20 @@ def open_run(directory: str | Path) -> Run:
             )
         )
     return Run(directory, stage, config)
+
+
+def runs_in(workdir: str | Path) -> dict[str, Run]:
+    """The runs of a workdir by stage, in the order of the table of stages.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: one is no run of this version.
+    """
+    workdir = Path(workdir).expanduser()
+    found = {name: workdir / name for name in STAGES if (workdir / name / "config.json").exists()}
+    if not found:
+        raise FileNotFoundError(
+            f"{workdir} holds no run (no folder in it has a config.json){nearby(workdir / '*')}; "
+            "train one with `dalle-jax train`"
+        )
+    return {name: open_run(directory) for name, directory in found.items()}

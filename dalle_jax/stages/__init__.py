@@ -11,7 +11,9 @@ from dalle_jax.stages.joint import Joint
 from dalle_jax.stages.prior import Prior
 from dalle_jax.stages.upsampler import Upsampler
 
+# In an order in which each comes after those whose outputs it takes.
 STAGES: dict[str, type[Stage]] = {
+    "classifier": Classifier,
     "clip": Clip,
     "prior": Prior,
     "decoder": Decoder,
@@ -19,7 +21,6 @@ STAGES: dict[str, type[Stage]] = {
     "upsampler_256": Upsampler,
     "upsampler_1024": Upsampler,
     "joint": Joint,
-    "classifier": Classifier,
 }
 
 # What of a stage's config is not the stage's own: how it is trained, drawn from, and on which data.

@@ -23,6 +23,10 @@ class Stage:
             for a stage that encodes none.
         continues: the stages that it goes on to train. Their weights are in its parameters, by
             name, and take the place of those that they had.
+        reads_captions: whether a text encoder of its own reads captions: then `sample` may be given
+            `text` and `negative_text`, which `encode_text` made of them, in the place of tokens.
+        image_shape: (H, W, 3) of the images that it makes or, making latents, learns from.
+        low_res_size: side of the images that it enlarges.
         denoising: how it removes noise, if it does.
         sam_radius: ρ of sharpness-aware minimization, see `train.sam`; 0 is without.
     """
@@ -31,6 +35,9 @@ class Stage:
     gives: tuple[str, ...] = ()
     encodes: str = ""
     continues: tuple[str, ...] = ()
+    reads_captions: bool = False
+    image_shape: tuple[int, int, int]
+    low_res_size: int
     denoising: Denoising | None = None
     sam_radius: float = 0.0
 

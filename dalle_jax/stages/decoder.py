@@ -95,6 +95,7 @@ class Decoder(Stage):
         side = model["image_size"] or image_size
         self.image_shape = (side, side, 3)
         self.max_length = max_length
+        self.reads_captions = reads_text
         self.takes = (
             *(("tokens",) if reads_text else ()),
             *(("image_embedding",) if reads_embedding else ()),
@@ -120,11 +121,6 @@ class Decoder(Stage):
             return self.network.apply({"params": params}, x, t, condition, method="predict")
 
         return self.denoising.denoiser(network)(x_t, t)
-
-    @property
-    def reads_captions(self) -> bool:
-        """Whether it is conditioned on captions; else on image embeddings alone."""
-        return self.network.text is not None
 
     def encode_text(self, params: Any, tokens: Array) -> Condition:
         """Captions [B, L] as the decoder's own text transformer reads them."""

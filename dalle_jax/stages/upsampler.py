@@ -53,7 +53,7 @@ class Upsampler(Stage):
     ):
         del vocab_size, max_length
         self.low_res_size, self.crop_size = model["low_res_size"], loss["crop_size"]
-        self.image_size, self.resize = image_size, model["resize"]
+        self.image_shape, self.resize = (image_size, image_size, 3), model["resize"]
         self.factor = image_size // self.low_res_size
         if self.factor * self.low_res_size != image_size or self.factor < 2:
             raise ValueError(

@@ -343,7 +343,7 @@ def test_files_of_an_evaluation_are_looked_for_first(workdir, options, sentence)
 
 @pytest.mark.parametrize("source", ["text-embedding", "image-embedding", "text"])
 def test_an_embedding_that_a_decoder_does_not_read_is_refused_without_weights(workdir, source):
-    with pytest.raises(ValueError, match=r"reads captions alone|no embedding comes from 'text'"):
+    with pytest.raises(ValueError, match=r"reads captions only|no embedding comes from 'text'"):
         check_drawing(workdir, {"embedding": source})
 
 

@@ -27,7 +27,7 @@ CAPTIONS = [
 class StandInDecoder(Stage):
     """Draws a colour that the caption's tokens say, with the real checks and samplers."""
 
-    reads_captions = True
+    takes, gives, reads_captions = ("tokens", "sample_index"), ("image",), True
     image_shape = (4, 4, 3)
     check_settings = Decoder.check_settings
 
@@ -74,7 +74,7 @@ def make_pipeline(folder: Path, weight: float = 1.0) -> DallePipeline:
 class CheckedPrior(Stage):
     """The settings of a diffusion prior, whose `sample` is never called."""
 
-    kind = "diffusion"
+    takes, gives = Prior.takes, Prior.gives
     sample = Prior.sample
     check_settings = Prior.check_settings
 
@@ -86,6 +86,7 @@ class CheckedPrior(Stage):
 class CheckedUpsampler(Stage):
     """The settings of an upsampler, whose `sample` is never called."""
 
+    takes, gives = Upsampler.takes, Upsampler.gives
     sample = Upsampler.sample
     check_settings = Upsampler.check_settings
 

@@ -4,11 +4,14 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from configs import unclip_tiny
 from dalle_jax.pipelines.raw_weights import choose_weights
 from dalle_jax.pipelines.system import System
 from dalle_jax.runs import Run
 from dalle_jax.train.checkpoint import Checkpoints
 from dalle_jax.train.state import TrainState
+
+CONFIG = unclip_tiny.get_config().to_dict()
 
 
 def run_of(directory, value):
@@ -18,14 +21,14 @@ def run_of(directory, value):
     checkpoints = Checkpoints(directory / "checkpoints")
     checkpoints.save(5, TrainState(jnp.int32(5), raw, averaged, {"mu": raw}), {})
     checkpoints.close()
-    return Run(directory, "decoder", {})
+    return Run(directory, "decoder", CONFIG)
 
 
 def test_raw_weights_are_those_of_training_and_clip_keeps_its_average(tmp_path):
     run = run_of(tmp_path / "decoder", 7.0)
     np.testing.assert_array_equal(run.load_params("raw")["layer"]["kernel"], np.full((3, 2), 7.0))
     params = {"clip": "averaged", "decoder": run.load_params()}
-    system = System({"clip": None, "decoder": run}, {}, params)
+    system = System({"clip": Run(tmp_path, "clip", CONFIG), "decoder": run}, {}, params)
     raw = choose_weights(system, "raw").params
     assert raw["clip"] == "averaged" and raw["decoder"]["layer"]["kernel"].min() == 7
     assert choose_weights(system, "ema") is system

@@ -110,7 +110,7 @@ def test_a_misspelt_setting_is_named_with_the_nearest_of_all(pipe, typed, meant)
         ({"threshold": "dynamc"}, 'no threshold "dynamc"; known are static'),
         ({"eta": 0.5}, 'sampler "unipc" has no option "eta"'),
         ({"until": "upsampler"}, "no stage 'upsampler' draws here"),
-        ({"embedding": "caption"}, "no embedding comes from 'caption'"),
+        ({"embedding": "caption"}, "reads captions only; 'caption' needs"),
         ({"prompts": "a small blue star"}, '"prompts" is no option of a call: give prompt'),
         ({"negative_prompts": ["x"]}, "no option of a call: give negative_prompt"),
         ({"sample_index": [3]}, "give num_images_per_prompt, or call generate"),
@@ -119,7 +119,7 @@ def test_a_misspelt_setting_is_named_with_the_nearest_of_all(pipe, typed, meant)
         ({"callback": False}, "callback is False; it must be a function"),
         ({"callback": lambda step: None}, r"callback takes \(step\); it must be a function of"),
         ({"callback": lambda *, step: None}, "it must be a function of"),
-        ({"images": [Image.new("RGB", (4, 4))]}, "reads captions alone; drawing from images needs"),
+        ({"images": [Image.new("RGB", (4, 4))]}, "reads captions only; drawing from images needs"),
     ],
     ids=lambda value: value if isinstance(value, str) else None,
 )

@@ -103,9 +103,9 @@ def test_what_can_not_be_drawn_is_named(pipe, tiny_workdir):
         with pytest.raises(ValueError, match=message):
             pipe("a red apple", **settings)
     captions_alone = DallePipeline.from_pretrained(tiny_workdir)
-    with pytest.raises(ValueError, match="reads captions alone"):
+    with pytest.raises(ValueError, match="reads captions only"):
         captions_alone("a red apple", embedding="text-embedding")
-    with pytest.raises(ValueError, match="reads captions alone; drawing from images needs"):
+    with pytest.raises(ValueError, match="reads captions only; drawing from images needs"):
         captions_alone("a red apple", images=[Image.new("RGB", (8, 8))])
 
 
