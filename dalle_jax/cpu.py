@@ -4,7 +4,7 @@ Convolutions go to the Eigen kernels instead of jaxlib's newer default, which is
 widths of small networks. The C library hands out huge pages and keeps what is freed, since XLA
 frees its large temporaries at each step: they would go back to the system, and from a virtual
 machine to its host, only to be faulted in again. It keeps one heap instead of eight a core, which
-the hundred threads of jax and Orbax would fill with holes; `train/memory.py` gives memory back.
+the hundred threads of jax and Orbax would fill with holes; `training/memory.py` gives memory back.
 Figures are in docs/log/performance.md and docs/log/endurance.md. `DALLE_JAX_CPU_SETTINGS=off`
 leaves everything as it is.
 """

@@ -21,10 +21,10 @@ import numpy as np
 from dalle_jax.config.load import load_config
 from dalle_jax.cost import compiled
 from dalle_jax.stages import build_stage
-from dalle_jax.train.optim import make_optimizer
-from dalle_jax.train.sharding import make_mesh, tree_shardings
-from dalle_jax.train.state import create_state, init_state
-from dalle_jax.train.step import make_train_step
+from dalle_jax.training.optim import make_optimizer
+from dalle_jax.training.sharding import make_mesh, tree_shardings
+from dalle_jax.training.state import create_state, init_state
+from dalle_jax.training.step import make_train_step
 
 
 def main() -> None:

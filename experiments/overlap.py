@@ -25,10 +25,10 @@ from dalle_jax.cost.bench import RandomItems
 from dalle_jax.data.loader import make_loader
 from dalle_jax.data.tokenizer import Tokenizer, train_tokenizer
 from dalle_jax.stages import build_stage
-from dalle_jax.train.optim import make_optimizer
-from dalle_jax.train.sharding import make_mesh, put_batch, tree_shardings
-from dalle_jax.train.state import create_state, init_state
-from dalle_jax.train.step import make_train_step
+from dalle_jax.training.optim import make_optimizer
+from dalle_jax.training.sharding import make_mesh, put_batch, tree_shardings
+from dalle_jax.training.state import create_state, init_state
+from dalle_jax.training.step import make_train_step
 
 SIDE, THREADS, AHEAD = 512, {"two threads": 2, "no thread": 0}, {"a step later": 1, "at once": 0}
 

@@ -29,7 +29,7 @@ from dalle_jax.cost.footprint import (
     traffic,
 )
 from dalle_jax.nn.remat import rematerialized
-from dalle_jax.train.sharding import abstract_mesh
+from dalle_jax.training.sharding import abstract_mesh
 
 
 class Pod(NamedTuple):

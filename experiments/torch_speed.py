@@ -29,10 +29,10 @@ import torch
 
 from configs import quickstart
 from dalle_jax.stages import build_stage
-from dalle_jax.train.optim import make_optimizer
-from dalle_jax.train.sharding import make_mesh
-from dalle_jax.train.state import create_state
-from dalle_jax.train.step import make_train_step
+from dalle_jax.training.optim import make_optimizer
+from dalle_jax.training.sharding import make_mesh
+from dalle_jax.training.state import create_state
+from dalle_jax.training.step import make_train_step
 from tests.models import torch_unet
 from tests.random_params import random_params
 

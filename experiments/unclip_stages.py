@@ -31,7 +31,7 @@ from dalle_jax.pipelines.images import to_uint8  # noqa: E402
 from dalle_jax.pipelines.text_to_image import DallePipeline  # noqa: E402
 from dalle_jax.runs import Run, open_run  # noqa: E402
 from dalle_jax.stages.images import enlarge, shrink, to_model_range  # noqa: E402
-from dalle_jax.train.evaluate import evaluate  # noqa: E402
+from dalle_jax.training.evaluate import evaluate  # noqa: E402
 
 RETRIEVED = 256  # images that a caption is searched among
 EDGE = 16  # of 255, from one pixel to the next

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from dalle_jax.runs import Run
-from dalle_jax.train import pending
+from dalle_jax.training import pending
 
 FROM, TO = 1, 2
 

@@ -13,10 +13,10 @@ from jax.sharding import NamedSharding
 
 from dalle_jax.config.load import load_config
 from dalle_jax.stages import build_stage, data_of, upstream_of
-from dalle_jax.train.optim import make_optimizer
-from dalle_jax.train.sharding import BATCH, make_mesh, tree_shardings, with_shardings
-from dalle_jax.train.state import create_state
-from dalle_jax.train.step import make_train_step
+from dalle_jax.training.optim import make_optimizer
+from dalle_jax.training.sharding import BATCH, make_mesh, tree_shardings, with_shardings
+from dalle_jax.training.state import create_state
+from dalle_jax.training.step import make_train_step
 from tests.conftest import ROOT
 
 CONFIGS = sorted(p for p in (ROOT / "configs/dalle2").glob("*.py") if p.stem != "__init__")

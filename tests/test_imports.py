@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "dalle_jax"
-GROUND = {"nn", "diffusion", "data", "train"}
+GROUND = {"nn", "diffusion", "data", "training"}
 MAY_IMPORT = {
     "cpu": set(),
     "files": set(),
@@ -21,18 +21,18 @@ MAY_IMPORT = {
     "metrics": {"files", "data"},
     "stages": {"models", "diffusion"},
     "config": {"nearest", "data"},
-    "runs": {"files", "stages", "train", "data"},
+    "runs": {"files", "stages", "training", "data"},
     "pipelines": {"seeds", "nearest", "runs", "stages", "models", "diffusion", "data", "metrics"},
     "interop": {"metrics", "runs", "models", "nn"},
-    "cost": {"files", "runs", "stages", "nn", "train", "data"},
+    "cost": {"files", "runs", "stages", "nn", "training", "data"},
     "evaluation": {
         *("config", "console", "files", "interop", "pipelines", "runs", "stages"),
-        *("train", "metrics", "data"),
+        *("training", "metrics", "data"),
         "cli",
     },
     "sweeps": {
         *("cli", "console", "cpu", "config", "cost", "devices", "evaluation", "runs"),
-        *("files", "pipelines", "stages", "train", "metrics", "data"),
+        *("files", "pipelines", "stages", "training", "metrics", "data"),
     },
     "figures": {
         *("config", "files", "nearest", "seeds", "sweeps", "evaluation", "pipelines", "runs"),

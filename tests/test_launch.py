@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from dalle_jax.train.checkpoint import steps_in
-from dalle_jax.train.distributed import Place, find_place
+from dalle_jax.training.checkpoint import steps_in
+from dalle_jax.training.distributed import Place, find_place
 from tests.conftest import ONE_DEVICE, ROOT
 from tests.sweeps.test_slurm import missing, output, slurm, wait_for  # noqa: F401
 

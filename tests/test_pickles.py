@@ -14,7 +14,7 @@ from dalle_jax.metrics.images import open_images
 from dalle_jax.metrics.leakage import load_prints
 from dalle_jax.metrics.reference import is_statistics, load_reference
 from dalle_jax.metrics.results import read_scores
-from dalle_jax.train.replay import read_batch
+from dalle_jax.training.replay import read_batch
 from tests.conftest import ROOT
 
 SOURCES = sorted(

@@ -7,7 +7,7 @@ from pathlib import Path
 import jax
 
 from dalle_jax.files import Lock, holder
-from dalle_jax.train.distributed import as_first
+from dalle_jax.training.distributed import as_first
 
 
 @contextmanager

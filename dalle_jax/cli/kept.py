@@ -16,7 +16,7 @@ if __name__ == "__main__":
     from dalle_jax.cli import evaluate
     from dalle_jax.cli.opened import Opened
     from dalle_jax.sweeps.kept import serve
-    from dalle_jax.train.memory import give_back
+    from dalle_jax.training.memory import give_back
 
     opened = Opened()
 

@@ -66,17 +66,17 @@ def run(argv: list[str]) -> int:
     from dalle_jax.runs import open_run
     from dalle_jax.runs.data import check_moved
     from dalle_jax.stages import data_of
-    from dalle_jax.train import distributed
+    from dalle_jax.training import distributed
 
     if args.data_source:
         check_moved([data_of(s, config.to_dict())["source"] for s in stages], args.data_source)
-    from dalle_jax.train.loop import Interrupted
+    from dalle_jax.training.loop import Interrupted
 
     distributed.join(distributed.find_place(args.coordinator, args.num_processes, args.process_id))
     for stage in stages:
         check_stage(stage, config.to_dict())
     if args.replay:
-        from dalle_jax.train.replay import read_batch
+        from dalle_jax.training.replay import read_batch
 
         open_run(args.workdir / stages[0])  # only what is there can be replayed
         read_batch(args.replay)
@@ -154,9 +154,9 @@ def train_stage(
     """
     from dalle_jax.cli.alone import alone_in
     from dalle_jax.runs import Run, create_run
-    from dalle_jax.train import pending
-    from dalle_jax.train.checkpoint import newest_is_damaged
-    from dalle_jax.train.distributed import in_turn
+    from dalle_jax.training import pending
+    from dalle_jax.training.checkpoint import newest_is_damaged
+    from dalle_jax.training.distributed import in_turn
 
     directory = workdir / name
     with in_turn(f"make the run of {name}"):
@@ -189,12 +189,12 @@ def learn(run: Any, replayed: Path | None = None) -> None:
     from dalle_jax.data.disk_cache import OnDisk, on_disk
     from dalle_jax.data.loader import keep_in_memory, make_loader
     from dalle_jax.nn.remat import rematerialized
-    from dalle_jax.train.distributed import in_turn
-    from dalle_jax.train.loop import fit
-    from dalle_jax.train.optim import make_optimizer
-    from dalle_jax.train.replay import replay
-    from dalle_jax.train.sharding import make_mesh, put_tree
-    from dalle_jax.train.training import Hooks, Settings, Training
+    from dalle_jax.training.distributed import in_turn
+    from dalle_jax.training.loop import fit
+    from dalle_jax.training.optim import make_optimizer
+    from dalle_jax.training.replay import replay
+    from dalle_jax.training.sharding import make_mesh, put_tree
+    from dalle_jax.training.training import Hooks, Settings, Training
 
     name, config = run.stage_name, run.config
     data, settings = run.data, config[name]["train"]

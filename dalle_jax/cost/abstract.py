@@ -10,10 +10,10 @@ import jax.numpy as jnp
 from jax.sharding import Mesh, NamedSharding
 
 from dalle_jax.stages import build_stage, data_of, upstream_of
-from dalle_jax.train.optim import Optimizer, make_optimizer
-from dalle_jax.train.sharding import BATCH, tree_shardings, with_shardings
-from dalle_jax.train.state import TrainState, create_state
-from dalle_jax.train.step import make_train_step
+from dalle_jax.training.optim import Optimizer, make_optimizer
+from dalle_jax.training.sharding import BATCH, tree_shardings, with_shardings
+from dalle_jax.training.state import TrainState, create_state
+from dalle_jax.training.step import make_train_step
 
 Config = Mapping[str, Any]
 

@@ -15,10 +15,10 @@ from dalle_jax.data.loader import make_loader
 from dalle_jax.data.tokenizer import Tokenizer, train_tokenizer
 from dalle_jax.nn.remat import rematerialized
 from dalle_jax.stages import build_stage, data_of, upstream_of
-from dalle_jax.train.optim import make_optimizer
-from dalle_jax.train.sharding import make_mesh, put_batch, put_tree, tree_shardings
-from dalle_jax.train.state import create_state, init_state
-from dalle_jax.train.step import make_train_step
+from dalle_jax.training.optim import make_optimizer
+from dalle_jax.training.sharding import make_mesh, put_batch, put_tree, tree_shardings
+from dalle_jax.training.state import create_state, init_state
+from dalle_jax.training.step import make_train_step
 
 Row = dict[str, Any]
 COLUMNS = (

@@ -12,7 +12,7 @@ from typing import Any
 import jax
 
 from dalle_jax.cost.bench import COLUMNS, measure_drawing, measure_training
-from dalle_jax.train.sharding import AXES, mesh_sizes
+from dalle_jax.training.sharding import AXES, mesh_sizes
 
 HEADINGS = "".join(
     (

@@ -16,7 +16,7 @@ from jax.extend.core import jaxprs_in_params
 from dalle_jax.cost.abstract import Config, abstract_batch, abstract_key, abstract_stage
 from dalle_jax.files import short_hash
 from dalle_jax.stages import OUTSIDE, data_of, upstream_of
-from dalle_jax.train.optim import is_kernel
+from dalle_jax.training.optim import is_kernel
 
 FORWARD_PASSES = 3  # of a step: the loss, and the gradient by activations and by weights
 

@@ -19,7 +19,7 @@ from dalle_jax.cost.footprint import (
     traffic,
 )
 from dalle_jax.nn.remat import rematerialized
-from dalle_jax.train.sharding import (
+from dalle_jax.training.sharding import (
     RULES,
     abstract_mesh,
     is_stacked,

@@ -20,7 +20,7 @@ from dalle_jax.cost.abstract import (
 )
 from dalle_jax.cost.compiled import flops
 from dalle_jax.stages import STAGES
-from dalle_jax.train.sharding import make_mesh
+from dalle_jax.training.sharding import make_mesh
 
 
 def step_flops(stage_name: str, config: Config) -> float:

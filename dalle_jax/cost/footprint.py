@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax.extend.core import ClosedJaxpr, Literal, jaxpr_as_fun
 from jax.sharding import AbstractMesh, Mesh
 
-from dalle_jax.train.sharding import is_stacked, path_name, rule_of
+from dalle_jax.training.sharding import is_stacked, path_name, rule_of
 
 
 def num_bytes(tree: Any) -> int:

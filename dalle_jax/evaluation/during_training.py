@@ -14,7 +14,7 @@ from dalle_jax.evaluation.measurements import Measurement, between_sets, by_orac
 from dalle_jax.metrics.preprocess import Preprocessing
 from dalle_jax.pipelines.images import to_uint8
 from dalle_jax.runs import Run
-from dalle_jax.train.training import Wait
+from dalle_jax.training.training import Wait
 
 SPLIT = "validation"  # test is for the end
 BATCH_SIZE = 64

@@ -29,7 +29,7 @@ from dalle_jax.runs.data import (
 from dalle_jax.runs.fingerprint import dependencies, differing_knobs, fingerprint
 from dalle_jax.runs.nearby import nearby
 from dalle_jax.stages import STAGES, Stage, build_stage, data_of, upstream_of
-from dalle_jax.train.finished import steps_in
+from dalle_jax.training.finished import steps_in
 
 FORMAT = 2  # of a run directory; one of another format is refused
 MIGRATION = "launch/migrate_run.py"  # brings a run of format 1 to this one
@@ -102,7 +102,7 @@ class Run:
             raise FileNotFoundError(
                 f"{self.directory} has no checkpoint yet; train it first with `dalle-jax train`"
             )
-        from dalle_jax.train.checkpoint import load_params  # it brings Orbax along
+        from dalle_jax.training.checkpoint import load_params  # it brings Orbax along
 
         return load_params(self.directory / "checkpoints", weights=weights)
 

@@ -24,8 +24,8 @@ from dalle_jax.runs.data import FILE as DATA_FILE
 from dalle_jax.runs.data import DataRecord, Reading, read_record, write_record
 from dalle_jax.stages import data_of
 from dalle_jax.sweeps.graph import Graph, PlannedPoint, StageRun
-from dalle_jax.train import pending
-from dalle_jax.train.finished import steps_in
+from dalle_jax.training import pending
+from dalle_jax.training.finished import steps_in
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from dalle_jax.cli import train
 from dalle_jax.data import disk_cache
 from dalle_jax.evaluation.captions import open_held_out
 from dalle_jax.runs import open_run
-from dalle_jax.train import loop
+from dalle_jax.training import loop
 from tests.conftest import ROOT
 
 

@@ -8,7 +8,7 @@ from dalle_jax import console
 from dalle_jax.cli import prepare, train
 from dalle_jax.data.shapes import builder
 from dalle_jax.sweeps import live_table
-from dalle_jax.train import loop
+from dalle_jax.training import loop
 from tests.cli.test_options import VERBS
 from tests.conftest import ROOT
 

@@ -12,7 +12,7 @@ import pytest
 
 from dalle_jax.cli import train
 from dalle_jax.cli.alone import alone_in
-from dalle_jax.train.checkpoint import load_params
+from dalle_jax.training.checkpoint import load_params
 from tests.conftest import ONE_DEVICE, ROOT, SMALLER
 
 

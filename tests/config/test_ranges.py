@@ -19,7 +19,7 @@ from dalle_jax.stages.denoising import THRESHOLDS
 from dalle_jax.stages.dtypes import DTYPES
 from dalle_jax.stages.images import ENLARGEMENTS
 from dalle_jax.stages.prior import KINDS
-from dalle_jax.train.optim import DECAYS, OPTIMIZERS
+from dalle_jax.training.optim import DECAYS, OPTIMIZERS
 from tests.conftest import ROOT
 
 CONFIGS = sorted(

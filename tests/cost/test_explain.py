@@ -11,7 +11,7 @@ from dalle_jax.config.load import load_config
 from dalle_jax.cost.explain import explain, rule_lines
 from dalle_jax.cost.flops import step_flops
 from dalle_jax.stages import build_stage
-from dalle_jax.train.sharding import abstract_mesh
+from dalle_jax.training.sharding import abstract_mesh
 from tests.conftest import ONE_DEVICE, ROOT
 
 OVERRIDES = ["--config.clip.model.text.width=64", "--config.clip.train.remat=blocks"]

@@ -16,17 +16,17 @@ from dalle_jax.cost.footprint import (
     num_bytes,
     traffic,
 )
-from dalle_jax.train.optim import make_optimizer
-from dalle_jax.train.sharding import (
+from dalle_jax.training.optim import make_optimizer
+from dalle_jax.training.sharding import (
     BATCH,
     abstract_mesh,
     make_mesh,
     tree_shardings,
     with_shardings,
 )
-from dalle_jax.train.state import create_state, init_state
-from dalle_jax.train.step import make_train_step
-from tests.train.tiny import TinyStage
+from dalle_jax.training.state import create_state, init_state
+from dalle_jax.training.step import make_train_step
+from tests.training.tiny import TinyStage
 
 ADAMW = make_optimizer(learning_rate=1e-3, steps=1)
 

@@ -11,7 +11,7 @@ from dalle_jax.metrics.captioned import oracle_accuracy
 from dalle_jax.pipelines.images import to_uint8
 from dalle_jax.runs import open_run
 from dalle_jax.stages.base import Stage
-from dalle_jax.train.sharding import make_mesh
+from dalle_jax.training.sharding import make_mesh
 
 
 def one_device():

@@ -18,9 +18,9 @@ from dalle_jax.metrics.images import Chosen
 from dalle_jax.metrics.protocol import protocol_hash
 from dalle_jax.metrics.results import read_scores
 from dalle_jax.runs import Run, create_run
-from dalle_jax.train.checkpoint import Checkpoints
-from dalle_jax.train.optim import make_optimizer
-from dalle_jax.train.state import create_state
+from dalle_jax.training.checkpoint import Checkpoints
+from dalle_jax.training.optim import make_optimizer
+from dalle_jax.training.state import create_state
 from tests.conftest import ONE_DEVICE, ROOT
 
 N = 40  # captions: all of the test split

@@ -9,7 +9,7 @@ import pytest
 
 from dalle_jax.nn.remat import rematerialized
 from dalle_jax.nn.transformer import Transformer
-from dalle_jax.train.optim import make_optimizer
+from dalle_jax.training.optim import make_optimizer
 from tests.random_params import random_params
 from tests.stacked_params import stacked
 

@@ -8,8 +8,8 @@ from configs import unclip_tiny
 from dalle_jax.pipelines.raw_weights import choose_weights
 from dalle_jax.pipelines.system import System
 from dalle_jax.runs import Run
-from dalle_jax.train.checkpoint import Checkpoints
-from dalle_jax.train.state import TrainState
+from dalle_jax.training.checkpoint import Checkpoints
+from dalle_jax.training.state import TrainState
 
 CONFIG = unclip_tiny.get_config().to_dict()
 

@@ -17,9 +17,9 @@ from dalle_jax.runs import Run, create_run, open_run
 from dalle_jax.runs import run as run_module
 from dalle_jax.runs.create import ENDLESS_DECAYS
 from dalle_jax.runs.fingerprint import fingerprint
-from dalle_jax.train.checkpoint import Checkpoints
-from dalle_jax.train.optim import DECAYS, learning_rate_schedule, make_optimizer
-from dalle_jax.train.state import create_state
+from dalle_jax.training.checkpoint import Checkpoints
+from dalle_jax.training.optim import DECAYS, learning_rate_schedule, make_optimizer
+from dalle_jax.training.state import create_state
 from tests.conftest import ROOT
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dalle_jax.stages.clip import Clip, contrastive_loss
-from dalle_jax.train.sharding import make_mesh, put_batch
+from dalle_jax.training.sharding import make_mesh, put_batch
 from tests.random_params import random_params
 
 MODEL = {

@@ -8,7 +8,7 @@ from PIL import Image
 
 from dalle_jax.stages.decoder import Decoder, drop_captions, empty_captions, layout_error
 from dalle_jax.stages.images import to_model_range
-from dalle_jax.train.sharding import path_name
+from dalle_jax.training.sharding import path_name
 from tests.conftest import ROOT
 from tests.random_params import random_params
 

@@ -1,7 +1,7 @@
 from types import SimpleNamespace
 
 from dalle_jax.sweeps.layout import SweepLayout
-from dalle_jax.train import pending
+from dalle_jax.training import pending
 
 
 def test_a_run_is_trained_once_what_was_due_at_its_last_step_is_made(tmp_path):

@@ -15,7 +15,7 @@ import types
 import pytest
 
 from dalle_jax.sweeps.slurm import TIME, TIME_OVER, Task, submit
-from dalle_jax.train.checkpoint import steps_in
+from dalle_jax.training.checkpoint import steps_in
 from tests.conftest import ONE_DEVICE, ROOT
 from tests.sweeps.twelve import FOUR, calls, graph_of, prepared
 

@@ -12,17 +12,17 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from dalle_jax.train import pending
-from dalle_jax.train.checkpoint import Checkpoints
-from dalle_jax.train.evaluate import evaluate
-from dalle_jax.train.finished import steps_in
-from dalle_jax.train.logging import validation_losses
-from dalle_jax.train.memory import give_back
-from dalle_jax.train.monitor import Monitor
-from dalle_jax.train.sharding import put_batch
-from dalle_jax.train.signals import Interrupted, Stop, StopSignals
-from dalle_jax.train.state import TrainState
-from dalle_jax.train.training import Batch, Programs, Training, set_up
+from dalle_jax.training import pending
+from dalle_jax.training.checkpoint import Checkpoints
+from dalle_jax.training.evaluate import evaluate
+from dalle_jax.training.finished import steps_in
+from dalle_jax.training.logging import validation_losses
+from dalle_jax.training.memory import give_back
+from dalle_jax.training.monitor import Monitor
+from dalle_jax.training.sharding import put_batch
+from dalle_jax.training.signals import Interrupted, Stop, StopSignals
+from dalle_jax.training.state import TrainState
+from dalle_jax.training.training import Batch, Programs, Training, set_up
 
 WATCHED = ("loss", "grad_norm", "param_norm")
 EXPLODED = 1e6  # losses are means of the order of 1; well before float32 ends, weights are lost

@@ -13,10 +13,10 @@ import numpy as np
 from flax import linen as nn
 
 from dalle_jax.stages.base import Stage
-from dalle_jax.train.loop import fit
-from dalle_jax.train.optim import make_optimizer
-from dalle_jax.train.signals import Interrupted
-from dalle_jax.train.training import Hooks, Settings, Training
+from dalle_jax.training.loop import fit
+from dalle_jax.training.optim import make_optimizer
+from dalle_jax.training.signals import Interrupted
+from dalle_jax.training.training import Hooks, Settings, Training
 
 
 class Net(nn.Module):

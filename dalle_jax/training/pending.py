@@ -14,7 +14,7 @@ from pathlib import Path
 import jax
 
 from dalle_jax.files import write_atomically
-from dalle_jax.train.distributed import as_first
+from dalle_jax.training.distributed import as_first
 
 EVENTS = ("validation", "preview", "evaluation")  # in the order in which they are made
 FILE = "pending.json"

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import optax
 from einops import rearrange
 
-from dalle_jax.train.sharding import is_stacked, path_name
+from dalle_jax.training.sharding import is_stacked, path_name
 
 Schedule = Callable[[Any], Any]
 

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from dalle_jax.cli import train
-from dalle_jax.train.loop import Diverged
-from dalle_jax.train.replay import read_batch, replay
+from dalle_jax.training.loop import Diverged
+from dalle_jax.training.replay import read_batch, replay
 from tests.conftest import ROOT, SMALLER
-from tests.train.tiny import Batches, TinyStage, fit_tiny, tiny_training
+from tests.training.tiny import Batches, TinyStage, fit_tiny, tiny_training
 
 
 @jax.custom_vjp

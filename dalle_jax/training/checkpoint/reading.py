@@ -12,7 +12,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
-from dalle_jax.train.checkpoint.integrity import CHECKSUMS, means_damage, root, unread
+from dalle_jax.training.checkpoint.integrity import CHECKSUMS, means_damage, root, unread
 
 
 class Mismatch(ValueError):

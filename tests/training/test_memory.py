@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from dalle_jax.train import memory
+from dalle_jax.training import memory
 
 BLOCK = 2**16  # bytes: small enough to come from the heap
 

@@ -16,12 +16,12 @@ from jax.experimental import multihost_utils
 from dalle_jax.cli.main import exit_code
 from dalle_jax.data.loader import make_loader
 from dalle_jax.data.tokenizer import Tokenizer, train_tokenizer
-from dalle_jax.train import distributed
-from dalle_jax.train.loop import fit
-from dalle_jax.train.optim import make_optimizer
-from dalle_jax.train.training import Settings, Training
+from dalle_jax.training import distributed
+from dalle_jax.training.loop import fit
+from dalle_jax.training.optim import make_optimizer
+from dalle_jax.training.training import Settings, Training
 from tests.data.test_loader import Numbered, numbers
-from tests.train.tiny import TinyStage
+from tests.training.tiny import TinyStage
 
 FAULTY = 5  # the batch at which something goes wrong
 

@@ -12,10 +12,10 @@ import jax
 import numpy as np
 import pytest
 
-from dalle_jax.train.checkpoint import load_params, steps_in
+from dalle_jax.training.checkpoint import load_params, steps_in
 from tests.conftest import ROOT
-from tests.train.started import assert_equal, lines, start
-from tests.train.tiny import SlowStage, fit_tiny
+from tests.training.started import assert_equal, lines, start
+from tests.training.tiny import SlowStage, fit_tiny
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(3600)]
 

@@ -4,7 +4,7 @@ import numpy as np
 import optax
 import pytest
 
-from dalle_jax.train.optim import (
+from dalle_jax.training.optim import (
     is_kernel,
     learning_rate_schedule,
     make_optimizer,

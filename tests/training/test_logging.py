@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dalle_jax.train import progress
-from dalle_jax.train.logging import RunLog
-from dalle_jax.train.meter import Meter
-from dalle_jax.train.progress import ProgressBar
+from dalle_jax.training import progress
+from dalle_jax.training.logging import RunLog
+from dalle_jax.training.meter import Meter
+from dalle_jax.training.progress import ProgressBar
 
 
 def read(run_dir):
@@ -74,7 +74,7 @@ def clock(monkeypatch):
     class Clock:
         now = 100.0
 
-    monkeypatch.setattr("dalle_jax.train.meter.time.perf_counter", lambda: Clock.now)
+    monkeypatch.setattr("dalle_jax.training.meter.time.perf_counter", lambda: Clock.now)
     return Clock
 
 

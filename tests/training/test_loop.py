@@ -8,14 +8,14 @@ import optax
 import pytest
 from PIL import Image
 
-from dalle_jax.train import loop
-from dalle_jax.train.checkpoint import load_params, steps_in
-from dalle_jax.train.evaluate import evaluate
-from dalle_jax.train.loop import Diverged, fit
-from dalle_jax.train.optim import Optimizer, make_optimizer
-from dalle_jax.train.training import Settings, Training
-from tests.train.started import assert_equal, lines
-from tests.train.tiny import Batches, TinyStage, fit_tiny
+from dalle_jax.training import loop
+from dalle_jax.training.checkpoint import load_params, steps_in
+from dalle_jax.training.evaluate import evaluate
+from dalle_jax.training.loop import Diverged, fit
+from dalle_jax.training.optim import Optimizer, make_optimizer
+from dalle_jax.training.training import Settings, Training
+from tests.training.started import assert_equal, lines
+from tests.training.tiny import Batches, TinyStage, fit_tiny
 
 
 def test_what_a_run_leaves(uninterrupted):

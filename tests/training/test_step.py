@@ -8,11 +8,11 @@ import numpy as np
 import optax
 import pytest
 
-from dalle_jax.train.optim import make_optimizer
-from dalle_jax.train.sharding import make_mesh, put_batch, tree_shardings
-from dalle_jax.train.state import create_state
-from dalle_jax.train.step import ema_rate, make_eval_step, make_train_step
-from tests.train.tiny import Batches, TinyStage
+from dalle_jax.training.optim import make_optimizer
+from dalle_jax.training.sharding import make_mesh, put_batch, tree_shardings
+from dalle_jax.training.state import create_state
+from dalle_jax.training.step import ema_rate, make_eval_step, make_train_step
+from tests.training.tiny import Batches, TinyStage
 
 
 def train(

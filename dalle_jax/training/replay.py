@@ -14,13 +14,13 @@ import numpy as np
 from jax.sharding import NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from dalle_jax.train.checkpoint import Checkpoints
-from dalle_jax.train.loop import is_lost
-from dalle_jax.train.optim import Optimizer
-from dalle_jax.train.sharding import path_name, put_batch, tree_shardings
-from dalle_jax.train.state import TrainState
-from dalle_jax.train.step import make_train_step
-from dalle_jax.train.training import Programs, Training, set_up
+from dalle_jax.training.checkpoint import Checkpoints
+from dalle_jax.training.loop import is_lost
+from dalle_jax.training.optim import Optimizer
+from dalle_jax.training.sharding import path_name, put_batch, tree_shardings
+from dalle_jax.training.state import TrainState
+from dalle_jax.training.step import make_train_step
+from dalle_jax.training.training import Programs, Training, set_up
 
 FILE_NAME = re.compile(r"diverged_(\d+)(?:_process(\d+))?\.npz")
 MOST_NAMED = 20  # arrays

@@ -11,11 +11,11 @@ import time
 import numpy as np
 import pytest
 
-from dalle_jax.train import loop, pending, sharding
-from dalle_jax.train.checkpoint import Checkpoints, load_params, steps_in
-from dalle_jax.train.signals import Interrupted
-from tests.train.started import assert_equal, lines, start, wait_for_line
-from tests.train.tiny import Batches, fit_tiny
+from dalle_jax.training import loop, pending, sharding
+from dalle_jax.training.checkpoint import Checkpoints, load_params, steps_in
+from dalle_jax.training.signals import Interrupted
+from tests.training.started import assert_equal, lines, start, wait_for_line
+from tests.training.tiny import Batches, fit_tiny
 
 
 @pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])

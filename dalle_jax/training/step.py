@@ -10,9 +10,9 @@ from einops import rearrange
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from dalle_jax.train import sam
-from dalle_jax.train.sharding import BATCH
-from dalle_jax.train.state import TrainState
+from dalle_jax.training import sam
+from dalle_jax.training.sharding import BATCH
+from dalle_jax.training.state import TrainState
 
 
 def ema_rate(decay: float, step: jax.Array) -> jax.Array:

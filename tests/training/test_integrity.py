@@ -6,7 +6,13 @@ import os
 import pytest
 from jax.errors import JaxRuntimeError
 
-from dalle_jax.train.checkpoint.integrity import damage, means_damage, root, unread, write_checksums
+from dalle_jax.training.checkpoint.integrity import (
+    damage,
+    means_damage,
+    root,
+    unread,
+    write_checksums,
+)
 
 
 def of_the_system(number):

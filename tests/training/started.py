@@ -21,7 +21,7 @@ def lines(run_dir):
 
 
 def start(run_dir, **environment):
-    code = f"from tests.train.tiny import main; main({str(run_dir)!r})"
+    code = f"from tests.training.tiny import main; main({str(run_dir)!r})"
     return subprocess.Popen(
         [sys.executable, "-c", code],
         cwd=ROOT,

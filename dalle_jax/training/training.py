@@ -11,10 +11,10 @@ import numpy as np
 from jax.sharding import Mesh
 
 from dalle_jax.seeds import key_of
-from dalle_jax.train.optim import Optimizer
-from dalle_jax.train.sharding import make_mesh, tree_shardings, with_shardings
-from dalle_jax.train.state import TrainState, create_state, init_state
-from dalle_jax.train.step import make_eval_step, make_train_step
+from dalle_jax.training.optim import Optimizer
+from dalle_jax.training.sharding import make_mesh, tree_shardings, with_shardings
+from dalle_jax.training.state import TrainState, create_state, init_state
+from dalle_jax.training.step import make_eval_step, make_train_step
 
 Params = Any  # a tree of arrays
 Batch = Mapping[str, np.ndarray]

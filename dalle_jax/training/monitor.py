@@ -6,10 +6,10 @@ from contextlib import contextmanager
 import jax
 import numpy as np
 
-from dalle_jax.train.logging import RunLog
-from dalle_jax.train.meter import Meter
-from dalle_jax.train.progress import ProgressBar
-from dalle_jax.train.training import Training
+from dalle_jax.training.logging import RunLog
+from dalle_jax.training.meter import Meter
+from dalle_jax.training.progress import ProgressBar
+from dalle_jax.training.training import Training
 
 
 class Monitor:

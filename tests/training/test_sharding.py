@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from jax.sharding import PartitionSpec as P
 
-from dalle_jax.train.optim import make_optimizer
-from dalle_jax.train.sharding import make_mesh, path_name, put_batch, tree_shardings
-from dalle_jax.train.state import create_state, init_state
-from tests.train.tiny import TinyStage
+from dalle_jax.training.optim import make_optimizer
+from dalle_jax.training.sharding import make_mesh, path_name, put_batch, tree_shardings
+from dalle_jax.training.state import create_state, init_state
+from tests.training.tiny import TinyStage
 
 
 def shape(*sizes):

@@ -13,12 +13,12 @@ import jax
 import numpy as np
 import pytest
 
-from dalle_jax.train import distributed
-from dalle_jax.train.checkpoint import load_params, steps_in
-from dalle_jax.train.distributed import Place, find_place
+from dalle_jax.training import distributed
+from dalle_jax.training.checkpoint import load_params, steps_in
+from dalle_jax.training.distributed import Place, find_place
 from tests.conftest import ONE_DEVICE, ROOT
-from tests.train.processes import Noted, train
-from tests.train.test_checkpoint import flip_bit, truncate_arrays_unsealed
+from tests.training.processes import Noted, train
+from tests.training.test_checkpoint import flip_bit, truncate_arrays_unsealed
 
 
 def free_port() -> int:
@@ -30,7 +30,7 @@ def free_port() -> int:
 def start(run_dir, count: int, steps: int = 6, fault: str = "") -> list[subprocess.Popen]:
     run_dir.mkdir(exist_ok=True)
     port = str(free_port())
-    command = [sys.executable, "-m", "tests.train.processes", port, str(count)]
+    command = [sys.executable, "-m", "tests.training.processes", port, str(count)]
     return [
         subprocess.Popen(
             [*command, str(own), str(run_dir), str(steps), fault],

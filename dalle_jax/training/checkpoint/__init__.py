@@ -23,9 +23,15 @@ from jax.experimental import multihost_utils
 from jax.sharding import SingleDeviceSharding
 from orbax.checkpoint import checkpoint_managers as policies
 
-from dalle_jax.train.checkpoint.integrity import CHECKSUMS, damage, write_checksums
-from dalle_jax.train.checkpoint.reading import check_float32, encode, handlers, read, told_by_first
-from dalle_jax.train.finished import steps_in
+from dalle_jax.training.checkpoint.integrity import CHECKSUMS, damage, write_checksums
+from dalle_jax.training.checkpoint.reading import (
+    check_float32,
+    encode,
+    handlers,
+    read,
+    told_by_first,
+)
+from dalle_jax.training.finished import steps_in
 
 log = logging.getLogger(__name__)
 

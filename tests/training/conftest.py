@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.train.tiny import fit_tiny
+from tests.training.tiny import fit_tiny
 
 
 @pytest.fixture(scope="module")

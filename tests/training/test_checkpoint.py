@@ -18,13 +18,13 @@ import orbax.checkpoint as ocp
 import pytest
 from jax.experimental import multihost_utils
 
-from dalle_jax.train import checkpoint
-from dalle_jax.train.checkpoint import Checkpoints, load_params, steps_in
-from dalle_jax.train.checkpoint.integrity import damage
-from dalle_jax.train.optim import make_optimizer
-from dalle_jax.train.sharding import make_mesh, tree_shardings, with_shardings
-from dalle_jax.train.state import create_state
-from tests.train.tiny import TinyStage
+from dalle_jax.training import checkpoint
+from dalle_jax.training.checkpoint import Checkpoints, load_params, steps_in
+from dalle_jax.training.checkpoint.integrity import damage
+from dalle_jax.training.optim import make_optimizer
+from dalle_jax.training.sharding import make_mesh, tree_shardings, with_shardings
+from dalle_jax.training.state import create_state
+from tests.training.tiny import TinyStage
 
 ONE = make_mesh({"data": 1}, jax.devices()[:1])
 
