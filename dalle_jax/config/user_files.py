@@ -13,7 +13,10 @@ import dalle_jax
 from dalle_jax.nearest import nearest
 
 PACKAGE = Path(dalle_jax.__file__).parent
-CONFIGS = PACKAGE.parent / "configs"
+# In the package where it is installed, beside it in a checkout.
+CONFIGS = PACKAGE / "configs"
+if not CONFIGS.is_dir():
+    CONFIGS = PACKAGE.parent / "configs"
 # Where files lie that are no user's: an error is named by the last line before them.
 NO_USERS = (str(PACKAGE), *{str(Path(module.__file__).parent) for module in (runpy, contextlib)})
 
