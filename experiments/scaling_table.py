@@ -29,6 +29,7 @@ from dalle_jax.cost.footprint import (
     traffic,
 )
 from dalle_jax.nn.remat import rematerialized
+from dalle_jax.stages.clip import Clip
 from dalle_jax.training.sharding import abstract_mesh
 
 
@@ -75,14 +76,9 @@ def kept_by(training, policy: str) -> Kept:
 def state_bytes(training, mesh) -> int:
     """Of one device: parameters, average, optimizer, frozen weights; for each gradient of a step
     its own, and for the second the parameters that it is taken at."""
-    params, gradients = device_bytes(training.state.params, mesh), num_gradients(training.stage)
+    params, gradients = device_bytes(training.state.params, mesh), training.stage.num_gradients
     kept = device_bytes(training.state, mesh) + device_bytes(training.frozen, mesh)
     return kept + (2 * gradients - 1) * params
-
-
-def num_gradients(stage) -> int:
-    """Gradients of a step: two with sharpness-aware minimisation."""
-    return 2 if getattr(stage, "sam_radius", 0.0) else 1
 
 
 def working_bytes(training, mesh, kept: Kept, parts: int) -> float:
@@ -105,7 +101,7 @@ def fits(training, pod: Pod, kept: Kept) -> str:
     batch = training.settings["batch_size"]
     held = state_bytes(training, mesh) + largest_array(training, mesh)
     # A contrastive loss needs its whole batch at once.
-    most = 1 if hasattr(training.stage, "sam_radius") else batch // pod.chips
+    most = 1 if isinstance(training.stage, Clip) else batch // pod.chips
     for parts in (2**i for i in range(most.bit_length()) if batch % (2**i * pod.chips) == 0):
         total = held + working_bytes(training, mesh, kept, parts)
         if total < USABLE * pod.memory:
@@ -148,7 +144,7 @@ def main() -> None:
             fsdp = min(devices, FSDP)
             for axes in dict.fromkeys(((1, devices), (devices // fsdp, fsdp))):
                 mesh = abstract_mesh(dict(zip(("data", "fsdp"), axes)), devices)
-                gradients = num_gradients(training.stage)
+                gradients = training.stage.num_gradients
                 sent = traffic(training.state.params, training.frozen, mesh, gradients)
                 activations = (kept["blocks"].activations + kept["blocks"].block) / rows
                 growth.append(

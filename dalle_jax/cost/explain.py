@@ -181,8 +181,8 @@ def footprint_of(training: AbstractTraining, mesh: Any) -> Footprint:
         "optimizer state": (num_bytes(state.opt_state), device_bytes(state.opt_state, mesh)),
         "gradient": (params, cut),
     }
-    sam = training.stage.sam_radius > 0
-    if sam:
+    gradients = training.stage.num_gradients
+    if gradients > 1:
         parts["second gradient, and where it is taken (SAM)"] = (2 * params, 2 * cut)
     for other, weights in frozen.items():
         parts[f"weights of {other}, frozen"] = (num_bytes(weights), device_bytes(weights, mesh))
@@ -205,8 +205,7 @@ def footprint_of(training: AbstractTraining, mesh: Any) -> Footprint:
         else:
             gathered = max(once + in_turn, default=0)
         parts["weights gathered for use"] = (gathered, gathered)
-    gradients = accumulate * (2 if sam else 1)
-    return Footprint(parts, traffic(state.params, frozen, mesh, gradients))
+    return Footprint(parts, traffic(state.params, frozen, mesh, accumulate * gradients))
 
 
 def _rows(array: Any, count: int) -> jax.ShapeDtypeStruct:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+import jax
 from jax import Array
 
 from dalle_jax.stages.denoising import Denoising
@@ -28,7 +29,7 @@ class Stage:
         image_shape: (H, W, 3) of the images that it makes or, making latents, learns from.
         low_res_size: side of the images that it enlarges.
         denoising: how it removes noise, if it does.
-        sam_radius: ρ of sharpness-aware minimization, see `train.sam`; 0 is without.
+        num_gradients: how many gradients of a batch `value_and_grad` takes.
     """
 
     takes: tuple[str, ...] = ()
@@ -39,7 +40,7 @@ class Stage:
     image_shape: tuple[int, int, int]
     low_res_size: int
     denoising: Denoising | None = None
-    sam_radius: float = 0.0
+    num_gradients: int = 1
 
     @staticmethod
     def upstream_of(own: Mapping[str, Any]) -> tuple[str, ...]:
@@ -67,6 +68,13 @@ class Stage:
     ) -> tuple[Array, dict[str, Array]]:
         """The loss of one batch and what else is worth logging, all scalars."""
         raise NotImplementedError
+
+    def value_and_grad(
+        self, params: Any, frozen: Any, batch: Mapping[str, Array], key: Array
+    ) -> tuple[tuple[Array, dict[str, Array]], Any]:
+        """((loss, metrics), gradient) of a training batch: what an update is made of."""
+        gradient_of = jax.value_and_grad(self.loss, has_aux=True)
+        return gradient_of(params, frozen, batch, key, train=True)
 
     def sample(self, params: Any, inputs: Mapping[str, Array], key: Array, **settings: Any) -> Any:
         """What the stage makes of its inputs; sample i depends on row i of them and on `key`."""

@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from dalle_jax.models import clip
+from dalle_jax.stages import sam
 from dalle_jax.stages.base import Stage
 from dalle_jax.stages.dtypes import dtype_named
 from dalle_jax.stages.images import shrink, to_model_range
@@ -32,7 +33,7 @@ class Clip(Stage):
     Attributes:
         embedding_width: D.
         feature_width: width of the text features.
-        sam_radius: ρ of sharpness-aware minimisation, for the train step; 0 is without.
+        sam_radius: ρ of sharpness-aware minimization, see `sam`; 0 is without.
     """
 
     takes = ("tokens",)
@@ -57,6 +58,7 @@ class Clip(Stage):
             scan_blocks=model["scan_blocks"],
         )
         self.sam_radius = loss["sam_radius"]
+        self.num_gradients = 2 if self.sam_radius else 1
         self.embedding_width = model["embedding_width"]
         self.feature_width = text["width"]
         self.image_size = model["image_size"] or image_size
@@ -96,6 +98,13 @@ class Clip(Stage):
             "logit_scale": logit_scale,
         }
         return loss, metrics
+
+    def value_and_grad(
+        self, params: Any, frozen: Any, batch: Mapping[str, Array], key: Array
+    ) -> tuple[tuple[Array, dict[str, Array]], Any]:
+        """As of every stage; with `sam_radius` the gradient is the sharpness-aware one."""
+        gradient_of = sam.value_and_grad(self.loss, self.sam_radius)
+        return gradient_of(params, frozen, batch, key, train=True)
 
     def sample(self, params: Any, inputs: Mapping[str, Array], key: Array) -> dict[str, Array]:
         """The embeddings of what is in `inputs`; nothing is drawn.

@@ -10,7 +10,6 @@ from einops import rearrange
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from dalle_jax.training import sam
 from dalle_jax.training.sharding import BATCH
 from dalle_jax.training.state import TrainState
 
@@ -25,8 +24,7 @@ def ema_rate(decay: float, step: jax.Array) -> jax.Array:
 
 
 def _gradients(stage, params, frozen, batch, key):
-    value_and_grad = sam.value_and_grad(stage.loss, stage.sam_radius)
-    (loss, metrics), gradients = value_and_grad(params, frozen, batch, key, train=True)
+    (loss, metrics), gradients = stage.value_and_grad(params, frozen, batch, key)
     return gradients, {"loss": loss, **metrics}
 
 

@@ -83,7 +83,7 @@ class Training:
     """All that `loop.fit` trains and `replay.replay` looks into.
 
     Args:
-        stage: has `init(key)` and `loss(params, frozen, batch, key, *, train)`.
+        stage: a `stages.base.Stage`, of which `init`, `loss` and `value_and_grad` are called.
         batches: of the training data.
         run_dir: gets `checkpoints/`, `metrics.jsonl`, `samples/` and `tensorboard/`.
         optimizer: turns gradients into updates.

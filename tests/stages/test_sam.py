@@ -2,7 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from dalle_jax.training.sam import value_and_grad
+from dalle_jax.stages.sam import value_and_grad
 
 A = np.diag([1.0, 4.0, 9.0])
 
