@@ -4,7 +4,7 @@ import argparse
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from dalle_jax.cli.inputs import check_files, check_run
+from dalle_jax.cli.inputs import check_files, check_workdir
 from dalle_jax.cli.options import OneOf, Parser, SomeOf, Suggested, count, local_path, path_text
 from dalle_jax.cli.sampling_options import add_sampling, sampling_settings
 from dalle_jax.config.choices import FITS, PREPROCESSINGS, SPLITS, WEIGHTS
@@ -63,7 +63,7 @@ def parse(argv: Sequence[str], *, exits: bool = False) -> "Evaluation":
     if args.images and not args.manifest:
         parser.error("--images says where a manifest's images lie: give --manifest=FILE.jsonl too")
     if exits:  # a sweep's are there later
-        check_run(args.workdir, "decoder")
+        check_workdir(args.workdir)
         check_files("caption manifest", [args.manifest])
         for name in ("inception", "features", "clip", "reference"):
             check_files(f"--{name}", [getattr(args, name)])

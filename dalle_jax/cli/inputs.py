@@ -6,17 +6,18 @@ from pathlib import Path
 from dalle_jax.nearest import nearest
 
 
-def check_run(workdir: Path, stage: str) -> None:
-    """Refuse a workdir in which a stage has no run.
+def check_workdir(workdir: Path) -> None:
+    """Refuse a workdir without runs.
 
     Raises:
         FileNotFoundError: it has none; a workdir of nearly that name beside it is named.
     """
-    if not (workdir / stage / "config.json").exists():
-        trained = workdir.absolute().parent.glob(f"*/{stage}/config.json")
-        known = [str(workdir.parent / config.parents[1].name) for config in trained]
+    if not any(workdir.glob("*/config.json")):
+        trained = workdir.absolute().parent.glob("*/*/config.json")
+        names = sorted({config.parents[1].name for config in trained})
+        known = [str(workdir.parent / name) for name in names]
         hint = nearest(str(workdir), known) or "; train one with `dalle-jax train`"
-        raise FileNotFoundError(f"{workdir / stage} holds no run (it has no config.json){hint}")
+        raise FileNotFoundError(f"{workdir} holds no run (no folder in it has a config.json){hint}")
 
 
 def check_files(what: str, paths: Iterable[str | Path | None]) -> None:

@@ -63,10 +63,15 @@ class Parser(argparse.ArgumentParser):
         self.exits = True  # at an error; else it is raised as a ValueError
         self.also: tuple[str, ...] = ()  # options of the verb's other uses, to name in errors
         self.prefixes: dict[str, tuple[str, tuple[str, ...] | None]] = {}
+        self.of_stages: tuple[str, tuple[str, ...]] = ("", ())
 
     def add_prefix(self, prefix: str, dest: str, names: Iterable[str] | None = None) -> None:
         """Take `PREFIXname=value` for the given names, or for any, as a list of texts in `dest`."""
         self.prefixes[prefix] = (dest, None if names is None else tuple(names))
+
+    def add_stages(self, dest: str, names: Iterable[str]) -> None:
+        """Take `--STAGE.name=value` of any stage for the given names, as a list of texts."""
+        self.of_stages = (dest, tuple(names))
 
     def add_quiet(self) -> None:
         """Take `--quiet`."""
@@ -114,6 +119,9 @@ class Parser(argparse.ArgumentParser):
         spelled = {_spelling(name): name for name in self._option_string_actions}
         plain: list[str] = []
         prefixed: dict[str, list[str]] = {dest: [] for dest, _ in self.prefixes.values()}
+        of_stages, settings = self.of_stages
+        if of_stages:
+            prefixed[of_stages] = []
         waiting = False  # whether the option before may take this token as its value
         for token in argv:
             name, equals, value = token.partition("=")
@@ -133,6 +141,15 @@ class Parser(argparse.ArgumentParser):
                 if names is not None and name.removeprefix(prefix) not in names:
                     self.error(f"there is no option {name}{nearest(name, _joined(prefix, names))}")
                 prefixed[dest].append(f"{name}{equals}{value}")
+            elif of_stages and "." in name:
+                name = _spelling(name)
+                stage, _, setting = name.partition(".")
+                if setting not in settings:
+                    known = _joined(f"{stage}.", settings)
+                    self.error(f"there is no option {name}{nearest(name, known)}")
+                if not equals:
+                    self.error(f"{token!r} lacks its value; write it as {name}=…")
+                prefixed[of_stages].append(f"{name}={value}")
             elif " " in name:  # a text, as a prompt may be
                 plain.append(token)
             else:
@@ -144,7 +161,8 @@ class Parser(argparse.ArgumentParser):
         name = token.partition("=")[0]
         bare = name.lstrip("-" + LONG_DASHES)
         known = spelled.get(_spelling(f"--{bare}"))
-        if known is None and any(f"--{bare}".startswith(prefix) for prefix in self.prefixes):
+        prefixed = any(f"--{bare}".startswith(prefix) for prefix in self.prefixes)
+        if known is None and (prefixed or _spelling(bare).partition(".")[2] in self.of_stages[1]):
             known = f"--{bare}"
         if token[:1] in LONG_DASHES and token and known:
             self.error(f"{token!r} begins with a long dash; type {known}, with two short ones")

@@ -4,7 +4,7 @@ import argparse
 import warnings
 from typing import TYPE_CHECKING, Any
 
-from dalle_jax.cli.inputs import check_run
+from dalle_jax.cli.inputs import check_workdir
 from dalle_jax.cli.options import (
     Number,
     OneOf,
@@ -49,7 +49,7 @@ def run(argv: list[str]) -> int:
     """Build or scan, and report; write the manifest, if one is asked for."""
     args = parse(argv)
     if args.embeddings:
-        check_run(args.workdir, "clip")
+        check_workdir(args.workdir)
         from dalle_jax.prepare import embeddings
 
         for split in embeddings.SPLITS:

@@ -5,11 +5,11 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from dalle_jax.cli.inputs import check_files, check_run
-from dalle_jax.cli.options import Number, OneOf, Parser, count, local_path
+from dalle_jax.cli.inputs import check_files, check_workdir
+from dalle_jax.cli.options import Number, Parser, Suggested, count, local_path
 from dalle_jax.cli.output_paths import OutputFile
 from dalle_jax.cli.sampling_options import add_sampling, sampling_settings
-from dalle_jax.config.choices import EMBEDDINGS, UNTIL
+from dalle_jax.config.choices import EMBEDDINGS
 from dalle_jax.seeds import LIMIT
 
 EXAMPLE = """example:
@@ -26,7 +26,7 @@ def run(argv: list[str]) -> int:
     settings = sampling_settings(parser, args)
     if not args.prompt and not args.from_png:
         parser.error("a caption is needed, or --from_png=FILE")
-    check_run(args.workdir, "decoder")
+    check_workdir(args.workdir)
     check_files("picture", [args.image, args.from_png])
     for path in (args.image, args.from_png):
         if path and path.is_dir():
@@ -104,12 +104,12 @@ def make_parser() -> Parser:
     parser.add_argument(
         "--from",
         dest="source",
-        type=OneOf(EMBEDDINGS),
-        help="unCLIP: where the decoder's image embedding comes from: prior (as usual), "
+        type=Suggested(EMBEDDINGS),
+        help="unCLIP: where the decoder's image embedding comes from, if not from the prior: "
         "text-embedding, or image-embedding (of --image)",
     )
     parser.add_argument("--image", type=local_path, help="unCLIP: a picture to draw variations of")
-    parser.add_argument("--until", type=OneOf(UNTIL), help="unCLIP: the last stage to run")
+    parser.add_argument("--until", metavar="STAGE", help="the last stage to run")
     parser.add_argument(
         "--out",
         type=OutputFile(),

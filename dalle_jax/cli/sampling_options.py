@@ -8,13 +8,14 @@ from dalle_jax.cli.options import (
     OneOf,
     OneOfOrLiteral,
     Parser,
+    Suggested,
     count,
     literal,
     number,
     numeric,
     whole,
 )
-from dalle_jax.config.choices import EMBEDDINGS, SAMPLERS, SPACINGS, STAGES, THRESHOLDS, VARIANCES
+from dalle_jax.config.choices import EMBEDDINGS, SAMPLERS, SPACINGS, THRESHOLDS, VARIANCES
 
 # Name: type and description. What is not given is taken from the run's own config.
 SETTINGS = {
@@ -49,7 +50,6 @@ SETTINGS = {
     "a": (number, "spacing beta"),
     "b": (number, "spacing beta"),
 }
-DRAWING = tuple(name for name in STAGES if name != "classifier")
 
 
 def add_sampling(parser: Parser) -> None:
@@ -62,10 +62,12 @@ def add_sampling(parser: Parser) -> None:
     for name, (kind, text) in SETTINGS.items():
         group.add_argument(f"--{name}", type=kind, metavar="X", help=text)
     group.add_argument(
-        "--embedding", type=OneOf(EMBEDDINGS), metavar="X", help="unCLIP: what the decoder reads"
+        "--embedding",
+        type=Suggested(EMBEDDINGS),
+        metavar="X",
+        help="unCLIP: what the decoder reads, the prior's embeddings if not",
     )
-    for stage in DRAWING:
-        parser.add_prefix(f"--{stage}.", f"{stage}_settings", SETTINGS)
+    parser.add_stages("stage_settings", SETTINGS)
 
 
 def sampling_settings(parser: Parser, args: argparse.Namespace) -> dict[str, Any]:
@@ -74,11 +76,11 @@ def sampling_settings(parser: Parser, args: argparse.Namespace) -> dict[str, Any
     settings = {name: value for name, value in given.items() if value is not None}
     if "guidance_scale" in settings:  # so it stands in the records of all earlier images
         settings["guidance_scale"] = float(settings["guidance_scale"])
-    for stage in DRAWING:
-        for text in getattr(args, f"{stage}_settings"):
-            name, _, value = text.removeprefix(f"--{stage}.").partition("=")
-            try:
-                settings.setdefault(stage, {})[name] = SETTINGS[name][0](value)
-            except argparse.ArgumentTypeError as error:
-                parser.error(f"--{stage}.{name} {error}")
+    for text in args.stage_settings:
+        option, _, value = text.partition("=")
+        stage, _, name = option.removeprefix("--").partition(".")
+        try:
+            settings.setdefault(stage, {})[name] = SETTINGS[name][0](value)
+        except argparse.ArgumentTypeError as error:
+            parser.error(f"{option} {error}")
     return settings

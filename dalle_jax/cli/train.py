@@ -12,8 +12,7 @@ from dalle_jax import console
 from dalle_jax.cli.inputs import check_files
 from dalle_jax.cli.options import Number, OneOf, Parser, count, local_path
 from dalle_jax.cli.output_paths import output_folder
-from dalle_jax.config.choices import STAGES
-from dalle_jax.config.load import PREFIX, as_options, load_config
+from dalle_jax.config.load import PREFIX, as_options, chosen_stages, load_config
 from dalle_jax.data.open import check_spec
 
 NUM_PREVIEWS = 12
@@ -37,16 +36,10 @@ def run(argv: list[str]) -> int:
     if args.mesh and not args.explain:
         parser.error("--mesh goes with --explain; a training's is --config.STAGE.train.mesh.fsdp=8")
     config = load_config(args.config, overrides)
-    stages = [args.stage] if args.stage else list(config.stages)
     if args.replay:
         check_files("batch", [args.replay])
-    if args.replay and not args.stage:
-        stages = [args.replay.absolute().parent.name]  # whose run it lies in
-    unknown = [stage for stage in stages if stage not in config.stages]
-    if unknown:
-        raise ValueError(
-            f"{args.config} has no stage {unknown[0]!r}; it has {', '.join(config.stages)}"
-        )
+        args.stage = args.stage or args.replay.absolute().parent.name  # whose run it lies in
+    stages = chosen_stages(args.config, config, args.stage)
     if args.print_config:
         print(*as_options(config), sep="\n")
         return 0
@@ -105,7 +98,7 @@ def make_parser() -> Parser:
     parser.add_argument(
         "--workdir", type=output_folder, help="each stage is trained in WORKDIR/STAGE"
     )
-    parser.add_argument("--stage", type=OneOf(STAGES), help="only this stage")
+    parser.add_argument("--stage", help="only this stage of the config")
     parser.add_argument(
         "--data_source",
         metavar="SOURCE",

@@ -6,13 +6,10 @@ themselves stand beside code that imports jax; tests compare them.
 
 from dalle_jax.config.ranges import CHOICES
 
-STAGES = ("clip", "prior", "decoder", "upsampler", "upsampler_256", "upsampler_1024", "joint")
-STAGES += ("classifier",)
 SAMPLERS, SPACINGS = CHOICES["*.sampler"], CHOICES["*.spacing"]
 THRESHOLDS = CHOICES["*.threshold"]
 VARIANCES = ("fixed_small", "fixed_large", "learned")
-EMBEDDINGS = ("prior", "text-embedding", "image-embedding")
-UNTIL = ("decoder", "upsampler", "upsampler_256", "upsampler_1024")  # stages that draw images
+EMBEDDINGS = ("text-embedding", "image-embedding")  # besides the stage that draws them
 WEIGHTS = ("ema", "raw")
 
 PREPROCESSINGS = ("torch-fidelity", "pytorch-fid", "clean-fid")

@@ -9,7 +9,6 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from dalle_jax.config import ranges
-from dalle_jax.config.choices import STAGES
 from dalle_jax.config.user_files import CONFIGS, UserFile, find_config
 from dalle_jax.nearest import nearest
 
@@ -47,6 +46,22 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> ConfigDict:
     return config.lock()
 
 
+def chosen_stages(path: str | Path, config: Mapping[str, Any], stage: str | None) -> list[str]:
+    """The stages of a config, or only the one that is asked for.
+
+    Raises:
+        ValueError: the config has no such stage.
+    """
+    known = list(config["stages"])
+    if stage is None:
+        return known
+    if stage not in known:
+        raise ValueError(
+            f"{path} has no stage {stage!r}; it has {', '.join(known)}{nearest(stage, known)}"
+        )
+    return [stage]
+
+
 def check_names(path: Path, config: ConfigDict, base: ConfigDict) -> None:
     """Refuse a config of other settings than `base` has, where those of all configs are the same.
 
@@ -56,16 +71,17 @@ def check_names(path: Path, config: ConfigDict, base: ConfigDict) -> None:
     Raises:
         ValueError: a setting or section is unknown or missing; the message says which.
     """
-    stages = [name for name in config if name in STAGES]
-    tops = [name for name in base if name not in STAGES]
-    _check_same("", [*tops, *stages], list(config), [*tops, *STAGES], path)
+    tops = [name for name in base if name not in base.stages]
+    _check_same("", tops, list(config), [*tops, *config.get("stages", ())], path)
+    stages = [name for name in config.stages if name in config]
+    train = base[base.stages[0]].train
     for section in ("data", "tokenizer"):
         _check_section(section, config[section], base[section], path)
     for stage in stages:
         own = config[stage]
         if not isinstance(own, ConfigDict) or "train" not in own:
             raise ValueError(f"{path} has no section config.{stage}.train; take one of {CONFIGS}")
-        _check_section(f"{stage}.train", own.train, base.decoder.train, path)
+        _check_section(f"{stage}.train", own.train, train, path)
         _check_same(f"{stage}.data.", [], list(own.get("data", ())), list(base.data), path)
 
 

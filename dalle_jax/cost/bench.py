@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dalle_jax.cost import compiled
-from dalle_jax.cost.flops import forward_flops, passes, step_flops
+from dalle_jax.cost.flops import forward_flops, step_flops
 from dalle_jax.data.loader import make_loader
 from dalle_jax.data.tokenizer import Tokenizer, train_tokenizer
 from dalle_jax.nn.remat import rematerialized
@@ -142,8 +142,8 @@ def measure_drawing(
     seconds, peak = np.median([(drawn(), matmul()) for _ in range(rounds)], axis=0)
     row = _row(name, "sample", label, compile_seconds, seconds, settings["batch_size"])
     row["peak_mib"] = compiled.memory(program).peak / 2**20
-    if "num_inference_steps" in sampling and name != "joint":
-        flops = settings["batch_size"] * passes(sampling) * forward_flops(name, config)
+    if passes := stage.passes(**sampling):
+        flops = settings["batch_size"] * passes * forward_flops(name, config)
         row["gflop"] = flops / 1e9
         row["share_of_peak"] = flops / seconds / peak / jax.device_count()
     return row

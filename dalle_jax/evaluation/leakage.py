@@ -20,8 +20,7 @@ from dalle_jax.metrics.leakage import (
     prints_of,
     save_prints,
 )
-from dalle_jax.pipelines.system import is_trained
-from dalle_jax.runs import Run
+from dalle_jax.runs import Run, clip_in
 
 PROBES = 64  # training items that are read again, to know whether the data are what they were
 
@@ -80,8 +79,8 @@ def open_space(workdir: Path, clip: str | None, features: str | None) -> Feature
 
     It is the CLIP that is given, else the workdir's own, else the network of `features`.
     """
-    own = workdir / "clip"
-    run = clip or (own if is_trained(own) else features)
+    own = clip_in(workdir)
+    run = clip or (own.directory if own and own.step else features)
     return open_features(run).extractor if run else None
 
 

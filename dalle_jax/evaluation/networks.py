@@ -17,8 +17,11 @@ from dalle_jax.metrics.features import (
 from dalle_jax.metrics.preprocess import Preprocessing
 from dalle_jax.metrics.table import METRICS, taps_of
 from dalle_jax.runs import Run, open_run
+from dalle_jax.stages import STAGES
 
 CAPTIONS_AT_ONCE = 256
+# The stages that make features of images.
+EMBEDDERS = tuple(name for name, stage in STAGES.items() if stage.encodes == "image_embedding")
 
 
 @dataclass(frozen=True)
@@ -93,13 +96,13 @@ def find_features(path: str | Path) -> Run:
         ValueError: what was trained there has no features.
     """
     path = Path(path).expanduser()
-    directories = [path, *(path / stage for stage in FORWARDS)]
+    directories = [path, *(path / stage for stage in EMBEDDERS)]
     found = next((d for d in directories if (d / "config.json").exists()), path)
     run = open_run(found)
-    if run.stage_name not in FORWARDS:
+    if run.stage_name not in EMBEDDERS:
         raise ValueError(
             f"{found} is a {run.stage_name}, which has no features; "
-            f"give a run of {' or '.join(FORWARDS)}"
+            f"give a run of {' or '.join(EMBEDDERS)}"
         )
     return run
 
@@ -117,13 +120,16 @@ def open_features(path: str | Path) -> Network:
         f"{run.stage_name}:{run.fingerprint}",
         params_sha256(params),
         params,
-        FORWARDS[run.stage_name](stage),
+        stage.encode_image,
         run.data["image_size"],
     )
-    if run.stage_name != "clip":
+    if not stage.embeds_captions():
         return Network(extractor)
     tokenizer = Tokenizer.load(run.tokenizer_path)
-    encode = jax.jit(lambda params, tokens: stage.encode_text(params, tokens)[0])
+
+    @jax.jit
+    def encode(params, tokens):
+        return stage.sample(params, {"tokens": tokens}, jax.random.key(0))["text_embedding"]
 
     def embed_captions(captions: Sequence[str]) -> np.ndarray:
         tokens = tokenizer.encode(captions)
@@ -136,10 +142,3 @@ def open_features(path: str | Path) -> Network:
         return np.concatenate([encode(params, batch) for batch in batches])[: len(tokens)]
 
     return Network(extractor, embed_captions)
-
-
-# How features [B, D] are got of images uint8 [B, H, W, 3], by stage.
-FORWARDS = {
-    "classifier": lambda stage: lambda params, image: stage.classify(params, image).features,
-    "clip": lambda stage: stage.encode_image,
-}

@@ -13,9 +13,11 @@ import numpy as np
 from dalle_jax import diffusion
 from dalle_jax.data.tokenizer import Tokenizer
 from dalle_jax.pipelines.images import to_uint8
-from dalle_jax.runs import Run, open_run
+from dalle_jax.pipelines.system import find_stages
+from dalle_jax.runs import Run
 from dalle_jax.seeds import key_of
 from dalle_jax.stages.decoder import empty_captions
+from dalle_jax.stages.graph import main_stage
 
 
 @dataclass(frozen=True, eq=False)  # its arrays have no hash
@@ -77,9 +79,10 @@ def open_decoder(workdir: Path, num_images: int) -> Decoder:
         FileNotFoundError: nothing was trained there, or its data are not prepared.
         ValueError: it stands on other stages, as unCLIP's does.
     """
-    run = open_run(workdir / "decoder")
+    runs, stages = find_stages(workdir)
+    run = runs[main_stage(stages)]
     if run.upstream():
-        raise ValueError(f"{workdir} reads image embeddings; a decoder of captions alone is needed")
+        raise ValueError(f"{workdir} reads image embeddings; a decoder of captions only is needed")
     captions, images = held_out(run, num_images)
     return Decoder(
         run.build_stage(),

@@ -22,7 +22,7 @@ from dalle_jax.diffusion.guidance import (
 )
 from dalle_jax.figures.decoder import Decoder
 from dalle_jax.pipelines.images import to_uint8
-from dalle_jax.runs import open_run
+from dalle_jax.runs import clip_in
 from dalle_jax.stages.decoder import empty_captions
 from dalle_jax.stages.images import to_model_range
 
@@ -66,7 +66,9 @@ def open_clip(workdir: Path) -> TrainedClip:
     Raises:
         FileNotFoundError: none was trained there.
     """
-    run = open_run(workdir / "clip")
+    run = clip_in(workdir)
+    if run is None:
+        raise FileNotFoundError(f"{workdir} holds no CLIP; train one with `dalle-jax train`")
     return TrainedClip(run.build_stage(), run.load_params(), Tokenizer.load(run.tokenizer_path))
 
 

@@ -200,7 +200,10 @@ def check_source(stages: Mapping[str, Stage], source: str | None, image: Any) ->
             )
         return
     if source is not None and source not in known:
-        raise ValueError(f"no embedding comes from {source!r}; known are {', '.join(known)}")
+        raise ValueError(
+            f"no embedding comes from {source!r}; known are {', '.join(known)}"
+            f"{nearest(source, known)}"
+        )
     if image is not None and source != FROM_IMAGE:
         raise ValueError(
             f'images are not read with embedding="{source or drawn}"; give '

@@ -9,17 +9,23 @@ SPLITS = ("train", "validation")
 
 
 def store(workdir: Path, split: str, batch_size: int = 256) -> Path:
-    """Embeddings of one split, in the order of its source; the file that holds them."""
+    """Embeddings of one split, in the order of its source; the file that holds them.
+
+    Raises:
+        FileNotFoundError: the workdir holds no run of a CLIP.
+    """
     import jax
 
     from dalle_jax.data.disk_cache import on_disk
     from dalle_jax.data.embeddings import write_embeddings
     from dalle_jax.data.loader import make_loader
     from dalle_jax.data.tokenizer import Tokenizer
-    from dalle_jax.runs import open_run
+    from dalle_jax.runs import clip_in
     from dalle_jax.runs.data import signature_of
 
-    clip = open_run(workdir / "clip")
+    clip = clip_in(workdir)
+    if clip is None:
+        raise FileNotFoundError(f"{workdir} holds no CLIP; train one with `dalle-jax train`")
     stage, params, source = clip.build_stage(), clip.load_params(), clip.open_source(split)
     data = clip.data
     source = on_disk(source, data["image_size"], limit=int(data["disk_cache"] * 1e9))

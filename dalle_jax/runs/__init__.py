@@ -9,12 +9,21 @@
 """
 
 from dalle_jax.runs.create import create_run
-from dalle_jax.runs.run import FORMAT, MIGRATION, Run, open_run, runs_in, warn_of_changed_data
+from dalle_jax.runs.run import (
+    FORMAT,
+    MIGRATION,
+    Run,
+    clip_in,
+    open_run,
+    runs_in,
+    warn_of_changed_data,
+)
 
 __all__ = [
     "FORMAT",
     "MIGRATION",
     "Run",
+    "clip_in",
     "create_run",
     "open_run",
     "runs_in",

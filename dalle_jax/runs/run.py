@@ -362,3 +362,13 @@ def runs_in(workdir: str | Path) -> dict[str, Run]:
             "train one with `dalle-jax train`"
         )
     return {name: open_run(directory) for name, directory in found.items()}
+
+
+def clip_in(workdir: str | Path) -> Run | None:
+    """The run of a workdir that puts images and captions into one space; None if none does.
+
+    Raises:
+        FileNotFoundError: the workdir holds no run.
+    """
+    runs = runs_in(workdir).values()
+    return next((run for run in runs if STAGES[run.stage_name].embeds_captions()), None)

@@ -52,6 +52,11 @@ class Stage:
         """Whether `preview` makes images."""
         return cls.preview is not Stage.preview
 
+    @classmethod
+    def embeds_captions(cls) -> bool:
+        """Whether it puts images and captions into one space, as CLIP does."""
+        return cls.encodes == "image_embedding" and "text_embedding" in cls.gives
+
     def init(self, key: Array) -> Any:
         """Random parameters, float32."""
         raise NotImplementedError
@@ -82,6 +87,10 @@ class Stage:
 
     def check_settings(self) -> None:
         """Raise ValueError for settings that `sample` can't draw with; takes those by name."""
+
+    def passes(self, **settings: Any) -> int:
+        """How many forward passes of `loss` a sample takes; 0 where that can't be said."""
+        return 0
 
     def preview(
         self, params: Any, frozen: Any, batch: Mapping[str, Array], key: Array, **settings: Any

@@ -251,6 +251,16 @@ class Decoder(Stage):
             guidance.check_interval(guidance_interval)
         self.denoising.check(**settings)
 
+    def passes(
+        self,
+        *,
+        guidance_rescale: float = 0.0,
+        guidance_interval: tuple[float, float] | None = None,
+        **settings: Any,
+    ) -> int:
+        """Of the U-Net, all of them guided; the text transformer's share is small."""
+        return self.denoising.passes(**settings)
+
     def preview(
         self, params: Any, frozen: Any, batch: Mapping[str, Array], key: Array, **settings: Any
     ) -> Array:

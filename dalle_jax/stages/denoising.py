@@ -161,6 +161,21 @@ class Denoising:
             **options,
         )
 
+    def passes(
+        self,
+        *,
+        num_inference_steps: int,
+        sampler: str,
+        guidance_scale: float = 1.0,
+        threshold: str = "static",
+        **options: Any,
+    ) -> int:
+        """Forward passes of the network that a sample takes: two an evaluation if it is guided."""
+        evaluations = diffusion.network_evaluations(
+            self.schedule, sampler=sampler, steps=num_inference_steps, **options
+        )
+        return evaluations * (1 if guidance_scale == 1 else 2)
+
     def check(
         self, *, num_inference_steps: int, sampler: str, threshold: str = "static", **options: Any
     ) -> None:

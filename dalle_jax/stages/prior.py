@@ -87,6 +87,11 @@ class Prior(Stage):
         else:
             sizes = {name: autoregressive[name] for name in ("num_dimensions", "num_buckets")}
             self.by = ByAutoregression(**sizes, **shared)
+            if sizes["num_dimensions"] > width:
+                raise ValueError(
+                    f"prior.autoregressive.num_dimensions is {sizes['num_dimensions']}; it must be "
+                    f"at most clip.model.embedding_width, {width}"
+                )
         self.kind = kind
         self.num_fitted = autoregressive["num_fitted"]
         self.text_dropout = loss["text_dropout"]
@@ -235,6 +240,16 @@ class Prior(Stage):
             )
         if not 0 <= dot_percentile < 1:
             raise ValueError(f"dot_percentile is {dot_percentile}; it must be in [0, 1)")
+
+    def passes(
+        self, *, num_candidates: int, guidance_scale: float, dot_percentile: float, **settings: Any
+    ) -> int:
+        """Of the network, for all candidates; the autoregressive one reads each position once."""
+        if self.kind == "diffusion":
+            return num_candidates * self.by.denoising.passes(
+                guidance_scale=guidance_scale, **settings
+            )
+        return num_candidates * (1 if guidance_scale == 1 else 2)
 
 
 def _check_candidates(count: int) -> None:

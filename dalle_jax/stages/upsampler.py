@@ -143,6 +143,10 @@ class Upsampler(Stage):
         _check_guidance(guidance_scale)
         self.denoising.check(**settings)
 
+    def passes(self, **settings: Any) -> int:
+        """Of the U-Net."""
+        return self.denoising.passes(**settings)
+
     def preview(
         self, params: Any, frozen: Any, batch: Mapping[str, Array], key: Array, **settings: Any
     ) -> Array:

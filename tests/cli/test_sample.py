@@ -87,7 +87,7 @@ def test_a_seed_out_of_range_is_refused_before_anything_is_loaded(asked, seed, c
 
 @pytest.mark.parametrize("option", ["from_png", "image"])
 def test_a_folder_is_no_picture(asked, tmp_path, option, monkeypatch):
-    monkeypatch.setattr(sample, "check_run", lambda *_: None)
+    monkeypatch.setattr(sample, "check_workdir", lambda *_: None)
     with pytest.raises(ValueError, match="is a folder; give a picture in it"):
         sample.run(
             [f"--workdir={tmp_path}", f"--{option}={tmp_path}", *["a"] * (option == "image")]

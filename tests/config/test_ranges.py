@@ -156,7 +156,6 @@ def test_an_override_out_of_range_is_refused(path, override, sentence):
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [
-        ("prior.autoregressive.num_dimensions=13", "at most clip.model.embedding_width, 12"),
         ("prior.autoregressive.num_fitted=4", "num_fitted is 4; it must be above num_dimensions"),
         ("prior.model.latent.num_heads=3", "latent.width is 16; it must be a multiple of num_h"),
     ],

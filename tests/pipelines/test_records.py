@@ -156,7 +156,7 @@ def test_what_differs_is_counted():
 
 def test_the_verb_draws_it_again(pipe, file, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(DallePipeline, "from_pretrained", lambda workdir: pipe)
-    monkeypatch.setattr(sample, "check_run", lambda workdir, stage: None)
+    monkeypatch.setattr(sample, "check_workdir", lambda workdir: None)
     out = tmp_path / "again.png"
     command = ["--workdir=x", f"--from_png={file}", f"--out={out}"]
     assert sample.run(command) == 0

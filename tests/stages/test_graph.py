@@ -1,7 +1,11 @@
 """Systems as graphs: which stages draw, in what order, told by what they take and give."""
 
+import re
+
 import pytest
 
+from dalle_jax.pipelines.system import check_source
+from dalle_jax.stages import STAGES
 from dalle_jax.stages.base import Stage
 from dalle_jax.stages.graph import drawing_chain, drawing_names, encoding, giving, main_stage
 
@@ -87,3 +91,27 @@ def test_who_gives_and_who_encodes():
     assert giving(unclip, "image_embedding") == "prior"
     assert encoding(unclip, "image_embedding") == "clip"
     assert giving(unclip, "latents") is encoding(unclip, "latents") is None
+
+
+def test_stages_of_the_table_that_embed_captions_too_are_clips():
+    assert [name for name, one in STAGES.items() if one.embeds_captions()] == ["clip"]
+
+
+def test_where_an_embedding_can_come_from_is_checked():
+    unclip = {"clip": CLIP, "prior": PRIOR, "decoder": UNCLIP}
+    picture = object()
+    for source, image in ((None, None), ("prior", None), ("text-embedding", None)):
+        check_source(unclip, source, image)
+    check_source(unclip, "image-embedding", picture)
+    check_source({"clip": CLIP, "decoder": UNCLIP}, "text-embedding", None)
+    check_source({"decoder": GLIDE}, None, None)
+    for stages, source, image, said in (
+        (unclip, "image_embedding", None, "did you mean image-embedding?"),
+        (unclip, "image-embedding", None, "needs the images"),
+        (unclip, None, picture, 'images are not read with embedding="prior"'),
+        ({"clip": CLIP, "decoder": UNCLIP}, None, None, "draws image embeddings, as a prior does"),
+        ({"clip": CLIP, "decoder": UNCLIP}, "prior", None, "no embedding comes from 'prior'"),
+        ({"decoder": GLIDE}, None, picture, "reads captions only; drawing from images needs"),
+    ):
+        with pytest.raises(ValueError, match=re.escape(said)):
+            check_source(stages, source, image)

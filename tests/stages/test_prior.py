@@ -53,7 +53,7 @@ def unit(x):
     return x / np.linalg.norm(x, axis=-1, keepdims=True)
 
 
-def prior(kind, upstream=None, dtype="float32", dropout=0.1, num_timesteps=0):
+def prior(kind, upstream=None, dtype="float32", dropout=0.1, num_timesteps=0, dimensions=K):
     return Prior(
         kind=kind,
         model={
@@ -63,7 +63,7 @@ def prior(kind, upstream=None, dtype="float32", dropout=0.1, num_timesteps=0):
             "latent": SIZES,
         },
         diffusion={"schedule": "cosine", "num_timesteps": num_timesteps},
-        autoregressive={"num_dimensions": K, "num_buckets": 16, "num_fitted": 12},
+        autoregressive={"num_dimensions": dimensions, "num_buckets": 16, "num_fitted": 12},
         loss={"text_dropout": dropout},
         image_size=8,
         vocab_size=16,
@@ -324,6 +324,12 @@ def test_on_a_clip_of_networks_every_parameter_has_a_gradient_in_either_dtype(ki
             codec = "codec" in jax.tree_util.keystr(path)
             assert jnp.any(g != 0) != codec, jax.tree_util.keystr(path)
     np.testing.assert_allclose(losses[1], losses[0], rtol=0.05)
+
+
+def test_an_embedding_has_no_more_dimensions_than_clip_gives():
+    with pytest.raises(ValueError, match=f"is {D + 1}; it must be at most .*embedding_width, {D}"):
+        prior("autoregressive", dimensions=D + 1)
+    prior("diffusion", dimensions=D + 1)
 
 
 def test_steps_of_a_table_are_taken_too():
