@@ -14,7 +14,7 @@ import ast
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 PACKAGES = ("dalle_jax", "configs", "experiments")
@@ -32,6 +32,29 @@ DIFFUSION = (
     "diffusion/arrays",
 )
 TRIPS = {
+    "one training step, flag to optimizer": (
+        *("cli/train", "config/load", "configs/base", "trainer", "runs/run", "data/loader"),
+        *("training/training", "training/loop", "training/step", "training/state"),
+        *("training/optim", "training/sharding"),
+        *(*NETWORK, *DIFFUSION),
+    ),
+    "one FID evaluation, without sampling": (
+        *("cli/evaluate", "evaluation/workdir", "evaluation/captions"),
+        *("evaluation/measurements", "evaluation/networks", "evaluation/tables"),
+        *("runs/run", "pipelines/system"),
+        *("metrics/table", "metrics/distances", "metrics/sets", "metrics/features"),
+        *("metrics/frechet", "metrics/statistics", "metrics/preprocess", "metrics/inception"),
+        *("metrics/reference", "metrics/intervals", "metrics/protocol", "metrics/results"),
+        "metrics/shards",
+    ),
+    "one figure": (
+        *("cli/figure", "figures/make", "figures/sweep", "figures/measurements"),
+        *("figures/record", "figures/figure", "figures/plots", "figures/rows", "figures/measures"),
+        *("sweeps/graph", "sweeps/grid", "sweeps/layout", "sweeps/job", "sweeps/jobs"),
+        *("sweeps/local", "sweeps/results", "sweeps/record", "experiments/figures/ddim_steps"),
+    ),
+}
+TRIPS_AT_834F76C = {
     "one training step, flag to optimizer": (
         *("cli/train", "cli/config", "configs/base", "runs", "data/loader"),
         *("train/loop", "train/step", "train/state", "train/optim", "train/sharding"),
@@ -60,11 +83,13 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(["tar", "-x", "-C", folder], input=archive, check=True)
         print("| measure | lines | |\n|---|---|---|")
-        for name, lines, remark in measures(Path(folder)):
+        root = Path(folder)
+        before = (root / "dalle_jax/cli/evaluate_workdir.py").exists()
+        for name, lines, remark in measures(root, TRIPS_AT_834F76C if before else TRIPS):
             print(f"| {name} | {lines:,} | {remark} |")
 
 
-def measures(root: Path) -> Iterator[tuple[str, int, str]]:
+def measures(root: Path, trips: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, int, str]]:
     """Name, number of lines and a remark of each measure of the source tree at `root`."""
     for folder in ("dalle_jax", "dalle_jax/cli", "dalle_jax/sweeps", "experiments", "configs"):
         files = sorted((root / folder).rglob("*.py"))
@@ -84,7 +109,7 @@ def measures(root: Path) -> Iterator[tuple[str, int, str]]:
         sum(map(len, private.values())),
         f"(a count) in {len(private)} files: {', '.join(f'`{name}`' for name in named) or 'none'}",
     )
-    for name, trip in TRIPS.items():
+    for name, trip in trips.items():
         paths = [place(root, file) for file in trip]
         missing = [file for file, path in zip(trip, paths) if not path.exists()]
         there = [path for path in paths if path.exists()]
