@@ -77,10 +77,9 @@ def compare_samples(
     decoding: str | None = None,
     **how: Any,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """The row of results: protocol, its hash, metrics and floor; and the single images' values.
+    """The row of results, and the values [images, seeds] of metrics that are means over images.
 
-    The latter are [images, seeds] by metric, of those that are means over images: precision and
-    density over the fakes, recall and coverage over the reals.
+    Those are precision and density, over the fakes, and recall and coverage, over the reals.
 
     Args:
         fakes: sets of as many images each, one for each sampling seed.
@@ -113,70 +112,44 @@ def compare_samples(
     keep = sorted({tap for m, tap in taps.items() if settings.intervals or not _is_frechet(m)})
     frechet_taps = sorted({tap for m, tap in taps.items() if _is_frechet(m)})
     real_keep = [tap for tap in keep if tap in {taps[m] for m in of_images}]
-    real_side = statistics_side = None
+    statistics_side = real_side = None
     if statistics:
         _check_reference(statistics, extractor, taps, reals is not None)
         statistics_side = Measured(0, statistics.sha256, statistics.gaussians, {})
     if reals is not None:
-        save = statistics_out if statistics is None else None
-        wanted = {taps[m] for m in of_images if _is_frechet(m)}
-        wanted = frechet_taps if save else sorted(wanted - set(real_keep))
-        real_side = measure(reals, extractor, wanted, real_keep, **how)
-        if save:
+        moments_of = {taps[m] for m in of_images if _is_frechet(m)} - set(real_keep)
+        moments_of = frechet_taps if statistics_out and not statistics else sorted(moments_of)
+        real_side = measure(reals, extractor, moments_of, real_keep, **how)
+        if statistics_out and not statistics:
             made_with = {**_identity(extractor), "images_sha256": real_side.digest}
-            save_reference(save, Reference(real_side.gaussians, made_with))
+            save_reference(statistics_out, Reference(real_side.gaussians, made_with))
+    against = {m: real_side if m in of_images else statistics_side for m in metrics}
     found, by_image, digests = [], [], []
     for fake in fakes:
         side = measure(fake, extractor, sorted(set(frechet_taps) - set(keep)), keep, **how)
-        values: dict[str, Any] = {}
-        single: dict[str, np.ndarray] = {}
-        for metric, tap in taps.items():
-            against = real_side if metric in of_images else statistics_side
-            entries, of_single = METRICS[metric].measure(side, against, tap, settings)
-            values |= entries
-            single |= of_single
-        found.append(values)
-        by_image.append(single)
+        results = [METRICS[m].measure(side, against[m], tap, settings) for m, tap in taps.items()]
+        found.append({name: entry for entries, _ in results for name, entry in entries.items()})
+        by_image.append({name: one for _, single in results for name, one in single.items()})
         digests.append(side.digest)
-
-    protocol = protocol_of_sets(
-        extractor,
-        settings,
-        num_images,
-        reference,
-        reference_digest(statistics, None if real_side is None else real_side.digest),
-        manifest_sha256,
-        sampling,
-        decoding,
-    )
+    sha256 = reference_digest(statistics, None if real_side is None else real_side.digest)
+    of_captions = (manifest_sha256, sampling, decoding)
+    protocol = protocol_of_sets(extractor, settings, num_images, reference, sha256, *of_captions)
     row = {
         "protocol": protocol,
         "protocol_hash": protocol_hash(protocol),
         "fake_sha256": digests[0] if len(digests) == 1 else digests,
         "metrics": {
             metric.is_called(name, extractor.name): over_seeds([values[name] for values in found])
-            | {"settings": list(settings)}
+            | {"settings": list(read)}
             for metric in map(METRICS.get, metrics)
-            for name, settings in metric.settings.items()
+            for name, read in metric.settings.items()
         },
     }
     if settings.intervals and real_side is not None and real_side.features:
+        others = None
         if floor_images is not None:
-            a = measure(floor_images, extractor, (), real_keep, **how).features
-            b, size = real_side.features, len(floor_images)
-        else:
-            size = min(num_images, real_side.n // 2)
-            order = np.random.default_rng(settings.seed).permutation(real_side.n)
-            a, b = (
-                {tap: values[part] for tap, values in real_side.features.items()}
-                for part in (order[:size], order[size : 2 * size])
-            )
-        row["floor"] = {"num_images": size} | {
-            METRICS[metric].is_called(name, extractor.name): value
-            for metric, tap in taps.items()
-            if tap in a and METRICS[metric].floor
-            for name, value in METRICS[metric].floor(a[tap], b[tap], settings).items()
-        }
+            others = measure(floor_images, extractor, (), real_keep, **how)
+        row["floor"] = _floor(real_side, others, num_images, taps, extractor.name, settings)
     scores = {
         METRICS[metric].is_called(name, extractor.name): np.stack(
             [one[name] for one in by_image], 1
@@ -186,6 +159,32 @@ def compare_samples(
         if name in by_image[0]
     }
     return row, scores
+
+
+def _floor(
+    real: Measured,
+    others: Measured | None,
+    num_images: int,
+    taps: Mapping[str, str],
+    network: str,
+    settings: Settings,
+) -> dict[str, Any]:
+    """What the metrics are of reals against reals: `others`, or two random parts of the reals."""
+    if others is not None:
+        a, b, size = others.features, real.features, others.n
+    else:
+        size = min(num_images, real.n // 2)
+        order = np.random.default_rng(settings.seed).permutation(real.n)
+        a, b = (
+            {tap: values[part] for tap, values in real.features.items()}
+            for part in (order[:size], order[size : 2 * size])
+        )
+    return {"num_images": size} | {
+        METRICS[metric].is_called(name, network): value
+        for metric, tap in taps.items()
+        if tap in a and METRICS[metric].floor
+        for name, value in METRICS[metric].floor(a[tap], b[tap], settings).items()
+    }
 
 
 def metrics_of_images(
