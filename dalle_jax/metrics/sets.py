@@ -150,15 +150,19 @@ def compare_samples(
         if floor_images is not None:
             others = measure(floor_images, extractor, (), real_keep, **how)
         row["floor"] = _floor(real_side, others, num_images, taps, extractor.name, settings)
-    scores = {
-        METRICS[metric].is_called(name, extractor.name): np.stack(
-            [one[name] for one in by_image], 1
-        )
+    return row, _by_result(by_image, metrics, extractor.name)
+
+
+def _by_result(
+    by_seed: Sequence[Mapping[str, np.ndarray]], metrics: Sequence[str], network: str
+) -> dict[str, np.ndarray]:
+    """The single images' values [images, seeds] by the name of the result in a row."""
+    return {
+        METRICS[metric].is_called(name, network): np.stack([one[name] for one in by_seed], 1)
         for metric in metrics
         for name in METRICS[metric].settings
-        if name in by_image[0]
+        if name in by_seed[0]
     }
-    return row, scores
 
 
 def _floor(
