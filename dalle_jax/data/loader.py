@@ -1,7 +1,7 @@
 """Batches for training and evaluation: shuffled, divided among processes, resumable."""
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -165,15 +165,12 @@ def make_loader(
     import grain  # it brings Orbax along, which takes longer to import than all else here
 
     order = grain.MapDataset.range(len(source)).seed(seed)
-    if shuffle:
-        order = order.shuffle()
-    if repeat:
-        order = order.repeat()
-
+    order = order.shuffle() if shuffle else order
+    order = order.repeat() if repeat else order
+    share = batch_size // process_count
     reading: dict[int, int] = {}  # by batch: the item that is read
 
     def make_batch(k: int) -> dict[str, np.ndarray]:
-        share = batch_size // process_count
         first = k * batch_size + process_index * share
         items = []
         for position in range(first, min(first + share, len(order))):
@@ -181,24 +178,10 @@ def make_loader(
             items.append(read_item(source, index))
         reading.pop(k, None)
         # Drawn for the global batch, so that they are the same however it is divided.
-        draws = np.random.default_rng((seed, k)).random((batch_size, 4))  # [B, 4]
+        draws = np.random.default_rng((seed, k)).random((batch_size, 4))
         draws = draws[process_index * share :][:share]
-
-        images = np.zeros((share, image_size, image_size, 3), np.uint8)
-        captions = [""] * share
-        for row, (item, draw) in enumerate(zip(items, draws)):
-            image = center_crop_resize(item["image"], image_size, resize_filter)
-            images[row] = augment(image, draw[1:], flip=flip, max_shift=max_shift)
-            choices = (repeat and item.get("captions")) or (item["caption"],)
-            captions[row] = choices[int(draw[0] * len(choices))]
-        batch = {"image": images, "tokens": tokenizer.encode(captions)}
-        if items and "image_embedding" in items[0]:
-            embeddings = np.zeros((share, len(items[0]["image_embedding"])), np.float32)
-            embeddings[: len(items)] = [item["image_embedding"] for item in items]
-            batch["image_embedding"] = embeddings
-        if not repeat:
-            batch["mask"] = np.arange(share) < len(items)
-        return batch
+        how = {"resize_filter": resize_filter, "flip": flip, "max_shift": max_shift}
+        return batch_of(items, draws, tokenizer, image_size, is_training=repeat, **how)
 
     def doing(k: int) -> str:
         index = reading.get(k)
@@ -206,12 +189,41 @@ def make_loader(
 
     num_batches = sys.maxsize // batch_size if repeat else -(-len(source) // batch_size)
     return Prefetch(
-        make_batch,
-        num_batches,
-        num_threads=num_threads,
-        patience=patience,
-        doing=doing,
+        make_batch, num_batches, num_threads=num_threads, patience=patience, doing=doing
     )
+
+
+def batch_of(
+    items: Sequence[Mapping[str, Any]],
+    draws: np.ndarray,
+    tokenizer: Tokenizer,
+    image_size: int,
+    *,
+    is_training: bool,
+    resize_filter: str,
+    flip: bool,
+    max_shift: int,
+) -> dict[str, np.ndarray]:
+    """The batch of at most b items whose captions, flips and shifts are decided by draws [b, 4].
+
+    In training one of an item's captions is drawn; otherwise it is its first, and "mask" is False
+    in the rows behind the items, which are blank.
+    """
+    images = np.zeros((len(draws), image_size, image_size, 3), np.uint8)
+    captions = [""] * len(draws)
+    for row, (item, draw) in enumerate(zip(items, draws)):
+        image = center_crop_resize(item["image"], image_size, resize_filter)
+        images[row] = augment(image, draw[1:], flip=flip, max_shift=max_shift)
+        choices = (is_training and item.get("captions")) or (item["caption"],)
+        captions[row] = choices[int(draw[0] * len(choices))]
+    batch = {"image": images, "tokens": tokenizer.encode(captions)}
+    if items and "image_embedding" in items[0]:
+        embeddings = np.zeros((len(draws), len(items[0]["image_embedding"])), np.float32)
+        embeddings[: len(items)] = [item["image_embedding"] for item in items]
+        batch["image_embedding"] = embeddings
+    if not is_training:
+        batch["mask"] = np.arange(len(draws)) < len(items)
+    return batch
 
 
 def augment(image: np.ndarray, draw: np.ndarray, *, flip: bool, max_shift: int) -> np.ndarray:
