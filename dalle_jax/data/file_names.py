@@ -4,7 +4,8 @@ import os
 import posixpath
 import unicodedata
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cached_property
 
 from dalle_jax.data.splits import named_splits
 from dalle_jax.data.walk import File, Walk, reserved
@@ -27,10 +28,29 @@ class FileNames:
         given = given if is_remote else os.path.abspath(given)
         self._roots = [root for root in (tree.root, given.rstrip("/")) if root.strip("/")]
         self._by_name = {file.name: file for file in tree.files}
-        self._by_real: dict[str, File] | None = None
-        self._by_letters: dict[str, list[File]] | None = None
-        self._by_tail: dict[str, list[File]] | None = None
-        self._folder_names: set[str] | None = None
+
+    @cached_property
+    def _by_real(self) -> dict[str, File]:
+        return {self.real(file): file for file in reversed(self._tree.files)}
+
+    @cached_property
+    def _by_letters(self) -> dict[str, list[File]]:
+        return self._grouped(letters)
+
+    @cached_property
+    def _by_base(self) -> dict[str, list[File]]:
+        return self._grouped(posixpath.basename)
+
+    @cached_property
+    def _folder_names(self) -> set[str]:
+        paths = {posixpath.dirname(file.name) for file in self._tree.files}
+        return {name for path in paths for name in path.split("/")}
+
+    def _grouped(self, key: Callable[[str], str]) -> dict[str, list[File]]:
+        groups = defaultdict(list)
+        for file in self._tree.files:
+            groups[key(file.name)].append(file)
+        return groups
 
     def get(self, name: str) -> File | None:
         """The file of exactly this name, relative to the folder."""
@@ -67,25 +87,14 @@ class FileNames:
         Where there is a folder called `folder`, it is only looked for in that; else not in folders
         that are named after another split than `split`, if one is given.
         """
-        if self._by_tail is None:
-            self._by_tail = defaultdict(list)
-            for file in self._tree.files:
-                self._by_tail[posixpath.basename(file.name)].append(file)
         tail = posixpath.normpath(spelled)
-        files = self._by_tail.get(posixpath.basename(tail), ())
+        files = self._by_base.get(posixpath.basename(tail), ())
         files = [file for file in files if f"/{file.name}".endswith(f"/{tail}")]
-        if folder and folder in self._folders():
+        if folder and folder in self._folder_names:
             files = [file for file in files if folder in file.name.split("/")[:-1]]
         elif split:
             files = [file for file in files if named_splits(file.name) <= {split}]
         return self._only(files)
-
-    def _folders(self) -> set[str]:
-        """The names of all folders."""
-        if self._folder_names is None:
-            paths = {posixpath.dirname(file.name) for file in self._tree.files}
-            self._folder_names = {name for path in paths for name in path.split("/")}
-        return self._folder_names
 
     def _path(self, name: str, directory: str) -> str | None:
         """The path of a name relative to the folder; None where it leads out of it."""
@@ -110,8 +119,6 @@ class FileNames:
         real = _real_path(path)
         if not real.startswith(self._tree.root.rstrip("/") + "/"):
             return None
-        if self._by_real is None:
-            self._by_real = {self.real(file): file for file in reversed(self._tree.files)}
         file = self._by_real.get(real)
         return real[len(self._tree.root.rstrip("/")) + 1 :] if file is None else file.name
 
@@ -121,10 +128,6 @@ class FileNames:
 
     def _alike(self, name: str) -> File | str:
         """The only file whose name differs in case, Unicode form and blanks, or a reason."""
-        if self._by_letters is None:
-            self._by_letters = defaultdict(list)
-            for file in self._tree.files:
-                self._by_letters[letters(file.name)].append(file)
         found = self._only(self._by_letters.get(letters(name), ()))
         reason = reserved(name)
         if found == NO_IMAGE and reason and _exists(f"{self._tree.root}/{name}"):

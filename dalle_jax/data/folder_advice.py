@@ -9,7 +9,7 @@ from dalle_jax.data.file_names import NO_IMAGE
 from dalle_jax.data.folder_names import COCO
 from dalle_jax.data.report import Report
 from dalle_jax.data.tables import TABLE_SUFFIXES
-from dalle_jax.data.walk import describe, printable
+from dalle_jax.data.walk import describe, printable, stem_of
 
 _OTHER_DATA = {".tar": "webdataset:", ".parquet": "parquet:"}
 
@@ -109,4 +109,4 @@ def _likely_table(names: Sequence[str]) -> str:
 
 
 def _stem(name: str) -> str:
-    return posixpath.splitext(posixpath.basename(name))[0]
+    return stem_of(posixpath.basename(name))

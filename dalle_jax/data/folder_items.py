@@ -1,12 +1,10 @@
 """Which images a folder holds, and where their captions and splits come from."""
 
-import os
 import posixpath
 import re
 from collections import defaultdict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from dalle_jax.data import git_lfs, splits
 from dalle_jax.data.file_names import NO_IMAGE, FileNames, letters
@@ -17,27 +15,24 @@ from dalle_jax.data.no_image import OTHER_IMAGE_SUFFIXES
 from dalle_jax.data.options import ReadingOptions
 from dalle_jax.data.table_rows import OtherForm, Row
 from dalle_jax.data.tables import read_table
-from dalle_jax.data.walk import File, Walk
+from dalle_jax.data.walk import File, Walk, stem_of, suffix_of
 
 NOT_NAMED = "image that the table does not name"
 SHARED_CAPTION = "caption file of several images"
 
 
-@dataclass
-class Found:
+class Found(NamedTuple):
     """What a folder holds.
 
     Attributes:
         items: ordered by the names of their files.
         bad_rows: problems of rows of tables by their ids.
         left_out: names of what is no item, by reason.
-        tables: that were read.
     """
 
     items: list[Item]
     bad_rows: dict[str, str]
     left_out: dict[str, list[str]]
-    tables: list[str]
 
 
 def find_items(
@@ -66,10 +61,10 @@ def find_items(
         search.look_beside()
     items = sorted(search.items.found.values(), key=lambda item: item.file.name)
     # A table may name an image whatever its suffix.
-    images = {item.file.name for item in items} if search.tables else set()
+    images = {item.file.name for item in items} if search.has_table else set()
     left = {reason: sorted({*names} - images) for reason, names in search.left_out.items()}
     left_out = {reason: names for reason, names in left.items() if names}
-    return Found(items, search.bad_rows, left_out, search.tables)
+    return Found(items, search.bad_rows, left_out)
 
 
 class _Search:
@@ -84,7 +79,7 @@ class _Search:
         self.items = Items(tree.root, open_file)
         self.bad_rows: dict[str, str] = {}
         self.left_out = defaultdict(list, {k: list(v) for k, v in tree.left_out.items()})
-        self.tables: list[str] = []
+        self.has_table = False
         self._is_coco = False  # Whether captions come from COCO's annotation files.
         self._in_bad_rows: set[str] = set()  # Identities of images.
         self._governed: set[str] = set()
@@ -96,8 +91,7 @@ class _Search:
         """Tell images, captions, tables and other files from each other by their names."""
         for file in self._tree.files:
             base = posixpath.basename(file.name)
-            stem, suffix = os.path.splitext(file.name)
-            suffix = suffix.lower()
+            stem, suffix = stem_of(file.name), suffix_of(file.name)
             if suffix in IMAGE_SUFFIXES or suffix in OTHER_IMAGE_SUFFIXES:
                 self._images.append(file)
             elif base.lower() in TABLE_NAMES or KARPATHY.fullmatch(base):
@@ -114,7 +108,7 @@ class _Search:
                 self._leave_out_other(file)
 
     def _leave_out_other(self, file: File) -> None:
-        suffix = os.path.splitext(file.name)[1].lower()
+        suffix = suffix_of(file.name)
         reason = f"other file ({suffix})" if suffix else "other file without suffix"
         self.left_out[reason].append(file.name)
 
@@ -130,8 +124,8 @@ class _Search:
             try:
                 self.read_table(file.name)
             except OtherForm:
-                stem, suffix = os.path.splitext(file.name)
-                self._texts[stem][suffix.lower()] = file  # Of an image of this name, if any.
+                # It may be of an image of this name.
+                self._texts[stem_of(file.name)][suffix_of(file.name)] = file
                 continue
             self._check_single(of_folder, file.name)
 
@@ -145,8 +139,8 @@ class _Search:
             for stem, of_suffix in self._texts.items()
             if ".json" in of_suffix and COCO.fullmatch(posixpath.basename(f"{stem}.json"))
         }
-        own = {name for file in self._images for name in (file.name, _stem(file.name))}
-        if self.tables or not own.isdisjoint(self._texts):
+        own = {name for file in self._images for name in (file.name, stem_of(file.name))}
+        if self.has_table or not own.isdisjoint(self._texts):
             return
         read: dict[str, str] = {}
         for name, (stem, file) in files.items():
@@ -184,8 +178,7 @@ class _Search:
             for row in read_table(file, posixpath.join(self._tree.root, table), self._options):
                 if is_coco and not row.anywhere:
                     raise OtherForm(f"{table} is a table of another form than COCO's.")
-                if not self.tables or self.tables[-1] != table:
-                    self.tables.append(table)
+                self.has_table = True
                 self._add_row(row, table, directory)
         # Such files lie beside the folders of images, or in a folder of annotations.
         anywhere = is_coco or KARPATHY.fullmatch(posixpath.basename(table))
@@ -227,7 +220,7 @@ class _Search:
                 elif identity not in self._in_bad_rows:  # The row stands for it.
                     self.items.item(file)
             else:
-                stem = _stem(file.name)
+                stem = stem_of(file.name)
                 # Some tools write a.png.txt for a.png.
                 whole = file.name in self._texts and stem not in self._texts
                 of_stem[file.name if whole else stem].append(file)
@@ -236,7 +229,7 @@ class _Search:
             beside = (
                 [texts[stem][s].name for s in self._preferred(texts[stem])] if stem in texts else []
             )
-            readable = [f for f in files if os.path.splitext(f.name)[1].lower() in IMAGE_SUFFIXES]
+            readable = [f for f in files if suffix_of(f.name) in IMAGE_SUFFIXES]
             if len(readable) == 1 and len(files) > 1 and beside:
                 originals = [file.name for file in files if file is not readable[0]]
                 self.left_out["original, in a format that is not read, of an image"] += originals
@@ -293,9 +286,7 @@ class _Search:
         """Note the images of the folder that the only table does not name."""
         used = {self.items.identity(item.file) for item in self.items.found.values()}
         for file in self._tree.files:
-            if os.path.splitext(file.name)[1].lower() in IMAGE_SUFFIXES and (
-                self.items.identity(file) not in used
-            ):
+            if suffix_of(file.name) in IMAGE_SUFFIXES and self.items.identity(file) not in used:
                 self.left_out[NOT_NAMED].append(file.name)
 
     def _is_governed(self, name: str) -> bool:
@@ -308,10 +299,6 @@ class _Search:
 def _directory(name: str) -> str:
     """The folder of a file, with a final "/"; "" for the root."""
     return name[: name.rfind("/") + 1]
-
-
-def _stem(name: str) -> str:
-    return os.path.splitext(name)[0]
 
 
 def _folder_split(directory: str) -> str:

@@ -1,7 +1,5 @@
 """One reading of all items of a folder, and what it finds."""
 
-import json
-import os
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -25,8 +23,9 @@ from dalle_jax.data.text import (
     check_fields,
     columns_of_record,
     decode_text,
-    unique_fields,
+    parse_json,
 )
+from dalle_jax.data.walk import suffix_of
 
 OTHER_SPLIT = (
     "in a folder named as a split, which counts only at the top and with the captions in it; split "
@@ -116,7 +115,7 @@ class _Inspector:
             is_about_captions = not all(map(_is_json, item.beside))
             problem = "empty caption" if is_about_captions else "image without caption"
             return Finding(problem, content=item.key), []
-        suffix = os.path.splitext(item.file.name)[1].lower()
+        suffix = suffix_of(item.file.name)
         if suffix in OTHER_IMAGE_SUFFIXES:
             return Finding(other_format(suffix), content=item.key), []
         try:
@@ -149,10 +148,7 @@ class _Inspector:
         text = decode_text(self._folder.read(name), self._options.encoding)
         if not name.lower().endswith(".json"):
             return [(line, "") for line in captions_of_lines(text)]
-        try:
-            record = json.loads(text, object_pairs_hook=unique_fields)
-        except RecursionError:
-            record = None
+        record = parse_json(text)
         captions = columns_of_record(record, self._options.caption_column)
         if captions is None:
             raise ValueError("no JSON object with a caption")

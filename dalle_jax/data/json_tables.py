@@ -26,8 +26,10 @@ from dalle_jax.data.text import (
     columns_of_record,
     decode_text,
     marked_encoding,
+    parse_json,
     unique_fields,
 )
+from dalle_jax.data.walk import stem_of, suffix_of
 
 
 def read_json_lines(file: BinaryIO, name: str, options: ReadingOptions) -> Iterator[Row]:
@@ -54,14 +56,10 @@ def read_json_lines(file: BinaryIO, name: str, options: ReadingOptions) -> Itera
         if not line.strip():
             continue
         try:
-            text = decode_text(line, encoding)
+            record = parse_json(decode_text(line, encoding))
         except ValueError as error:
             yield Row(place, None, problem=f"{UNREADABLE_ROW}: {error}")
             continue
-        try:
-            record = json.loads(text, object_pairs_hook=unique_fields)
-        except (ValueError, RecursionError):
-            record = None
         if not isinstance(record, dict):
             yield Row(place, None, problem=f"{UNREADABLE_ROW}: no JSON object")
             continue
@@ -124,10 +122,7 @@ def read_json(text: str, name: str, options: ReadingOptions) -> Iterator[Row]:
 
 
 def _is_list_of_records(text: str) -> bool:
-    try:
-        document = json.loads(text)
-    except (ValueError, RecursionError):
-        return False
+    document = parse_json(text)
     return isinstance(document, list) and any(isinstance(record, dict) for record in document)
 
 
@@ -146,7 +141,7 @@ def _records(document: Any, options: ReadingOptions) -> list[Any] | None:
         ):
             return None
         return [{key: cell[row] for key, cell in cells.items()} for row in rows]
-    if document and all(os.path.splitext(key)[1].lower() in IMAGE_SUFFIXES for key in document):
+    if document and all(suffix_of(key) in IMAGE_SUFFIXES for key in document):
         column = options.file_keys[0]
         field = options.caption_keys[0]
         return [
@@ -166,13 +161,9 @@ def _cells(value: Any) -> dict[str, Any] | None:
 
 
 def _record(pairs: list[tuple[str, Any]]) -> dict[str, Any] | str:
+    """`unique_fields`, of a sentence of Karpathy's without its words, which take most memory."""
     record = unique_fields(pairs)
-    return _without_tokens(record) if isinstance(record, dict) else record
-
-
-def _without_tokens(record: dict[str, Any]) -> dict[str, Any]:
-    """A sentence of Karpathy's files without its words, which take most of the memory."""
-    if "raw" in record:
+    if isinstance(record, dict) and "raw" in record:
         record.pop("tokens", None)
     return record
 
@@ -206,7 +197,7 @@ def _read_karpathy(images: Sequence[Any]) -> Iterator[Row]:
 def _read_coco(document: Mapping[str, list], name: str) -> Iterator[Row]:
     """Rows of COCO's annotation files of captions, as captions_train2017.json of train2017."""
     rows = CocoRows(Report(name), [document])
-    stem = os.path.splitext(os.path.basename(name))[0]
+    stem = stem_of(os.path.basename(name))
     folder = stem.removeprefix("captions_") if stem.startswith("captions_") else ""
     split, _ = split_of(re.match("[A-Za-z]*", folder)[0])
     for number, (file, captions) in rows.images.items():

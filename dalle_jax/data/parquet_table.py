@@ -212,14 +212,15 @@ class RowGroups:
             images = table.column(image)
             if pa.types.is_struct(images.type):
                 images = pc.struct_field(images, "bytes")
-            cells = {name: _values_of(table.column(name)) for name in names}
+            cells = {name: values_of(table.column(name)) for name in names}
             return _Group(images.to_pylist(), cells, table.nbytes)
         except UNREADABLE_PARQUET as error:
             raise_if_not_there(error)
             raise ValueError(f"unreadable row group: {first_line(error)}") from error
 
 
-def _values_of(column: pa.ChunkedArray) -> list[Any]:
+def values_of(column: pa.ChunkedArray) -> list[Any]:
+    """The values of a column; in place of a text that is not UTF-8 stands the error."""
     try:
         return column.to_pylist()
     except UnicodeDecodeError:

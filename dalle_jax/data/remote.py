@@ -70,19 +70,7 @@ class RemoteFile:
             OSError: the connection broke `TRIES` times, or the server does not answer ranges.
         """
         size = min(size, self.size - offset)
-        if size <= 0:
-            return b""
-        files, path = open_server(self.url)
-
-        def read() -> bytes:
-            content = files.cat_file(path, start=offset, end=offset + size)
-            if len(content) > size:
-                raise _no_ranges(self.url)
-            if len(content) < size:
-                raise OSError(f"{len(content)} of {size} bytes came")
-            return content
-
-        return repeat(self.url, read)
+        return self._fetch(size, start=offset, end=offset + size) if size > 0 else b""
 
     def read_all(self) -> bytes:
         """The whole file, which a server without ranges sends too.
@@ -90,12 +78,17 @@ class RemoteFile:
         Raises:
             OSError: the connection broke `TRIES` times.
         """
+        return self._fetch(self.size)
+
+    def _fetch(self, size: int, **part: int) -> bytes:
         files, path = open_server(self.url)
 
         def read() -> bytes:
-            content = files.cat_file(path)
-            if len(content) != self.size:
-                raise OSError(f"{len(content)} of {self.size} bytes came")
+            content = files.cat_file(path, **part)
+            if part and len(content) > size:
+                raise _no_ranges(self.url)
+            if len(content) != size:
+                raise OSError(f"{len(content)} of {size} bytes came")
             return content
 
         return repeat(self.url, read)

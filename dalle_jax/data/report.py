@@ -2,13 +2,11 @@
 
 import json
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from dalle_jax.data.walk import first_of
 from dalle_jax.files import write_atomically
-
-NAMED_IN_TEXT = 3
 
 
 @dataclass
@@ -112,9 +110,3 @@ class Report:
         texts = (report.content, report.signature, *items)
         sound = isinstance(report.total, int) and all(isinstance(text, str) for text in texts)
         return report if sound else None
-
-
-def first_of(names: Sequence[str], count: int = NAMED_IN_TEXT) -> str:
-    """The first of some names, each as it can be printed."""
-    shown = [name if name.isprintable() else ascii(name) for name in names[:count]]
-    return ", ".join(shown) + (", …" if len(names) > count else "")

@@ -1,6 +1,5 @@
 """Rows of tables that give images their captions, and how their columns are found."""
 
-import os
 from collections.abc import Sequence
 from typing import Any, BinaryIO, NamedTuple
 
@@ -9,6 +8,7 @@ from dalle_jax.data.images import IMAGE_SUFFIXES
 from dalle_jax.data.options import ReadingOptions
 from dalle_jax.data.splits import split_of
 from dalle_jax.data.text import UNREADABLE_CAPTION, columns_of_record, decode_text, not_decodable
+from dalle_jax.data.walk import suffix_of
 
 SPLIT_KEY = "split"
 
@@ -117,7 +117,7 @@ def misfit(
         encoded = separator.join(header).encode("utf-8", "surrogateescape")
         why = not_decodable(encoded[: len(encoded) // 2 * 2], options.encoding)
         return f"{name} can't be read: {why}."
-    if any(os.path.splitext(cell.strip())[1].lower() in IMAGE_SUFFIXES for cell in header):
+    if any(suffix_of(cell.strip()) in IMAGE_SUFFIXES for cell in header):
         return (
             f"{name} must begin with a line of columns, such as file_name{separator}caption; its "
             f"first line is {shown}."

@@ -1,8 +1,7 @@
 """Rows of tables that give images their captions: JSON lines, JSON, CSV, TSV and Parquet."""
 
-import os
 from collections.abc import Iterator
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from dalle_jax.data.csv_tables import read_csv
 from dalle_jax.data.json_tables import read_json, read_json_lines
@@ -15,6 +14,7 @@ from dalle_jax.data.table_rows import (
     whole_text,
 )
 from dalle_jax.data.text import UNREADABLE_CAPTION
+from dalle_jax.data.walk import suffix_of
 
 TABLE_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 
@@ -26,7 +26,7 @@ def read_table(file: BinaryIO, name: str, options: ReadingOptions) -> Iterator[R
         OtherForm: it is JSON of another form.
         ValueError: it can't be read, or lacks a column of file names or of captions.
     """
-    suffix = os.path.splitext(name)[1].lower()
+    suffix = suffix_of(name)
     if suffix == ".parquet":
         return _read_parquet(file, name, options)
     if suffix == ".json":
@@ -39,6 +39,8 @@ def read_table(file: BinaryIO, name: str, options: ReadingOptions) -> Iterator[R
 def _read_parquet(file: BinaryIO, name: str, options: ReadingOptions) -> Iterator[Row]:
     import pyarrow as pa
     import pyarrow.parquet as pq
+
+    from dalle_jax.data.parquet_table import values_of
 
     try:
         table = pq.ParquetFile(file, page_checksum_verification=True)
@@ -57,7 +59,7 @@ def _read_parquet(file: BinaryIO, name: str, options: ReadingOptions) -> Iterato
             )
         place = 0
         for batch in table.iter_batches(8192, columns=[*dict.fromkeys(wanted.values())]):
-            values = [_values_of(batch.column(column)) for column in wanted.values()]
+            values = [values_of(batch.column(column)) for column in wanted.values()]
             for row in zip(*values):
                 place += 1
                 if any(isinstance(value, UnicodeError) for value in row):
@@ -67,17 +69,3 @@ def _read_parquet(file: BinaryIO, name: str, options: ReadingOptions) -> Iterato
     except (pa.ArrowException, OSError) as error:
         text = " ".join(str(error).split())
         raise ValueError(f"{name} can't be read as Parquet: {text:.200}.") from error
-
-
-def _values_of(column: Any) -> list[Any]:
-    try:
-        return column.to_pylist()
-    except UnicodeDecodeError:
-        return [_value_of(scalar) for scalar in column]
-
-
-def _value_of(scalar: Any) -> Any:
-    try:
-        return scalar.as_py()
-    except UnicodeDecodeError as error:
-        return error

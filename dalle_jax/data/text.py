@@ -2,6 +2,7 @@
 
 import codecs
 import contextlib
+import json
 import math
 import re
 import unicodedata
@@ -132,6 +133,14 @@ def columns_of_record(record: Any, column: str = "") -> list[tuple[str, str]] | 
         if found and not column:
             return found
     return None if misshapen and not found else found
+
+
+def parse_json(text: str) -> Any:
+    """What JSON holds, objects as `unique_fields` has them; None where it is no JSON."""
+    try:
+        return json.loads(text, object_pairs_hook=unique_fields)
+    except (ValueError, RecursionError):
+        return None
 
 
 def unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any] | str:

@@ -119,18 +119,29 @@ def _reserved_part(part: str) -> str | None:
     return SYSTEM if part.lower() in _SYSTEM_NAMES else None
 
 
+def stem_of(name: str) -> str:
+    """A name without its suffix."""
+    return os.path.splitext(name)[0]
+
+
+def suffix_of(name: str) -> str:
+    """The suffix of a name with its dot, in lower case."""
+    return os.path.splitext(name)[1].lower()
+
+
 def printable(name: str) -> str:
     """A name as it can stand in a sentence on one line."""
     return name if name.isprintable() else ascii(name)
 
 
-def describe(left_out: Mapping[str, Sequence[str]], examples: int = 3) -> str:
+def first_of(names: Sequence[str], count: int = 3) -> str:
+    """The first of some names, for a sentence."""
+    return ", ".join(map(printable, names[:count])) + (", …" if len(names) > count else "")
+
+
+def describe(left_out: Mapping[str, Sequence[str]]) -> str:
     """One phrase about the entries that were left out: "2 hidden (.a, .b), 1 broken link (c)"."""
-    parts = []
-    for reason, names in left_out.items():
-        shown = [printable(name) for name in names[:examples]]
-        shown += ["…"] if len(names) > examples else []
-        parts.append(f"{len(names)} {reason} ({', '.join(shown)})")
+    parts = (f"{len(names)} {reason} ({first_of(names)})" for reason, names in left_out.items())
     return ", ".join(parts)
 
 

@@ -37,7 +37,7 @@ from dalle_jax.data.text import (
     captions_of_record,
     check_fields,
     decode_text,
-    unique_fields,
+    parse_json,
 )
 from dalle_jax.data.user_source import UserSource
 
@@ -166,10 +166,11 @@ class WebDatasetSource(UserSource):
     def _captions(self, texts: dict[str, bytes]) -> list[str]:
         """The captions in the first caption member that holds any; [""] where all are empty."""
         for suffix, encoded in texts.items():
-            if suffix == "json":
-                captions = captions_of_record(_record(encoded), ",".join(self._fields))
+            if suffix == "json":  # always UTF-8
+                record = parse_json(decode_text(encoded))
+                captions = captions_of_record(record, ",".join(self._fields))
                 if captions is None:
-                    raise ValueError("JSON of another form")
+                    raise ValueError("not JSON" if record is None else "JSON of another form")
             else:
                 captions = captions_of_lines(decode_text(encoded, self._encoding))
             if captions:
@@ -177,18 +178,10 @@ class WebDatasetSource(UserSource):
         return [""] if texts and "json" not in texts else []
 
 
-def _record(encoded: bytes) -> Any:
-    """What a JSON member, which is always UTF-8, holds."""
-    try:
-        return json.loads(decode_text(encoded), object_pairs_hook=unique_fields)
-    except (json.JSONDecodeError, RecursionError):
-        raise ValueError("not JSON") from None
-
-
 def _fields(texts: Mapping[str, bytes]) -> Collection[str]:
     """The fields of the JSON member, none where there is none or it can't be read."""
     try:
-        record = _record(texts["json"])
+        record = parse_json(decode_text(texts["json"]))
     except (KeyError, ValueError):
         return ()
     return record if isinstance(record, dict) else ()

@@ -3,7 +3,7 @@
 import os
 import re
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from dalle_jax.data.loader import Source
@@ -11,6 +11,7 @@ from dalle_jax.data.open import is_at_path
 from dalle_jax.data.remote_server import is_url
 from dalle_jax.data.report import Report
 from dalle_jax.data.splits import SPLITS
+from dalle_jax.data.walk import first_of
 from dalle_jax.files import short_hash, write_atomically
 from dalle_jax.prepare.contact_sheet import contact_sheet
 
@@ -57,15 +58,11 @@ def summary(spec: str, report: Report, sizes: Mapping[str, int]) -> list[str]:
     parts = {"skipped": report.skipped, "left out": report.left_out, "": report.noted}
     for how, reasons in parts.items():
         for reason, names in sorted(reasons.items()):
-            lines.append(f"  {len(names):,} {how}{': ' if how else ''}{reason} ({_first(names)})")
+            what = f"{how}: {reason}" if how else reason
+            lines.append(f"  {len(names):,} {what} ({first_of(names, NAMED)})")
     if len(lines) > 1 and report.path is not None:
         lines.append(f"  all are named in {report.path}")
     return lines
-
-
-def _first(names: Sequence[str]) -> str:
-    shown = [name if name.isprintable() else ascii(name) for name in names[:NAMED]]
-    return ", ".join(shown) + (", …" if len(names) > NAMED else "")
 
 
 def _reader_of_refused(source: Source) -> Callable[[str], bytes | None]:
