@@ -40,9 +40,13 @@ MAY_IMPORT = {
     },
     "html": {"files", "config", "evaluation", "sweeps", "pipelines", "metrics", "data"},
     "prepare": {"console", "files", "runs", "pipelines", "data"},
+    "trainer": {
+        *("console", "config", "evaluation", "pipelines", "runs", "stages", "nn", "training"),
+        "data",
+    },
     "cli": None,  # everything
     "__main__": {"cli"},
-    "__init__": {"cpu", "pipelines"},
+    "__init__": {"cpu", "pipelines", "trainer"},
 }
 
 

@@ -13,6 +13,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from dalle_jax.files import Lock, holder
+
 # Seconds without a sign after which a process is taken for dead, and the others end.
 HEARTBEAT_TIMEOUT = 60
 # Seconds that an ending process waits for the others to end too.
@@ -122,6 +124,30 @@ def as_first(answer: bool) -> bool:
     if jax.process_count() == 1:
         return answer
     return bool(multihost_utils.broadcast_one_to_all(np.int32(answer)))
+
+
+@contextmanager
+def exclusive(run_dir: Path) -> Iterator[None]:
+    """Hold the lock of a run directory; of several processes that train together, the first does.
+
+    The system gives it up when the process ends, however that ends. Where the file system has no
+    locks there is a warning, and training goes on.
+
+    Raises:
+        ValueError: another training holds it; host and process are named.
+    """
+    path = run_dir / "lock"
+    lock = Lock.take(path) if jax.process_index() == 0 else None
+    if not as_first(lock is not None):
+        raise ValueError(
+            f"{run_dir} is being trained by {holder(path) or 'another process'}; wait for its "
+            "end, stop it, or give another --workdir"
+        )
+    try:
+        yield
+    finally:
+        if lock is not None:
+            lock.release()
 
 
 @contextmanager

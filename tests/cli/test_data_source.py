@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from dalle_jax import trainer
 from dalle_jax.cli import train
 from dalle_jax.data import disk_cache
 from dalle_jax.evaluation.captions import open_held_out
 from dalle_jax.runs import open_run
-from dalle_jax.training import loop
 from tests.conftest import ROOT
 
 
@@ -36,8 +36,8 @@ def caption(folder, text, count=60):
 @pytest.fixture
 def go(cards, tmp_path, monkeypatch):
     """Types the command of a training, which takes no step, with further options."""
-    monkeypatch.setattr(loop, "fit", lambda *_, **__: None)
-    monkeypatch.setattr(train, "make_preview", lambda *_: None)
+    monkeypatch.setattr(trainer, "fit", lambda training: None)
+    monkeypatch.setattr(trainer, "make_preview", lambda *_: None)
     typed = [f"--config={ROOT / 'configs/tiny.py'}", f"--workdir={tmp_path / 'work'}"]
     typed += [f"--config.data.source=folder:{cards}", "--config.data.max_bad_share=0.7"]
     return lambda *more: train.run([*typed, *more])

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from dalle_jax import trainer
 from dalle_jax.cli import evaluate, figure, sample, sweep, train
 from dalle_jax.config.load import load_config
 from dalle_jax.evaluation.checks import check_evaluation, check_later_data, check_stage
@@ -225,7 +226,7 @@ def test_a_stage_is_checked_without_data(path, stage, overrides, sentence):
 
 
 def test_a_later_stage_s_mistake_is_found_before_the_first_is_trained(project, monkeypatch):
-    monkeypatch.setattr(train, "train_stage", lambda *_: pytest.fail("it began to train"))
+    monkeypatch.setattr(trainer, "train_stage", lambda *_: pytest.fail("it began to train"))
     with pytest.raises(ValueError, match="can't make images of 24 pixels from 13"):
         train.run([f"--config={UNCLIP}", "--workdir=w", "--config.upsampler.model.low_res_size=13"])
     wider = ["--config.upsampler.data.image_size=48", "--config.upsampler.loss.crop_size=48"]
@@ -288,7 +289,7 @@ def test_captions_that_no_evaluation_in_training_can_read_are_found_first(pictur
 @pytest.mark.parametrize("name", ["none.npz", "diverged_3.npz", "diverged_4.npz"])
 def test_a_file_to_be_replayed_is_read_before_anything_else(workdir, monkeypatch, name):
     (workdir / "decoder/diverged_4.npz").write_text("no archive")
-    monkeypatch.setattr(train, "train_stage", lambda *_: pytest.fail("it began"))
+    monkeypatch.setattr(trainer, "open_data", lambda *_, **__: pytest.fail("it began"))
     file = workdir / "decoder" / name
     with pytest.raises((ValueError, FileNotFoundError), match=name):
         train.run([f"--config={TINY}", f"--workdir={workdir}", f"--replay={file}"])

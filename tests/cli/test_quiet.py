@@ -4,11 +4,10 @@ import sys
 
 import pytest
 
-from dalle_jax import console
+from dalle_jax import console, trainer
 from dalle_jax.cli import prepare, train
 from dalle_jax.data.shapes import builder
 from dalle_jax.sweeps import live_table
-from dalle_jax.training import loop
 from tests.cli.test_options import VERBS
 from tests.conftest import ROOT
 
@@ -66,7 +65,7 @@ def test_progress_is_for_terminals_alone(capsys):
 @pytest.mark.parametrize("options", [[], ["--quiet"]])
 def test_a_training_is_told_of_it(options, shapes_dir, tmp_path, monkeypatch, capsys):
     given = []
-    monkeypatch.setattr(loop, "fit", lambda training: given.append(training.quiet))
+    monkeypatch.setattr(trainer, "fit", lambda training: given.append(training.quiet))
     config = [f"--config={ROOT / 'configs/tiny.py'}", f"--config.data.dir={shapes_dir}"]
     assert train.run([*config, f"--workdir={tmp_path}", *options]) == 0
     assert given == [bool(options)]

@@ -1,8 +1,5 @@
 """What `dalle-jax train` refuses before it writes anything, and what it says it leaves out."""
 
-import errno
-import fcntl
-import os
 import subprocess
 import sys
 
@@ -10,9 +7,10 @@ import jax
 import numpy as np
 import pytest
 
+from dalle_jax import trainer
 from dalle_jax.cli import train
-from dalle_jax.cli.alone import alone_in
 from dalle_jax.training.checkpoint import load_params
+from dalle_jax.training.distributed import exclusive
 from tests.conftest import ONE_DEVICE, ROOT, SMALLER
 
 
@@ -43,31 +41,20 @@ def test_settings_of_sampling_are_tried_before_the_first_step(shapes_dir, tmp_pa
     assert not (tmp_path / "decoder/metrics.jsonl").exists()
 
 
-def test_a_held_out_loss_that_can_not_be_told_is_said(capsys):
-    assert train.validation_size("clip", 512, 300, 128) == 256
-    assert train.validation_size("clip", 0, 300, 128) == 0
-    assert capsys.readouterr().out == ""
-    assert train.validation_size("clip", 512, 40, 128) == 0
-    assert "clip: no held-out loss is told, since its 40 images" in capsys.readouterr().out
-    assert train.validation_size("clip", 512, 0, 128) == 0
-    assert "clip: the data has no items for validation" in capsys.readouterr().out
-    assert train.validation_size("clip", 0, 0, 128) == 0
-    assert capsys.readouterr().out == ""
-
-
 def begin(workdir, shapes_dir):
     config = [f"--config={ROOT / 'configs/tiny.py'}", f"--config.data.dir={shapes_dir}"]
     return train.run([*config, f"--workdir={workdir}"])
 
 
 def test_a_run_that_is_being_trained_is_left_to_whom_trains_it(shapes_dir, tmp_path, monkeypatch):
-    def learn(run, replayed=None):
+    def open_data(run, record):
         raise ValueError("the lock was free")
 
-    monkeypatch.setattr(train, "learn", learn)
+    monkeypatch.setattr(trainer, "open_data", open_data)
     code = (
-        "import sys; from pathlib import Path; from dalle_jax.cli.alone import alone_in\n"
-        "with alone_in(Path(sys.argv[1])): print('holds it', flush=True); input()"
+        "import sys; from pathlib import Path\n"
+        "from dalle_jax.training.distributed import exclusive\n"
+        "with exclusive(Path(sys.argv[1])): print('holds it', flush=True); input()"
     )
     other = subprocess.Popen(
         [sys.executable, "-c", code, str(tmp_path / "decoder")],
@@ -85,16 +72,7 @@ def test_a_run_that_is_being_trained_is_left_to_whom_trains_it(shapes_dir, tmp_p
     other.communicate()
     with pytest.raises(ValueError, match="the lock was free"):  # at once, as nothing holds it
         begin(tmp_path, shapes_dir)
-    with alone_in(tmp_path / "decoder"):  # and an error gives it up
-        pass
-
-
-def test_without_locks_there_is_a_warning_and_training_goes_on(tmp_path, monkeypatch):
-    def flock(*_):
-        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
-
-    monkeypatch.setattr(fcntl, "flock", flock)
-    with pytest.warns(UserWarning, match="start no second command"), alone_in(tmp_path):
+    with exclusive(tmp_path / "decoder"):  # and an error gives it up
         pass
 
 

@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dalle_jax import DallePipeline
+from dalle_jax import DallePipeline, trainer
 from dalle_jax.cli import prepare as cli_prepare
 from dalle_jax.cli import sample as cli_sample
-from dalle_jax.cli import train as cli_train
 from dalle_jax.config.load import load_config
 from dalle_jax.prepare import embeddings as cli_embeddings
 from tests.conftest import ROOT
@@ -124,21 +123,21 @@ def test_a_stage_refuses_what_it_does_not_stand_on(tiny_unclip_workdir, shapes_d
     shutil.copytree(tiny_unclip_workdir / "clip", tmp_path / "clip")
     other = config(shapes_dir, "--config.clip.model.embedding_width=16")
     with pytest.raises(ValueError, match=r"prior in .* does not fit clip in .*embedding_width is"):
-        cli_train.train_stage("prior", other, tmp_path)
+        trainer.train_stage("prior", other, tmp_path)
     unfinished = config(shapes_dir, "--config.clip.train.steps=20")
     path = tmp_path / "clip" / "config.json"
     document = json.loads(path.read_text())
     document["config"]["clip"]["train"]["steps"] = 20
     path.write_text(json.dumps(document))
     with pytest.raises(ValueError, match="at step 10 of 20"):
-        cli_train.train_stage("prior", unfinished, tmp_path)
+        trainer.train_stage("prior", unfinished, tmp_path)
 
 
 @pytest.mark.slow
 def test_stored_embeddings_give_the_same_training(tiny_unclip_workdir, shapes_dir, tmp_path):
     shutil.copytree(tiny_unclip_workdir / "clip", tmp_path / "clip")
     cli_prepare.run(["--embeddings", f"--workdir={tmp_path}"])
-    cli_train.train_stage("prior", config(shapes_dir), tmp_path)
+    trainer.train_stage("prior", config(shapes_dir), tmp_path)
     with_stored, without = last_line(tmp_path, "prior"), last_line(tiny_unclip_workdir, "prior")
     for name, value in without.items():
         if not name.startswith("validation/mse_t"):
@@ -155,7 +154,7 @@ def test_stored_embeddings_are_of_images_as_they_are(tiny_unclip_workdir, shapes
     path.write_text(json.dumps(document))
     cli_embeddings.store(tmp_path, "train")
     with pytest.raises(ValueError, match="max_shift changes them"):
-        cli_train.train_stage("prior", moved, tmp_path)
+        trainer.train_stage("prior", moved, tmp_path)
 
 
 def test_embeddings_of_another_clip_are_refused(tiny_unclip_workdir, shapes_dir, tmp_path):

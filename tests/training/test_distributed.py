@@ -1,5 +1,7 @@
 """Several processes train as one does; each knows its place."""
 
+import errno
+import fcntl
 import json
 import os
 import re
@@ -15,7 +17,7 @@ import pytest
 
 from dalle_jax.training import distributed
 from dalle_jax.training.checkpoint import load_params, steps_in
-from dalle_jax.training.distributed import Place, find_place
+from dalle_jax.training.distributed import Place, exclusive, find_place
 from tests.conftest import ONE_DEVICE, ROOT
 from tests.training.processes import Noted, train
 from tests.training.test_checkpoint import flip_bit, truncate_arrays_unsealed
@@ -137,6 +139,15 @@ def test_a_data_worker_of_one_raises_or_hangs_and_both_end(tmp_path, fault, said
 @pytest.mark.timeout(1800)
 def test_four_processes_train_as_one(tmp_path):
     check(tmp_path, 4)
+
+
+def test_without_locks_there_is_a_warning_and_training_goes_on(tmp_path, monkeypatch):
+    def flock(*_):
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with pytest.warns(UserWarning, match="start no second command"), exclusive(tmp_path):
+        pass
 
 
 def test_a_process_knows_its_place():
