@@ -57,3 +57,16 @@ def numbers(root: Path, split: str = "all", **options) -> dict[int, tuple[str, .
     return {
         int.from_bytes(item["image"][0, 0].tobytes(), "big"): item["captions"] for item in items
     }
+
+
+SHARES = {"validation_share": 0.3, "test_share": 0.3}
+
+
+def splits(root: Path, **options) -> dict[int, str]:
+    """The split of each image by the number of its colour; no image is in two of them."""
+    found = {}
+    for split in ("train", "validation", "test"):
+        for number in numbers(root, split, **{**SHARES, **options}):
+            assert number not in found, "an image in two splits"
+            found[number] = split
+    return found

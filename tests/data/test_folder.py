@@ -1,13 +1,10 @@
-import io
 import json
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from dalle_jax.data import checked
 from dalle_jax.data.folder import FolderSource
-from dalle_jax.data.open import open_source
 
 SIZE = (6, 5)
 
@@ -41,20 +38,6 @@ def test_metadata_lines(tmp_path):
     assert source[0]["caption"] == "a red field" and source.report.num_skipped == 0
 
 
-def test_table(tmp_path):
-    save(tmp_path / "a.png", "red")
-    (tmp_path / "captions.csv").write_text(
-        '\ufefffile_name,caption\r\na.png,"red, ""all"" over"\r\na.png,红\r\n', encoding="utf-8"
-    )
-    assert pairs(FolderSource(tmp_path, "all")) == {"a.png": ('red, "all" over', "红")}
-
-
-def test_text_beside(tmp_path):
-    save(tmp_path / "a.png", "red")
-    (tmp_path / "a.txt").write_text("red\n\n all red \n")
-    assert pairs(FolderSource(tmp_path, "all")) == {"a.png": ("red", "all red")}
-
-
 def test_bad_items_are_skipped_and_named(tmp_path):
     for name in ("good", "blank", "alone", "torn", "empty"):
         save(tmp_path / f"{name}.png", "red")
@@ -83,20 +66,6 @@ def test_bad_items_are_skipped_and_named(tmp_path):
     }
 
 
-def test_a_second_opening_reads_no_image_until_something_changes(tmp_path, monkeypatch):
-    save(tmp_path / "a.png", "red")
-    save(tmp_path / "b.png", "red")
-    for name in "ab":
-        (tmp_path / f"{name}.txt").write_text("red")
-    FolderSource(tmp_path, "all")
-    with monkeypatch.context() as patch:
-        patch.setattr(checked, "decode", None)
-        assert len(FolderSource(tmp_path, "all")) == 2
-    (tmp_path / "b.png").write_bytes(b"torn")
-    with pytest.warns(UserWarning, match=r"b\.png"):
-        assert len(FolderSource(tmp_path, "all", max_bad_share=0.5)) == 1
-
-
 @pytest.mark.parametrize("name", ["../secret.png", "/etc/passwd", "sub/../../secret.png"])
 def test_names_cannot_leave_the_folder(tmp_path, name):
     save(tmp_path / "secret.png", "red")
@@ -114,19 +83,6 @@ def test_a_name_too_long_for_the_disk_is_skipped_and_named(tmp_path):
         assert len(FolderSource(tmp_path, "all", max_bad_share=0.5)) == 1
 
 
-def test_parts_are_disjoint_and_complete(tmp_path):
-    encoded = io.BytesIO()
-    Image.new("RGB", (1, 1)).save(encoded, "PNG")
-    for i in range(40):
-        (tmp_path / f"{i}.png").write_bytes(encoded.getvalue())
-        (tmp_path / f"{i}.txt").write_text(f"number {i}")
-    parts = [
-        set(pairs(FolderSource(tmp_path, split, validation_share=0.25, test_share=0.25)))
-        for split in ("train", "validation", "test")
-    ]
-    assert all(parts) and sum(map(len, parts)) == 40 and len(set.union(*parts)) == 40
-
-
 def test_mistakes_give_a_sentence(tmp_path):
     with pytest.raises(FileNotFoundError, match="no folder"):
         FolderSource(tmp_path / "none")
@@ -140,21 +96,3 @@ def test_mistakes_give_a_sentence(tmp_path):
     (tmp_path / "metadata.jsonl").write_text("")
     with pytest.raises(ValueError, match="keep one of them"):
         FolderSource(tmp_path)
-
-
-def test_an_image_torn_later_is_named(tmp_path):
-    save(tmp_path / "a.png", "red")
-    (tmp_path / "a.txt").write_text("red")
-    source = FolderSource(tmp_path, "all")
-    (tmp_path / "a.png").write_bytes(b"torn")
-    with pytest.raises(ValueError, match=r"a\.png, readable when it was scanned"):
-        source[0]
-
-
-def test_opened_by_name(tmp_path):
-    save(tmp_path / "a.png", "red")
-    (tmp_path / "a.txt").write_text("red")
-    settings = {"data_dir": "unused", "image_size": 32}
-    assert len(open_source(f"folder:{tmp_path}", split="all", **settings)) == 1
-    with pytest.raises(ValueError, match="has no option 'shrae'; it has cache_dir, caption_c"):
-        open_source(f"folder:{tmp_path}", split="all", shrae=1, **settings)

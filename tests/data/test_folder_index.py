@@ -106,13 +106,6 @@ def test_own_reports_and_indices_are_no_data_of_the_folder(root, unread):
     assert len(unread) == 1 and not read(root).report.left_out and len(unread) == 1
 
 
-def test_the_report_is_written_again_where_it_is_gone(root, unread):
-    report = read(root).report
-    (root / "data_report.json").unlink()
-    assert read(root).report.path.exists() and len(unread) == 1
-    assert checked.Report.load(root / "data_report.json") == report
-
-
 def test_a_cache_serves_several_folders_and_tables(tmp_path, unread):
     cache = tmp_path / "cache"
     for name in "ab":
@@ -131,23 +124,6 @@ def test_a_cache_inside_the_folder_does_not_change_it(root, unread):
     for _ in range(3):
         read(root, cache_dir=root / "cache")
     assert len(unread) == 1
-
-
-def test_a_place_that_cannot_be_written_is_a_warning(root, tmp_path_factory, unread):
-    file = tmp_path_factory.mktemp("x") / "file"
-    file.write_text("")
-    for _ in range(2):
-        with pytest.warns(UserWarning, match="could not be written"):
-            assert len(FolderSource(root, "all", cache_dir=file)) == 6
-    assert len(unread) == 2
-
-
-def test_too_many_bad_items_are_an_error_each_time(root, unread):
-    write(root, {"0.txt": ""})
-    for _ in range(2):
-        with pytest.raises(ValueError, match=r"5 of 6 items used.*max_bad_share = 0.01"):
-            read(root, max_bad_share=0.01)
-    assert len(unread) == 1 and len(captions(root, max_bad_share=0.2)) == 5
 
 
 def test_the_signature_is_of_names_sizes_and_captions(tmp_path):

@@ -329,19 +329,6 @@ def test_a_folder_of_img2dataset(tmp_path):
     assert "resize_mode=border" in note and len(names) == 2 and not report.skipped
 
 
-def test_images_of_other_sizes_are_left_out(tmp_path):
-    write(tmp_path, {"a.png": png(1, 8, 8), "b.png": png(2, 7, 30), "c.png": png(3, 33, 8)})
-    write(tmp_path, {f"{name}.txt": name for name in "abc"})
-    assert [*captions(tmp_path, min_side=8)] == ["a.png", "c.png"]
-    assert [*captions(tmp_path, max_aspect_ratio=4.0)] == ["a.png"]
-    report = read(tmp_path, min_side=8, max_aspect_ratio=4.0, max_bad_share=0.0).report
-    assert report.left_out == {
-        "side below 8 pixels": ["b.png"],
-        "aspect ratio above 4": ["c.png"],
-    }
-    assert report.total == 1 and [*captions(tmp_path)] == ["a.png", "b.png", "c.png"]
-
-
 def test_pixels_come_as_they_are(tmp_path):
     write(tmp_path, {"a.png": png(0x0A0B0C, 3, 2), "a.txt": "x"})
     np.testing.assert_array_equal(

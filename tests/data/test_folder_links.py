@@ -4,24 +4,12 @@ import shutil
 
 import pytest
 
-from tests.data.pictures import captions, numbers, png, read, write
-
-SHARES = {"validation_share": 0.3, "test_share": 0.3}
+from tests.data.pictures import captions, png, read, splits, write
 
 
 def link(target, name):
     name.parent.mkdir(parents=True, exist_ok=True)
     os.symlink(target, name)
-
-
-def splits(root, **options):
-    """The split of each image by the number of its colour; no image is in two of them."""
-    found = {}
-    for split in ("train", "validation", "test"):
-        for number in numbers(root, split, **{**SHARES, **options}):
-            assert number not in found
-            found[number] = split
-    return found
 
 
 def test_a_link_inside_the_folder_is_the_item_of_its_target(tmp_path):

@@ -102,6 +102,28 @@ def test_a_connection_that_breaks_is_tried_again_and_then_named(serve_files):
         read(url)
     serve_files.server.failures = []
     assert captions(url) == {"a.png": ("other",)}  # The break is not kept as a bad item.
+    source = read(url)
+    serve_files.server.failures = ["cut"] * 99
+    with pytest.raises(ValueError, match="could not be read after 5 tries"):
+        source[0]
+
+
+def test_a_second_opening_reads_no_file(serve_files, tmp_path):
+    url = serve_files(FILES)["http"]
+    read(url)
+    assert len([*(tmp_path / "cache" / "dalle_jax" / "data").iterdir()]) == 2
+    serve_files.server.requests.clear()
+    read(url)
+    asked = {(method, path.endswith("/")) for method, path, _ in serve_files.server.requests}
+    assert asked == {("HEAD", False), ("GET", True)}
+
+
+def test_a_url_without_files_is_a_sentence(serve_files):
+    with pytest.raises(FileNotFoundError, match="no files in memory://nothing"):
+        read("memory://nothing-is-here")
+    url = serve_files({"a.txt": b""})["http"]
+    with pytest.raises(FileNotFoundError, match=r"/d/ lists no files"):
+        read(f"{url}/d")
 
 
 def test_a_password_is_never_shown(serve_files, tmp_path):

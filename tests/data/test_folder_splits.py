@@ -6,7 +6,6 @@ import unicodedata
 import warnings
 import zlib
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -15,20 +14,9 @@ from hypothesis import strategies as st
 
 from dalle_jax.data.folder import FolderSource
 from dalle_jax.data.splits import split_mask
-from tests.data.pictures import captions, numbers, read, write
+from tests.data.pictures import SHARES, captions, read, splits, write
 
 SPLITS = ("train", "validation", "test")
-SHARES = {"validation_share": 0.3, "test_share": 0.3}
-
-
-def splits(root, **options):
-    """The split of each image by the number of its colour; no image is in two of them."""
-    found = {}
-    for split in SPLITS:
-        for number in numbers(root, split, **{**SHARES, **options}):
-            assert number not in found, "an image in two splits"
-            found[number] = split
-    return found
 
 
 def by_hash(keys):
@@ -249,16 +237,6 @@ def test_an_item_is_in_one_split_which_no_other_item_decides(tmp_path_factory, d
         n: before[n] for n in {*before} & {*after}
     }
     shutil.rmtree(base)
-
-
-def test_shares_are_checked_before_anything_is_read(tmp_path):
-    with pytest.raises(ValueError, match="at most 1"):
-        read(tmp_path, "train", validation_share=0.6, test_share=0.6)
-
-
-def test_the_positions_of_splits_are_those_of_the_names():
-    names = [f"{i:06d}.png" for i in range(1000)]
-    assert np.array_equal(split_mask(names, "test"), split_mask([*names, "x"], "test")[:-1])
 
 
 SPLITS_OF_ROWS = ("train", "Test", " val ", "dev", "testing", "extra", "")

@@ -1,5 +1,4 @@
 import io
-import os
 import uuid
 import warnings
 
@@ -78,21 +77,6 @@ def test_a_folder_in_memory_needs_no_slash(memory):
     assert captions(memory) == CAPTIONS
     source = open_source(f"webdataset:{memory}", data_dir="", split="all", image_size=4)
     assert source.place(0).startswith("000.tar/0 of memory://")
-
-
-def test_data_is_the_same_by_url_and_on_disk(server, memory, tmp_path):
-    for name, content in SHARDS.items():
-        (tmp_path / os.path.basename(name)).write_bytes(content)
-    sources = [
-        [WebDatasetSource(spec, split, test_share=0.3) for split in ("train", "test")]
-        for spec in (f"{server.url}/data/*.tar", memory, tmp_path)
-    ]
-    assert len({source.signature for pair in sources for source in pair}) == 1
-    for train, test in sources[1:]:
-        for there, here in ((train, sources[0][0]), (test, sources[0][1])):
-            assert [there[i]["id"] for i in range(len(there))] == [
-                here[i]["id"] for i in range(len(here))
-            ]
 
 
 def test_the_index_is_kept_on_this_machine_and_nothing_is_read_again(server, tmp_path, monkeypatch):

@@ -9,9 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dalle_jax.data import webdataset
 from dalle_jax.data.index import signature_of
-from dalle_jax.data.open import open_source
 from dalle_jax.data.webdataset import WebDatasetSource
 
 from .tars import link, pair, png, special, tar_bytes, write
@@ -419,17 +417,6 @@ def test_another_encoding_is_read_where_it_is_stated(tmp_path):
     assert found == {"0.tar/a": ("ä",), "0.tar/b": ("ä",)}
 
 
-def test_images_of_other_sizes_are_left_out(tmp_path):
-    members = [("a.png", png(size=(9, 30))), ("a.txt", b"a"), *GOOD]
-    members += [("b.png", png(size=(30, 30))), ("b.txt", b"b")]
-    found, report = of(tmp_path, *members, min_side=9, max_aspect_ratio=3.0)
-    assert set(found) == {"0.tar/b"} and report.total == 1
-    assert report.left_out == {
-        "side below 9 pixels": ["0.tar/good"],
-        "aspect ratio above 3": ["0.tar/a"],
-    }
-
-
 def splits(shards):
     """The captions of each split."""
     with warnings.catch_warnings():
@@ -494,22 +481,6 @@ def test_the_signature_is_that_of_names_sizes_and_captions(tmp_path):
     assert signature("d", members[2:]) != first
     assert signature("e", [("000.png", png(size=(64, 64))), *members[1:]]) != first
     assert signature("f", [members[0], ("000.txt", b"else"), *members[2:]]) != first
-
-
-def test_the_index_is_built_once_and_again_when_a_shard_changes(tmp_path, monkeypatch):
-    path = write(tmp_path / "0.tar", pair("a", 1))
-    cache = {"cache_dir": tmp_path / "cache"}
-    WebDatasetSource(str(path), "all", **cache)
-    with monkeypatch.context() as patch:
-        patch.setattr(webdataset, "find_samples", None)
-        patch.setattr(webdataset, "inspect_item", None)
-        source = WebDatasetSource(str(path), "all", **cache)
-    assert source[0]["caption"] == "1" and len(list(tmp_path.iterdir())) == 2
-    write(path, [*pair("a", 2), *pair("b", 3)])
-    assert set(read(str(path), **cache)[0].values()) == {("2",), ("3",)}
-    for file in (tmp_path / "cache").iterdir():
-        file.write_bytes(b"torn")
-    assert len(WebDatasetSource(str(path), "all", **cache)) == 2
 
 
 def former_index(folder, shards):
@@ -585,34 +556,10 @@ def test_bordered_squares_of_img2dataset_are_named(tmp_path, before, image, bord
     assert all("resize_mode=border" in note for note in noted)
 
 
-def test_opened_by_name(tmp_path):
-    write(tmp_path / "0.tar", pair("a", 7))
-    source = open_source(
-        f"webdataset:{tmp_path}/*.tar", data_dir="unused", split="all", image_size=8
-    )
-    np.testing.assert_array_equal(source[0]["image"][0, 0], [7, 0, 0])
-    assert source.place(0) == f"0.tar/a of {tmp_path}/0.tar"
-
-
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory):
     members = [member for i in range(3) for member in pair(i, i + 1)]
     return tmp_path_factory.mktemp("fuzz"), tar_bytes(members)
-
-
-@given(st.lists(st.tuples(st.integers(0, 6 * 1024), st.integers(0, 255)), min_size=1, max_size=6))
-@settings(max_examples=50, deadline=None)
-def test_damaged_shards_give_a_sentence_or_images_with_their_own_captions(sound, damage):
-    folder, content = sound[0], bytearray(sound[1])
-    for position, value in damage:
-        content[position] = value
-    (folder / "0.tar").write_bytes(content)
-    try:
-        found, report = read(folder / "0.tar")
-    except ValueError as error:
-        assert "\n" not in str(error)
-    else:
-        assert len(found) + report.num_skipped == report.total
 
 
 KEY = st.sampled_from(["a", "b", "a.b", "x/a", "v1.0_0", "./a", "a.seg", "B"])
