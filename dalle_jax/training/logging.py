@@ -2,7 +2,6 @@
 
 import json
 import math
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,14 +9,7 @@ import numpy as np
 from PIL import Image
 
 from dalle_jax.files import write_atomically
-
-# tensorboardX would load torch where that is installed: seconds, and of no use here.
-_torch = sys.modules.get("torch")
-sys.modules["torch"] = _torch  # None: as if there were none
-from tensorboardX import SummaryWriter  # noqa: E402
-
-if _torch is None:
-    del sys.modules["torch"]
+from dalle_jax.training.event_file import EventFile
 
 LOSS = "validation/loss"
 
@@ -46,7 +38,7 @@ class RunLog:
         path = self.run_dir / "metrics.jsonl"
         _drop_after(path, from_step, again)
         self._file = path.open("a", encoding="utf-8")
-        self._board = SummaryWriter(str(self.run_dir / "tensorboard"), purge_step=from_step + 1)
+        self._board = EventFile(self.run_dir / "tensorboard", purge_step=from_step + 1)
 
     def scalars(self, step: int, values: dict[str, float]) -> None:
         """One line of metrics.jsonl: {"step": step, name: value, …}, without what is not finite."""
@@ -56,7 +48,7 @@ class RunLog:
         self._file.write(json.dumps({"step": step, **finite}) + "\n")
         self._file.flush()
         for name, value in finite.items():
-            self._board.add_scalar(name, value, step)
+            self._board.scalar(step, name, value)
 
     def image(self, step: int, name: str, image: np.ndarray) -> None:
         """Save uint8 [H, W, 3] as samples/NAME_STEP.png."""
@@ -65,7 +57,7 @@ class RunLog:
         path = self.run_dir / "samples" / f"{name}_{step:08d}.png"
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(image).save(path)
-        self._board.add_image(name, image, step, dataformats="HWC")
+        self._board.image(step, name, image)
 
     def close(self) -> None:
         """Write what is buffered."""
