@@ -43,9 +43,9 @@ class Lock:
 
     The system's own lock (flock) is what counts: it goes when the last process that has the file
     open ends, however it ends. A job inherits it, so that a job which outlives its launcher keeps
-    other launchers from starting it a second time. Host and process are written into the file for
-    people, and for whoever waits to say whom for. The file itself stays: were it removed, one
-    process could wait for the old file while another holds a new one of the same name.
+    other launchers from starting it a second time. The file names host and process for people.
+    The file itself stays: were it removed, one process could wait for the old file while another
+    holds a new one of the same name.
     """
 
     def __init__(self, file):
@@ -67,10 +67,15 @@ class Lock:
                 "workdir, since the file system has no locks",
                 stacklevel=2,
             )
-        file.truncate(0)
-        file.write(f"{socket.gethostname()} process {os.getpid()}\n")
-        file.flush()
-        return cls(file)
+        lock = cls(file)
+        lock.name_holder(os.getpid())
+        return lock
+
+    def name_holder(self, pid: int) -> None:
+        """Write into the file which process of this host has the lock; see `holder`."""
+        self._file.truncate(0)
+        self._file.write(f"{process_name(pid)}\n")
+        self._file.flush()
 
     def fileno(self) -> int:
         """To be handed to the job."""
@@ -81,8 +86,13 @@ class Lock:
         self._file.close()
 
 
+def process_name(pid: int) -> str:
+    """A process of this host, as `HOST process PID`."""
+    return f"{socket.gethostname()} process {pid}"
+
+
 def holder(path: Path) -> str:
-    """Who wrote last that it has the lock, as `HOST process PID`."""
+    """The name of the process that took the lock last, which may have ended."""
     try:
         return path.read_text().strip()
     except FileNotFoundError:

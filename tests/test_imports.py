@@ -26,9 +26,8 @@ MAY_IMPORT = {
     "interop": {"metrics", "runs", "models", "nn"},
     "cost": {"files", "runs", "stages", "nn", "training", "data"},
     "evaluation": {
-        *("config", "console", "files", "interop", "pipelines", "runs", "stages"),
-        *("training", "metrics", "data"),
-        "cli",
+        *("config", "console", "files", "interop", "nearest", "pipelines", "runs", "seeds"),
+        *("stages", "training", "metrics", "data"),
     },
     "sweeps": {
         *("cli", "console", "cpu", "config", "cost", "devices", "evaluation", "runs"),

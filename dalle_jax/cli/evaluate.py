@@ -1,8 +1,9 @@
 """`dalle-jax evaluate`: measure a trained workdir on held-out captions, or two sets of images."""
 
 import argparse
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from dalle_jax.cli.inputs import check_files, check_workdir
 from dalle_jax.cli.options import OneOf, Parser, SomeOf, Suggested, count, local_path, path_text
@@ -12,8 +13,8 @@ from dalle_jax.metrics.table import METRICS, OF_CAPTIONS
 from dalle_jax.seeds import LIMIT
 
 if TYPE_CHECKING:
-    from dalle_jax.cli.opened import Opened
     from dalle_jax.evaluation.options import Evaluation
+    from dalle_jax.evaluation.workdir import Evaluated
 
 EXAMPLE = """examples:
   dalle-jax evaluate --workdir=runs/quickstart --split=test --n=512
@@ -30,43 +31,64 @@ images are measured against each other with --fake and --real, whose options
 `dalle-jax evaluate --fake --help` shows."""
 
 
-def run(argv: list[str], opened: "Opened | None" = None) -> int:
-    """Measure, write, print; with what earlier calls in this process have `opened`."""
+def run(argv: list[str]) -> int:
+    """Measure, write, print."""
     if any(option.partition("=")[0] == "--fake" for option in argv):
         from dalle_jax.cli import evaluate_folders
 
         return evaluate_folders.run(argv)
-    evaluation = parse(argv, exits=True)
-    from dalle_jax.cli.opened import Opened
-    from dalle_jax.evaluation.tables import print_row
+    parser = make_parser()
+    args = parser.parse_args(argv)
+    if args.points:
+        run_points(args.points)
+        return 0
+    evaluation = parsed(parser, args)
     from dalle_jax.evaluation.workdir import evaluate
+
+    show(evaluate(evaluation))
+    return 0
+
+
+def show(found: "Evaluated") -> None:
+    """Print the rows, and write the report."""
+    from dalle_jax.evaluation.tables import print_row
     from dalle_jax.html.evaluation import write_report
 
-    found = evaluate(evaluation, opened or Opened())
     for row in found.rows:
         print_row(row)
     if found.samples:
         print(f"pictures: {found.samples}")
     print(f"report: {write_report(found)}")
-    return 0
 
 
-def parse(argv: Sequence[str], *, exits: bool = False) -> "Evaluation":
-    """The evaluation of a workdir that arguments ask for, as they are typed or a sweep has them.
+def run_points(path: Path) -> None:
+    """Measure the points of a sweep that a file names."""
+    from dalle_jax.evaluation.options import evaluation_of
+    from dalle_jax.evaluation.workdir import PipelineCache, evaluate
+    from dalle_jax.sweeps.points import measure_points
+    from dalle_jax.training.memory import give_back
 
-    Raises:
-        ValueError: there is no such option, metric or value; with `exits` the program ends instead.
-    """
-    parser = make_parser()
-    parser.exits = exits
-    args = parser.parse_args(argv)
+    cache = PipelineCache()
+
+    def measure(point: Mapping[str, Any], on_progress: Callable[[int, int], None]) -> None:
+        workdir = Path(point["workdir"])
+        evaluation = evaluation_of(workdir, point["options"], point["sampling"])
+        show(evaluate(evaluation, cache, on_progress))
+        give_back()
+
+    measure_points(path, measure)
+
+
+def parsed(parser: Parser, args: argparse.Namespace) -> "Evaluation":
+    """The evaluation of a workdir that arguments ask for."""
+    if not args.workdir:
+        parser.error("--workdir is needed")
     if args.images and not args.manifest:
         parser.error("--images says where a manifest's images lie: give --manifest=FILE.jsonl too")
-    if exits:  # a sweep's are there later
-        check_workdir(args.workdir)
-        check_files("caption manifest", [args.manifest])
-        for name in ("inception", "features", "clip", "reference"):
-            check_files(f"--{name}", [getattr(args, name)])
+    check_workdir(args.workdir)
+    check_files("caption manifest", [args.manifest])
+    for name in ("inception", "features", "clip", "reference"):
+        check_files(f"--{name}", [getattr(args, name)])
     from dalle_jax.evaluation.options import Evaluation
     from dalle_jax.metrics.preprocess import Preprocessing
 
@@ -94,7 +116,13 @@ def parse(argv: Sequence[str], *, exits: bool = False) -> "Evaluation":
 def make_parser() -> Parser:
     """The options of the verb for a workdir; those for two sets are in `evaluate_folders`."""
     parser = Parser("evaluate", DESCRIPTION, EXAMPLE)
-    parser.add_argument("--workdir", type=local_path, required=True, help="of the trained system")
+    parser.add_argument("--workdir", type=local_path, help="of the trained system")
+    parser.add_argument(
+        "--points",
+        metavar="FILE",
+        type=local_path,
+        help="several workdirs and their options, as `dalle-jax sweep` writes them",
+    )
     parser.add_argument(
         "--manifest", type=path_text, help="captions; made by `dalle-jax prepare --manifest`"
     )

@@ -60,7 +60,6 @@ class Parser(argparse.ArgumentParser):
             formatter_class=_Help,
             allow_abbrev=False,
         )
-        self.exits = True  # at an error; else it is raised as a ValueError
         self.also: tuple[str, ...] = ()  # options of the verb's other uses, to name in errors
         self.prefixes: dict[str, tuple[str, tuple[str, ...] | None]] = {}
         self.of_stages: tuple[str, tuple[str, ...]] = ("", ())
@@ -103,13 +102,11 @@ class Parser(argparse.ArgumentParser):
         return super().format_help()
 
     def error(self, message: str) -> NoReturn:
-        """End the program with a sentence, or raise it."""
+        """End the program with a sentence and the code 2."""
         for pattern, sentence in MESSAGES:
             if found := re.fullmatch(pattern, message, re.DOTALL):
                 message = found.expand(sentence)
                 break
-        if not self.exits:
-            raise ValueError(message)
         ending = "" if message.endswith("?") else f"; see `{self.prog} --help`"
         print(f"{self.prog}: {message}{ending}", file=sys.stderr)
         sys.exit(2)

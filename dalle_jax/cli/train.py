@@ -5,7 +5,7 @@ import sys
 from dalle_jax.cli.inputs import check_files
 from dalle_jax.cli.options import Number, OneOf, Parser, count, local_path
 from dalle_jax.cli.output_paths import output_folder
-from dalle_jax.config.load import PREFIX, as_options, chosen_stages, load_config
+from dalle_jax.config.load import PREFIX, as_options, chosen_stages, load_config, read_settings
 from dalle_jax.data.open import check_spec
 
 EXAMPLE = """examples:
@@ -26,7 +26,9 @@ def run(argv: list[str]) -> int:
         parser.error("--workdir is needed")
     if args.mesh and not args.explain:
         parser.error("--mesh goes with --explain; a training's is --config.STAGE.train.mesh.fsdp=8")
-    config = load_config(args.config, overrides)
+    check_files("--settings", [args.settings])
+    settings = read_settings(args.settings) if args.settings else {}
+    config = load_config(args.config, overrides, settings)
     if args.replay:
         check_files("batch", [args.replay])
         args.stage = args.stage or args.replay.absolute().parent.name  # whose run it lies in
@@ -76,6 +78,12 @@ def make_parser() -> Parser:
         "--workdir", type=output_folder, help="each stage is trained in WORKDIR/STAGE"
     )
     parser.add_argument("--stage", help="only this stage of the config")
+    parser.add_argument(
+        "--settings",
+        metavar="FILE",
+        type=local_path,
+        help='settings of the config as JSON, {"some.name": value}; `sweep` passes them so',
+    )
     parser.add_argument(
         "--data_source",
         metavar="SOURCE",

@@ -1,6 +1,7 @@
 """A config file and the overrides typed after it, as one locked ConfigDict."""
 
 import ast
+import json
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from dalle_jax.nearest import nearest
 
 PREFIX = "--config."
 KINDS = {
+    str: "a text",
     int: "a whole number",
     float: "a number",
     bool: "True or False",
@@ -21,12 +23,17 @@ KINDS = {
 }
 
 
-def load_config(path: str | Path, overrides: Sequence[str] = ()) -> ConfigDict:
-    """Run `get_config()` of a config file and apply `--config.some.name=value` to what it gives.
+def load_config(
+    path: str | Path, overrides: Sequence[str] = (), settings: Mapping[str, Any] | None = None
+) -> ConfigDict:
+    """Run `get_config()` of a config file and change settings of what it gives.
 
-    The file is a path or a name, see `find_config`.
-    Values are Python literals or plain words; their type has to be the setting's. Nothing else is
-    evaluated.
+    Args:
+        path: of the file, or its name, see `find_config`.
+        overrides: options `--config.some.name=value`. Values are Python literals or plain words;
+            nothing else is evaluated.
+        settings: the same as values by name, {"some.name": value}. Values of both kinds have to be
+            of the setting's type.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -40,6 +47,8 @@ def load_config(path: str | Path, overrides: Sequence[str] = ()) -> ConfigDict:
     if not isinstance(config, ConfigDict):
         raise ValueError(f"{path} is not a config file: it has no get_config() of a ConfigDict")
     check_names(path, config, UserFile(CONFIGS / "base.py").call("get_config"))
+    for name, value in (settings or {}).items():
+        set_setting(config, name, value)
     for override in overrides:
         apply_override(config, override)
     ranges.check(config.to_dict())
@@ -114,6 +123,15 @@ def apply_override(config: ConfigDict, override: str) -> None:
         raise ValueError(
             f"{override!r} is not understood; settings are given as --config.some.name=value"
         )
+    set_setting(config, name, parse_value(text, dict(flatten(config)).get(name)))
+
+
+def set_setting(config: ConfigDict, name: str, value: Any) -> None:
+    """Set one setting, given by its full name.
+
+    Raises:
+        ValueError: there is no such setting, or the value is of another type.
+    """
     known = dict(flatten(config))
     if name not in known:
         raise ValueError(f"there is no setting config.{name}{nearest(name, known)}")
@@ -121,7 +139,32 @@ def apply_override(config: ConfigDict, override: str) -> None:
     section = config
     for parent in parents:
         section = section[parent]
-    section[last] = _typed(name, text, known[name])
+    section[last] = _typed(name, value, known[name])
+
+
+def read_settings(path: Path) -> dict[str, Any]:
+    """The settings by name in a JSON file, {"some.name": value}.
+
+    Raises:
+        ValueError: it holds something else.
+    """
+    try:
+        settings = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from error
+    if not isinstance(settings, dict):
+        raise ValueError(f'{path} must hold a JSON object of settings, {{"some.name": value}}')
+    return settings
+
+
+def parse_value(text: str, default: Any) -> Any:
+    """The value of a text that is typed for a setting: a Python literal, or the text itself."""
+    if isinstance(default, str):
+        return text
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
 
 
 def as_options(config: ConfigDict) -> list[str]:
@@ -139,19 +182,18 @@ def flatten(config: ConfigDict | Mapping, prefix: str = "") -> Iterator[tuple[st
             yield prefix + key, value
 
 
-def _typed(name: str, text: str, default: Any) -> Any:
-    """The value that `text` stands for, in the type of the setting's default."""
-    if isinstance(default, str):
-        return text
-    try:
-        value = ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        value = None
+def _typed(name: str, value: Any, default: Any) -> Any:
+    """A value in the type of the setting's default."""
     if isinstance(default, float) and type(value) is int:
         value = float(value)
-    if isinstance(default, tuple) and isinstance(value, list):
-        value = tuple(value)
+    if isinstance(default, tuple):
+        value = _tuples(value)
     if type(value) is not type(default):
         kind = KINDS.get(type(default), f"a {type(default).__name__}")
-        raise ValueError(f"config.{name} is {kind} (now {default!r}); {text[:80]!r} is not")
+        raise ValueError(f"config.{name} is {kind} (now {default!r}); {str(value)[:80]!r} is not")
     return value
+
+
+def _tuples(value: Any) -> Any:
+    """A value with tuples in the place of its lists, as JSON has them."""
+    return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value

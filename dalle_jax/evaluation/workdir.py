@@ -1,7 +1,7 @@
 """Images of held-out captions from a trained workdir, and the rows of results that they give."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from PIL import Image
 
-from dalle_jax.cli.opened import Opened
 from dalle_jax.console import note, progress
 from dalle_jax.evaluation.captions import HeldOut, open_held_out
 from dalle_jax.evaluation.checks import check_evaluation
@@ -28,17 +27,16 @@ from dalle_jax.metrics.leakage import FEATURE_KIND, IMAGE_KINDS, leaked_rows
 from dalle_jax.metrics.protocol import protocol_hash
 from dalle_jax.metrics.results import append_row, find_row, read_rows, read_scores
 from dalle_jax.metrics.shards import SHARD_SIZE, Shards, alone
-from dalle_jax.metrics.table import METRICS, OF_CAPTIONS
+from dalle_jax.metrics.table import METRICS
 from dalle_jax.pipelines.checks import check_drawing
 from dalle_jax.pipelines.images import captioned_grid
-from dalle_jax.pipelines.raw_weights import weights_of
-from dalle_jax.pipelines.system import as_given
+from dalle_jax.pipelines.raw_weights import choose_weights, weights_of
+from dalle_jax.pipelines.system import as_given, load_system
 from dalle_jax.pipelines.text_to_image import DallePipeline
-from dalle_jax.runs import Run
+from dalle_jax.runs import Run, open_run
 from dalle_jax.runs.data import check_moved
 
 SAMPLES = 24  # images of samples.png
-KNOWN = (*OF_CAPTIONS, *METRICS)
 # The parts of a row that hold its metrics without the captions whose images leaked. Whether
 # neighbours in a space of features are leaked ones depends on the space, so they are told apart.
 LEFT_OUT = {
@@ -71,10 +69,42 @@ class Evaluated(NamedTuple):
     samples: Path | None
 
 
-def evaluate(what: Evaluation, opened: Opened) -> Evaluated:
+class PipelineCache:
+    """The pipeline that was loaded last, together with its encoded captions."""
+
+    def __init__(self):
+        self._key: tuple | None = None
+        self._pipeline: DallePipeline | None = None
+
+    def load(self, workdir: Path, weights: str) -> DallePipeline:
+        """That of a workdir on EMA or raw weights; the last, if it is of the same runs.
+
+        Raises:
+            FileNotFoundError: nothing was trained there.
+            ValueError: its stages do not fit each other, or there are no such weights.
+        """
+        runs = sorted(path.parent for path in workdir.glob("*/config.json"))
+        key = (weights, *((run.resolve(), open_run(run).checkpoint_name) for run in runs))
+        if key != self._key:
+            self._key = self._pipeline = None  # frees its memory before another is loaded
+            self._pipeline = DallePipeline(choose_weights(load_system(workdir), weights))
+            self._key = key
+        return self._pipeline
+
+
+def evaluate(
+    what: Evaluation,
+    cache: PipelineCache | None = None,
+    on_progress: Callable[[int, int], None] = lambda drawn, wanted: None,
+) -> Evaluated:
     """The rows of results.jsonl of these settings, measured where they are not there.
 
     Writes the first images as samples.png; `html.evaluation.write_report` makes a page of it all.
+
+    Args:
+        what: is measured.
+        cache: of earlier evaluations in this process.
+        on_progress: called with the number of images that are drawn, and of those missing at first.
 
     Raises:
         FileNotFoundError: there is no trained run, manifest or data.
@@ -82,7 +112,7 @@ def evaluate(what: Evaluation, opened: Opened) -> Evaluated:
     """
     check_drawing(what.workdir, what.sampling)
     check_evaluation(what, has_clip=(what.workdir / "clip" / "config.json").exists())
-    pipe = opened.pipeline(what.workdir, what.weights)
+    pipe = (cache or PipelineCache()).load(what.workdir, what.weights)
     run = pipe.run
     if what.data_source:
         check_moved([run.data["source"]], what.data_source)
@@ -115,7 +145,7 @@ def evaluate(what: Evaluation, opened: Opened) -> Evaluated:
     )
     found = [there(one) for one in measurements]
     if not all(found):
-        images = generate(pipe, held_out.captions, shards, what.sampling)
+        images = generate(pipe, held_out.captions, shards, what.sampling, on_progress)
         # Of several processes that come to this point the first measures, the others read.
         with alone(results.with_name(".evaluate.lock")):
             leaked = None
@@ -139,10 +169,6 @@ def open_measurements(
     what: Evaluation, held_out: HeldOut, sampling: dict[str, Any], run: Run
 ) -> list[Measurement]:
     """The measurements that the metrics ask for."""
-    if not what.metrics:
-        raise ValueError(f"--metrics names none; known are {', '.join(KNOWN)}")
-    if unknown := [name for name in what.metrics if name not in KNOWN]:
-        raise ValueError(f"there is no metric {unknown[0]!r}; known are {', '.join(KNOWN)}")
     found = []
     if "oracle" in what.metrics:
         found.append(by_oracle(held_out, sampling))
@@ -173,13 +199,16 @@ def generate(
     captions: Sequence[str],
     shards: Mapping[int, Shards],
     settings: Mapping[str, Any],
+    on_progress: Callable[[int, int], None] = lambda drawn, wanted: None,
 ) -> list[Sequence[np.ndarray]]:
     """An image uint8 [H, W, 3] of each caption, for each seed.
 
-    What is there already is read. Image i of a seed is drawn with sample index i.
+    Images that are there are read. Image i of a seed is drawn with sample index i.
     """
     if missing := sum(of_seed.missing() for of_seed in shards.values()):
         note(f"drawing {missing} images of held-out captions …")
+        on_progress(0, missing)
+        before = 0  # drawn with earlier seeds
         for seed, of_seed in shards.items():
 
             def draw(indices: range, seed: int = seed) -> np.ndarray:
@@ -191,7 +220,11 @@ def generate(
                     **settings,
                 )
 
-            of_seed.make(draw, lambda done, seed=seed: progress(f"seed {seed}: {done} images"))
+            def tell(drawn: int, seed: int = seed, before: int = before) -> None:
+                progress(f"seed {seed}: {drawn} images")
+                on_progress(before + drawn, missing)
+
+            before += of_seed.make(draw, tell)
     return [of_seed.load() for of_seed in shards.values()]
 
 

@@ -97,7 +97,7 @@ def _make(figure: Figure, path: Path, options: FigureOptions, *, until: float) -
         if code != TIME_OVER:
             own.measure_missing(until, began)
         measured, done, missing = measured_of(own), done_for(own), missing_of(own)
-        changed = own.graph.typed
+        changed = own.graph.cli_overrides
         if missing and time.monotonic() > until:
             code = code or TIME_OVER
     if not (rows := measured.table):

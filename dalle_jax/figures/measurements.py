@@ -10,7 +10,7 @@ from dalle_jax.evaluation.networks import open_features
 from dalle_jax.figures.cache import KeptMeasure, key_of, measure_and_keep, read
 from dalle_jax.figures.figure import Figure, Measured
 from dalle_jax.runs import open_run
-from dalle_jax.sweeps.graph import Graph, PlannedPoint, judges_of, setting_columns
+from dalle_jax.sweeps.graph import Graph, PlannedPoint, network_checkpoints, setting_columns
 from dalle_jax.sweeps.layout import SweepLayout
 from dalle_jax.sweeps.machine import own_machine
 
@@ -107,7 +107,12 @@ class Own:
 
     def _head(self, point: PlannedPoint, columns: Mapping[str, str]) -> dict[str, Any]:
         knobs = {columns[knob]: value for knob, value in point.overrides.items()}
-        head = {"point": point.name, **self.graph.typed, **knobs, "seed": point.config["seed"]}
+        head = {
+            "point": point.name,
+            **self.graph.cli_overrides,
+            **knobs,
+            "seed": point.config["seed"],
+        }
         return {**head, "runs": " ".join(point.runs.values())}
 
     def _given(self) -> dict[str, Any]:
@@ -121,10 +126,10 @@ class Own:
 
     def _part(self, title: str, points: Sequence[PlannedPoint]) -> Part:
         runs = [self.graph.runs[key] for point in points for key in point.runs.values()]
-        judges = () if self.features is None else judges_of({"features": self.features})
+        networks = () if self.features is None else network_checkpoints({"features": self.features})
         key = key_of(
             *(self.source.read_text("utf-8"), self.scale, self.figure.together),
-            *(self.num_captions or self.figure.num_captions, judges),
+            *(self.num_captions or self.figure.num_captions, networks),
             [[key, self._sampling(stage, key)] for p in points for stage, key in p.runs.items()],
         )
         file = self.layout.workdir / "measures" / f"{self.source.stem}-{key}.npz"

@@ -20,11 +20,11 @@ from dalle_jax.sweeps.checks import check_points
 from dalle_jax.sweeps.content import data_signatures
 from dalle_jax.sweeps.graph import Graph, build_graph, from_here
 from dalle_jax.sweeps.grid import Sweep, is_sampling, sweep_name
-from dalle_jax.sweeps.job import read_attempts
 from dalle_jax.sweeps.jobs import evaluation_key, is_measured
 from dalle_jax.sweeps.layout import SweepLayout, find_reusable, lay_out
+from dalle_jax.sweeps.record import read_attempts
 from dalle_jax.sweeps.results import LOSS
-from dalle_jax.sweeps.run import load, walk, with_typed, write_definition
+from dalle_jax.sweeps.run import load, walk, with_cli_overrides, write_definition
 from dalle_jax.sweeps.workers import divide
 
 if TYPE_CHECKING:
@@ -42,20 +42,23 @@ def swept(figure: Figure, path: Path, options: "FigureOptions", until: float) ->
     if figure.measure is None:
         # This process computes nothing, and is to take no GPU from those that do.
         jax.config.update("jax_platforms", "cpu")
-    typed = options.overrides
-    sweep = with_typed(figure.sweep, typed)
-    name = sweep_name(f"{path.stem}-{options.scale}", sweep.typed)
     workdir, reuse = options.workdir, list(options.reuse)
     if workdir is not None:
-        if typed := [option for option in typed if not is_sampling(option.removeprefix(PREFIX))]:
-            raise ValueError(f"{workdir} is trained already, so {typed[0]} can't be set")
+        for option in options.overrides:
+            if not is_sampling(option.removeprefix(PREFIX)):
+                raise ValueError(f"{workdir} is trained already, so {option} can't be set")
         config, base = workdir / "decoder/config.json", open_run(workdir / "decoder").config
-        sweep, name = _of_trained(sweep, path, workdir, base), f"{name}-{workdir.resolve().name}"
-        reuse.append(workdir)
         config_of = lambda overrides: base
+        reuse.append(workdir)
     else:
-        config = find_config(sweep.config, path.parent).resolve()
+        config = find_config(figure.sweep.config, path.parent).resolve()
         config_of = lambda overrides: load(config, overrides)
+        base = config_of({})
+    sweep = with_cli_overrides(figure.sweep, options.overrides, base)
+    name = sweep_name(f"{path.stem}-{options.scale}", sweep.cli_overrides)
+    if workdir is not None:
+        sweep, name = _of_trained(sweep, path, workdir, base), f"{name}-{workdir.resolve().name}"
+    else:
         base = config_of({k: v for k, v in sweep.overrides.items() if not is_sampling(k)})
     if options.captions and sweep.evaluation is None and figure.num_captions is None:
         raise ValueError(f"{path.stem} measures its own, and takes no --captions")

@@ -3,9 +3,9 @@
 import json
 from collections.abc import Callable, Collection
 from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
-from dalle_jax.cli import evaluate
 from dalle_jax.config import ranges
 from dalle_jax.data.index import NotScannedError, without_scan
 from dalle_jax.evaluation.captions import open_held_out
@@ -15,7 +15,7 @@ from dalle_jax.evaluation.checks import (
     open_evaluation_of_training,
 )
 from dalle_jax.evaluation.measurements import by_oracle
-from dalle_jax.evaluation.options import Evaluation
+from dalle_jax.evaluation.options import Evaluation, evaluation_of
 from dalle_jax.pipelines.checks import check_sampling_defaults, check_settings
 from dalle_jax.runs import Run
 from dalle_jax.stages import build_stage
@@ -57,7 +57,7 @@ def _check_point(point: PlannedPoint, to_be_trained: Collection[str]) -> None:
         for name, stage in stages.items():
             check_sampling_defaults(name, stage, point.config[name].get("sample", {}))
         return
-    evaluation = evaluate.parse(["--workdir=.", *point.evaluation])
+    evaluation = evaluation_of(Path(), *point.evaluation)
     check_evaluation(evaluation, has_clip="clip" in stages, to_be_trained=to_be_trained)
     drawing = {name: stage for name, stage in stages.items() if name not in NOT_DRAWN_WITH}
     check_settings(drawing, {name: {} for name in drawing}, evaluation.sampling)
@@ -109,7 +109,7 @@ def data_problems(
     for point in graph.points:
         if point.evaluation is None or is_measured(point, layout):
             continue
-        what = evaluate.parse(["--workdir=.", *point.evaluation])
+        what = evaluation_of(layout.system(point), *point.evaluation)
         planned = Run(layout.run(point.runs["decoder"]), "decoder", point.config)
         captions = (what.manifest, what.images, what.split, what.n)
         read = lambda run, what=what: _read_captions(run, what)

@@ -12,12 +12,13 @@ import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from dalle_jax.pipelines.settings import settings_of
 from dalle_jax.runs import open_run
 from dalle_jax.runs.data import content_of
 from dalle_jax.runs.fingerprint import FREE_DATA_KNOBS, FREE_TRAIN_KNOBS, fingerprint
-from dalle_jax.stages import upstream_of
+from dalle_jax.stages import STAGES, upstream_of
 from dalle_jax.sweeps.grid import OTHER_CONFIG, Sweep, is_sampling, override_text, point_name
 
 Config = Mapping[str, Any]
@@ -25,11 +26,11 @@ Config = Mapping[str, Any]
 # Its sampling is for previews; what is drawn after joint training is drawn by prior and decoder.
 NOT_DRAWN_WITH = ("joint",)
 
-# Options of an evaluation that take several values, with commas.
-WITH_COMMAS = ("metrics", "seeds")
+# Options of an evaluation that take several values, as a list or as one text with commas.
+LIST_OPTIONS = ("metrics", "seeds")
 # Options of an evaluation that name a trained network, by its run or the workdir that holds it.
-JUDGES = ("features", "clip")
-STAGES_OF_JUDGES = ("classifier", "clip")
+NETWORK_OPTIONS = ("features", "clip")
+NETWORK_STAGES = ("classifier", "clip")
 
 CONTENT_DIGITS = 8
 
@@ -66,6 +67,19 @@ class StageRun:
         return self.config[self.stage]["train"]["steps"]
 
 
+class PointEvaluation(NamedTuple):
+    """How a point is measured.
+
+    Attributes:
+        options: of `dalle-jax evaluate`, by name.
+        sampling: settings as `DallePipeline.generate` takes them, the decoder's by their names,
+            those of another stage as a dict under its name.
+    """
+
+    options: Mapping[str, Any]
+    sampling: Mapping[str, Any]
+
+
 @dataclass(frozen=True)
 class PlannedPoint:
     """A point and what it is made of.
@@ -75,35 +89,28 @@ class PlannedPoint:
         overrides: of the point.
         config: with all overrides.
         runs: keys by stage.
-        evaluation: arguments of `dalle-jax evaluate` but for the workdir; None for no evaluation.
-        judges: checkpoints of the trained networks that these name by their paths.
+        evaluation: None where only trainings are compared.
+        key: hash of the runs and the evaluation: points that are alike in both share the result.
     """
 
     name: str
     overrides: Mapping[str, Any]
     config: Config
     runs: Mapping[str, str]
-    evaluation: tuple[str, ...] | None
-    judges: tuple[str, ...] = ()
-
-    @property
-    def key(self) -> str:
-        """Hash of the runs and of how they are measured: points alike in both share the result."""
-        parts = [dict(self.runs), self.evaluation, *([self.judges] if self.judges else [])]
-        text = json.dumps(parts, sort_keys=True)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+    evaluation: PointEvaluation | None
+    key: str
 
 
 @dataclass(frozen=True)
 class Graph:
     """All of a sweep; `runs` in an order in which each comes after those that it needs.
 
-    `typed` are overrides of all points that make it another sweep than its file alone does.
+    `cli_overrides` are overrides of all points by which it is another sweep than its file's.
     """
 
     runs: Mapping[str, StageRun]
     points: Sequence[PlannedPoint]
-    typed: Mapping[str, Any] = field(default_factory=dict)
+    cli_overrides: Mapping[str, Any] = field(default_factory=dict)
 
     def users(self, key: str) -> list[PlannedPoint]:
         """The points that have the run `key`."""
@@ -129,7 +136,6 @@ def build_graph(
     runs: dict[str, StageRun] = {}
     bases: dict[str, Config] = {}  # by overrides of training, which many points may share
     points = []
-    judges = judges_of(sweep.evaluation or {})
     for overrides in sweep.points:
         every = {**sweep.overrides, **overrides}
         training = {knob: value for knob, value in every.items() if not is_sampling(knob)}
@@ -141,21 +147,10 @@ def build_graph(
         for stage in _stages(sweep, config, overrides):
             run = _stage_run(stage, config, training, keys, runs, signature_of)
             keys[stage] = runs.setdefault(run.key, run).key
-        evaluation = None
-        if sweep.evaluation is not None:
-            if "decoder" not in keys:
-                raise ValueError(
-                    f"a sweep of {', '.join(keys)} draws no images to evaluate; set its "
-                    "evaluation=None, or let it train a decoder"
-                )
-            settings = {
-                name: from_here(value) if name in JUDGES else value
-                for name, value in sweep.evaluation.items()
-            }
-            evaluation = (*_options(settings), *_sampling_options(config, keys))
-        name = point_name(overrides)
-        points.append(PlannedPoint(name, overrides, config, keys, evaluation, judges))
-    return Graph(runs, points, sweep.typed)
+        evaluation = None if sweep.evaluation is None else _evaluation(sweep, config, keys)
+        key = _point_key(sweep, config, keys)
+        points.append(PlannedPoint(point_name(overrides), overrides, config, keys, evaluation, key))
+    return Graph(runs, points, sweep.cli_overrides)
 
 
 def _stages(sweep: Sweep, config: Config, overrides: Mapping[str, Any]) -> tuple[str, ...]:
@@ -199,16 +194,67 @@ def _with_sampling(config: Config, overrides: Mapping[str, Any]) -> Config:
     return config
 
 
-def _sampling_options(config: Config, stages: Mapping[str, str]) -> list[str]:
-    """All that the stages are sampled with: a shared run's own config may be another point's."""
-    options = []
-    for stage in stages:
-        if stage in NOT_DRAWN_WITH:
-            continue
-        prefix = "" if stage == "decoder" else f"{stage}."
-        for name, value in config[stage].get("sample", {}).items():
-            options.append(f"--{prefix}{name}={override_text(value)}")
+def _evaluation(sweep: Sweep, config: Config, stages: Iterable[str]) -> PointEvaluation:
+    if "decoder" not in stages:
+        raise ValueError(
+            f"a sweep of {', '.join(stages)} draws no images to evaluate; set its "
+            "evaluation=None, or let it train a decoder"
+        )
+    options, sampling = _options(sweep), _sampling(config, stages)
+    for name in list(options):
+        stage, dot, setting = name.rpartition(".")
+        if dot or name in ("embedding", *settings_of(STAGES["decoder"])):
+            settings = sampling.setdefault(stage or "decoder", {})
+            settings.setdefault(setting, options.pop(name))
+    own = sampling.pop("decoder")
+    if "weights" in own:  # decoder.sample.weights chooses those of all stages
+        options["weights"] = own.pop("weights")
+    if "guidance_scale" in own:  # a float in the records of all images
+        own["guidance_scale"] = float(own["guidance_scale"])
+    return PointEvaluation(options, {**own, **sampling})
+
+
+def _options(sweep: Sweep) -> dict[str, Any]:
+    """Those of the sweep's evaluation, as JSON can hold them."""
+    options = dict(sweep.evaluation)
+    for name, value in options.items():
+        if name in NETWORK_OPTIONS:
+            options[name] = from_here(value)
+        elif name in LIST_OPTIONS and isinstance(value, Iterable) and not isinstance(value, str):
+            options[name] = [one.item() if hasattr(one, "item") else one for one in value]
     return options
+
+
+def _sampling(config: Config, stages: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """All settings that the stages sample with, since a shared run's config may be another's."""
+    return {
+        stage: dict(config[stage].get("sample", {}))
+        for stage in stages
+        if stage not in NOT_DRAWN_WITH
+    }
+
+
+def _point_key(sweep: Sweep, config: Config, runs: Mapping[str, str]) -> str:
+    """A hash over runs, evaluation, and the checkpoints of the networks that this one names.
+
+    The evaluation is hashed as the arguments of `dalle-jax evaluate` that it once was, so that
+    results of earlier versions are found.
+    """
+    arguments = None
+    if sweep.evaluation is not None:
+        arguments = []
+        for name, value in _options(sweep).items():
+            listed = name in LIST_OPTIONS and not isinstance(value, str | int)
+            text = ",".join(map(str, value)) if listed else override_text(value)
+            arguments.append(f"--{name}" if value is True else f"--{name}={text}")
+        for stage, settings in _sampling(config, runs).items():
+            prefix = "" if stage == "decoder" else f"{stage}."
+            arguments += [f"--{prefix}{k}={override_text(v)}" for k, v in settings.items()]
+    checkpoints = network_checkpoints(sweep.evaluation or {})
+    text = json.dumps(
+        [dict(runs), arguments, *([checkpoints] if checkpoints else [])], sort_keys=True
+    )
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 def is_free(knob: str) -> bool:
@@ -222,13 +268,13 @@ def is_free(knob: str) -> bool:
     return name == "train" and of_training in FREE_TRAIN_KNOBS
 
 
-def judges_of(settings: Mapping[str, Any]) -> tuple[str, ...]:
-    """Checkpoints of the runs that an evaluation names as `features` and `clip`, where they are."""
+def network_checkpoints(options: Mapping[str, Any]) -> tuple[str, ...]:
+    """Checkpoints of the trained networks that an evaluation names, where they are there."""
     found = []
-    for option in JUDGES:
-        path = Path(settings.get(option, ""))
-        directories = (path, *(path / stage for stage in STAGES_OF_JUDGES))
-        trained = (d for d in directories if option in settings and (d / "config.json").exists())
+    for option in NETWORK_OPTIONS:
+        path = Path(options.get(option, ""))
+        directories = (path, *(path / stage for stage in NETWORK_STAGES))
+        trained = (d for d in directories if option in options and (d / "config.json").exists())
         # The first, which is the one that measures; see `evaluation.networks.open_features`.
         found += [open_run(directory).checkpoint_name for directory in itertools.islice(trained, 1)]
     return tuple(found)
@@ -245,16 +291,6 @@ def from_here(path: str) -> str:
         if parent.exists() and parent.samefile("."):
             return str(absolute.relative_to(parent))
     return str(absolute)
-
-
-def _options(settings: Mapping[str, Any]) -> list[str]:
-    """Settings as they are typed: `--n=256`, a True as `--leakage`, [0, 1] as `--seeds=0,1`."""
-    options = []
-    for name, value in settings.items():
-        if name in WITH_COMMAS and isinstance(value, Iterable) and not isinstance(value, str):
-            value = ",".join(map(str, value))
-        options.append(f"--{name}" if value is True else f"--{name}={override_text(value)}")
-    return options
 
 
 def setting_columns(graph: Graph) -> dict[str, str]:

@@ -26,7 +26,7 @@ Point = dict[str, Any]
 Axis = tuple[str, Iterable[Any]] | Sequence[Mapping[str, Any]]
 
 MAX_NAME = 140  # characters; file systems end at 255 bytes
-MAX_TYPED = 60  # of them for what was typed
+MAX_CLI_NAME = 60  # of them for overrides of the command line
 BASE = "base"  # name of the point that overrides nothing
 OTHER_CONFIG = "config"  # knob of a point that has another base: its name beside the sweep's
 
@@ -46,8 +46,8 @@ class Sweep:
         overrides: of all points; they are no part of a point's name.
         evaluation: options of `dalle-jax evaluate`, as {"n": 256, "metrics": ["oracle", "fid"]};
             None where only training is compared.
-        typed: those of `overrides` that were typed for it and change what it finds; they are part
-            of its name, and columns of its table.
+        cli_overrides: those of `overrides` that were given on the command line and change results;
+            they are part of the sweep's name and columns of its table.
 
     Raises:
         TypeError: an attribute is of another kind.
@@ -59,14 +59,14 @@ class Sweep:
     stages: tuple[str, ...] = ()
     overrides: Mapping[str, Any] = field(default_factory=dict)
     evaluation: Mapping[str, Any] | None = field(default_factory=dict)
-    typed: Mapping[str, Any] = field(default_factory=dict)
+    cli_overrides: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self):
         if not isinstance(self.config, str | Path):
             raise TypeError(f"config is {self.config!r}; it must be the name of a config file")
         if isinstance(self.stages, str):
             raise TypeError(f"stages is {self.stages!r}; it must be a tuple of names")
-        for name in ("overrides", "evaluation", "typed"):
+        for name in ("overrides", "evaluation", "cli_overrides"):
             if not isinstance(value := getattr(self, name), Mapping | None):
                 raise TypeError(f"{name} is {value!r}; it must be a dict of settings")
         if not isinstance(self.points, Sequence) or not all(
@@ -126,13 +126,13 @@ def point_name(point: Mapping[str, Any], longest: int = MAX_NAME) -> str:
     return f"{safe[:longest]}-{digest}"
 
 
-def sweep_name(name: str, typed: Mapping[str, Any]) -> str:
-    """A sweep's name with the overrides that were typed for it, so that it is no other's."""
-    return f"{name}-{point_name(typed, MAX_TYPED)}" if typed else name
+def sweep_name(name: str, cli_overrides: Mapping[str, Any]) -> str:
+    """A sweep's name with the overrides of its command line, so that it has its own directory."""
+    return f"{name}-{point_name(cli_overrides, MAX_CLI_NAME)}" if cli_overrides else name
 
 
 def override_text(value: Any) -> str:
-    """A value as it is typed after `--config.some.knob=`."""
+    """A value as text, as names of points and systems have it."""
     return value if isinstance(value, str) else repr(value)
 
 

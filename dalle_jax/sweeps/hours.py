@@ -16,12 +16,13 @@ from typing import NamedTuple
 from dalle_jax.cost.abstract import Config
 from dalle_jax.cost.estimate import estimated_operations, shape_of
 from dalle_jax.cost.flops import passes, step_flops
+from dalle_jax.evaluation.options import evaluation_of
 from dalle_jax.files import write_atomically
 from dalle_jax.runs import open_run
 from dalle_jax.runs.fingerprint import fingerprint
 from dalle_jax.sweeps.graph import PlannedPoint, StageRun
-from dalle_jax.sweeps.job import read_attempts
 from dalle_jax.sweeps.progress import read_curves
+from dalle_jax.sweeps.record import read_attempts
 
 NUM_CAPTIONS = 512  # that `dalle-jax evaluate` draws where it is not told how many
 
@@ -85,10 +86,10 @@ def drawing_flops(point: PlannedPoint, counts: Counts, drawn: set[str] | None = 
             process that measures points of the same weights draws the same embeddings once.
     """
     drawn = set() if drawn is None else drawn
-    options = dict(
-        option.removeprefix("--").partition("=")[::2] for option in point.evaluation or ()
-    )
-    n, seeds = int(options.get("n", NUM_CAPTIONS)), options.get("seeds", "0")
+    if point.evaluation is None:
+        return 0.0
+    evaluation = evaluation_of(Path(), *point.evaluation)
+    n, seeds = evaluation.n or NUM_CAPTIONS, evaluation.seeds
     total = 0.0
     for stage in point.runs:
         sampling = point.config[stage].get("sample", {})
@@ -99,7 +100,7 @@ def drawing_flops(point: PlannedPoint, counts: Counts, drawn: set[str] | None = 
             if embeddings in drawn:
                 continue
             drawn.add(embeddings)
-        images = n * len(seeds.split(",")) * sampling.get("num_candidates", 1)
+        images = n * len(seeds) * sampling.get("num_candidates", 1)
         total += images * passes(sampling) * counts.forward(stage, point.config)
     return total
 

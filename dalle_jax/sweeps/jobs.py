@@ -1,30 +1,58 @@
 """The jobs of a sweep: each trains a stage or measures a point."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from dalle_jax.sweeps.graph import Graph, PlannedPoint, StageRun
-from dalle_jax.sweeps.grid import base_of, override_text
-from dalle_jax.sweeps.job import Job
+from dalle_jax.sweeps.grid import base_of
 from dalle_jax.sweeps.layout import SweepLayout
 
 
-def jobs_of(
-    graph: Graph,
-    layout: SweepLayout,
-    config: Path,
-    program: Sequence[str],
-    server: Sequence[str] = (),
-) -> list[Job]:
-    """The jobs of a sweep in walking order: a point's trainings, its evaluation, the next point's.
+@dataclass(frozen=True)
+class Job:
+    """A command, and how to tell that it is done.
+
+    Attributes:
+        key: the name of its directory.
+        title: for people.
+        command: from the path of its request to a command; run again it continues.
+        request: what it is to do, as JSON can hold it.
+        needs: keys of the jobs that have to be done before.
+        directory: of its lock, its attempts, their requests and logs.
+        is_done: whether what it makes is there.
+        step: how far it has come; an attempt that came further does not count as failed.
+        saves: whether it saves and ends at a SIGTERM, and ends unsaved at a second one.
+        batch: one process does several ready jobs of the same batch in turn, see
+            `sweeps/points.py`; "" for a job that has a process of its own.
+    """
+
+    key: str
+    title: str
+    command: Callable[[Path], Sequence[str]]
+    request: Mapping[str, Any]
+    needs: tuple[str, ...]
+    directory: Path
+    is_done: Callable[[], bool]
+    step: Callable[[], int] = lambda: 0
+    saves: bool = False
+    batch: str = ""
+
+    @property
+    def lock(self) -> Path:
+        """Held by the process that works at the job."""
+        return self.directory / "lock"
+
+
+def jobs_of(graph: Graph, layout: SweepLayout, config: Path, program: Sequence[str]) -> list[Job]:
+    """The jobs of a sweep in order: a point's trainings, its evaluation, the next point's.
 
     Args:
         graph: of the sweep.
         layout: its paths.
         config: the file of the base config.
-        program: what `train …` and `evaluate …` are given to, as ("dalle-jax",).
-        server: command of a process that evaluates points of the same runs one after the other, see
-            `sweeps/kept.py`; without it each has a process of its own.
+        program: what `train …` and `evaluate …` are arguments of, as ("dalle-jax",).
     """
     jobs: dict[str, Job] = {}
     for point in graph.points:
@@ -32,7 +60,7 @@ def jobs_of(
             if key not in jobs:
                 jobs[key] = _training(graph.runs[key], point, layout, config, program)
         if point.evaluation is not None:
-            job = _evaluation(point, layout, program, server)
+            job = _evaluation(point, layout, program)
             jobs.setdefault(job.key, job)
     return list(jobs.values())
 
@@ -51,15 +79,13 @@ def is_measured(point: PlannedPoint, layout: SweepLayout) -> bool:
 def _training(
     run: StageRun, point: PlannedPoint, layout: SweepLayout, config: Path, program: Sequence[str]
 ) -> Job:
-    file, knobs = base_of(config, run.overrides)
-    overrides = (f"--config.{k}={override_text(v)}" for k, v in knobs.items())
+    file, settings = base_of(config, run.overrides)
+    command = (*program, "train", f"--config={file}", f"--workdir={layout.system(point)}")
     return Job(
         key=run.key,
         title=f"train {run.stage} {run.fingerprint}",
-        command=(
-            *(*program, "train", f"--config={file}", f"--workdir={layout.system(point)}"),
-            *(f"--stage={run.stage}", *overrides),
-        ),
+        command=lambda request: (*command, f"--stage={run.stage}", f"--settings={request}"),
+        request=settings,
         needs=run.needs,
         directory=layout.job(run.key),
         is_done=lambda: layout.is_trained(run),
@@ -68,18 +94,19 @@ def _training(
     )
 
 
-def _evaluation(
-    point: PlannedPoint, layout: SweepLayout, program: Sequence[str], server: Sequence[str]
-) -> Job:
-    request = ("evaluate", f"--workdir={layout.system(point)}", *point.evaluation)
+def _evaluation(point: PlannedPoint, layout: SweepLayout, program: Sequence[str]) -> Job:
+    directory = layout.job(evaluation_key(point))
     return Job(
         key=evaluation_key(point),
         title=f"evaluate {point.name}",
-        command=(*program, *request),
+        command=lambda request: (*program, "evaluate", f"--points={request}"),
+        request={
+            "workdir": str(layout.system(point)),
+            "job": str(directory),
+            **point.evaluation._asdict(),
+        },
         needs=tuple(point.runs.values()),
-        directory=layout.job(evaluation_key(point)),
+        directory=directory,
         is_done=lambda: is_measured(point, layout),
-        step=lambda: 0,
-        server=(*server, ",".join(point.runs.values())) if server else (),
-        request=request,
+        batch=",".join(point.runs.values()),
     )

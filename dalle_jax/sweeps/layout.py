@@ -3,7 +3,7 @@
     <workdir>/runs/STAGE-FINGERPRINT/  trained stages, shared by all points of all sweeps here; on
                                        one's own data a hash of its content follows
     <workdir>/systems/HASH/STAGE       links to the runs of one point; its results and images
-    <workdir>/jobs/KEY/                of a job: lock, begun, attempts.jsonl, attempt_1.log, …, done
+    <workdir>/jobs/KEY/                of a job: lock, attempts.jsonl, a log of each attempt, done
     <workdir>/SWEEP/sweep.json         the points, with their configs
     <workdir>/SWEEP/points/NAME        a link to the point's system
     <workdir>/SWEEP/results.csv        and results.parquet, report.html

@@ -11,35 +11,25 @@ from rich.live import Live
 from rich.table import Table
 
 from dalle_jax.console import is_quiet
-from dalle_jax.sweeps.drawing import read_drawing
 from dalle_jax.sweeps.graph import Graph, PlannedPoint, setting_columns
 from dalle_jax.sweeps.grid import BASE
-from dalle_jax.sweeps.job import Job
-from dalle_jax.sweeps.jobs import evaluation_key
+from dalle_jax.sweeps.jobs import Job, evaluation_key
+from dalle_jax.sweeps.launcher import Launcher, State, Status
 from dalle_jax.sweeps.layout import SweepLayout
-from dalle_jax.sweeps.local import (
-    BLOCKED,
-    DONE,
-    ELSEWHERE,
-    FAILED,
-    NOT_STARTED,
-    READY,
-    RUNNING,
-    WAITING,
-    Launcher,
-    Status,
-)
-from dalle_jax.sweeps.progress import read_progress
+from dalle_jax.sweeps.progress import read_images, read_progress
 
 # States in the order in which a person wants to know of them.
-URGENCY = (RUNNING, ELSEWHERE, FAILED, BLOCKED, READY, WAITING, NOT_STARTED, DONE)
+URGENCY = (
+    *(State.RUNNING, State.ELSEWHERE, State.FAILED, State.BLOCKED),
+    *(State.READY, State.WAITING, State.NOT_STARTED, State.DONE),
+)
 
 
 class Row(NamedTuple):
     """A point in the live table."""
 
     point: str
-    state: str
+    state: State
     stage: str = ""
     step: str = ""
     loss: str = ""
@@ -53,7 +43,7 @@ class LiveTable:
     """
 
     def __init__(self, graph: Graph, layout: SweepLayout):
-        self._graph, self._place = graph, layout
+        self._graph, self._layout = graph, layout
         self._console = Console(markup=False, highlight=False, quiet=is_quiet())
         self._live: Live | None = None
         self._launcher: Launcher | None = None
@@ -74,7 +64,7 @@ class LiveTable:
         """A line above the table where something is worth telling."""
         if self._live is None or status.note:
             note = f": {status.note}" if status.note else ""
-            self._console.print(f"{status.state:8} {job.title}{note}", soft_wrap=True)
+            self._console.print(f"{status.state.value:8} {job.title}{note}", soft_wrap=True)
 
     def refresh(self) -> None:
         """Draw it anew."""
@@ -108,21 +98,21 @@ class LiveTable:
         if point.evaluation is not None:
             keys.append(evaluation_key(point))
         # What has failed or runs says more than what waits for it.
-        order = {FAILED: 0, RUNNING: 1, ELSEWHERE: 2}
-        left = [key for key in keys if status[key].state != DONE]
+        order = {State.FAILED: 0, State.RUNNING: 1, State.ELSEWHERE: 2}
+        left = [key for key in keys if status[key].state is not State.DONE]
         if not left:
-            return Row(name, DONE)
+            return Row(name, State.DONE)
         key = min(left, key=lambda key: order.get(status[key].state, len(order)))
         state = status[key].state
-        runs = state in (RUNNING, ELSEWHERE)
+        runs = state in (State.RUNNING, State.ELSEWHERE)
         run = self._graph.runs.get(key)
         if run is None:
-            drawing = runs and read_drawing(self._place.job(key), self._place.system(point))
-            if not drawing:
+            images = read_images(self._layout.job(key)) if runs else None
+            if images is None:
                 return Row(name, state, "evaluation")
-            images = f"{drawing.drawn}/{drawing.wanted}"
-            return Row(name, state, "evaluation", images, "", _clock(drawing.seconds_left))
-        progress = read_progress(self._place.run(key))
+            drawn = f"{images.drawn}/{images.wanted}"
+            return Row(name, state, "evaluation", drawn, "", _clock(images.seconds_left))
+        progress = read_progress(self._layout.run(key))
         seconds = progress.seconds_left(run.steps, run.config[run.stage]["train"]["batch_size"])
         return Row(
             name,
@@ -138,15 +128,15 @@ def _drawn(rows: Sequence[Row], number: int | None = None) -> Table:
     """The first rows as a table, and how many others there are of each state."""
     shown, rest = rows[:number], rows[number:] if number is not None else []
     counts = Counter(row.state for row in rest)
-    told = ", ".join(f"{counts[state]} {state}" for state in URGENCY if counts[state])
-    table = Table(caption=f"and {len(rest)} more: {told}" if rest else None)
+    others = ", ".join(f"{counts[state]} {state.value}" for state in URGENCY if counts[state])
+    table = Table(caption=f"and {len(rest)} more: {others}" if rest else None)
     for name in ("point", "state", "stage"):
         # Of a name that is too long the next line has the rest.
         table.add_column(name, overflow="fold")
     for name in ("step", "loss", "left"):
         table.add_column(name, justify="right")
     for row in shown:
-        table.add_row(*row)
+        table.add_row(row.point, row.state.value, *row[2:])
     return table
 
 

@@ -1,11 +1,15 @@
-"""How far a run is, read from its metrics.jsonl."""
+"""How far a training or an evaluation is, from the files that they write as they go on."""
 
 import json
+import os
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 TAIL_BYTES = 16_384
+IMAGES_FILE = "progress.json"  # of an evaluation's job
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,7 @@ class Progress:
 
 
 def read_progress(run_dir: Path) -> Progress:
-    """Where a run is; reads the end of its log alone."""
+    """The newest numbers of a run; reads only the end of its log."""
     path = run_dir / "metrics.jsonl"
     try:
         with open(path, "rb") as file:
@@ -55,6 +59,50 @@ def read_curves(run_dir: Path) -> dict[str, tuple[list[int], list[float]]]:
             steps.append(step)
             values.append(value)
     return curves
+
+
+class Images(NamedTuple):
+    """Images of an evaluation.
+
+    Attributes:
+        drawn: by this attempt so far.
+        wanted: that it has to draw.
+        seconds_left: until the last is drawn; None before the first and after the last, when they
+            are measured.
+    """
+
+    drawn: int
+    wanted: int
+    seconds_left: float | None
+
+
+class ImageProgress:
+    """Writes the number of images of an evaluation to its job's progress.json, at each call."""
+
+    def __init__(self, job: Path, now: Callable[[], float] = time.monotonic):
+        self._path, self._now = job / IMAGES_FILE, now
+        self._path.unlink(missing_ok=True)  # an earlier attempt's
+        self._began = self._first = (now(), 0)  # a moment, and the images drawn by then
+
+    def __call__(self, drawn: int, wanted: int) -> None:
+        """Write that so many of the images are drawn."""
+        # The first images took the start as well, which is left out where there are others.
+        since, before = self._first
+        if self._first == self._began and drawn:
+            self._first = (self._now(), drawn)
+        seconds, images = self._now() - since, drawn - before
+        left = (wanted - drawn) * seconds / images if images > 0 and drawn < wanted else None
+        partial = self._path.with_suffix(".partial")
+        partial.write_text(json.dumps(Images(drawn, wanted, left)._asdict()))
+        os.replace(partial, self._path)
+
+
+def read_images(job: Path) -> Images | None:
+    """The images of the evaluation that works at a job; None before it draws."""
+    try:
+        return Images(**json.loads((job / IMAGES_FILE).read_bytes()))
+    except (OSError, ValueError, TypeError):  # the attempt begins or ends at this moment
+        return None
 
 
 def _parsed(line: bytes) -> dict[str, Any]:

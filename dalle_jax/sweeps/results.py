@@ -11,11 +11,10 @@ from dalle_jax.files import write_atomically
 from dalle_jax.metrics.protocol import protocol_hash
 from dalle_jax.metrics.results import read_rows
 from dalle_jax.sweeps.graph import Graph, PlannedPoint, StageRun
-from dalle_jax.sweeps.job import read_attempts
 from dalle_jax.sweeps.jobs import evaluation_key
 from dalle_jax.sweeps.layout import SweepLayout
 from dalle_jax.sweeps.progress import read_curves
-from dalle_jax.sweeps.record import made_by
+from dalle_jax.sweeps.record import made_by, read_attempts
 
 Row = dict[str, Any]
 FlopsOf = Callable[[StageRun], float | None]  # of a run's whole training; None if not known
@@ -79,7 +78,7 @@ def by_point(
         flops = [flops_of(run) for run in runs]
         head = {
             "point": point.name,
-            **graph.typed,
+            **graph.cli_overrides,
             **{knob: point.overrides.get(knob) for knob in knobs},
             "seed": point.config["seed"],
             "runs": " ".join(point.runs.values()),
@@ -105,11 +104,6 @@ def write_table(rows: Sequence[Row], directory: Path) -> list[Path]:
     arrays = {name: _column([row.get(name) for row in rows]) for name in columns}
     write_atomically(paths[1], lambda file: parquet.write_table(pyarrow.table(arrays), file))
     return paths
-
-
-def is_reported(system: Path, since: float) -> bool:
-    """Whether an evaluation in a point's workdir has come to its end since: its report is last."""
-    return any(path.stat().st_mtime >= since for path in system.glob("report*.html"))
 
 
 def _validation(runs: Sequence[StageRun], layout: SweepLayout) -> list[Row]:

@@ -12,27 +12,28 @@ from pathlib import Path
 from typing import Any
 
 import jax
+from ml_collections import ConfigDict
 
 from dalle_jax.cli.options import literal
 from dalle_jax.cli.sweep import SLURM
-from dalle_jax.config.load import PREFIX, load_config
+from dalle_jax.config.load import PREFIX, flatten, load_config, parse_value
 from dalle_jax.config.user_files import find_config
 from dalle_jax.devices import check_platforms
 from dalle_jax.files import write_atomically
 from dalle_jax.sweeps.checks import check_points, data_problems
 from dalle_jax.sweeps.content import data_signatures
 from dalle_jax.sweeps.graph import Graph, build_graph, is_free
-from dalle_jax.sweeps.grid import Sweep, base_of, override_text, sweep_name
+from dalle_jax.sweeps.grid import Sweep, base_of, sweep_name
 from dalle_jax.sweeps.layout import SweepLayout, lay_out
 from dalle_jax.sweeps.slurm import TIME_OVER
 
 
 def run(args: argparse.Namespace, sweep: Sweep) -> int:
     """Train and measure what is missing of a sweep, or print the plan and its cost."""
-    path, typed = args.experiment, args.overrides
-    sweep = with_typed(sweep, typed)
+    path = args.experiment
     config = find_config(sweep.config, path.parent).resolve()
-    name = sweep_name(f"{path.stem}-{args.scale}", sweep.typed)
+    sweep = with_cli_overrides(sweep, args.overrides, load(config, {}))
+    name = sweep_name(f"{path.stem}-{args.scale}", sweep.cli_overrides)
     layout = SweepLayout(args.workdir.absolute(), name)
     graph = build_graph(
         sweep,
@@ -77,14 +78,14 @@ def write_definition(layout: SweepLayout, graph: Graph, config: Path) -> None:
     document = {
         "sweep": layout.sweep,
         "config": str(config),
-        "typed": dict(graph.typed),
+        "cli_overrides": dict(graph.cli_overrides),
         "points": [
             {
                 "name": point.name,
                 "system": point.key,
                 "overrides": point.overrides,
                 "runs": point.runs,
-                "evaluation": point.evaluation,
+                "evaluation": point.evaluation and point.evaluation._asdict(),
                 "config": point.config,
             }
             for point in graph.points
@@ -109,30 +110,22 @@ def walk(
     for error in data_problems(graph, layout):
         raise error
     from dalle_jax.sweeps.hours import Counts
-    from dalle_jax.sweeps.jobs import evaluation_key, jobs_of
+    from dalle_jax.sweeps.jobs import jobs_of
+    from dalle_jax.sweeps.launcher import Launcher, State
     from dalle_jax.sweeps.live_table import LiveTable
-    from dalle_jax.sweeps.local import FAILED, NOT_STARTED, Launcher
-    from dalle_jax.sweeps.results import is_reported, table, write_table
+    from dalle_jax.sweeps.results import table, write_table
     from dalle_jax.sweeps.workers import divide
 
     # Points that differ in a seed are the same programs; of other machines they might not run here.
     cache = layout.workdir / "xla" / socket.gethostname()
     os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
-    python = (sys.executable, "-m")
-    jobs = jobs_of(
-        graph, layout, config, (*python, "dalle_jax"), server=(*python, "dalle_jax.cli.kept")
-    )
-    systems = {evaluation_key(point): layout.system(point) for point in graph.points}
     view = LiveTable(graph, layout)
     launcher = Launcher(
-        jobs,
+        jobs_of(graph, layout, config, (sys.executable, "-m", "dalle_jax")),
         divide(workers, share=share),
         retries=retries,
         max_seconds=3600 * max_hours,
         on_change=view.changed,
-        has_ended_well=lambda job, began: (
-            job.key in systems and is_reported(systems[job.key], began)
-        ),
     )
     received: list[int] = []
 
@@ -156,32 +149,32 @@ def walk(
         return 0
     states = [status.state for status in launcher.status.values()]
     for key, status in launcher.status.items():
-        if status.state == FAILED:
+        if status.state is State.FAILED:
             print(f"failed: {launcher.jobs[key].title}: {status.note}", file=sys.stderr)
-    if left := states.count(NOT_STARTED):
+    if left := states.count(State.NOT_STARTED):
         print(f"{left} jobs are left; the same command goes on", file=sys.stderr)
     if received:
         return 128 + received[0]
-    return 1 if FAILED in states else TIME_OVER
+    return 1 if State.FAILED in states else TIME_OVER
 
 
-def with_typed(sweep: Sweep, typed: Sequence[str]) -> Sweep:
-    """The sweep with the overrides of the command line, for all points."""
-    given = {}
-    for option in typed:
-        knob, _, text = option.removeprefix(PREFIX).partition("=")
-        if any(knob in point for point in sweep.points):
-            raise ValueError(f"{knob} is what the sweep varies; it can't be set for all points")
-        given[knob] = literal(text)
-    changing = {knob: value for knob, value in given.items() if not is_free(knob)}
-    return dataclasses.replace(sweep, overrides={**sweep.overrides, **given}, typed=changing)
+def with_cli_overrides(sweep: Sweep, options: Sequence[str], config: Mapping[str, Any]) -> Sweep:
+    """The sweep with overrides of the command line, `--config.some.name=value`, for all points."""
+    defaults, given = dict(flatten(ConfigDict(config))), {}
+    for option in options:
+        name, _, text = option.removeprefix(PREFIX).partition("=")
+        if any(name in point for point in sweep.points):
+            raise ValueError(f"{name} is what the sweep varies; it can't be set for all points")
+        given[name] = parse_value(text, defaults.get(name))
+    changing = {name: value for name, value in given.items() if not is_free(name)}
+    overrides = {**sweep.overrides, **given}
+    return dataclasses.replace(sweep, overrides=overrides, cli_overrides=changing)
 
 
 def load(config: Path, overrides: Mapping[str, Any]) -> dict[str, Any]:
-    """A point's config: the base in a file, or the one that it names, with overrides by knob."""
-    file, knobs = base_of(config, overrides)
-    typed = [f"{PREFIX}{knob}={override_text(value)}" for knob, value in knobs.items()]
-    return load_config(file, typed).to_dict()
+    """A point's config: the base in a file, or the one that it names, with overrides by name."""
+    file, settings = base_of(config, overrides)
+    return load_config(file, settings=settings).to_dict()
 
 
 def _slurm(args: argparse.Namespace) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 """What is typed is checked before anything long begins: nothing here is trained or compiled."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from dalle_jax import trainer
 from dalle_jax.cli import evaluate, figure, sample, sweep, train
 from dalle_jax.config.load import load_config
 from dalle_jax.evaluation.checks import check_evaluation, check_later_data, check_stage
+from dalle_jax.evaluation.options import Evaluation, evaluation_of
 from dalle_jax.pipelines.checks import check_drawing
 from dalle_jax.pipelines.text_to_image import DallePipeline
 from dalle_jax.runs import Run, create_run
@@ -25,12 +27,15 @@ ORACLE = {"n": 8, "metrics": "oracle"}
 GOOD = {"decoder.sample.guidance_scale": 1.0}
 
 MISTAKES = [
-    ({"n": 8, "metrics": "orcale"}, {}, "no 'orcale'; did you mean oracle"),
-    ({"n": 8, "metrics": "oracle,fdi"}, {}, "no 'fdi'; did you mean fid"),
-    ({"n": 8, "metric": "oracle"}, {}, "no option --metric; did you mean --metrics"),
-    ({"n": 0, "metrics": "oracle"}, {}, "--n is a whole number of at least 1"),
-    ({"n": "many"}, {}, "--n is a whole number"),
-    ({"seeds": "0,0"}, {}, "--seeds is a list of different whole numbers"),
+    ({"n": 8, "metrics": "orcale"}, {}, "no metric 'orcale'; did you mean oracle"),
+    ({"n": 8, "metrics": "oracle,fdi"}, {}, "no metric 'fdi'; did you mean fid"),
+    ({"n": 8, "metric": "oracle"}, {}, "no option 'metric'; did you mean metrics"),
+    ({"n": 0, "metrics": "oracle"}, {}, "n is 0; it must be a whole number, 1 or more"),
+    ({"n": "many"}, {}, "n is 'many'; it must be a whole number"),
+    ({"leakage": "yes"}, {}, "leakage is 'yes'; it must be True or False"),
+    ({"images": "folder:x"}, {}, "give manifest too"),
+    ({"eta": 0.5}, {}, 'sampler "unipc" has no option "eta"'),
+    ({"seeds": "0,0"}, {}, "seeds is .*; it must be different whole numbers"),
     ({"metrics": "fid"}, {}, "fid needs a network: give --inception=FILE"),
     ({"metrics": "fid,kid"}, {}, r"need a network.*pt_inception-2015-12-05-6726825d\.pth"),
     ({"metrics": "fid", "inception": "none.safetensors"}, {}, "--inception=none.* no such file"),
@@ -46,7 +51,7 @@ MISTAKES = [
     (ORACLE, {"decoder.sample.sampler": "ddmi"}, "'ddmi'; it must be one of .*did you mean ddpm"),
     (ORACLE, {"decoder.sample.spacing": "karas"}, "did you mean karras"),
     (ORACLE, {"decoder.sample.eta": 0.5}, 'sampler "unipc" has no option "eta"'),
-    (ORACLE, {"decoder.sample.etta": 0.5}, "no option --etta; did you mean --eta"),
+    (ORACLE, {"decoder.sample.etta": 0.5}, 'no option "etta"; did you mean eta'),
     (ORACLE, {"decoder.sample.spacing": "sections"}, 'spacing "sections" needs a schedule'),
     (ORACLE, {"decoder.sample.num_inference_steps": 0}, "num_inference_steps is 0; it must be"),
     (ORACLE, {"decoder.sample.guidance_scale": float("nan")}, "it must be a finite number"),
@@ -301,7 +306,7 @@ def workdir(tmp_path, monkeypatch):
     create_run(tmp_path / "w/decoder", "decoder", load_config(TINY).to_dict())
     refuse = lambda *_, **__: pytest.fail("weights were loaded")
     monkeypatch.setattr(DallePipeline, "from_pretrained", refuse)
-    monkeypatch.setattr("dalle_jax.cli.opened.Opened.pipeline", refuse)
+    monkeypatch.setattr("dalle_jax.evaluation.workdir.PipelineCache.load", refuse)
     monkeypatch.chdir(tmp_path)
     return tmp_path / "w"
 
@@ -351,16 +356,18 @@ def test_an_embedding_that_a_decoder_does_not_read_is_refused_without_weights(wo
 def test_settings_of_a_run_are_taken_where_none_are_given(workdir):
     check_drawing(workdir, {})
     check_drawing(workdir, {"sampler": "ddim", "eta": 0.5, "embedding": "prior"})
-    check_evaluation(evaluate.parse([f"--workdir={workdir}"]), has_clip=False)
+    check_evaluation(Evaluation(workdir), has_clip=False)
 
 
-def test_a_sweep_s_evaluation_is_parsed_as_a_typed_one():
-    options = graph_of(
-        TINY, [{"decoder.sample.eta": 0.5, "decoder.sample.sampler": "ddim"}], ORACLE
-    )
-    what = evaluate.parse(["--workdir=w", *options.points[0].evaluation])
-    assert (what.workdir, what.n, what.metrics) == (Path("w"), 8, ("oracle",))
-    assert what.sampling["eta"] == 0.5 and what.sampling["sampler"] == "ddim"
+def test_options_of_a_sweep_s_evaluation_are_lists_or_texts_as_they_are_typed():
+    for options in (
+        {"n": 8, "metrics": ["oracle", "fid"], "seeds": (0, 1), "preprocess": "clean-fid"},
+        {"n": "8", "metrics": "oracle,fid", "seeds": "0,1", "preprocess": "clean-fid"},
+    ):
+        what = evaluation_of(Path("w"), json.loads(json.dumps(options)), {"eta": 0.5})
+        assert (what.n, what.metrics, what.seeds) == (8, ("oracle", "fid"), (0, 1))
+        assert what.preprocessing.resize == "clean-fid" and what.sampling == {"eta": 0.5}
+    assert evaluation_of(Path("w"), {}, {}) == Evaluation(Path("w"))
 
 
 FIGURES = sorted((ROOT / "experiments/figures").glob("*.py"))
@@ -393,7 +400,7 @@ def test_a_figure_refuses_a_mistyped_metric_before_its_network_is_trained(projec
     )
     monkeypatch.setattr("dalle_jax.figures.sweep.walk", lambda *_, **__: pytest.fail("began"))
     for options in ([], ["--dry-run"]):
-        with pytest.raises(ValueError, match="no 'fdi'; did you mean fid"):
+        with pytest.raises(ValueError, match="no metric 'fdi'; did you mean fid"):
             figure.run([str(path), *options])
 
 

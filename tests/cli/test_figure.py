@@ -177,8 +177,9 @@ def test_the_network_of_distances_is_trained_on_the_same_data(quick):
     (trained,) = (quick / "runs/sweeps/runs").glob("classifier-*")
     assert calls(quick)[f"train {trained.name}"] == 1
     sweep = json.loads((quick / "runs/sweeps/distances-tiny/sweep.json").read_text())
-    options = {tuple(point["evaluation"][:2]) for point in sweep["points"]}
-    assert options == {("--n=8", f"--features=runs/sweeps/runs/{trained.name}")}
+    for point in sweep["points"]:
+        options = point["evaluation"]["options"]
+        assert options == {"n": 8, "features": f"runs/sweeps/runs/{trained.name}"}
     # Of the data and tokens of configs/tiny.py, which are not those of configs/features.py.
     classifier = json.loads((quick / "runs/sweeps/features/sweep.json").read_text())
     of_both = [document["points"][0]["config"] for document in (sweep, classifier)]

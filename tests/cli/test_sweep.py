@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from dalle_jax.cli import sweep
-from dalle_jax.sweeps import local, slurm
+from dalle_jax.sweeps import launcher as launchers
 from dalle_jax.sweeps import run as sweep_run
+from dalle_jax.sweeps import slurm
 from dalle_jax.sweeps.definition import read_definition
 from dalle_jax.sweeps.hours import Counts
 from dalle_jax.sweeps.jobs import jobs_of
@@ -88,14 +89,14 @@ def test_what_is_typed_has_a_place_of_its_own_and_columns(experiment, tmp_path, 
     workdir = tmp_path / "sweeps"
     found = []
 
-    def keep_table(graph, place, *given, **options):
+    def keep_table(graph, layout, *given, **options):
         for point in graph.points:
             (run,) = point.runs.values()
             line = {"step": 4, "validation/loss": 0.5}
-            (place.run(run) / "metrics.jsonl").write_text(json.dumps(line) + "\n")
-            (place.run(run) / "checkpoints/4").mkdir(parents=True, exist_ok=True)
-        found.append(table(graph, place))
-        assert read_definition(place.directory)[1].typed == graph.typed
+            (layout.run(run) / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+            (layout.run(run) / "checkpoints/4").mkdir(parents=True, exist_ok=True)
+        found.append(table(graph, layout))
+        assert read_definition(layout.directory)[1].cli_overrides == graph.cli_overrides
         return 0
 
     monkeypatch.setattr(sweep_run, "walk", keep_table)
@@ -118,13 +119,13 @@ def test_when_its_hours_are_over_it_ends_with_75_and_the_same_command_goes_on(
     workdir = tmp_path / "sweeps"
     workdir.mkdir()
 
-    def by_stand_in(graph, place, config, program, server):
-        return jobs_of(graph, place, config, (sys.executable, "-S", str(STAND_IN), str(workdir)))
+    def by_stand_in(graph, layout, config, program):
+        return jobs_of(graph, layout, config, (sys.executable, "-S", str(STAND_IN), str(workdir)))
 
     monkeypatch.setattr("dalle_jax.sweeps.jobs.jobs_of", by_stand_in)
     monkeypatch.setattr(sweep_run, "data_problems", lambda *given: [])
     monkeypatch.setattr(Counts, "training", lambda counts, run: 100.0)
-    monkeypatch.setattr(local, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(launchers, "POLL_SECONDS", 0.05)
     monkeypatch.setenv("STAND_IN_SECONDS", "0.15")
     command = [str(experiment), f"--workdir={workdir}"]
     assert sweep.run([*command, f"--max-hours={1 / 3600}"]) == 75
@@ -156,8 +157,8 @@ def test_the_slurm_backend_submits_this_sweep_for_each_task(
     assert sweep.run([str(experiment), f"--workdir={workdir}", *options]) == 0
     assert "submitted: ['17_0', '17_1']" in capsys.readouterr().out
     ((command, count, folder, resources),) = submitted
-    place = workdir / "targets-tiny-decoder.train.batch_size=8"
-    assert count == 2 and folder == place / "slurm"
+    layout = workdir / "targets-tiny-decoder.train.batch_size=8"
+    assert count == 2 and folder == layout / "slurm"
     assert resources == {"partition": "gpu", "gpus_per_node": 1}
     # What a task is given is a sweep of the local backend, over the same points.
     assert command[1:4] == ["-m", "dalle_jax", "sweep"]
@@ -169,7 +170,7 @@ def test_the_slurm_backend_submits_this_sweep_for_each_task(
     )
     assert (args.scale, args.retries, args.slurm) == ("tiny", 3, [])
     assert args.overrides == ["--config.decoder.train.batch_size=8"]
-    assert (place / "sweep.json").exists()
+    assert (layout / "sweep.json").exists()
 
 
 @pytest.mark.long  # of two real trainings; the suite has such a sweep under Slurm

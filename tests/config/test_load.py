@@ -1,10 +1,11 @@
+import json
 import os
 import shlex
 
 import pytest
 
 from dalle_jax.cli import train
-from dalle_jax.config.load import apply_override, flatten, load_config
+from dalle_jax.config.load import apply_override, flatten, load_config, read_settings
 from tests.conftest import ROOT
 
 TINY = ROOT / "configs/tiny.py"
@@ -48,6 +49,36 @@ def test_overrides_take_the_type_of_the_knob():
 def test_what_is_mistyped_is_told(override, message):
     with pytest.raises(ValueError, match=message):
         apply_override(load_config(TINY).unlock(), override)
+
+
+def test_settings_from_json_are_those_that_are_typed(tmp_path):
+    settings = {
+        "decoder.train.steps": 7,
+        "decoder.train.optimizer.learning_rate": 1,
+        "decoder.model.unet.channel_mult": (1, 2, 3),
+        "decoder.loss.target": "eps",
+        "data.flip": True,
+    }
+    path = tmp_path / "settings.json"
+    path.write_text(json.dumps(settings))
+    typed = load_config(TINY, [f"--config.{name}={value}" for name, value in settings.items()])
+    config = load_config(TINY, settings=read_settings(path))
+    assert config.to_dict() == typed.to_dict()
+    assert type(config.decoder.train.optimizer.learning_rate) is float
+    # What is typed for one run goes before.
+    assert load_config(TINY, ["--config.decoder.train.steps=8"], settings).decoder.train.steps == 8
+    for text, message in (
+        ('{"decoder.train.steps": "7"}', "is a whole number .*'7' is not"),
+        ('{"decoder.loss.target": 7}', "is a text .*'7' is not"),
+        ('{"decoder.train.stepz": 7}', r"did you mean decoder\.train\.steps"),
+        ("[7]", "must hold a JSON object of settings"),
+        ("{", "is not JSON"),
+    ):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=message):
+            train.run([f"--config={TINY}", "--print_config", f"--settings={path}"])
+    with pytest.raises(FileNotFoundError, match=r"--settings=.*none\.json: there is no such file"):
+        train.run([f"--config={TINY}", "--print_config", f"--settings={tmp_path}/none.json"])
 
 
 def test_an_override_executes_nothing(tmp_path):

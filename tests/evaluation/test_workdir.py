@@ -14,10 +14,14 @@ import pytest
 
 from dalle_jax.cli import evaluate
 from dalle_jax.config.load import load_config
+from dalle_jax.evaluation.workdir import PipelineCache
 from dalle_jax.metrics.images import Chosen
 from dalle_jax.metrics.protocol import protocol_hash
 from dalle_jax.metrics.results import read_scores
 from dalle_jax.runs import Run, create_run
+from dalle_jax.sweeps.points import write_points
+from dalle_jax.sweeps.progress import read_images
+from dalle_jax.sweeps.record import begin_attempt, read_attempts
 from dalle_jax.training.checkpoint import Checkpoints
 from dalle_jax.training.optim import make_optimizer
 from dalle_jax.training.state import create_state
@@ -166,6 +170,57 @@ def test_a_half_done_evaluation_goes_on_to_the_same_row(workdir, tmp_path):
         (again,) = run(other, "--seeds=0,1,2")
     assert again == whole
     assert kept.stat().st_mtime_ns == before
+
+
+def test_systems_of_the_same_runs_and_weights_share_a_pipeline(tiny_workdir, tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "decoder").symlink_to(tiny_workdir / "decoder")
+    shutil.copytree(tiny_workdir / "decoder", tmp_path / "copy/decoder")
+    cache = PipelineCache()
+    pipe = cache.load(tmp_path / "one", "ema")
+    assert cache.load(tmp_path / "two", "ema") is pipe
+    raw = cache.load(tmp_path / "two", "raw")
+    assert raw is not pipe and raw.memo is not pipe.memo
+    kernels = [
+        np.asarray(p.system.params["decoder"]["network"]["conv_in"]["kernel"]) for p in (pipe, raw)
+    ]
+    assert np.abs(kernels[0] - kernels[1]).max() > 0
+    assert cache.load(tmp_path / "copy", "raw") is not raw
+    with pytest.raises(ValueError, match="weights are 'both'; known are ema, raw"):
+        cache.load(tmp_path / "copy", "both")
+    with pytest.raises(FileNotFoundError):
+        cache.load(tmp_path / "none", "ema")
+
+
+def test_points_of_one_process_have_the_rows_of_evaluations_by_themselves(
+    workdir, tiny_workdir, tmp_path
+):
+    points, scales = [], (1.0, 2.5)
+    for scale in scales:
+        system = tmp_path / f"system{scale}"
+        system.mkdir()
+        (system / "decoder").symlink_to(tiny_workdir / "decoder")
+        (job := tmp_path / f"jobs/point{scale}").mkdir(parents=True)
+        sampling = {"guidance_scale": scale}
+        options = {"n": N, "metrics": "oracle"}
+        points.append(
+            {"workdir": str(system), "job": str(job), "options": options, "sampling": sampling}
+        )
+    request = begin_attempt(Path(points[0]["job"]), {}).with_suffix(".json")
+    write_points(request, points, {}, until=float("inf"))
+    subprocess.run(
+        [sys.executable, "-m", "dalle_jax", "evaluate", f"--points={request}"],
+        env=ONE_DEVICE,
+        check=True,
+    )
+    for point, scale in zip(points, scales):
+        (row,) = map(json.loads, (Path(point["workdir"]) / "results.jsonl").open())
+        alone = run(workdir, f"--guidance_scale={scale}")[-1]
+        assert {**row, "scores": None} == {**alone, "scores": None}
+        (attempt,) = read_attempts(Path(point["job"]))
+        assert attempt["exit_code"] == 0 and (Path(point["job"]) / "done").exists()
+        assert read_images(Path(point["job"])) == (N, N, None)
 
 
 @pytest.mark.long  # three processes that compile; one cut short is above

@@ -16,6 +16,7 @@ from dalle_jax.figures.figure import UNDECIDED
 from dalle_jax.figures.files import figure_files, find_file, load_figure
 from dalle_jax.figures.record import BEGIN, END, read_record, write_readme
 from dalle_jax.sweeps.jobs import jobs_of
+from dalle_jax.sweeps.record import read_attempts
 from tests.cli.test_figure import OF_A_SWEEP, project, quick  # noqa: F401 (fixtures)
 from tests.conftest import ROOT
 from tests.sweeps.twelve import STAND_IN, launch
@@ -137,9 +138,9 @@ def test_what_a_figure_measured_itself_is_kept_and_its_cost_too(measuring, capsy
     table = (measuring / "figures/own.csv").read_text()
     assert first["complete"] and "missing" not in first
     trained = sum(
-        json.loads(line)["seconds"]
-        for path in (measuring / "runs/sweeps/jobs").glob("*/attempts.jsonl")
-        for line in path.open()
+        attempt["seconds"]
+        for job in (measuring / "runs/sweeps/jobs").iterdir()
+        for attempt in read_attempts(job)
     )
     assert first["seconds"] == pytest.approx(trained + 2 * 0.3, abs=0.4)
     assert figure.run(["own"]) == 0
@@ -258,7 +259,7 @@ def test_a_part_of_a_figure_is_told_and_replaces_no_whole_one(measuring, monkeyp
 def test_a_figure_says_where_and_by_what_code_it_was_measured(measuring):
     assert figure.run(["own"]) == 0
     for path in (measuring / "runs/sweeps/jobs").glob("*/attempts.jsonl"):
-        line = json.loads(path.read_text())
+        (line,) = read_attempts(path.parent)
         told = {"machine": "one Abacus", "git_revision": "1", "versions": {"jax": "1"}}
         path.write_text(json.dumps({**line, **told, "ended": "2031-01-02T12:00:00+0000"}) + "\n")
     for path in (measuring / "runs/sweeps/measures").glob("*.npz"):

@@ -15,6 +15,7 @@ from dalle_jax.html import sweep
 from dalle_jax.html.sweep_table import duration_text
 from dalle_jax.sweeps import run as sweep_run
 from dalle_jax.sweeps.grid import chain
+from dalle_jax.sweeps.record import read_attempts
 from tests.html.browser import dom_after, greys_seen, needs_browser, width_on_a_phone
 from tests.sweeps.twelve import CONFIG, SWEEP, graph_of, launch, prepared
 
@@ -160,7 +161,7 @@ def test_what_the_points_do_not_share_is_a_column(tmp_path):
     """The seed, and a second version of a package; what is not there is an empty cell."""
     directory = swept_in(tmp_path, chain([{}], ("seed", [1, 2])))
     path = sorted(tmp_path.glob("jobs/evaluation-*/attempts.jsonl"))[0]
-    attempt = json.loads(path.read_text())
+    (attempt,) = read_attempts(path.parent)
     attempt["versions"]["jax"] = "0.0.1"
     path.write_text(json.dumps(attempt) + "\n")
     (tmp_path / "flops.json").unlink()
@@ -181,10 +182,12 @@ def test_overrides_of_the_command_line_are_stated_once(swept, tmp_path):
     shutil.copytree(swept.parent, tmp_path / "sweeps", symlinks=True)
     path = tmp_path / "sweeps" / swept.name / "sweep.json"
     document = json.loads(path.read_text())
-    path.write_text(json.dumps(document | {"typed": {"decoder.train.batch_size": 7}}))
+    path.write_text(json.dumps(document | {"cli_overrides": {"decoder.train.batch_size": 7}}))
     assert Page(sweep.render(path.parent)).same("decoder.train.batch_size") == "7"
-    del document["typed"]  # as an earlier version wrote it
-    path.write_text(json.dumps(document))
+    del document["cli_overrides"]
+    path.write_text(json.dumps(document | {"typed": {"decoder.train.batch_size": 8}}))
+    assert Page(sweep.render(path.parent)).same("decoder.train.batch_size") == "8"
+    path.write_text(json.dumps(document))  # as the first version wrote it
     assert "decoder.train.batch_size" not in Page(sweep.render(path.parent)).facts
 
 

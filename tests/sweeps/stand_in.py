@@ -1,14 +1,16 @@
 """What `dalle-jax train` and `dalle-jax evaluate` leave behind, without the learning.
 
-    python stand_in.py FOLDER train|evaluate --workdir=… --stage=…
+    python stand_in.py FOLDER train --workdir=… --stage=…
+    python stand_in.py FOLDER evaluate --points=…
 
 Each call is one line of FOLDER/calls, with the cores and GPUs that it was given. A stage takes ten
 steps of which each is a checkpoint, and goes on from the newest. A checkpoint holds a hash over all
 steps that led to it, from those of the stages that this one stands on: a step that is left out or
-made twice changes what is measured. FOLDER/crash names runs, by the start of their keys, that break
-at step 3.
+made twice changes what is measured. FOLDER/crash names runs and systems, by the start of their
+keys, that break: a run at step 3, an evaluation by a kill.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -16,6 +18,10 @@ import signal
 import sys
 import time
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[2]))
+
+from dalle_jax.sweeps.points import measure_points
 
 STEPS = 10
 NEEDS = {"prior": ("clip",), "decoder": ("clip",)}  # where the workdir has them
@@ -52,10 +58,13 @@ def call(folder: Path, *words: str) -> None:
         file.write(" ".join((*words, *given)) + "\n")
 
 
+def breaks(folder: Path, name: str) -> bool:
+    crash = folder / "crash"
+    return crash.exists() and any(name.startswith(key) for key in crash.read_text().split())
+
+
 def train(folder: Path, workdir: Path, stage: str) -> None:
     run = Path(os.path.realpath(workdir / stage))
-    crash = folder / "crash"
-    breaks = crash.exists() and any(run.name.startswith(k) for k in crash.read_text().split())
     checkpoints = run / "checkpoints"
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as a training, which saves first
     before = max((int(path.name) for path in checkpoints.glob("[0-9]*")), default=0)
@@ -65,7 +74,7 @@ def train(folder: Path, workdir: Path, stage: str) -> None:
     for step in range(before + 1, STEPS + 1):
         state = learnt(state, str(step))
         time.sleep(float(os.environ.get("STAND_IN_SECONDS", "0")))
-        if breaks and step == 3:
+        if breaks(folder, run.name) and step == 3:
             sys.exit(f"{stage} breaks at step 3")
         with open(run / "metrics.jsonl", "a") as file:
             file.write(json.dumps({"step": step, "loss": 1 / step, "images_per_second": 8.0}))
@@ -76,13 +85,18 @@ def train(folder: Path, workdir: Path, stage: str) -> None:
         save(checkpoints, step, state)
 
 
-def evaluate(folder: Path, workdir: Path, options: list[str]) -> None:
+def evaluate(folder: Path, point: dict, on_progress) -> None:
+    workdir = Path(point["workdir"])
     runs = {path.name: Path(os.path.realpath(path)) for path in workdir.iterdir() if path.is_dir()}
     call(folder, "evaluate", workdir.name)
-    time.sleep(STEPS * float(os.environ.get("STAND_IN_SECONDS", "0")))
+    on_progress(0, 8)
+    if breaks(folder, workdir.name):
+        print("it is killed", flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(STEPS * float(os.environ.get("STAND_IN_SECONDS", "0.001")))
     assert runs and all((run / "checkpoints" / str(STEPS)).is_dir() for run in runs.values())
-    guidance = next(o.partition("=")[2] for o in options if o.startswith("--guidance_scale="))
-    value = float(guidance) / 100 + value_of(state_of(runs["decoder"]))
+    guidance = point["sampling"]["guidance_scale"]
+    value = guidance / 100 + value_of(state_of(runs["decoder"]))
     row = {
         "protocol": {"num_images": 8, "features": "oracle", "sampling": {"seeds": [0]}},
         "protocol_hash": f"oracle{guidance}",
@@ -91,7 +105,6 @@ def evaluate(folder: Path, workdir: Path, options: list[str]) -> None:
         "data": "stand-in",
     }
     (workdir / "results.jsonl").write_text(json.dumps(row) + "\n")
-    (workdir / "report.html").touch()
 
 
 if __name__ == "__main__":
@@ -100,5 +113,5 @@ if __name__ == "__main__":
     if verb == "train":
         train(Path(where), Path(given["workdir"]), given["stage"])
     else:
-        evaluate(Path(where), Path(given["workdir"]), rest)
+        measure_points(Path(given["points"]), functools.partial(evaluate, Path(where)))
     print("done")

@@ -1,5 +1,6 @@
 """Points as dicts of overrides, and their names."""
 
+import hashlib
 import json
 from functools import partial
 from pathlib import Path
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from dalle_jax.evaluation.options import evaluation_of
 from dalle_jax.runs import FORMAT
 from dalle_jax.sweeps.graph import build_graph
 from dalle_jax.sweeps.grid import MAX_NAME, Sweep, chain, is_sampling, point_name, product, zip_
@@ -76,10 +78,11 @@ def test_a_point_may_have_a_base_of_its_own():
     assert unclip.runs["decoder"] != glide.runs["decoder"]
     assert graph.runs[unclip.runs["decoder"]].config["decoder"]["model"]["image_size"] == 12
     jobs = jobs_of(graph, SweepLayout(Path("w"), "s"), CONFIG, ("train",))
-    commands = [job.command for job in jobs]
-    typed = [option for command in commands for option in command if "onfig" in option]
+    options = [option for job in jobs for option in job.command(Path("request.json"))]
+    configs = [option for option in options if option.startswith("--config=")]
     own = f"--config={CONFIG.with_name('tiny.py')}"
-    assert typed == [f"--config={CONFIG}"] * 3 + [own]
+    assert configs == [f"--config={CONFIG}"] * 3 + [own]
+    assert not any("config" in job.request for job in jobs)
     with pytest.raises(FileNotFoundError, match=r"no config file .*none\.py"):
         build_graph(Sweep("configs/unclip_tiny.py", [{"config": "none"}]), partial(load, CONFIG))
 
@@ -91,8 +94,9 @@ def test_averaged_and_raw_weights_of_one_training_are_two_points():
     tiny = CONFIG.with_name("tiny.py")
     graph = build_graph(Sweep("configs/tiny.py", points, evaluation={"n": 8}), partial(load, tiny))
     assert len(graph.runs) == 1 and len({point.key for point in graph.points}) == 4
-    told = [[o for o in point.evaluation if "weights" in o] for point in graph.points]
-    assert told == [["--weights=ema"]] * 2 + [["--weights=raw"]] * 2
+    weights = [point.evaluation.options["weights"] for point in graph.points]
+    assert weights == ["ema", "ema", "raw", "raw"]
+    assert not any("weights" in point.evaluation.sampling for point in graph.points)
 
 
 @pytest.mark.parametrize("seeds", [[0, 1], (0, 1), range(2), np.arange(2), "0,1"])
@@ -100,10 +104,9 @@ def test_several_values_of_an_evaluation_may_be_a_list(seeds):
     settings = {"n": 8, "seeds": seeds, "metrics": ["oracle", "fid"], "guidance_interval": (0, 2)}
     sweep = Sweep("configs/tiny.py", [{}], evaluation=settings)
     (point,) = build_graph(sweep, partial(load, CONFIG.with_name("tiny.py"))).points
-    assert point.evaluation[:4] == (
-        *("--n=8", "--seeds=0,1", "--metrics=oracle,fid"),
-        "--guidance_interval=(0, 2)",
-    )
+    what = evaluation_of(Path(), *json.loads(json.dumps(point.evaluation)))
+    assert (what.n, what.seeds, what.metrics) == (8, (0, 1), ("oracle", "fid"))
+    assert what.sampling["guidance_interval"] == [0, 2]
 
 
 def test_a_config_is_loaded_once_for_all_points_that_are_trained_alike():
@@ -147,7 +150,7 @@ def test_a_point_is_measured_anew_by_a_network_that_was_trained_anew(tmp_path):
     assert len(set(keys)) == len(keys)
 
 
-def test_a_point_is_measured_once_however_its_judges_path_is_typed(tmp_path, monkeypatch):
+def test_a_point_is_measured_once_however_the_path_of_its_network_is_written(tmp_path, monkeypatch):
     (tmp_path / "here/runs").mkdir(parents=True)
     (tmp_path / "link").symlink_to("here")
     monkeypatch.chdir(tmp_path / "here")
@@ -157,12 +160,28 @@ def test_a_point_is_measured_once_however_its_judges_path_is_typed(tmp_path, mon
         return graph_of(Sweep("", [{}], stages=("clip", "decoder"), evaluation=settings)).points[0]
 
     usual = planned("runs/features")
-    assert "--features=runs/features" in usual.evaluation
+    assert usual.evaluation.options == {"n": 8, "features": "runs/features"}
     for folder in (".", f"{tmp_path}/here", f"{tmp_path}/link"):
         assert planned(f"{folder}/runs/features/").key == usual.key
     elsewhere = planned("../other")
     assert elsewhere.evaluation == planned(f"{tmp_path}/other").evaluation
     assert elsewhere.key != usual.key
+
+
+def test_points_that_earlier_versions_measured_have_the_same_directories():
+    """They were hashes of the runs and of the arguments of `dalle-jax evaluate`."""
+    points = product(
+        ("decoder.sample.weights", ["ema", "raw"]), ("decoder.sample.spacing", ["trailing", (1, 0)])
+    )
+    evaluation = {"n": 8, "leakage": True, "features": "runs/f"}
+    tiny = partial(load, CONFIG.with_name("tiny.py"))
+    for point in build_graph(Sweep("configs/tiny.py", points, evaluation=evaluation), tiny).points:
+        settings = point.config["decoder"]["sample"]
+        arguments = ["--n=8", "--leakage", "--features=runs/f"]
+        arguments += [f"--{name}={value}" for name, value in settings.items()]
+        assert "--weights=ema" in arguments or "--weights=raw" in arguments
+        text = json.dumps([dict(point.runs), arguments], sort_keys=True)
+        assert point.key == hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 VALUES = st.one_of(st.text(), st.integers(), st.floats(allow_nan=False), st.tuples(st.integers()))

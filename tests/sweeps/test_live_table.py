@@ -7,9 +7,9 @@ import pytest
 from rich.console import Console
 
 from dalle_jax.sweeps.jobs import evaluation_key
+from dalle_jax.sweeps.launcher import Launcher, State
 from dalle_jax.sweeps.live_table import LiveTable
-from dalle_jax.sweeps.local import BLOCKED, DONE, ELSEWHERE, FAILED, RUNNING, WAITING, Launcher
-from tests.sweeps.test_drawing import begin_drawing
+from dalle_jax.sweeps.progress import ImageProgress
 from tests.sweeps.twelve import graph_of, prepared
 
 WIDTH = 200
@@ -22,11 +22,11 @@ class Shown:
         monkeypatch.setenv("LINES", str(lines))
         monkeypatch.setenv("COLUMNS", str(columns))
         self.graph = graph_of()
-        self.place, jobs = prepared(self.graph, workdir)
-        self.launcher, self._view = Launcher(jobs, workers=[]), LiveTable(self.graph, self.place)
+        self.layout, jobs = prepared(self.graph, workdir)
+        self.launcher, self._view = Launcher(jobs, workers=[]), LiveTable(self.graph, self.layout)
         self._columns = columns
 
-    def set(self, point: int, state: str, stages=("clip", "prior", "decoder", "evaluation")):
+    def set(self, point: int, state: State, stages=("clip", "prior", "decoder", "evaluation")):
         """Let the jobs of a point be in a state."""
         keys = self.graph.points[point].runs | {
             "evaluation": evaluation_key(self.graph.points[point])
@@ -53,25 +53,28 @@ def test_every_point_has_its_state_step_loss_and_time_left(tmp_path, monkeypatch
     shown = Shown(tmp_path, monkeypatch, lines=40)
     line = {"step": 4, "loss": 0.25, "images_per_second": 2.0}
     clip = shown.graph.points[0].runs["clip"]
-    (shown.place.run(clip) / "metrics.jsonl").write_text(json.dumps(line) + "\n")
-    shown.set(0, RUNNING, stages=["clip"])
+    (shown.layout.run(clip) / "metrics.jsonl").write_text(json.dumps(line) + "\n")
+    shown.set(0, State.RUNNING, stages=["clip"])
     # All wait for one CLIP: 6 steps of 8 images are left.
     assert shown.rows() == [["running", "clip", "4/10", "0.2500", "0:00:24"]] * 12
-    shown.set(0, ELSEWHERE, stages=["clip"])  # another launcher's, whose log is the same
+    shown.set(0, State.ELSEWHERE, stages=["clip"])  # another launcher's, whose log is the same
     assert shown.rows() == [["elsewhere", "clip", "4/10", "0.2500", "0:00:24"]] * 12
-    shown.set(0, DONE)
+    shown.set(0, State.DONE)
     assert shown.states().count("done") == 1
 
 
 def test_an_evaluation_tells_its_images_and_the_time_left(tmp_path, monkeypatch):
     shown = Shown(tmp_path, monkeypatch, lines=40)
-    shown.set(0, DONE)
-    shown.set(0, RUNNING, stages=["evaluation"])
+    shown.set(0, State.DONE)
+    shown.set(0, State.RUNNING, stages=["evaluation"])
     point = shown.graph.points[0]
-    job, system = shown.place.job(evaluation_key(point)), shown.place.system(point)
+    job = shown.layout.job(evaluation_key(point))
+    job.mkdir(parents=True)
     assert shown.rows()[0] == ["running", "evaluation", "", "", ""]
-    begin_drawing(job, system, wanted=20, seconds_of_shards=(10, 14))
-    # 8 of the first shard at its start, then 8 in 4 seconds: 4 are left.
+    now = [0.0]
+    progress = ImageProgress(job, now=lambda: now[0])
+    for now[0], drawn in ((10, 8), (14, 16)):  # then 8 in 4 seconds: 4 are left
+        progress(drawn, 20)
     assert shown.rows()[0] == ["running", "evaluation", "16/20", "", "0:00:02"]
 
 
@@ -82,14 +85,14 @@ def test_where_lines_are_few_what_runs_and_failed_stands_first(
     """And the caption counts the others. Names that take two lines leave room for fewer points."""
     shown = Shown(tmp_path, monkeypatch, lines, columns)
     for point in range(12):
-        shown.set(point, WAITING, stages=["evaluation"])
-        shown.set(point, DONE, stages=["clip", "prior", "decoder"])
-    shown.set(0, DONE)
-    shown.set(1, DONE)
-    shown.set(11, RUNNING, stages=["evaluation"])
-    shown.set(10, FAILED, stages=["evaluation"])
-    shown.set(9, ELSEWHERE, stages=["evaluation"])
-    shown.set(8, BLOCKED, stages=["evaluation"])
+        shown.set(point, State.WAITING, stages=["evaluation"])
+        shown.set(point, State.DONE, stages=["clip", "prior", "decoder"])
+    shown.set(0, State.DONE)
+    shown.set(1, State.DONE)
+    shown.set(11, State.RUNNING, stages=["evaluation"])
+    shown.set(10, State.FAILED, stages=["evaluation"])
+    shown.set(9, State.ELSEWHERE, stages=["evaluation"])
+    shown.set(8, State.BLOCKED, stages=["evaluation"])
     written = shown.lines()
     assert len(written) <= lines - 1
     states = [s for s in shown.states() if s]
@@ -101,7 +104,7 @@ def test_where_lines_are_few_what_runs_and_failed_stands_first(
 
 def test_where_lines_suffice_points_stand_in_the_sweeps_order(tmp_path, monkeypatch):
     shown = Shown(tmp_path, monkeypatch, lines=12 + 5)
-    shown.set(11, RUNNING, stages=["evaluation"])
+    shown.set(11, State.RUNNING, stages=["evaluation"])
     assert shown.states() == ["waiting"] * 11 + ["running"]
     assert "more" not in " ".join(shown.lines())
 
@@ -109,6 +112,6 @@ def test_where_lines_suffice_points_stand_in_the_sweeps_order(tmp_path, monkeypa
 @pytest.mark.parametrize("lines", [1, 3, 6])
 def test_the_lowest_terminal_still_shows_what_runs(tmp_path, monkeypatch, lines):
     shown = Shown(tmp_path, monkeypatch, lines)
-    shown.set(11, RUNNING, stages=["evaluation"])
+    shown.set(11, State.RUNNING, stages=["evaluation"])
     assert shown.states() == ["running"]
     assert "and 11 more: 11 waiting" in " ".join(shown.lines())

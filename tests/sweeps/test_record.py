@@ -1,12 +1,21 @@
 """What is made of the lines that each attempt at a job leaves."""
 
 import json
+import os
 import subprocess
 
 import pytest
 
 import dalle_jax
-from dalle_jax.sweeps.record import Used, made_by, origin_now, record_attempt, time_covered
+from dalle_jax.sweeps.record import (
+    Used,
+    begin_attempt,
+    end_attempt,
+    made_by,
+    origin_now,
+    read_attempts,
+    time_covered,
+)
 
 
 def ran(ended: str, seconds: float) -> dict:
@@ -29,12 +38,38 @@ def test_what_ran_side_by_side_is_covered_once(attempts, seconds):
     assert time_covered(reversed(attempts)) == pytest.approx(seconds)
 
 
-def test_lines_that_are_written_can_be_added_up(tmp_path):
-    for _ in range(2):
-        used = Used(seconds=100, core_seconds=1, peak_bytes=1)
-        record_attempt(tmp_path, code=0, used=used, log="attempt_1.log", origin={})
-    lines = [json.loads(line) for line in (tmp_path / "attempts.jsonl").open()]
-    assert 100 <= time_covered(lines) <= 110
+def test_attempts_that_are_recorded_can_be_added_up(tmp_path):
+    for code in (1, 0):
+        log = begin_attempt(tmp_path, {"host": "here"})
+        end_attempt(log, code, Used(seconds=100, core_seconds=1, peak_bytes=1))
+    attempts = read_attempts(tmp_path)
+    assert 100 <= time_covered(attempts) <= 110
+    assert [(a["log"], a["exit_code"]) for a in attempts] == [
+        ("attempt_1.log", 1),
+        ("attempt_2.log", 0),
+    ]
+    assert made_by(attempts)["host"] == ["here"]
+
+
+def test_an_attempt_without_an_end_lasted_until_the_last_line_of_its_log(tmp_path):
+    log = begin_attempt(tmp_path, {})
+    began = log.stat().st_mtime
+    os.utime(log, (began + 50, began + 50))
+    (attempt,) = read_attempts(tmp_path)
+    assert attempt["exit_code"] is None and attempt["seconds"] == pytest.approx(50, abs=1)
+    assert time_covered([attempt]) == pytest.approx(50, abs=1)
+    assert (attempt["core_seconds"], attempt["peak_bytes"]) == (0, 0)
+    log.unlink()  # to make room
+    assert read_attempts(tmp_path)[0]["seconds"] == 0
+
+
+def test_attempts_of_earlier_versions_are_a_line_each_and_torn_lines_are_left_out(tmp_path):
+    lines = [{"exit_code": code, "log": f"attempt_{i}.log"} for i, code in ((1, 1), (2, 0))]
+    text = "".join(json.dumps(line) + "\n" for line in lines)
+    (tmp_path / "attempts.jsonl").write_text(text + '{"exit_co')
+    assert read_attempts(tmp_path) == lines
+    end_attempt(begin_attempt(tmp_path, {}), 0, Used(1, 1, 1))
+    assert len(read_attempts(tmp_path)) == 3
 
 
 def test_where_and_of_what_code_is_known_of_all_attempts_that_tell():

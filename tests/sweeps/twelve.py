@@ -8,13 +8,12 @@ from collections import Counter
 from pathlib import Path
 
 from dalle_jax.config.load import load_config
-from dalle_jax.sweeps import local
+from dalle_jax.sweeps import launcher as launchers
 from dalle_jax.sweeps.graph import Graph, build_graph
-from dalle_jax.sweeps.grid import Sweep, override_text, product
-from dalle_jax.sweeps.job import Job
-from dalle_jax.sweeps.jobs import jobs_of
+from dalle_jax.sweeps.grid import Sweep, product
+from dalle_jax.sweeps.jobs import Job, jobs_of
+from dalle_jax.sweeps.launcher import Launcher
 from dalle_jax.sweeps.layout import SweepLayout, lay_out
-from dalle_jax.sweeps.local import Launcher
 from dalle_jax.sweeps.workers import Worker
 
 CONFIG = Path(__file__).parents[2] / "configs/unclip_tiny.py"
@@ -37,11 +36,7 @@ DISTINCT = {"clip": 1, "prior": 2, "decoder": 2}
 
 
 def graph_of(sweep: Sweep = SWEEP) -> Graph:
-    def config_of(overrides):
-        typed = [f"--config.{knob}={override_text(v)}" for knob, v in overrides.items()]
-        return load_config(CONFIG, typed).to_dict()
-
-    return build_graph(sweep, config_of)
+    return build_graph(sweep, lambda settings: load_config(CONFIG, settings=settings).to_dict())
 
 
 def prepared(graph: Graph, workdir: Path) -> tuple[SweepLayout, list[Job]]:
@@ -54,8 +49,8 @@ def prepared(graph: Graph, workdir: Path) -> tuple[SweepLayout, list[Job]]:
 
 
 def launch(jobs: list[Job], workers: int | list[Worker] = 2, **options) -> Launcher:
-    """Walk the jobs; by workers, or by so many on the cores that this process may use."""
-    local.POLL_SECONDS = 0.02  # the stand-in is quick
+    """Run the jobs; by workers, or by so many on the cores that this process may use."""
+    launchers.POLL_SECONDS = 0.02  # the stand-in is quick
     if isinstance(workers, int):
         workers = [Worker(frozenset(os.sched_getaffinity(0)), {})] * workers
     launcher = Launcher(jobs, workers, **options)

@@ -5,14 +5,21 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from dalle_jax.files import Lock, holder
-from dalle_jax.sweeps import local
-from dalle_jax.sweeps.job import Job, read_attempts
-from dalle_jax.sweeps.local import BEGUN, NOT_STARTED, Launcher, catches
+from dalle_jax.sweeps import launcher as launchers
+from dalle_jax.sweeps.jobs import Job
+from dalle_jax.sweeps.launcher import Launcher, State, catches
+from dalle_jax.sweeps.record import read_attempts
 from dalle_jax.sweeps.workers import Worker
+
+
+def job_of(directory: Path, command, **options) -> Job:
+    """A job that runs a command whatever its request."""
+    return Job("job", "train", lambda request: command, {}, (), directory, **options)
 
 
 def test_a_lock_is_one_processs_until_that_ends(tmp_path):
@@ -70,59 +77,47 @@ def test_under_slurm_a_job_is_told_to_stop_once_whoever_tells_it(
     slurm_tells, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("SLURM_JOB_ID", "1")
-    monkeypatch.setattr(local, "POLL_SECONDS", 0.05)
+    monkeypatch.setattr(launchers, "POLL_SECONDS", 0.05)
     command = (sys.executable, "-S", "-c", SAVES, str(tmp_path))
-    never = {"is_done": lambda: False, "step": lambda: 0}
-    job = Job("job", "train", command, (), tmp_path / "job", **never, saves=True)
+    job = job_of(tmp_path / "job", command, is_done=lambda: False, saves=True)
     launcher = Launcher([job], [Worker(frozenset(os.sched_getaffinity(0)), {})])
 
     def tick():
         if (tmp_path / "ready").exists():
             (tmp_path / "ready").unlink()
             if slurm_tells:
-                (running,) = launcher._running
-                running.process.terminate()
-                while catches(running.process.pid, signal.SIGTERM):
+                (process,) = launcher.processes
+                process.popen.terminate()
+                while catches(process.popen.pid, signal.SIGTERM):
                     time.sleep(0.01)
             launcher.stop()
 
     assert not launcher.run(tick)
     assert (tmp_path / "saved").exists()
-    assert launcher.status["job"].state == NOT_STARTED
+    assert launcher.status["job"].state is State.NOT_STARTED
 
 
 def test_the_last_line_of_a_log_is_the_last_that_says_something(tmp_path):
     log = tmp_path / "log"
     log.write_text("first\nthe reason\n\n  \n")
-    assert local.last_line(log) == "the reason"
+    assert launchers.last_line(log) == "the reason"
     log.write_bytes(b"x" * 9000 + b"\n\xff torn")
-    assert local.last_line(log).endswith("torn")
+    assert launchers.last_line(log).endswith("torn")
     log.write_text("")
-    assert local.last_line(log) == ""
+    assert launchers.last_line(log) == ""
 
 
 def test_an_attempt_keeps_where_and_by_what_code_it_began(tmp_path, monkeypatch):
-    monkeypatch.setattr(local, "POLL_SECONDS", 0.02)
+    monkeypatch.setattr(launchers, "POLL_SECONDS", 0.02)
     revision = ["before"]
     now = lambda on: {"git_revision": revision[0], "machine": on}
-    monkeypatch.setattr(local, "origin_now", now)
-    monkeypatch.setattr(local, "machine_of", lambda w, n: f"{n} of {w.environment['WORKER']}")
-    command = (sys.executable, "-S", "-c", "pass")
-    made = {"is_done": lambda: (tmp_path / "job/done").exists(), "step": lambda: 0}
-    job = Job("job", "train", command, (), tmp_path / "job", **made)
+    monkeypatch.setattr(launchers, "origin_now", now)
+    monkeypatch.setattr(launchers, "machine_of", lambda w, n: f"{n} of {w.environment['WORKER']}")
+    command = (sys.executable, "-S", "-c", "open('made', 'w')")
+    monkeypatch.chdir(tmp_path)
+    job = job_of(tmp_path / "job", command, is_done=(tmp_path / "made").exists)
     launcher = Launcher([job], [Worker(frozenset(os.sched_getaffinity(0)), {"WORKER": "one"})])
     assert launcher.run(lambda: revision.__setitem__(0, "after"))
     (attempt,) = read_attempts(job.directory)
     assert (attempt["git_revision"], attempt["machine"]) == ("before", "1 of one")
-    assert not (job.directory / BEGUN).exists()
-
-
-@pytest.mark.parametrize("content", ["attempt_1.log", '{"log": "attempt_1.log", "host": "there"}'])
-def test_what_a_killed_launcher_began_keeps_what_was_known_at_its_beginning(tmp_path, content):
-    job = Job("job", "train", (), (), tmp_path, is_done=lambda: True, step=lambda: 0)
-    (tmp_path / BEGUN).write_text(content)
-    (tmp_path / "attempt_1.log").write_text("done")
-    assert Launcher([job], []).run()
-    (attempt,) = read_attempts(tmp_path)
-    assert attempt["exit_code"] == 0 and attempt["log"] == "attempt_1.log"
-    assert attempt.get("host") == (None if content == "attempt_1.log" else "there")
+    assert attempt["exit_code"] == 0
