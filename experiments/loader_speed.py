@@ -1,6 +1,7 @@
 """Images a second of the loader, from a folder, tar shards and Parquet, of two trees in turns.
 
-    python experiments/loader_speed.py --trees=../older,.
+    python experiments/loader_speed.py --trees=../older,. --need=230
+    taskset -c 0 python experiments/loader_speed.py --step=unclip_folder:clip
 
 Both trees are imported into one process, where they take turns of a tenth of a second or so on the
 same files: two processes of the very same code differ by up to 15 %. "small" are JPEG files of
@@ -10,7 +11,8 @@ what does not fit in memory), only at the first, untimed visit. The figures are 
 per second of CPU time, which others on the machine disturb less than the clock; batches are made
 when asked for, without threads, and on the heap that `dalle-jax` sets. Where a tree can't read
 Parquet, its folder stands in its place; where it has no cache on disk, it decodes. All files lie in
-the system's page cache.
+the system's page cache. `--step` prints what they have to be compared with: the images that a
+training step takes per second of CPU time.
 """
 
 import argparse
@@ -24,6 +26,7 @@ import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from types import SimpleNamespace
 
 BATCH, SIDE = 16, 64
 SIZES = {"small": (64, 64), "photos": (512, 384)}
@@ -39,7 +42,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--images", type=int, default=240)
     parser.add_argument("--need", type=float, default=125, help="images/s of a training step")
+    parser.add_argument("--step", metavar="CONFIG:STAGE", help="measure its need, and no loader")
     args = parser.parse_args()
+    if args.step:
+        return _print_need(*args.step.split(":"))
     trees = [str(Path(tree).resolve()) for tree in args.trees.split(",")]
     print("| images per CPU second | " + " | ".join(Path(tree).name for tree in trees), end="")
     print(f" | ratio | of a step's {args.need:g}/s |\n|" + "---|" * (len(trees) + 3))
@@ -52,6 +58,16 @@ def main() -> None:
             cells = [f"{median:,.0f}" for median in medians]
             times = f"{medians[-1] / args.need:.1f} ×"
             print(f"| {' | '.join([name, *cells, f'{ratio:.2f}', times])} |", flush=True)
+
+
+def _print_need(config_name: str, stage: str) -> None:
+    """Measure a stage's step as `dalle-jax bench` does, but by CPU time."""
+    from dalle_jax.config.load import load_config
+    from dalle_jax.cost import bench
+
+    bench.time = SimpleNamespace(perf_counter=time.process_time)
+    row = bench.measure_training(stage, load_config(config_name).to_dict(), "", rounds=9, block=1)
+    print(f"{config_name}, {stage}: {row['images_per_second']:.0f} images per CPU second")
 
 
 def _open(tree: str, specs: list[str], case: str, place: Path) -> Iterator[dict]:
