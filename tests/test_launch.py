@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from dalle_jax.training.checkpoint import steps_in
-from dalle_jax.training.distributed import Place, find_place
+from dalle_jax.training.distributed import ProcessAddress, find_address
 from tests.conftest import ONE_DEVICE, ROOT
 from tests.sweeps.test_slurm import missing, output, slurm, wait_for  # noqa: F401
 
@@ -108,8 +108,10 @@ def test_the_pods_of_the_jobset_know_their_places():
     pods = job["completions"]
     assert job["completionMode"] == "Indexed" and job["parallelism"] == pods > 1
     for index in range(pods):
-        place = find_place(environ={**environ, "JOB_COMPLETION_INDEX": str(index)})
-        assert place == Place(f"{first}:{container['ports'][0]['containerPort']}", pods, index)
+        place = find_address(environ={**environ, "JOB_COMPLETION_INDEX": str(index)})
+        assert place == ProcessAddress(
+            f"{first}:{container['ports'][0]['containerPort']}", pods, index
+        )
 
 
 @pytest.mark.long

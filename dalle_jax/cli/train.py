@@ -52,7 +52,9 @@ def run(argv: list[str]) -> int:
     from dalle_jax.training import distributed
     from dalle_jax.training.signals import Interrupted
 
-    distributed.join(distributed.find_place(args.coordinator, args.num_processes, args.process_id))
+    distributed.join(
+        distributed.find_address(args.coordinator, args.num_processes, args.process_id)
+    )
     try:
         if args.replay:
             trainer.replay_step(stages[0], config, args.workdir, args.replay, args.data_source)

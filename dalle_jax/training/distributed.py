@@ -21,7 +21,7 @@ HEARTBEAT_TIMEOUT = 60
 SHUTDOWN_TIMEOUT = 60
 
 
-class Place(NamedTuple):
+class ProcessAddress(NamedTuple):
     """Which process this is; None is for jax to find out from the cluster."""
 
     coordinator: str | None = None  # HOST:PORT of process 0
@@ -29,13 +29,13 @@ class Place(NamedTuple):
     process_id: int | None = None
 
 
-def find_place(
+def find_address(
     coordinator: str | None = None,
     num_processes: int | None = None,
     process_id: int | None = None,
     environ: Mapping[str, str] = os.environ,
-) -> Place | None:
-    """Which of several processes this is, as told or as the environment has it; None if alone.
+) -> ProcessAddress | None:
+    """Which of several processes this is, by the arguments or the environment; None for only one.
 
     Looked for, the first that is there:
       the arguments, all three;
@@ -46,26 +46,26 @@ def find_place(
     Raises:
         ValueError: some of what belongs together is missing.
     """
-    told = (coordinator, num_processes, process_id)
-    if any(value is not None for value in told):
-        if any(value is None for value in told):
+    given = (coordinator, num_processes, process_id)
+    if any(value is not None for value in given):
+        if any(value is None for value in given):
             raise ValueError(
                 "of --coordinator, --num_processes and --process_id some are missing; give all "
                 "three, or none where Slurm, Kubernetes or a TPU pod tells them"
             )
-        return Place(*told)
+        return ProcessAddress(*given)
     if address := environ.get("JAX_COORDINATOR_ADDRESS"):
-        own = environ.get("JAX_PROCESS_ID", environ.get("JOB_COMPLETION_INDEX"))
+        index = environ.get("JAX_PROCESS_ID", environ.get("JOB_COMPLETION_INDEX"))
         count = environ.get("JAX_NUM_PROCESSES")
-        if own is None or count is None:
+        if index is None or count is None:
             raise ValueError(
                 f"JAX_COORDINATOR_ADDRESS is {address!r}, but JAX_NUM_PROCESSES or JAX_PROCESS_ID "
                 "(in an indexed Job: JOB_COMPLETION_INDEX) is not set; set them, or unset it"
             )
-        return Place(address, int(count), int(own))
+        return ProcessAddress(address, int(count), int(index))
     if "SLURM_STEP_NODELIST" in environ and int(environ.get("SLURM_NTASKS", "1")) > 1:
-        return Place()
-    return Place() if _on_tpu(environ) else None
+        return ProcessAddress()
+    return ProcessAddress() if _on_tpu(environ) else None
 
 
 def _on_tpu(environ: Mapping[str, str]) -> bool:
@@ -74,27 +74,29 @@ def _on_tpu(environ: Mapping[str, str]) -> bool:
     return any(Path(device).exists() for device in ("/dev/accel0", "/dev/vfio/0"))
 
 
-def join(place: Place | None) -> None:
+def join(address: ProcessAddress | None) -> None:
     """Meet the other processes; to be called before anything is computed. None: there are none.
 
     Raises:
         ValueError: the numbers are none of a process among others.
         OSError: the others were not there within five minutes.
     """
-    if place is None:
+    if address is None:
         return
-    count, own = place.num_processes, place.process_id
-    if count is not None and own is not None and not 0 <= own < count:
-        raise ValueError(f"process_id is {own}, but {count} processes are numbered 0 … {count - 1}")
+    count, index = address.num_processes, address.process_id
+    if count is not None and index is not None and not 0 <= index < count:
+        raise ValueError(
+            f"process_id is {index}, but {count} processes are numbered 0 … {count - 1}"
+        )
     try:
         jax.distributed.initialize(
-            *place,
+            *address,
             heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT,
             shutdown_timeout_seconds=SHUTDOWN_TIMEOUT,
         )
     except RuntimeError as error:
         raise OSError(
-            f"process {own} of {count} did not meet the others at {place.coordinator} "
+            f"process {index} of {count} did not meet the others at {address.coordinator} "
             f"({str(error)[:200]}); look whether all are started and whether that port is open"
         ) from error
     # jax's last words, where that process dies, name it so and not by its number.
@@ -154,7 +156,7 @@ def exclusive(run_dir: Path) -> Iterator[None]:
 def naming_the_dead() -> Iterator[None]:
     """Inside, a failed exchange with other processes waits until jax knows which of them is dead.
 
-    It then ends this process and says so on stderr. A failure of other kinds is told as it is.
+    It then ends this process and says so on stderr. A failure of another kind is raised as it is.
 
     Raises:
         OSError: all others live.
@@ -164,16 +166,16 @@ def naming_the_dead() -> Iterator[None]:
     except jax.errors.JaxRuntimeError as error:
         if jax.process_count() == 1:
             raise
-        own = jax.process_index()
+        index = jax.process_index()
         text = str(error)[:200]
         print(
-            f"process {own}: a step failed ({text}); waiting {HEARTBEAT_TIMEOUT} s to hear which "
+            f"process {index}: a step failed ({text}); waiting {HEARTBEAT_TIMEOUT} s to hear which "
             "process is gone",
             file=sys.stderr,
             flush=True,
         )
         time.sleep(1.5 * HEARTBEAT_TIMEOUT)
-        raise OSError(f"a step of process {own} failed, and all others live: {text}") from error
+        raise OSError(f"a step of process {index} failed, and all others live: {text}") from error
 
 
 def _meet(what: str) -> None:

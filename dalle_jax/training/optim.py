@@ -177,7 +177,7 @@ def make_optimizer(
       learning_rate: its peak; see `learning_rate_schedule` for `warmup_steps`, `decay`,
         `end_factor` (the last learning rate as a share of the peak).
       steps: length of the whole training, where the decay ends.
-      weight_decay: multiplied with the learning rate, on kernels alone.
+      weight_decay: multiplied with the learning rate, on kernels only.
       clip_norm: None for no clipping.
     """
     if name not in OPTIMIZERS:

@@ -37,7 +37,7 @@ def replay(training: Training, path: str | Path) -> None:
     """Make the step of a batch that `fit` wrote again, and print what in it is lost.
 
     First with the weights of the newest checkpoint before it. If all is finite then, the update
-    too, the batch alone did not do it: the steps from the checkpoint on are made again, with the
+    too, the batch is not the only cause: the steps from the checkpoint on are made again, with the
     data as it was, and that step is looked into with the weights that it had. The run is not
     changed.
 

@@ -57,10 +57,10 @@ def _cut(tensor_axis, first_axis=0):
 
     def spec(shape, mesh):
         names: list[str | None] = [None] * len(shape)
-        own = shape[first_axis:]
-        if np.prod(own) < MIN_SHARDED_SIZE:
+        cut = shape[first_axis:]
+        if np.prod(cut) < MIN_SHARDED_SIZE:
             return P()
-        if len(own) > 1 and shape[tensor_axis] % mesh.shape["tensor"] == 0:
+        if len(cut) > 1 and shape[tensor_axis] % mesh.shape["tensor"] == 0:
             names[tensor_axis] = "tensor"
         free = [i for i, name in enumerate(names) if name is None and i >= first_axis]
         free = [i for i in free if shape[i] % mesh.shape["fsdp"] == 0]
@@ -79,12 +79,12 @@ class Rule(NamedTuple):
     spec: Callable[[tuple[int, ...], Any], P]  # (shape, mesh) -> PartitionSpec
 
 
-# What stands under `blocks` belongs to equal blocks that run in a loop, stacked along a first axis.
+# What is under `blocks` belongs to equal blocks that run in a loop, stacked along a first axis.
 _STACKED = r"(^|/)blocks/"
 
 # The first match wins. The layer that closes a block is cut by its inputs, all others by their
 # outputs, so that the activations between them stay cut and one sum closes the block (Shoeybi et
-# al. 2019). Stacked blocks are cut as each alone would be.
+# al. 2019). Stacked blocks are cut as each would be by itself.
 RULES = (
     Rule("biases and scales: whole on each device", r"(^|/)(bias|scale)$", _replicated),
     Rule(
@@ -124,7 +124,7 @@ def path_name(path) -> str:
 def tree_shardings(tree: Any, mesh: Mesh | AbstractMesh) -> Any:
     """The sharding of each array of `tree` (arrays or their abstract shapes) by `RULES`.
 
-    An optimizer's moments have their parameter's path as a suffix of their own and its shape, so
+    An optimizer's moments end in their parameter's path and have its shape, so
     the rule puts them where the parameter is.
     """
 

@@ -1,4 +1,4 @@
-"""Being told to stop: note it, finish the step, save, and say how to go on."""
+"""Signals to stop: finish the step, save, and say how to continue."""
 
 import itertools
 import signal
@@ -41,8 +41,8 @@ class Interrupted(Exception):
 class StopSignals:
     """Notes SIGTERM and SIGINT instead of dying; a second one ends the process at once.
 
-    Of several processes all have to stop at the same step, whichever of them is told to: there
-    jax's preemption service hears SIGTERM and has them agree on one.
+    All processes must stop at the same step, so where there are several jax's preemption service
+    handles SIGTERM and chooses it.
     """
 
     SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -85,7 +85,7 @@ class StopSignals:
             self._breaking = False
 
     def computed(self, start: Callable[[], jax.Array]) -> jax.Array:
-        """`start()`, when a device has computed it; unlike in jax's own wait a signal is heard.
+        """`start()`, when a device has computed it; unlike in jax's wait a signal is heard.
 
         To be called inside `breaking`. Only in `start`, which may compile, no signal breaks off:
         of what that has set to work nobody would know.

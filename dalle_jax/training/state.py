@@ -14,8 +14,8 @@ Params = Any  # a tree of arrays
 class TrainState:
     """All that the next step needs besides its batch; a checkpoint is exactly this.
 
-    No random key is kept: the root key is a function of the run's seed, and the step folds its own
-    number into it, so that a step depends on (config, step) alone.
+    It holds no random key: the root key is a function of the run's seed, and the step folds its own
+    number into it, so that a step depends only on (config, step).
     """
 
     step: jax.Array  # int32 scalar: updates done so far

@@ -109,8 +109,8 @@ def fail_to_read_once() -> None:
 def main() -> None:
     fault = sys.argv[6] if len(sys.argv) > 6 and sys.argv[2] == str(int(sys.argv[3]) + 1) else ""
     port, count, own, run_dir, steps = *map(int, sys.argv[1:4]), sys.argv[4], int(sys.argv[5])
-    place = distributed.find_place(f"127.0.0.1:{port}", count, own, {})
-    distributed.join(place)
+    address = distributed.find_address(f"127.0.0.1:{port}", count, own, {})
+    distributed.join(address)
     with distributed.in_turn("say who is there"), open(f"{run_dir}/turns", "a") as file:
         file.write(f"{own}\n")
     batches = Noted(f"{run_dir}/read_{own}", fault)

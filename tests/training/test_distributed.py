@@ -1,4 +1,4 @@
-"""Several processes train as one does; each knows its place."""
+"""Several processes train as one does; each knows its address."""
 
 import errno
 import fcntl
@@ -17,7 +17,7 @@ import pytest
 
 from dalle_jax.training import distributed
 from dalle_jax.training.checkpoint import load_params, steps_in
-from dalle_jax.training.distributed import Place, exclusive, find_place
+from dalle_jax.training.distributed import ProcessAddress, exclusive, find_address
 from tests.conftest import ONE_DEVICE, ROOT
 from tests.training.processes import Noted, train
 from tests.training.test_checkpoint import flip_bit, truncate_arrays_unsealed
@@ -150,34 +150,34 @@ def test_without_locks_there_is_a_warning_and_training_goes_on(tmp_path, monkeyp
         pass
 
 
-def test_a_process_knows_its_place():
-    assert find_place(environ={}) is None
-    assert find_place("host:1", 2, 0, {}) == Place("host:1", 2, 0)
+def test_a_process_finds_its_address():
+    assert find_address(environ={}) is None
+    assert find_address("host:1", 2, 0, {}) == ProcessAddress("host:1", 2, 0)
     jobset = {
         "JAX_COORDINATOR_ADDRESS": "train-0.train:1234",
         "JAX_NUM_PROCESSES": "4",
         "JOB_COMPLETION_INDEX": "3",
     }
-    assert find_place(environ=jobset) == Place("train-0.train:1234", 4, 3)
-    assert find_place(environ={**jobset, "JAX_PROCESS_ID": "1"}) == Place(
+    assert find_address(environ=jobset) == ProcessAddress("train-0.train:1234", 4, 3)
+    assert find_address(environ={**jobset, "JAX_PROCESS_ID": "1"}) == ProcessAddress(
         "train-0.train:1234", 4, 1
     )
     slurm = {"SLURM_STEP_NODELIST": "node[1-2]", "SLURM_NTASKS": "8"}
-    assert find_place(environ=slurm) == Place()
-    assert find_place(environ={**slurm, "SLURM_NTASKS": "1"}) is None
+    assert find_address(environ=slurm) == ProcessAddress()
+    assert find_address(environ={**slurm, "SLURM_NTASKS": "1"}) is None
     with pytest.raises(ValueError, match="some are missing"):
-        find_place("host:1", None, 0, {})
+        find_address("host:1", None, 0, {})
     with pytest.raises(ValueError, match="JAX_NUM_PROCESSES or JAX_PROCESS_ID"):
-        find_place(environ={"JAX_COORDINATOR_ADDRESS": "host:1", "JAX_PROCESS_ID": "1"})
+        find_address(environ={"JAX_COORDINATOR_ADDRESS": "host:1", "JAX_PROCESS_ID": "1"})
 
 
-def test_on_a_tpu_libtpu_knows_the_place(monkeypatch):
+def test_on_a_tpu_libtpu_finds_the_address(monkeypatch):
     monkeypatch.setattr(distributed, "find_spec", lambda name: name == "libtpu")
     monkeypatch.setattr(Path, "exists", lambda path: str(path) == "/dev/vfio/0")
-    assert find_place(environ={}) == Place()
-    assert find_place(environ={"JAX_PLATFORMS": "cpu"}) is None
+    assert find_address(environ={}) == ProcessAddress()
+    assert find_address(environ={"JAX_PLATFORMS": "cpu"}) is None
     monkeypatch.setattr(Path, "exists", lambda path: False)  # libtpu without a chip
-    assert find_place(environ={}) is None
+    assert find_address(environ={}) is None
 
 
 @pytest.mark.long

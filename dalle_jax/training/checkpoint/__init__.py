@@ -27,9 +27,9 @@ from dalle_jax.training.checkpoint.integrity import CHECKSUMS, damage, write_che
 from dalle_jax.training.checkpoint.reading import (
     check_float32,
     encode,
+    found_by_first,
     handlers,
     read,
-    told_by_first,
 )
 from dalle_jax.training.finished import steps_in
 
@@ -39,7 +39,7 @@ log = logging.getLogger(__name__)
 def load_params(
     directory: str | Path, step: int | None = None, weights: Literal["ema", "raw"] = "ema"
 ) -> Any:
-    """Parameters alone, on the first device, of the newest checkpoint or that of `step`.
+    """Only the parameters, on the first device, of the newest checkpoint or that of `step`.
 
     `weights` are their average over training, or as the optimizer left them.
 
@@ -82,7 +82,7 @@ class _Manager(ocp.CheckpointManager):
     """Orbax's manager, which leaves it to the loop when to stop.
 
     It would ask jax's preemption service itself, by the number of a step. The service takes that
-    for where this process is in the loop's own counting, and has all processes stop at the count
+    for where this process is in the loop's count, and has all processes stop at the count
     after it, which the loop has passed: a signal that came while a checkpoint was saved, or in what
     was drawn after that, was never heard of again.
     """
@@ -94,7 +94,7 @@ class _Manager(ocp.CheckpointManager):
 class _Best(policies.PreservationPolicy):
     """Preserves the checkpoint of lowest loss, of equal ones the newest.
 
-    A step without a loss, or with one that is not finite, is not compared. Orbax's own policy sorts
+    A step without a loss, or with one that is not finite, is not compared. Orbax's policy sorts
     by loss, where a NaN leaves the others in any order, and forgets the losses at a restart.
     """
 
@@ -170,7 +170,7 @@ class Checkpoints:
         steps = [s for s in steps_in(self.directory) if before is None or s < before]
         for step in reversed(steps):
             path = self.directory / str(step)
-            reason = told_by_first(damage, path)
+            reason = found_by_first(damage, path)
             if reason is None:
                 restored, reason = read(path, abstract_state)
             if reason is None:
@@ -252,7 +252,7 @@ class Checkpoints:
 def newest_is_damaged(directory: str | Path) -> bool:
     """Whether the newest checkpoint is not as it was written; of several processes all agree."""
     steps = steps_in(directory)
-    return bool(steps) and told_by_first(damage, Path(directory) / str(steps[-1])) is not None
+    return bool(steps) and found_by_first(damage, Path(directory) / str(steps[-1])) is not None
 
 
 def _unused(path: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Reading a checkpoint, alone or as several processes that come to one verdict on it."""
+"""Reading a checkpoint, as one process or as several that come to one verdict on it."""
 
 import base64
 from collections.abc import Callable, Mapping
@@ -44,8 +44,8 @@ def read(path: Path, abstract_state: Any) -> tuple[tuple[Any, Any] | None, str |
             fault.__cause__ = error
         else:
             reason = f"it can't be read ({root(error)})"
-    own = Verdict.FAILED if fault else Verdict.DAMAGED if reason else Verdict.GOOD
-    verdicts = _of_all_processes(own)
+    verdict = Verdict.FAILED if fault else Verdict.DAMAGED if reason else Verdict.GOOD
+    verdicts = _of_all_processes(verdict)
     if fault is not None:
         raise fault
     worst = max(verdicts)
@@ -60,8 +60,8 @@ def read(path: Path, abstract_state: Any) -> tuple[tuple[Any, Any] | None, str |
     return restored, None
 
 
-def told_by_first(look: Callable[[Path], str | None], path: Path) -> str | None:
-    """`look(path)`, which of several processes the first alone does: all have to go the same way.
+def found_by_first(look: Callable[[Path], str | None], path: Path) -> str | None:
+    """`look(path)` by the first of several processes only, so that all go the same way.
 
     The others know what it found by yes or no.
 
@@ -76,8 +76,8 @@ def told_by_first(look: Callable[[Path], str | None], path: Path) -> str | None:
             found = look(path)
         except OSError as error:
             fault = error
-    own = Verdict.FAILED if fault else Verdict.DAMAGED if found else Verdict.GOOD
-    verdict = multihost_utils.broadcast_one_to_all(np.int32(own))
+    verdict = Verdict.FAILED if fault else Verdict.DAMAGED if found else Verdict.GOOD
+    verdict = multihost_utils.broadcast_one_to_all(np.int32(verdict))
     if fault is not None:
         raise fault
     if verdict == Verdict.FAILED:
@@ -85,10 +85,10 @@ def told_by_first(look: Callable[[Path], str | None], path: Path) -> str | None:
     return (found or "process 0 says so") if verdict == Verdict.DAMAGED else None
 
 
-def _of_all_processes(own: int) -> list[int]:
+def _of_all_processes(verdict: int) -> list[int]:
     if jax.process_count() == 1:
-        return [own]
-    return multihost_utils.process_allgather(np.int32(own)).tolist()
+        return [verdict]
+    return multihost_utils.process_allgather(np.int32(verdict)).tolist()
 
 
 def _restore(path: Path, abstract_state: Any) -> tuple[Any, Any]:
