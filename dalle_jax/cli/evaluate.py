@@ -43,9 +43,9 @@ def run(argv: list[str]) -> int:
         run_points(args.points)
         return 0
     evaluation = parsed(parser, args)
-    from dalle_jax.evaluation.workdir import evaluate
+    from dalle_jax.evaluation.workdir import evaluate_workdir
 
-    show(evaluate(evaluation))
+    show(evaluate_workdir(evaluation))
     return 0
 
 
@@ -64,7 +64,7 @@ def show(found: "Evaluated") -> None:
 def run_points(path: Path) -> None:
     """Measure the points of a sweep that a file names."""
     from dalle_jax.evaluation.options import evaluation_of
-    from dalle_jax.evaluation.workdir import PipelineCache, evaluate
+    from dalle_jax.evaluation.workdir import PipelineCache, evaluate_workdir
     from dalle_jax.sweeps.points import measure_points
     from dalle_jax.training.memory import give_back
 
@@ -73,7 +73,7 @@ def run_points(path: Path) -> None:
     def measure(point: Mapping[str, Any], on_progress: Callable[[int, int], None]) -> None:
         workdir = Path(point["workdir"])
         evaluation = evaluation_of(workdir, point["options"], point["sampling"])
-        show(evaluate(evaluation, cache, on_progress))
+        show(evaluate_workdir(evaluation, cache, on_progress))
         give_back()
 
     measure_points(path, measure)

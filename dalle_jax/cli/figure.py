@@ -25,7 +25,7 @@ def run(argv: list[str]) -> int:
     """Make one figure, or list them."""
     args = make_parser().parse_args(argv)
     from dalle_jax.figures.files import EXPERIMENTS, figure_files
-    from dalle_jax.figures.make import FigureOptions, make_figure
+    from dalle_jax.figures.make import FigureOptions, figure
     from dalle_jax.figures.record import print_list, write_readme
 
     if args.list:
@@ -38,7 +38,7 @@ def run(argv: list[str]) -> int:
         raise ValueError("name a figure; `dalle-jax figure --list` shows them")
     names = {field.name for field in dataclasses.fields(FigureOptions)}
     options = {name: value for name, value in vars(args).items() if name in names}
-    return make_figure(args.name, FigureOptions(**options))
+    return figure(args.name, **options)
 
 
 def make_parser() -> Parser:

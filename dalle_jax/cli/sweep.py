@@ -1,7 +1,16 @@
 """`dalle-jax sweep`: train and measure each point of an experiment file."""
 
 from dalle_jax.cli.inputs import check_files
-from dalle_jax.cli.options import Number, OneOf, Parser, count, hours, local_path, local_paths
+from dalle_jax.cli.options import (
+    Number,
+    OneOf,
+    Parser,
+    count,
+    hours,
+    literal,
+    local_path,
+    local_paths,
+)
 from dalle_jax.cli.output_paths import output_folder
 from dalle_jax.config.choices import SCALES
 from dalle_jax.config.load import PREFIX
@@ -32,11 +41,14 @@ def run(argv: list[str]) -> int:
     if args.slurm and args.backend != "slurm":
         parser.error(f"{args.slurm[0]} is asked of Slurm; give --backend=slurm with it")
     check_files("experiment file", [args.experiment])
-    sweep = load_sweep(args.experiment, args.scale)
-    check_overrides(sweep, args.experiment.parent, args.overrides)
-    from dalle_jax.sweeps import run as sweep_run
+    check_overrides(load_sweep(args.experiment, args.scale), args.experiment.parent, args.overrides)
+    from dalle_jax.sweeps.run import sweep
 
-    return sweep_run.run(args, sweep)
+    options = vars(args)
+    asked = (option.removeprefix(SLURM).partition("=") for option in options.pop("slurm"))
+    options["slurm"] = {name: literal(text) for name, _, text in asked}
+    options.pop("quiet", None)
+    return sweep(**options)
 
 
 def make_parser() -> Parser:

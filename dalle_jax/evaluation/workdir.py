@@ -21,7 +21,7 @@ from dalle_jax.evaluation.measurements import (
     by_memorisation,
     by_oracle,
 )
-from dalle_jax.evaluation.options import Evaluation
+from dalle_jax.evaluation.options import Evaluation, evaluation_of
 from dalle_jax.metrics.images import Chosen
 from dalle_jax.metrics.leakage import FEATURE_KIND, IMAGE_KINDS, leaked_rows
 from dalle_jax.metrics.protocol import protocol_hash
@@ -93,6 +93,28 @@ class PipelineCache:
 
 
 def evaluate(
+    workdir: str | Path, *, sampling: Mapping[str, Any] | None = None, **options: Any
+) -> Evaluated:
+    """Draw images of held-out captions with a trained workdir, and measure them. For example::
+
+        found = dalle_jax.evaluate("runs/quickstart", n=256, sampling={"guidance_scale": 2.0})
+        found.rows[0]["metrics"]["oracle/caption"]["value"]
+
+    What is drawn and measured already is read. `html.evaluation.write_report` makes a page of it.
+
+    Args:
+        workdir: of the trained system.
+        sampling: settings of sampling, as `DallePipeline` takes them.
+        options: of `Evaluation`, such as metrics="oracle,fid" and seeds=(0, 1).
+
+    Raises:
+        FileNotFoundError: there is no trained run, manifest or data.
+        ValueError: there is no such option, or a metric is not defined on these captions.
+    """
+    return evaluate_workdir(evaluation_of(Path(workdir).expanduser(), options, sampling or {}))
+
+
+def evaluate_workdir(
     what: Evaluation,
     cache: PipelineCache | None = None,
     on_progress: Callable[[int, int], None] = lambda drawn, wanted: None,

@@ -51,12 +51,12 @@ class FigureOptions:
     dry_run: bool = False
 
 
-def make_figure(name: str, options: FigureOptions | None = None) -> int:
+def figure(name: str, **options: Any) -> int:
     """Train and measure what is missing for a figure, draw it, and print whether its claims hold.
 
     Args:
         name: of a file of experiments/figures, or the path of a file.
-        options: how it is made.
+        options: how it is made, see `FigureOptions`.
 
     Returns:
         0 if all of it was done; else what stopped it, as an exit code.
@@ -65,13 +65,13 @@ def make_figure(name: str, options: FigureOptions | None = None) -> int:
         FileNotFoundError: a run or file is not there.
         ValueError: there is no such figure or scale, or an option does not fit it.
     """
-    options = options or FigureOptions()
+    chosen = FigureOptions(**options)
     path = find_file(name)
-    if options.scale == "paper" and (configs := full_scale(path)):
+    if chosen.scale == "paper" and (configs := full_scale(path)):
         _print_full_scale(path, configs)
         return 0
-    figure = load_figure(path, options.scale)
-    return _make(figure, path, options, until=time.monotonic() + 3600 * options.max_hours)
+    until = time.monotonic() + 3600 * chosen.max_hours
+    return _make(load_figure(path, chosen.scale), path, chosen, until=until)
 
 
 def _make(figure: Figure, path: Path, options: FigureOptions, *, until: float) -> int:

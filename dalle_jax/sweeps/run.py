@@ -1,6 +1,5 @@
 """What `dalle-jax sweep` does: train and measure each point of an experiment file."""
 
-import argparse
 import dataclasses
 import json
 import os
@@ -9,68 +8,101 @@ import socket
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 from ml_collections import ConfigDict
 
-from dalle_jax.cli.options import literal
-from dalle_jax.cli.sweep import SLURM
 from dalle_jax.config.load import PREFIX, flatten, load_config, parse_value
 from dalle_jax.config.user_files import find_config
 from dalle_jax.devices import check_platforms
 from dalle_jax.files import write_atomically
 from dalle_jax.sweeps.checks import check_points, data_problems
 from dalle_jax.sweeps.content import data_signatures
+from dalle_jax.sweeps.experiment import check_overrides, load_sweep
 from dalle_jax.sweeps.graph import Graph, build_graph, is_free
 from dalle_jax.sweeps.grid import Sweep, base_of, sweep_name
 from dalle_jax.sweeps.layout import SweepLayout, lay_out
 from dalle_jax.sweeps.slurm import TIME_OVER
 
 
-def run(args: argparse.Namespace, sweep: Sweep) -> int:
-    """Train and measure what is missing of a sweep, or print the plan and its cost."""
-    path = args.experiment
-    config = find_config(sweep.config, path.parent).resolve()
-    sweep = with_cli_overrides(sweep, args.overrides, load(config, {}))
-    name = sweep_name(f"{path.stem}-{args.scale}", sweep.cli_overrides)
-    layout = SweepLayout(args.workdir.absolute(), name)
-    graph = build_graph(
-        sweep,
-        lambda overrides: load(config, overrides),
-        data_signatures(layout.workdir, scan=not args.dry_run),
+def sweep(
+    experiment: str | Path,
+    workdir: str | Path,
+    *,
+    scale: str = "tiny",
+    backend: Literal["local", "slurm"] = "local",
+    workers: int = 1,
+    share: bool = False,
+    retries: int = 1,
+    max_hours: float = float("inf"),
+    reuse: Sequence[Path] = (),
+    overrides: Sequence[str] = (),
+    slurm: Mapping[str, Any] | None = None,
+    dry_run: bool = False,
+) -> int:
+    """Train and measure every point of an experiment file that is missing in a workdir.
+
+    The table is WORKDIR/NAME-SCALE/results.csv; `sweeps.results.table` reads it.
+
+    Args:
+        experiment: a file that defines get_sweep(scale).
+        workdir: whose sweeps share their runs.
+        scale: of the experiment.
+        backend: where jobs run.
+        workers: processes at a time; Slurm's array tasks.
+        share: whether several workers use one core or GPU.
+        retries: of a job that comes no further.
+        max_hours: after which no new job is started.
+        reuse: workdirs of `train` whose fitting runs are taken over.
+        overrides: of the config of all points, as "--config.some.name=value".
+        slurm: resources that are asked of Slurm.
+        dry_run: only print what would be done and cost.
+
+    Returns:
+        0 if all of it is done (or submitted); else what stopped it, as an exit code.
+
+    Raises:
+        FileNotFoundError: a file, a run or the data are not there.
+        ValueError: a setting, metric or name of a point is wrong; the message names the point.
+    """
+    path, workdir = Path(experiment), Path(workdir)
+    defined = load_sweep(path, scale)
+    check_overrides(defined, path.parent, overrides)
+    config = find_config(defined.config, path.parent).resolve()
+    defined = with_cli_overrides(defined, overrides, load(config, {}))
+    layout = SweepLayout(
+        workdir.absolute(), sweep_name(f"{path.stem}-{scale}", defined.cli_overrides)
     )
+    signatures = data_signatures(layout.workdir, scan=not dry_run)
+    graph = build_graph(defined, lambda overrides: load(config, overrides), signatures)
 
     # This process computes nothing, and is to take no GPU from those that do.
     jax.config.update("jax_platforms", "cpu")
     check_points(graph)
-    if args.dry_run:
+    if dry_run:
         from dalle_jax.sweeps.plan import print_plan
         from dalle_jax.sweeps.workers import divide
 
         # Each task of Slurm has all that it is given, here as if that were this machine.
-        slurm_tasks = args.backend == "slurm" and divide(1) * args.workers
-        print_plan(graph, layout, args.reuse, slurm_tasks or divide(args.workers, share=args.share))
+        slurm_tasks = backend == "slurm" and divide(1) * workers
+        print_plan(graph, layout, reuse, slurm_tasks or divide(workers, share=share))
         return 0
-    lay_out(layout, graph, args.reuse)
+    lay_out(layout, graph, reuse)
     write_definition(layout, graph, config)
-    if args.backend == "slurm":
+    if backend == "slurm":
         from dalle_jax.sweeps.slurm import submit
 
-        submitted = submit(
-            _worker_command(args), args.workers, layout.directory / "slurm", _slurm(args)
-        )
+        command = [sys.executable, "-m", "dalle_jax", "sweep", str(path.resolve())]
+        command += [f"--workdir={layout.workdir}", f"--scale={scale}"]
+        command += [f"--retries={retries}", f"--max-hours={max_hours}"]
+        command += [f"--reuse={','.join(map(str, reuse))}"] if reuse else []
+        tasks = (workers, layout.directory / "slurm", slurm or {})
+        submitted = submit([*command, *overrides], *tasks)
         print(f"submitted: {submitted}; `dalle-jax report {layout.directory}` shows how it stands")
         return 0
-    return walk(
-        graph,
-        layout,
-        config,
-        workers=args.workers,
-        share=args.share,
-        retries=args.retries,
-        max_hours=args.max_hours,
-    )
+    limits = {"retries": retries, "max_hours": max_hours}
+    return walk(graph, layout, config, workers=workers, share=share, **limits)
 
 
 def write_definition(layout: SweepLayout, graph: Graph, config: Path) -> None:
@@ -175,18 +207,3 @@ def load(config: Path, overrides: Mapping[str, Any]) -> dict[str, Any]:
     """A point's config: the base in a file, or the one that it names, with overrides by name."""
     file, settings = base_of(config, overrides)
     return load_config(file, settings=settings).to_dict()
-
-
-def _slurm(args: argparse.Namespace) -> dict[str, Any]:
-    """The resources asked of Slurm."""
-    options = (option.removeprefix(SLURM).partition("=") for option in args.slurm)
-    return {name: literal(text) for name, _, text in options}
-
-
-def _worker_command(args: argparse.Namespace) -> list[str]:
-    """The command of each task of a Slurm array: this sweep on the task's cores and GPUs."""
-    command = [sys.executable, "-m", "dalle_jax", "sweep", str(args.experiment.resolve())]
-    command += [f"--workdir={args.workdir.absolute()}", f"--scale={args.scale}"]
-    command += [f"--retries={args.retries}", f"--max-hours={args.max_hours}"]
-    reuse = ",".join(map(str, args.reuse))
-    return [*command, *([f"--reuse={reuse}"] if reuse else []), *args.overrides]

@@ -304,6 +304,7 @@ def test_a_file_to_be_replayed_is_read_before_anything_else(workdir, monkeypatch
 def workdir(tmp_path, monkeypatch):
     """A workdir with a decoder's run, of which no weights may be loaded."""
     create_run(tmp_path / "w/decoder", "decoder", load_config(TINY).to_dict())
+    (tmp_path / "w/decoder/checkpoints/8").mkdir(parents=True)
     refuse = lambda *_, **__: pytest.fail("weights were loaded")
     monkeypatch.setattr(DallePipeline, "from_pretrained", refuse)
     monkeypatch.setattr("dalle_jax.evaluation.workdir.PipelineCache.load", refuse)
@@ -355,7 +356,7 @@ def test_an_embedding_that_a_decoder_does_not_read_is_refused_without_weights(wo
 
 def test_settings_of_a_run_are_taken_where_none_are_given(workdir):
     check_drawing(workdir, {})
-    check_drawing(workdir, {"sampler": "ddim", "eta": 0.5, "embedding": "prior"})
+    check_drawing(workdir, {"sampler": "ddim", "eta": 0.5})
     check_evaluation(Evaluation(workdir), has_clip=False)
 
 

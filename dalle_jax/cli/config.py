@@ -1,0 +1,5 @@
+"""The former place of `dalle_jax.config.load`, importable for one release."""
+
+from dalle_jax.config.load import PREFIX, load_config
+
+__all__ = ["PREFIX", "load_config"]
