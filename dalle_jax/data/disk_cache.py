@@ -1,6 +1,6 @@
 """Images that memory does not hold, prepared once and then read from a file in the cache folder.
 
-The file has one record an item, all of one size, at the item's number times that size:
+The file has one record an item, all of one size, at the item's number times that size::
 
     digest      16 bytes: BLAKE2b of all that follows, under a key that is a hash of the data, the
                 image size, the code and Pillow's libraries, and under the item's number
