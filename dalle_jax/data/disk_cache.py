@@ -1,12 +1,9 @@
 """Images that memory does not hold, prepared once and then read from a file in the cache folder.
 
-The file has one record an item, all of one size, at the item's number times that size::
-
-    digest      16 bytes: BLAKE2b of all that follows, under a key that is a hash of the data, the
-                image size, the code and Pillow's libraries, and under the item's number
-    length      uint32, of the captions
-    image       uint8 [H, W, 3]
-    captions    JSON, in what remains of 4096 bytes
+The file has one record an item, all of one size: the image's bytes and 4096. A record holds, in
+this order, a digest of 16 bytes, the length of the captions (uint32), the image (uint8 [H, W, 3])
+and the captions as JSON. The digest is BLAKE2b of what follows it; its key is a hash of the data,
+the image size, the code and Pillow's libraries, its salt the item's number.
 
 So any number of processes read and write it at once without a lock: a record that is missing, torn
 by a kill, or of something else fits no digest, and its item is prepared again.
