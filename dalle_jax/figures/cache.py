@@ -7,7 +7,6 @@ measuring them took, where and by what code. The key is a hash of what they depe
 
 import hashlib
 import json
-import resource
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,7 +16,7 @@ import numpy as np
 
 from dalle_jax.figures.figure import Measured
 from dalle_jax.files import UNREADABLE_NPZ, write_atomically
-from dalle_jax.sweeps.record import Used, ended_now
+from dalle_jax.sweeps.record import Used, ended_now, used_by_this_process
 
 TOLD = "told"  # the JSON's name among the arrays
 
@@ -54,12 +53,6 @@ def measure_and_keep(
     used = Used(time.time() - began, now.core_seconds - before.core_seconds, now.peak_bytes)
     write(path, KeptMeasure(measured, ended_now(used, origin)))
     return read(path)
-
-
-def used_by_this_process() -> Used:
-    """Since it began; of its jobs each keeps its own, and the seconds are not known."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    return Used(0.0, usage.ru_utime + usage.ru_stime, 1024 * usage.ru_maxrss)
 
 
 def write(path: Path, kept: KeptMeasure) -> None:

@@ -8,13 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from dalle_jax.config.user_files import naming_errors
-from dalle_jax.figures.cache import used_by_this_process
 from dalle_jax.figures.figure import Figure, Measured
 from dalle_jax.figures.files import find_file, full_scale, load_figure
 from dalle_jax.figures.record import Made, save, tell, why_not_replaced
 from dalle_jax.sweeps.experiment import check_overrides
 from dalle_jax.sweeps.machine import own_machine
-from dalle_jax.sweeps.record import ended_now, origin_now
+from dalle_jax.sweeps.record import ended_now, origin_now, used_by_this_process
 from dalle_jax.sweeps.slurm import TIME_OVER
 
 STOPPED = 128  # and the number of a signal: nothing is drawn

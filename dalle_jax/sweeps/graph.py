@@ -1,11 +1,10 @@
-"""The points of a sweep as a graph of trainings: what two points share stands in it once.
+"""The points of a sweep as a graph of trainings: a training that two points share is there once.
 
-A stage's fingerprint is the hash of its config and of the stages that it stands on; a signature of
-the content of one's own data joins it. Two points whose stage has the same of both share the run.
-Each point is a system: a choice of one run for each stage, and how it is sampled and measured.
+A stage's fingerprint is the hash of its config and of the stages that it depends on; for user data
+a signature of their content joins it. Two points whose stage agrees in both share the run. Each
+point is a system: a choice of one run for each stage, and how it is sampled and measured.
 """
 
-import hashlib
 import itertools
 import json
 import os
@@ -14,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dalle_jax.files import short_hash
 from dalle_jax.pipelines.settings import settings_of
 from dalle_jax.runs import open_run
 from dalle_jax.runs.data import content_of
@@ -23,7 +23,7 @@ from dalle_jax.sweeps.grid import OTHER_CONFIG, Sweep, is_sampling, override_tex
 
 Config = Mapping[str, Any]
 
-# Its sampling is for previews; what is drawn after joint training is drawn by prior and decoder.
+# Its sampling is for previews: after joint training, prior and decoder sample.
 NOT_DRAWN_WITH = ("joint",)
 
 # Options of an evaluation that take several values, as a list or as one text with commas.
@@ -40,9 +40,9 @@ class StageRun:
     """A stage to be trained for one point or many.
 
     Attributes:
-        overrides: of training, of the first point that needs it, the knob `config` among them.
+        overrides: of training, of the first point that needs it, the setting `config` included.
         config: of that point; of it the fingerprint covers what the weights depend on.
-        needs: keys of the runs that it stands on.
+        needs: keys of the runs that it depends on.
         signature: of the content of its data; "" for a built-in data set.
         content: of its data and of those upstream, see `runs.data.content_of`.
     """
@@ -57,7 +57,7 @@ class StageRun:
 
     @property
     def key(self) -> str:
-        """The name of its directory, `decoder-0123456789ab`; on own data `-CONTENT` follows."""
+        """The name of its directory, `decoder-0123456789ab`; for user data `-CONTENT` follows."""
         content = f"-{self.content[:CONTENT_DIGITS]}" if self.content else ""
         return f"{self.stage}-{self.fingerprint}{content}"
 
@@ -126,19 +126,19 @@ def build_graph(
 
     Args:
         sweep: of a base config.
-        config_of: overrides by knob -> the base config with them, as a plain dict.
+        config_of: overrides by name -> the base config with them, as a plain dict.
         signature_of: a stage and the config -> the content signature of the stage's data, "" for a
             built-in data set. None takes all data as built in.
 
     Raises:
-        ValueError: an override is wrong, or a stage is missing that another stands on.
+        ValueError: an override is wrong, or a stage is missing that another depends on.
     """
     runs: dict[str, StageRun] = {}
     bases: dict[str, Config] = {}  # by overrides of training, which many points may share
     points = []
     for overrides in sweep.points:
         every = {**sweep.overrides, **overrides}
-        training = {knob: value for knob, value in every.items() if not is_sampling(knob)}
+        training = {name: value for name, value in every.items() if not is_sampling(name)}
         text = repr(training)
         if text not in bases:
             bases[text] = config_of(training)
@@ -173,7 +173,7 @@ def _stage_run(
     needed = upstream_of(stage, config)
     if missing := [name for name in needed if name not in before]:
         raise ValueError(
-            f"{stage} stands on {missing[0]}, which the sweep does not train before it; name it "
+            f"{stage} depends on {missing[0]}, which the sweep does not train before it; name it "
             "first in the sweep's stages"
         )
     needs = tuple(before[name] for name in needed)
@@ -184,13 +184,13 @@ def _stage_run(
 
 
 def _with_sampling(config: Config, overrides: Mapping[str, Any]) -> Config:
-    """`config` with the overrides of sampling; a sampler's further options are no knobs of it."""
+    """`config` with the overrides of sampling, also those of options that it does not list."""
     config = json.loads(json.dumps(config))
-    for knob in filter(is_sampling, overrides):
-        stage, _, name = knob.split(".", 2)
+    for full_name in filter(is_sampling, overrides):
+        stage, _, name = full_name.split(".", 2)
         if stage not in config or "sample" not in config[stage]:
-            raise ValueError(f"{knob} can't be set: the config has no {stage}.sample")
-        config[stage]["sample"][name] = overrides[knob]
+            raise ValueError(f"{full_name} can't be set: the config has no {stage}.sample")
+        config[stage]["sample"][name] = overrides[full_name]
     return config
 
 
@@ -251,18 +251,15 @@ def _point_key(sweep: Sweep, config: Config, runs: Mapping[str, str]) -> str:
             prefix = "" if stage == "decoder" else f"{stage}."
             arguments += [f"--{prefix}{k}={override_text(v)}" for k, v in settings.items()]
     checkpoints = network_checkpoints(sweep.evaluation or {})
-    text = json.dumps(
-        [dict(runs), arguments, *([checkpoints] if checkpoints else [])], sort_keys=True
-    )
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return short_hash([dict(runs), arguments, *([checkpoints] if checkpoints else [])])
 
 
-def is_free(knob: str) -> bool:
-    """Whether a knob says how a training is watched or laid out alone, so that no number changes.
+def is_free(setting: str) -> bool:
+    """Whether a setting affects only logging or placement, never results.
 
-    Such are the data's folder (`data.dir`) and the length of log intervals.
+    Examples are the data's folder (`data.dir`) and the length of log intervals.
     """
-    section, name, of_training, *_ = (*knob.split("."), "", "")
+    section, name, of_training, *_ = (*setting.split("."), "", "")
     if section == "data":
         return name in FREE_DATA_KNOBS
     return name == "train" and of_training in FREE_TRAIN_KNOBS
@@ -281,10 +278,10 @@ def network_checkpoints(options: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def from_here(path: str) -> str:
-    """A path from the working directory where it lies below that, else from the root.
+    """A path relative to the working directory where it is inside it, else an absolute path.
 
-    So what is measured goes by the run that it names, however that was typed. Links are kept, but
-    for those that lead to the working directory itself.
+    So a result depends on the run that is named, not on how its path is spelled. Links are not
+    resolved, except those that lead to the working directory itself.
     """
     absolute = Path(os.path.abspath(path))
     for parent in absolute.parents:

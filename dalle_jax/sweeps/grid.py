@@ -6,8 +6,8 @@
         seed=range(3),
     )
 
-is twelve points. An axis is a pair (knob, values) or what another of the three made; a knob without
-a dot can be given by name.
+is twelve points. An axis is a pair (setting, values) or what another of the three made; a setting
+whose name has no dot can be a keyword argument.
 """
 
 import hashlib
@@ -28,7 +28,7 @@ Axis = tuple[str, Iterable[Any]] | Sequence[Mapping[str, Any]]
 MAX_NAME = 140  # characters; file systems end at 255 bytes
 MAX_CLI_NAME = 60  # of them for overrides of the command line
 BASE = "base"  # name of the point that overrides nothing
-OTHER_CONFIG = "config"  # knob of a point that has another base: its name beside the sweep's
+OTHER_CONFIG = "config"  # setting of a point that has another base: its name beside the sweep's
 
 
 @dataclass(frozen=True)
@@ -37,10 +37,10 @@ class Sweep:
 
     Attributes:
         config: the base, a file of configs/ (a relative path counts from the project's folder).
-        points: dicts of overrides by knob, as `product` and its kin make them. A knob
-            STAGE.sample.NAME is of sampling: it changes no training, and a sampler's further
-            options are known under it too. The knob `config` names another base for the point, a
-            file beside `config`: "shapes" for configs/shapes.py.
+        points: dicts of overrides by name, as `product`, `zip_` and `chain` make them. A setting
+            STAGE.sample.NAME concerns only sampling: it changes no training, and options of a
+            sampler that the config does not list have such names too. The setting `config` names
+            another base for the point, a file beside `config`: "shapes" for configs/shapes.py.
         stages: that are trained, in this order; those of the config if empty. Of them a point with
             a base of its own has those that this has.
         overrides: of all points; they are no part of a point's name.
@@ -82,31 +82,31 @@ class Sweep:
             raise ValueError(f"the sweep has the point {sorted(twice)[0]} more than once")
 
 
-def product(*axes: Axis, **knobs: Iterable[Any]) -> list[Point]:
+def product(*axes: Axis, **settings: Iterable[Any]) -> list[Point]:
     """Every combination; the last axis changes fastest.
 
     Raises:
-        ValueError: two axes set the same knob.
+        ValueError: two axes set the same setting.
     """
-    return [_merged(points) for points in cartesian(*_axes(axes, knobs))]
+    return [_merged(points) for points in cartesian(*_axes(axes, settings))]
 
 
-def zip_(*axes: Axis, **knobs: Iterable[Any]) -> list[Point]:
+def zip_(*axes: Axis, **settings: Iterable[Any]) -> list[Point]:
     """The axes side by side: their first points together, their second, and so on.
 
     Raises:
-        ValueError: they are not of one length, or two set the same knob.
+        ValueError: they are not of one length, or two set the same setting.
     """
-    columns = _axes(axes, knobs)
+    columns = _axes(axes, settings)
     lengths = [len(column) for column in columns]
     if len(set(lengths)) > 1:
         raise ValueError(f"axes of {', '.join(map(str, lengths))} values can't be zipped")
     return [_merged(points) for points in zip(*columns)]
 
 
-def chain(*axes: Axis, **knobs: Iterable[Any]) -> list[Point]:
+def chain(*axes: Axis, **settings: Iterable[Any]) -> list[Point]:
     """The points of one axis after those of the other."""
-    return list(concatenated(*_axes(axes, knobs)))
+    return list(concatenated(*_axes(axes, settings)))
 
 
 def point_name(point: Mapping[str, Any], longest: int = MAX_NAME) -> str:
@@ -117,7 +117,7 @@ def point_name(point: Mapping[str, Any], longest: int = MAX_NAME) -> str:
     """
     if not point:
         return BASE
-    text = ",".join(f"{knob}={override_text(point[knob])}" for knob in sorted(point))
+    text = ",".join(f"{name}={override_text(point[name])}" for name in sorted(point))
     safe = re.sub(r"[^A-Za-z0-9._=,+-]", "_", text)
     if safe == text and len(text) <= longest:
         return text
@@ -137,32 +137,32 @@ def override_text(value: Any) -> str:
 
 
 def base_of(config: Path, overrides: Mapping[str, Any]) -> tuple[Path, dict[str, Any]]:
-    """The config file of a point, given the sweep's, and the overrides that are knobs of it."""
-    knobs = dict(overrides)
-    name = knobs.pop(OTHER_CONFIG, None)
-    return (config if name is None else config.parent / f"{name}.py"), knobs
+    """The config file of a point, given the sweep's, and the overrides of its settings."""
+    settings = dict(overrides)
+    name = settings.pop(OTHER_CONFIG, None)
+    return (config if name is None else config.parent / f"{name}.py"), settings
 
 
-def is_sampling(knob: str) -> bool:
-    """Whether a knob is of sampling, STAGE.sample.NAME, and so changes no training."""
-    return knob.split(".")[1:2] == ["sample"]
+def is_sampling(name: str) -> bool:
+    """Whether a setting concerns only sampling, STAGE.sample.NAME, and changes no training."""
+    return name.split(".")[1:2] == ["sample"]
 
 
-def _axes(axes: Sequence[Axis], knobs: Mapping[str, Iterable[Any]]) -> list[list[Point]]:
-    return [_points(axis) for axis in (*axes, *knobs.items())]
+def _axes(axes: Sequence[Axis], settings: Mapping[str, Iterable[Any]]) -> list[list[Point]]:
+    return [_points(axis) for axis in (*axes, *settings.items())]
 
 
 def _points(axis: Axis) -> list[Point]:
     """An axis as points."""
     if isinstance(axis, tuple) and len(axis) == 2 and isinstance(axis[0], str):
-        knob, values = axis
+        name, values = axis
         # A NumPy scalar is not what its text says: np.float64(1.0).
         plain = (value.item() if isinstance(value, np.generic) else value for value in values)
-        return [{knob: value} for value in plain]
+        return [{name: value} for value in plain]
     points = list(axis)
     if not all(isinstance(point, Mapping) for point in points):
         raise ValueError(
-            f"{axis!r} is no axis: give (knob, values), or what product, zip_ or chain made"
+            f"{axis!r} is no axis: give (setting, values), or what product, zip_ or chain made"
         )
     return [dict(point) for point in points]
 
@@ -171,6 +171,6 @@ def _merged(points: Iterable[Point]) -> Point:
     merged: Point = {}
     for point in points:
         if both := merged.keys() & point.keys():
-            raise ValueError(f"the knob {sorted(both)[0]} is set by two axes")
+            raise ValueError(f"the setting {sorted(both)[0]} is set by two axes")
         merged |= point
     return merged

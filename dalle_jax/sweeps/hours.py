@@ -24,11 +24,11 @@ from dalle_jax.sweeps.graph import PlannedPoint, StageRun
 from dalle_jax.sweeps.progress import read_curves
 from dalle_jax.sweeps.record import read_attempts
 
-NUM_CAPTIONS = 512  # that `dalle-jax evaluate` draws where it is not told how many
+NUM_CAPTIONS = 512  # that `dalle-jax evaluate` draws by default
 
 
 class Counts:
-    """Operations by run, counted once and kept in a file."""
+    """Operations by run, counted once and stored in a file."""
 
     def __init__(self, path: Path):
         self._path = path
@@ -161,7 +161,7 @@ def _rate(run: Path, counts: Counts, known: Container[str]) -> tuple[str, float]
         return None
     try:
         operations = counts.step(opened.stage_name, opened.config)
-    except (KeyError, TypeError):  # made by an earlier version, with other knobs
+    except (KeyError, TypeError):  # made by an earlier version, with other settings
         return None
     batch_size = opened.config[opened.stage_name]["train"]["batch_size"]
     return opened.stage_name, operations / batch_size * statistics.median(speeds)

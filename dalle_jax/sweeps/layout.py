@@ -1,17 +1,17 @@
 """Where the files of sweeps lie in a workdir, and the links that make a system of shared runs.
 
-    <workdir>/runs/STAGE-FINGERPRINT/  trained stages, shared by all points of all sweeps here; on
-                                       one's own data a hash of its content follows
+    <workdir>/runs/STAGE-FINGERPRINT/  trained stages, shared by all points of all sweeps here; for
+                                       user data a hash of their content follows
     <workdir>/systems/HASH/STAGE       links to the runs of one point; its results and images
     <workdir>/jobs/KEY/                of a job: lock, attempts.jsonl, a log of each attempt, done
     <workdir>/SWEEP/sweep.json         the points, with their configs
     <workdir>/SWEEP/points/NAME        a link to the point's system
     <workdir>/SWEEP/results.csv        and results.parquet, report.html
 
-A stage looks for those it stands on beside itself, and `dalle-jax evaluate` for all of them in one
-workdir; in a system's directory both find the shared runs under their usual names. Links are
-relative, so that a workdir can be moved as a whole; only runs that are reused from elsewhere are
-linked by their absolute path.
+A stage looks beside itself for the stages that it depends on, and `dalle-jax evaluate` looks for
+all of them in one workdir; in a system's directory both find the shared runs under their usual
+names. Links are relative, so that a workdir can be moved as a whole; only runs that are reused from
+elsewhere are linked by their absolute path.
 """
 
 import os

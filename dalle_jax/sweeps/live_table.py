@@ -1,4 +1,4 @@
-"""A sweep in the terminal: how it stands while it goes on."""
+"""The table of a running sweep in the terminal."""
 
 from bisect import bisect_right
 from collections import Counter
@@ -39,7 +39,7 @@ class Row(NamedTuple):
 class LiveTable:
     """Every point's state, step, loss and time left; on no terminal, a line for each change.
 
-    A point is called by its overrides in short, each by the last part of its knob.
+    A point is called by its overrides in short, each by the last part of its setting.
     """
 
     def __init__(self, graph: Graph, layout: SweepLayout):
@@ -61,7 +61,7 @@ class LiveTable:
             self._live.update(self.table(), refresh=True)
 
     def changed(self, job: Job, status: Status) -> None:
-        """A line above the table where something is worth telling."""
+        """Print a line above the table where a state has a note."""
         if self._live is None or status.note:
             note = f": {status.note}" if status.note else ""
             self._console.print(f"{status.state.value:8} {job.title}{note}", soft_wrap=True)
@@ -72,7 +72,7 @@ class LiveTable:
             self._live.update(self.table(), refresh=True)
 
     def table(self) -> Table:
-        """As it stands.
+        """The present table.
 
         Where the terminal is too low for all points, those that run and those that have failed
         stand first, what waits then, what is done last; the caption counts those left out.
@@ -148,7 +148,7 @@ def _clock(seconds: float | None) -> str:
 
 
 def names_of(graph: Graph) -> dict[str, str]:
-    """Each point's overrides in short, each knob by its last part, where a line is to hold them."""
+    """Each point's overrides in short, each setting by its last part."""
     names = setting_columns(graph)
     return {
         point.name: ", ".join(f"{names[k]}={v}" for k, v in point.overrides.items()) or BASE

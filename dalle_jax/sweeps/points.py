@@ -7,7 +7,6 @@ process that dies leaves the points that it has not come to for the next one.
 
 import json
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,7 +15,7 @@ from typing import Any
 
 from dalle_jax.files import Lock
 from dalle_jax.sweeps.progress import ImageProgress
-from dalle_jax.sweeps.record import Used, begin_attempt, end_attempt, used_by
+from dalle_jax.sweeps.record import Used, begin_attempt, end_attempt, used_by_this_process
 
 Measure = Callable[[Mapping[str, Any], Callable[[int, int], None]], None]
 
@@ -60,7 +59,7 @@ def measure_points(path: Path, measure: Measure) -> None:
             _redirect_output(log)
         measure(point, ImageProgress(job))
         sys.stdout.flush()
-        now = used_by(resource.getrusage(resource.RUSAGE_SELF), time.time() - began)
+        now = used_by_this_process()._replace(seconds=time.time() - began)
         core_seconds, used = now.core_seconds - used.core_seconds, now
         end_attempt(log, 0, now._replace(core_seconds=core_seconds))
         (job / "done").touch()

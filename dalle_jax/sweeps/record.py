@@ -41,6 +41,11 @@ def used_by(usage: resource.struct_rusage, seconds: float) -> Used:
     return Used(seconds, core_seconds, 1024 * usage.ru_maxrss)  # Linux counts in KiB
 
 
+def used_by_this_process() -> Used:
+    """What this process used since it began; its seconds by the clock are not known."""
+    return used_by(resource.getrusage(resource.RUSAGE_SELF), seconds=0.0)
+
+
 def origin_now(machine: str) -> dict[str, Any]:
     """Where and by which code a process computes that is started now.
 

@@ -38,7 +38,7 @@ class PointRows(NamedTuple):
 
     Attributes:
         head: columns that all of its rows begin with.
-        metrics: the columns of each row alone.
+        metrics: the columns in which they differ.
         costs: columns that all of its rows end with.
     """
 
@@ -50,10 +50,10 @@ class PointRows(NamedTuple):
 def table(graph: Graph, layout: SweepLayout, flops_of: FlopsOf = lambda run: None) -> list[Row]:
     """A row for each point and metric, of all points that have any.
 
-    Columns: `point`; each override under its knob's name, those that were typed first; `seed` of
-    training; `runs`; what is measured, its 95 % interval, its protocol; `flops` of training,
-    `train_seconds` and `peak_bytes` (of main memory, of the largest process) over all the stages
-    that the point stands on, whether it shares them or not.
+    Columns: `point`; each override under its setting's name, those of the command line first;
+    `seed` of training; `runs`; the metric, its 95 % interval and protocol; `flops` of training,
+    `train_seconds` and `peak_bytes` (of main memory, of the largest process) of all stages of the
+    point, shared or not.
 
     Args:
         graph: of the sweep.
@@ -72,14 +72,14 @@ def by_point(
 ) -> list[PointRows]:
     """The parts of the table's rows for every point, those without any metric too; see `table`."""
     found = []
-    knobs = list(dict.fromkeys(knob for point in graph.points for knob in point.overrides))
+    settings = list(dict.fromkeys(setting for point in graph.points for setting in point.overrides))
     for point in graph.points:
         runs = [graph.runs[key] for key in point.runs.values()]
         flops = [flops_of(run) for run in runs]
         head = {
             "point": point.name,
             **graph.cli_overrides,
-            **{knob: point.overrides.get(knob) for knob in knobs},
+            **{setting: point.overrides.get(setting) for setting in settings},
             "seed": point.config["seed"],
             "runs": " ".join(point.runs.values()),
         }
@@ -118,7 +118,7 @@ def _validation(runs: Sequence[StageRun], layout: SweepLayout) -> list[Row]:
 
 
 def loss_protocol(run: StageRun) -> dict[str, Any]:
-    """What the held-out loss of a run is of: losses under different ones can't be compared.
+    """The protocol of a run's held-out loss: losses under different ones can't be compared.
 
     It is "loss_of" the stage, with what the network predicts, how errors are weighted, the noise
     and the data.

@@ -1,8 +1,7 @@
-"""The Slurm backend: an array of tasks that each walk the sweep, sharing its work by the locks.
+"""The Slurm backend: an array of tasks that each run the sweep, sharing its work by the locks.
 
-So nothing has to be told which job is whose: a task takes what is ready and not locked, on the
-node, cores and GPUs that Slurm gave it, and one that is preempted leaves its job, whose checkpoint
-another goes on from.
+No task is assigned jobs: it takes what is ready and not locked, on the node, cores and GPUs that
+Slurm gave it. A task that is preempted leaves its job, and another continues from the checkpoint.
 """
 
 import os
@@ -14,25 +13,25 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-# By one of these Slurm, as submitit asks it to, tells of the end of a task's time. They go to every
-# process of the task, and end those that do not expect them.
+# By one of these Slurm announces the end of a task's time, as submitit asks it to. They reach every
+# process of the task, and end those without a handler.
 USER_SIGNALS = (signal.SIGUSR1, signal.SIGUSR2)
 
 # Exit code (EX_TEMPFAIL) of a sweep whose --max-hours are over: the same command goes on.
 TIME_OVER = 75
 
-TIME = 24 * 60  # minutes that a task has where it is not told how many; submitit's own are 5
-# Times that a task whose time is over is put into the queue again: as good as always, since it goes
-# on from its checkpoint.
+TIME = 24 * 60  # minutes of a task by default; submitit's own default is 5
+# How often a task whose time is over is queued again: practically always, since it continues from
+# its checkpoint.
 MAX_REQUEUES = 10**6
 
 
 class Task:
-    """What one task of the array does; submitit calls it on the node.
+    """One task of the array; submitit calls it on the node.
 
-    The end of the task's time is told to it by a signal, and reaches the training as SIGTERM: it
-    saves a checkpoint and ends, and the task is put into the queue again. A preemption is told to
-    all of its processes by SIGTERM, and Slurm itself puts the task into the queue again.
+    Slurm announces the end of the task's time by a signal, which reaches the training as SIGTERM:
+    it saves a checkpoint and ends, and the task is queued again. At a preemption Slurm sends
+    SIGTERM to all processes of the task and queues it again itself.
     """
 
     def __init__(self, command: Sequence[str]):
@@ -41,11 +40,11 @@ class Task:
         self._terminated = False
 
     def __call__(self) -> int:
-        """Walk the sweep; returns the exit code, 0 or `TIME_OVER`.
+        """Run the sweep; returns the exit code, 0 or `TIME_OVER`.
 
         Raises:
-            RuntimeError: it ended with another, so that the task is to count as failed: by its
-                result alone submitit would take it for completed.
+            RuntimeError: it ended with another code, so that the task counts as failed; submitit
+                takes every result for a completed task.
         """
         before = signal.signal(signal.SIGTERM, self._note)
         try:

@@ -46,7 +46,7 @@ def test_chain_puts_points_after_each_other():
 def test_what_can_not_be_meant_is_refused():
     with pytest.raises(ValueError, match=r"axes of 2, 3 values"):
         zip_(("a", [1, 2]), ("b", [1, 2, 3]))
-    with pytest.raises(ValueError, match=r"knob a\.x is set by two axes"):
+    with pytest.raises(ValueError, match=r"setting a\.x is set by two axes"):
         product(("a.x", [1]), [{"a.x": 2}])
     with pytest.raises(ValueError, match=r"is no axis"):
         product(["a.x", 3])
@@ -196,14 +196,14 @@ def test_names_are_safe_and_tell_points_apart(points):
         )
         assert len(name) <= MAX_NAME + 9 and name not in (".", "..")
     # By what is typed: 1 and "1" are the same override.
-    typed = [{knob: str(value) for knob, value in sorted(p.items())} for p in points]
+    typed = [{name: str(value) for name, value in sorted(p.items())} for p in points]
     for i, name in enumerate(names):
         for j in range(i):
             if name == names[j]:
                 assert typed[i] == typed[j]
 
 
-def test_only_knobs_of_a_stages_sample_section_are_of_sampling():
+def test_only_settings_of_a_stage_s_sample_section_are_of_sampling():
     assert is_sampling("decoder.sample.guidance_scale")
     assert not is_sampling("decoder.loss.caption_dropout")
     assert not is_sampling("sample.x") and not is_sampling("seed")

@@ -81,11 +81,11 @@ def test_each_candidate_of_a_prior_is_drawn(tmp_path):
 
 
 def test_what_a_prior_draws_is_counted_once_for_points_of_the_same_weights(tmp_path):
-    knobs = product(
+    axes = product(
         ("decoder.sample.guidance_scale", [1.0, 3.0]), ("prior.sample.guidance_scale", [1.0, 2.0])
     )
     stages, path = ("clip", "prior", "decoder"), tmp_path / "flops.json"
-    points = graph_of(Sweep("", knobs, stages=stages, evaluation={"n": 100})).points
+    points = graph_of(Sweep("", axes, stages=stages, evaluation={"n": 100})).points
     runs, drawn = points[0].runs, set()
     path.write_text(
         json.dumps({f"forward {runs['prior']}": 7.0, f"forward {runs['decoder']}": 0.0})
@@ -94,7 +94,7 @@ def test_what_a_prior_draws_is_counted_once_for_points_of_the_same_weights(tmp_p
     unguided = 100 * sampling["num_inference_steps"] * sampling["num_candidates"] * 7
     flops = [drawing_flops(point, Counts(path), drawn) for point in points]
     assert flops == [unguided, 2 * unguided, 0, 0]
-    other = graph_of(Sweep("", knobs, stages=stages, evaluation={"n": 100, "seeds": "1"})).points
+    other = graph_of(Sweep("", axes, stages=stages, evaluation={"n": 100, "seeds": "1"})).points
     assert drawing_flops(other[0], Counts(path), drawn) == unguided  # of other noise
 
 
