@@ -9,6 +9,7 @@
 """
 
 from dalle_jax.runs.create import create_run
+from dalle_jax.runs.fingerprint import fingerprint
 from dalle_jax.runs.run import (
     FORMAT,
     MIGRATION,
@@ -25,6 +26,7 @@ __all__ = [
     "Run",
     "clip_in",
     "create_run",
+    "fingerprint",
     "open_run",
     "runs_in",
     "warn_of_changed_data",
