@@ -1,10 +1,11 @@
 """Bring run directories of format 1 to format 2.
 
-    python launch/migrate_run.py runs/unclip/clip runs/unclip/prior
+    python launch/migrate_run.py runs/features/classifier runs/unclip/upsampler
 
 Settings that came since get the value that the run was trained with, those that are constants now
 are left out, and the fingerprint is computed anew. So evaluations of the run are measured anew, and
-stored embeddings of it have to be made again (`dalle-jax prepare --embeddings`).
+stored embeddings of it have to be made again (`dalle-jax prepare --embeddings`). A run that was
+trained to read captions has to be trained anew: their padding was read, and is masked now.
 """
 
 import argparse
@@ -14,6 +15,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+import jax
 
 from dalle_jax.runs import Run
 from dalle_jax.training import pending
@@ -68,7 +71,7 @@ def migrate(directory: Path) -> str:
         raise ValueError(f"{directory} is of format {document['format']}, which is not known here")
     stage = document["stage"]
     run = Run(directory, stage, migrated(document["config"]))
-    run.build_stage()
+    _check_weights(run)
     before = (directory / "fingerprint").read_text().strip()
     document |= {"format": TO, "config": run.config}
     (directory / "fingerprint").write_text(run.fingerprint + "\n")
@@ -80,6 +83,26 @@ def migrate(directory: Path) -> str:
         pending.write(directory, left["step"], left["left"])
         former.unlink()
     return f"{directory} is of format {TO} now, and its fingerprint {run.fingerprint}, not {before}"
+
+
+def _check_weights(run: Run) -> None:
+    """Refuse weights of another network than this version builds.
+
+    Captions are read without their padding since format 2, which has no parameters of its own any
+    more: weights of format 1 of a stage that reads captions mean something else.
+    """
+    built = jax.eval_shape(run.build_stage().init, jax.random.key(0))
+    if not run.step:
+        return
+    names = [
+        {jax.tree_util.keystr(path, simple=True, separator="/") for path, _ in leaves}
+        for leaves in map(jax.tree_util.tree_leaves_with_path, (run.load_params(), built))
+    ]
+    if different := sorted(names[0] ^ names[1]):
+        raise ValueError(
+            f"its weights are of another network than {run.stage_name} is now: {different[0]} is "
+            f"only in {'the run' if different[0] in names[0] else 'this version'}; train it anew"
+        )
 
 
 def migrated(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,10 +10,9 @@ import jax.numpy as jnp
 from einops import rearrange, repeat
 from jax import Array
 
-from dalle_jax.nn.embeddings import TextEmbedding
+from dalle_jax.nn.embeddings import TextEmbedding, at_last_token, token_mask
 from dalle_jax.nn.transformer import Transformer
 
-END_OF_TEXT = 1
 TEMPERATURE = 0.07  # τ at the start (CLIP, §2.5)
 MAX_LOGIT_SCALE = 100.0  # 1 / τ goes no higher (§2.5)
 
@@ -63,7 +62,7 @@ class ImageEncoder(nn.Module):
 class TextEncoder(nn.Module):
     """Causal transformer over the tokens, read at the end of text (CLIP, §2.4).
 
-    Nothing behind the end of text moves what is read there.
+    Nothing behind the end of text moves what is read there or before.
     """
 
     vocab_size: int
@@ -75,8 +74,9 @@ class TextEncoder(nn.Module):
     scan_blocks: bool = False
 
     @nn.compact
-    def __call__(self, tokens: Array) -> tuple[Array, Array]:
-        """tokens [B, L] → the end of text's feature [B, width], all features [B, L, width]."""
+    def __call__(self, tokens: Array) -> tuple[Array, Array, Array]:
+        """tokens [B, L] → pooled [B, width] (the end of text's feature), all features
+        [B, L, width], mask of them bool [B, L]."""
         x = TextEmbedding(
             self.vocab_size, self.max_length, self.width, self.dtype, name="embedding"
         )(tokens)
@@ -88,8 +88,8 @@ class TextEncoder(nn.Module):
             scan_blocks=self.scan_blocks,
             name="transformer",
         )(x)
-        end = jnp.argmax(tokens == END_OF_TEXT, axis=1)
-        return jnp.take_along_axis(x, end[:, None, None], axis=1)[:, 0], x
+        mask = token_mask(tokens)
+        return at_last_token(x, mask), x, mask
 
 
 class Clip(nn.Module):
@@ -125,7 +125,7 @@ class Clip(nn.Module):
 
     def encode_text(self, tokens: Array) -> tuple[Array, Array]:
         """tokens [B, L] → embeddings [B, D] of length 1, float32, and features [B, L, width]."""
-        end, features = self.text_encoder(tokens)
+        end, features, _ = self.text_encoder(tokens)
         return normalize(self.text_projection(end)), features
 
     def logit_scale(self) -> Array:

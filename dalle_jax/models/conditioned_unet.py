@@ -19,6 +19,7 @@ class Condition(NamedTuple):
 
     pooled: Array  # [B, P], projected and added to the timestep embedding
     context: Array  # [B, M, W], more keys and values for every attention
+    mask: Array  # bool [B, M], True where there is a token and not padding
     layout: Array | None = None  # [B, S, S, 3], a coarse image beside x_t; None without
 
 
@@ -74,13 +75,13 @@ class ConditionedUNet(nn.Module):
 
     def encode_text(self, tokens: Array) -> Condition:
         """Captions [B, L] → what is made of them alone, which is all without image embeddings."""
-        pooled, context = self.text_transformer(tokens)
+        pooled, context, mask = self.text_transformer(tokens)
         if self.layout is None:
-            return Condition(pooled, context)
+            return Condition(pooled, context, mask)
         layout = self.layout_out(self.layout_transformer(tokens)[0])
         size = self.layout["size"]
         layout = rearrange(layout, "b (h w c) -> b h w c", h=size, w=size, c=3)
-        return Condition(pooled, context, layout)
+        return Condition(pooled, context, mask, layout)
 
     def encode(
         self,
@@ -98,10 +99,12 @@ class ConditionedUNet(nn.Module):
         z = jnp.where(dropped[:, None], self.null_image_embedding[None, :], z)
         z = z.astype(self.dtype)
         context = rearrange(self.image_tokens(z), "b (m w) -> b m w", m=self.num_image_tokens)
+        mask = jnp.ones(context.shape[:2], bool)
         if self.text is None:
-            return Condition(z, context)
+            return Condition(z, context, mask)
         pooled = jnp.concatenate([text.pooled, z], axis=-1)  # a Dense of both is the sum of two
-        return Condition(pooled, jnp.concatenate([text.context, context], axis=1), text.layout)
+        context = jnp.concatenate([text.context, context], axis=1)
+        return Condition(pooled, context, jnp.concatenate([text.mask, mask], axis=1), text.layout)
 
     def predict(self, x_t: Array, t: Array, condition: Condition, *, train: bool = False) -> Array:
         """x_t [B, H, W, 3], t [B] → the network's output [B, H, W, 3 or 6]."""
@@ -110,7 +113,8 @@ class ConditionedUNet(nn.Module):
             x_t = jnp.concatenate(
                 [x_t, jax.image.resize(condition.layout, size, "linear")], axis=-1
             )
-        return self.network(x_t, t, condition.pooled, condition.context, train=train)
+        pooled, context, mask, _ = condition
+        return self.network(x_t, t, pooled, context, mask, train=train)
 
     def __call__(
         self,

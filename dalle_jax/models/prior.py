@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from einops import repeat
 from jax import Array
 
-from dalle_jax.nn.embeddings import TimestepEmbedding
+from dalle_jax.nn.embeddings import TimestepEmbedding, token_mask
 from dalle_jax.nn.transformer import Caches, Transformer, empty_caches
 
 
@@ -24,6 +24,11 @@ class Text(NamedTuple):
     embedding: Array  # [B, D], of length 1
     features: Array  # [B, L, W]
     mask: Array  # bool [B, L], True where there is a token
+
+    @classmethod
+    def of(cls, embedding: Array, features: Array, tokens: Array) -> "Text":
+        """What a CLIP made of tokens [B, L], and where of them there is no padding."""
+        return cls(embedding, features, token_mask(tokens))
 
     def dropped(self, which: Array) -> "Text":
         """The captions with those at which = True [B] dropped."""
@@ -36,34 +41,36 @@ class Text(NamedTuple):
 
 
 class TextSequence(nn.Module):
-    """[features; embedding], with learned vectors where there is no token or no caption.
+    """[features; embedding], with a learned vector for the embedding where there is no caption.
 
     `embedding_scale` brings embeddings, of length 1, to numbers that a network is used to.
+    `max_length` is that of captions, in tokens.
     """
 
     width: int
+    max_length: int
     embedding_scale: float
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, text: Text) -> Array:
-        """→ [B, L + 1, width]."""
-        batch, length = text.mask.shape
+    def __call__(self, text: Text) -> tuple[Array, Array]:
+        """→ [B, L + 1, width], and bool [B, L + 1], True where there is something to read."""
         init = nn.initializers.normal(0.02)
-        padding = self.param("padding", init, (length, self.width)).astype(self.dtype)
-        position = self.param("position", init, (length, self.width)).astype(self.dtype)
+        position = self.param("position", init, (self.max_length, self.width)).astype(self.dtype)
         features = nn.Dense(self.width, dtype=self.dtype, name="features")(text.features)
-        features = jnp.where(
-            text.mask[..., None],
-            features + position[None],
-            repeat(padding, "l d -> b l d", b=batch),
-        )
+        features = features + position[None, : features.shape[1]]
         absent = self.param("no_text", init, (self.width,)).astype(self.dtype)
         embedding = nn.Dense(self.width, dtype=self.dtype, name="text_embedding")(
             self.embedding_scale * text.embedding
         )
         embedding = jnp.where(text.present[:, None], embedding, absent[None])
-        return jnp.concatenate([features, embedding[:, None]], axis=1)
+        sequence = jnp.concatenate([features, embedding[:, None]], axis=1)
+        return sequence, with_read(text.mask, 1)
+
+
+def with_read(mask: Array, count: int) -> Array:
+    """mask [B, L] with `count` more positions behind it that are read: bool [B, L + count]."""
+    return jnp.pad(mask, ((0, 0), (0, count)), constant_values=True)
 
 
 class DiffusionPrior(nn.Module):
@@ -71,12 +78,13 @@ class DiffusionPrior(nn.Module):
 
     One causal sequence: encoded tokens, text embedding, time, noised image embedding, and a learned
     query, at which the prediction is read. Embeddings of length 1 are scaled by `embedding_scale`
-    before they are noised, and so is the prediction.
+    before they are noised, and so is the prediction. `max_length` is that of captions, in tokens.
     """
 
     width: int
     depth: int
     num_heads: int
+    max_length: int
     embedding_scale: float
     dtype: jnp.dtype = jnp.float32
     scan_blocks: bool = False
@@ -89,7 +97,9 @@ class DiffusionPrior(nn.Module):
         noised = nn.Dense(self.width, dtype=self.dtype, name="image_embedding")(x_t)
         query = self.param("query", init, (self.width,)).astype(self.dtype)
         query = repeat(query, "d -> b d", b=x_t.shape[0])
-        before = TextSequence(self.width, self.embedding_scale, self.dtype, name="text")(text)
+        before, mask = TextSequence(
+            self.width, self.max_length, self.embedding_scale, self.dtype, name="text"
+        )(text)
         # These three stand in one place each and have biases of their own: they need no position.
         own = jnp.stack([time(1000.0 * t), noised, query], axis=1)
         x = jnp.concatenate([before, own], axis=1)
@@ -100,7 +110,7 @@ class DiffusionPrior(nn.Module):
             dtype=self.dtype,
             scan_blocks=self.scan_blocks,
             name="transformer",
-        )(x)
+        )(x, mask=with_read(mask, own.shape[1]))
         zeros = nn.initializers.zeros
         out = nn.Dense(x_t.shape[-1], dtype=self.dtype, kernel_init=zeros, name="out")
         return out(x[:, -1]).astype(jnp.float32)
@@ -115,6 +125,7 @@ class AutoregressivePrior(nn.Module):
 
     Attributes:
         text, latent: width, depth and num_heads of the two transformers.
+        max_length: of captions, in tokens.
         num_dimensions: K.
         num_buckets: of each dimension, and of the dot product.
         scan_blocks: of both transformers, see `nn.transformer.Transformer`.
@@ -122,6 +133,7 @@ class AutoregressivePrior(nn.Module):
 
     text: Mapping[str, Any]
     latent: Mapping[str, Any]
+    max_length: int
     num_dimensions: int
     num_buckets: int
     embedding_scale: float
@@ -132,7 +144,7 @@ class AutoregressivePrior(nn.Module):
         """Build both transformers and the latent one's embeddings."""
         init = nn.initializers.normal(0.02)
         read, write = self.text["width"], self.latent["width"]
-        self.text_sequence = TextSequence(read, self.embedding_scale, self.dtype)
+        self.text_sequence = TextSequence(read, self.max_length, self.embedding_scale, self.dtype)
         self.text_transformer = self._transformer(self.text)
         self.latent_transformer = self._transformer(self.latent)
         self.dot = self.param("dot", init, (self.num_buckets, write))
@@ -158,7 +170,8 @@ class AutoregressivePrior(nn.Module):
         later = jnp.take(self.bucket, buckets[:, :-1], axis=0)
         x = jnp.concatenate([self._first(text, dot)[:, None], later], axis=1)
         x = (x + self.position[None]).astype(self.dtype)
-        return self._logits(self.latent_transformer(x, self._read(text)))
+        read, mask = self._read(text)
+        return self._logits(self.latent_transformer(x, read, with_read(mask, x.shape[1])))
 
     def start(self, text: Text, dot: Array) -> tuple[Array, Caches]:
         """Logits [B, num_buckets] of dimension 1, and what `next` goes on from."""
@@ -167,19 +180,25 @@ class AutoregressivePrior(nn.Module):
             dot.shape[0], slots, **self.latent, dtype=self.dtype, scan_blocks=self.scan_blocks
         )
         x = (self._first(text, dot) + self.position[:1]).astype(self.dtype)
-        x, caches = self.latent_transformer(x[:, None], self._read(text), caches)
+        read, mask = self._read(text)
+        x, caches = self.latent_transformer(
+            x[:, None], read, with_read(mask, self.num_dimensions), caches
+        )
         return self._logits(x[:, 0]), caches
 
-    def next(self, bucket: Array, k: Array, caches: Caches) -> tuple[Array, Caches]:
+    def next(self, bucket: Array, k: Array, text: Text, caches: Caches) -> tuple[Array, Caches]:
         """Logits [B, num_buckets] of dimension k + 1, given the bucket [B] of dimension k ≥ 1."""
         x = jnp.take(self.bucket, bucket, axis=0) + self.position[k][None]
         slots = jax.tree.leaves(caches)[0].shape[-3]
         slot = slots - self.num_dimensions + k
-        x, caches = self.latent_transformer(x[:, None].astype(self.dtype), None, caches, slot)
+        mask = with_read(text.mask, 1 + self.num_dimensions)
+        x = x[:, None].astype(self.dtype)
+        x, caches = self.latent_transformer(x, None, mask, caches, slot)
         return self._logits(x[:, 0]), caches
 
-    def _read(self, text: Text) -> Array:
-        return self.text_transformer(self.text_sequence(text))
+    def _read(self, text: Text) -> tuple[Array, Array]:
+        sequence, mask = self.text_sequence(text)
+        return self.text_transformer(sequence, mask=mask), mask
 
     def _first(self, text: Text, dot: Array) -> Array:
         known = jnp.take(self.dot, dot, axis=0)

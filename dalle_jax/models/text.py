@@ -4,15 +4,16 @@ import flax.linen as nn
 import jax.numpy as jnp
 from jax import Array
 
-from dalle_jax.nn.embeddings import TextEmbedding
+from dalle_jax.nn.embeddings import TextEmbedding, at_last_token, token_mask
 from dalle_jax.nn.transformer import Transformer
 
 
 class TextTransformer(nn.Module):
     """Caption tokens → one vector and one sequence of vectors (GLIDE, §4.1).
 
-    Every position, padding included, attends to every other; the pooled vector is the last
-    position's, as in GLIDE's released code.
+    Every token attends to every other, and none to the padding, so that nothing depends on how much
+    of it there is. The pooled vector is the end of text's. GLIDE's released code has learned
+    vectors in the place of padding, which is attended to, and pools the last position.
     """
 
     vocab_size: int
@@ -24,16 +25,17 @@ class TextTransformer(nn.Module):
     scan_blocks: bool = False
 
     @nn.compact
-    def __call__(self, tokens: Array) -> tuple[Array, Array]:
-        """tokens [B, L] → pooled [B, width], context [B, L, width]."""
+    def __call__(self, tokens: Array) -> tuple[Array, Array, Array]:
+        """tokens [B, L] → pooled [B, width], context [B, L, width], mask of it bool [B, L]."""
         x = TextEmbedding(
             self.vocab_size, self.max_length, self.width, self.dtype, name="embedding"
         )(tokens)
+        mask = token_mask(tokens)
         x = Transformer(
             self.depth,
             self.num_heads,
             dtype=self.dtype,
             scan_blocks=self.scan_blocks,
             name="transformer",
-        )(x)
-        return x[:, -1], x
+        )(x, mask=mask)
+        return at_last_token(x, mask), x, mask

@@ -19,8 +19,8 @@ class UNet(nn.Module):
     """U-Net with adaptive group norm, resampling residual blocks and attention at some resolutions.
 
     Dhariwal & Nichol 2021 (ADM, §3) with the text of GLIDE (Nichol et al. 2021, §4.1): context
-    tokens are extra keys and values of each attention; the pooled vector is added to the timestep
-    embedding.
+    tokens are extra keys and values of each attention, those that are masked left out; the pooled
+    vector is added to the timestep embedding.
 
     Attributes:
         channels: width of the first level; level i has channels·channel_mult[i].
@@ -53,10 +53,11 @@ class UNet(nn.Module):
         t: Array,
         pooled: Array | None = None,
         context: Array | None = None,
+        mask: Array | None = None,
         *,
         train: bool = False,
     ) -> Array:
-        """x [B, H, W, C], t [B] in [0, 1], pooled [B, D], context [B, M, D] →
+        """x [B, H, W, C], t [B] in [0, 1], pooled [B, D], context [B, M, D], mask bool [B, M] →
         [B, H, W, out] in float32."""
         self._check(x.shape[1:3])
         embedding_width = 4 * self.channels
@@ -82,7 +83,7 @@ class UNet(nn.Module):
             attention = SpatialAttention(
                 self.head_channels, self.norm_groups, self.dtype, name=name
             )
-            return run_block(attention, h, context)
+            return run_block(attention, h, context, mask)
 
         p = self.patch_size
         h = rearrange(x.astype(self.dtype), "b (h p) (w q) c -> b h w (p q c)", p=p, q=p)

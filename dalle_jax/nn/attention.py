@@ -24,7 +24,9 @@ class Attention(nn.Module):
 
     softmax([q·k_c, q·k_x] / √d)·[v_c; v_x]: one softmax over the context and the sequence together,
     as GLIDE (§4.1 and its released code) attends to text; there is no separate cross-attention.
-    With `causal` a position sees all of the context, itself and what stands before it.
+    With `causal` a position sees all of the context, itself and what stands before it. Keys that
+    `mask` leaves out are seen by no position; where it leaves out all that a position could see,
+    as at the padding before a text, what comes out there is finite and means nothing.
     The softmax is computed in float32 whatever `dtype` is.
     """
 
@@ -38,13 +40,15 @@ class Attention(nn.Module):
         self,
         x: Array,
         context: Array | None = None,
+        mask: Array | None = None,
         cache: Cache | None = None,
         start: Array | int = 0,
     ) -> Array | tuple[Array, Cache]:
-        """x [B, L, D], context [B, M, C] or None → [B, L, D].
+        """x [B, L, D], context [B, M, C] or None, mask bool [B, M + L] or None → [B, L, D].
 
-        With a cache, whose first `start` slots are read already, context and x take the slots after
-        them, x sees all slots up to its own, and the result is ([B, L, D], the cache then).
+        The mask is of the keys, those of the context first; None leaves none out. With a cache of S
+        slots, whose first `start` are read already, context and x take the slots after them, x sees
+        all slots up to its own, the mask is [B, S], and the result is ([B, L, D], the cache then).
         """
         if cache is not None and not self.causal:
             raise ValueError("only causal attention can go on from a cache; set causal=True")
@@ -62,7 +66,10 @@ class Attention(nn.Module):
             write = jax.lax.dynamic_update_slice_in_dim
             cache = Cache(write(cache.keys, k, start, 1), write(cache.values, v, start, 1))
             k, v = cache
-        mask = causal_mask(q.shape[1], k.shape[1], first) if self.causal else None
+        mask = None if mask is None else mask[:, None, None, :]
+        if self.causal:
+            causal = causal_mask(q.shape[1], k.shape[1], first)
+            mask = causal if mask is None else causal & mask
         y = rearrange(attend(q, k, v, mask), "b l h d -> b l (h d)")
         init = nn.initializers.zeros if self.zero_init else nn.linear.default_kernel_init
         y = nn.Dense(width, dtype=self.dtype, kernel_init=init, name="out")(y)
@@ -72,19 +79,23 @@ class Attention(nn.Module):
 def attend(q: Array, k: Array, v: Array, mask: Array | None = None) -> Array:
     """softmax(q kᵀ / √d) v of each head: q [B, L, H, d], k and v [B, S, H, d] → [B, L, H, d].
 
-    `mask` [1, 1, L, S] is True where a query sees a key. By jax.nn.dot_product_attention, but for
-    float32 on a CPU, where that copies more than it computes (docs/log/performance.md). In 16 bits
-    and without a mask an NVIDIA GPU takes cuDNN's, which never holds all of [L, S].
+    `mask`, [B or 1, 1, L or 1, S], is True where a query sees a key. By
+    jax.nn.dot_product_attention, but for float32 on a CPU, where that copies more than it computes
+    (docs/log/performance.md). In 16 bits, and unless it is causal, an NVIDIA GPU takes cuDNN's,
+    which never holds the weights of all heads.
     """
     if q.dtype != jnp.float32 or jax.default_backend() != "cpu":
-        flash = mask is None and _takes_flash(q, k) and _has_cudnn_flash()
+        causal = mask is not None and mask.shape[2] > 1
+        flash = not causal and _takes_flash(q, k) and _has_cudnn_flash()
+        if flash and mask is not None:
+            mask = jnp.broadcast_to(mask, (q.shape[0], 1, q.shape[1], k.shape[1]))
         kind = "cudnn" if flash else None
         return jax.nn.dot_product_attention(q, k, v, mask=mask, implementation=kind)
     # Heads before positions; the softmax's sum divides last, the smaller array.
     q, k, v = (rearrange(x, "b l h d -> b h l d") for x in (q * q.shape[-1] ** -0.5, k, v))
     logits = jnp.einsum("bhld,bhsd->bhls", q, k)
     if mask is not None:
-        logits = jnp.where(mask, logits, -jnp.inf)
+        logits = jnp.where(mask, logits, jnp.finfo(logits.dtype).min)  # finite: all may be masked
     weights = jnp.exp(logits - jax.lax.stop_gradient(logits.max(axis=-1, keepdims=True)))
     y = jnp.einsum("bhls,bhsd->bhld", weights, v) / weights.sum(axis=-1, keepdims=True)
     return rearrange(y, "b h l d -> b l h d")
@@ -121,8 +132,8 @@ class SpatialAttention(nn.Module):
     dtype: jnp.dtype = jnp.float32
 
     @nn.compact
-    def __call__(self, x: Array, context: Array | None = None) -> Array:
-        """x [B, H, W, C], context [B, M, D] or None → [B, H, W, C]."""
+    def __call__(self, x: Array, context: Array | None = None, mask: Array | None = None) -> Array:
+        """x [B, H, W, C], context [B, M, D] or None, mask of it bool [B, M] → [B, H, W, C]."""
         height, width, channels = x.shape[1:]
         if channels % self.head_channels:
             raise ValueError(
@@ -134,5 +145,7 @@ class SpatialAttention(nn.Module):
         attention = Attention(
             channels // self.head_channels, zero_init=True, dtype=self.dtype, name="attention"
         )
-        h = attention(h, context)
+        if mask is not None:  # every pixel is seen
+            mask = jnp.pad(mask, ((0, 0), (0, height * width)), constant_values=True)
+        h = attention(h, context, mask)
         return x + rearrange(h, "b (h w) c -> b h w c", h=height)

@@ -4,7 +4,6 @@ import math
 
 import flax.linen as nn
 import jax.numpy as jnp
-from einops import repeat
 from jax import Array
 
 
@@ -42,10 +41,9 @@ class TimestepEmbedding(nn.Module):
 
 
 class TextEmbedding(nn.Module):
-    """Token plus position embedding; padding has a learned vector of its own at each position.
+    """Token plus position embedding, of captions that are padded to any length up to the longest.
 
-    A learned padding vector instead of a mask lets every position be attended to, which is what
-    DALL-E (§2.2) and GLIDE's released code do.
+    Padding has the embedding of token 0. Who reads it masks it, `token_mask`.
     """
 
     vocab_size: int
@@ -57,16 +55,23 @@ class TextEmbedding(nn.Module):
     def __call__(self, tokens: Array) -> Array:
         """[B, L] int32 token ids, 0 = padding → [B, L, width]."""
         length = tokens.shape[1]
-        if length != self.max_length:
+        if length > self.max_length:
             raise ValueError(
                 f"the text transformer reads {self.max_length} tokens but was given {length}; "
                 "encode captions with the tokenizer that was saved with its run"
             )
         init = nn.initializers.normal(0.02)
         table = self.param("token", init, (self.vocab_size, self.width))
-        position = self.param("position", init, (length, self.width))
-        padding = self.param("padding", init, (length, self.width))
-        batch = tokens.shape[0]
-        embedded = jnp.take(table, tokens, axis=0) + repeat(position, "l d -> b l d", b=batch)
-        padding = repeat(padding, "l d -> b l d", b=batch)
-        return jnp.where((tokens == 0)[..., None], padding, embedded).astype(self.dtype)
+        position = self.param("position", init, (self.max_length, self.width))
+        return (jnp.take(table, tokens, axis=0) + position[None, :length]).astype(self.dtype)
+
+
+def token_mask(tokens: Array) -> Array:
+    """bool [B, L]: where tokens [B, L] are none of the padding behind a caption."""
+    return tokens != 0
+
+
+def at_last_token(x: Array, mask: Array) -> Array:
+    """x [B, L, D] at the last True of mask [B, L], a caption's end of text → [B, D]."""
+    last = jnp.sum(mask, axis=1) - 1
+    return jnp.take_along_axis(x, last[:, None, None], axis=1)[:, 0]

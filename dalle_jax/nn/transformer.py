@@ -24,6 +24,7 @@ class TransformerBlock(nn.Module):
         self,
         x: Array,
         context: Array | None = None,
+        mask: Array | None = None,
         cache: Cache | None = None,
         start: Array | int = 0,
     ) -> tuple[Array, Cache | None]:
@@ -32,9 +33,9 @@ class TransformerBlock(nn.Module):
         h = nn.LayerNorm(dtype=self.dtype, name="attention_norm")(x)
         attention = Attention(self.num_heads, self.causal, dtype=self.dtype, name="attention")
         if cache is None:
-            h = attention(h, context)
+            h = attention(h, context, mask)
         else:
-            h, cache = attention(h, context, cache, start)
+            h, cache = attention(h, context, mask, cache, start)
         x = x + h
         h = nn.LayerNorm(dtype=self.dtype, name="mlp_norm")(x)
         h = nn.gelu(nn.Dense(4 * width, dtype=self.dtype, name="mlp_in")(h))
@@ -60,25 +61,26 @@ class Transformer(nn.Module):
         self,
         x: Array,
         context: Array | None = None,
+        mask: Array | None = None,
         caches: Caches | None = None,
         start: Array | int = 0,
     ) -> Array | tuple[Array, Caches]:
-        """x [B, L, D], context [B, M, C] or None → [B, L, D].
+        """x [B, L, D], context [B, M, C] or None, mask bool [B, M + L] or None → [B, L, D].
 
         With caches, those of `empty_caches` at first, whose first `start` slots are read already
         (context first), the result is ([B, L, D], the caches then), see `Attention`.
         """
         if self.scan_blocks:
             block = TransformerBlock(self.num_heads, self.causal, self.dtype, name="blocks")
-            x, after = _scanned(block, self.depth, x, context, caches, start)
+            x, after = _scanned(block, self.depth, x, context, mask, caches, start)
         else:
             after = ()
             for i in range(self.depth):
                 block = TransformerBlock(self.num_heads, self.causal, self.dtype, name=f"block_{i}")
                 if caches is None:
-                    x, _ = run_block(block, x, context)
+                    x, _ = run_block(block, x, context, mask)
                 else:
-                    x, cache = block(x, context, caches[i], start)
+                    x, cache = block(x, context, mask, caches[i], start)
                     after += (cache,)
         x = nn.LayerNorm(dtype=self.dtype, name="final_norm")(x)
         return x if caches is None else (x, after)
@@ -89,24 +91,25 @@ def _scanned(
     depth: int,
     x: Array,
     context: Array | None,
+    mask: Array | None,
     caches: Cache | None,
     start: Array | int,
 ) -> tuple[Array, Cache | None]:
     """`depth` blocks like `block` one after the other, each with parameters of its own."""
 
-    def turn(block, x, context, cache, start):
+    def turn(block, x, context, mask, cache, start):
         if cache is None:
-            return run_block(block, x, context, in_loop=True)
-        return block(x, context, cache, start)
+            return run_block(block, x, context, mask, in_loop=True)
+        return block(x, context, mask, cache, start)
 
     scan = nn.scan(
         turn,
         variable_axes={"params": 0},
         split_rngs={"params": True},
-        in_axes=(nn.broadcast, 0, nn.broadcast),
+        in_axes=(nn.broadcast, nn.broadcast, 0, nn.broadcast),
         length=depth,
     )
-    return scan(block, x, context, caches, start)
+    return scan(block, x, context, mask, caches, start)
 
 
 def empty_caches(

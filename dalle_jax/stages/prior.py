@@ -79,6 +79,7 @@ class Prior(Stage):
         width = self.clip.embedding_width
         shared = {
             "model": model,
+            "max_length": max_length,
             "embedding_width": width,
             "embedding_scale": EMBEDDING_RMS * math.sqrt(width),
         }
@@ -136,7 +137,7 @@ class Prior(Stage):
         image = batch.get("image_embedding")
         if image is None:
             image = self.clip.encode_image(frozen["clip"], batch["image"])
-        return image, Text(embedding, features, batch["tokens"] != 0)
+        return image, Text.of(embedding, features, batch["tokens"])
 
     def init(self, key: Array) -> Any:
         """Random parameters, float32, and what `prepare` has measured."""
@@ -197,7 +198,7 @@ class Prior(Stage):
         `dot_percentile` is the autoregressive prior's.
         """
         _check_candidates(num_candidates)
-        text = Text(inputs["text_embedding"], inputs["text_features"], inputs["tokens"] != 0)
+        text = Text.of(inputs["text_embedding"], inputs["text_features"], inputs["tokens"])
         if self.kind == "diffusion":
             own = {"sampler": sampler, "num_inference_steps": num_inference_steps}
         else:

@@ -27,6 +27,7 @@ class ByAutoregression:
         self,
         *,
         model: Mapping[str, Any],
+        max_length: int,
         num_dimensions: int,
         num_buckets: int,
         embedding_width: int,
@@ -35,6 +36,7 @@ class ByAutoregression:
         self.network = AutoregressivePrior(
             text=dict(model["text"]),
             latent=dict(model["latent"]),
+            max_length=max_length,
             num_dimensions=num_dimensions,
             num_buckets=num_buckets,
             embedding_scale=embedding_scale,
@@ -117,7 +119,7 @@ class ByAutoregression:
         def step(carry, k):
             logits, caches = carry
             bucket = draw(logits, k)
-            return apply("next", twice(bucket), k, caches), bucket
+            return apply("next", twice(bucket), k, read, caches), bucket
 
         read = jax.tree.map(twice, text)
         if not plain:

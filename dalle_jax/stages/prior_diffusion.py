@@ -26,11 +26,13 @@ class ByDiffusion:
         *,
         model: Mapping[str, Any],
         diffusion: Mapping[str, Any],
+        max_length: int,
         embedding_width: int,
         embedding_scale: float,
     ):
         self.network = DiffusionPrior(
             **model["text"],
+            max_length=max_length,
             embedding_scale=embedding_scale,
             dtype=dtype_named(model["dtype"]),
             scan_blocks=model["scan_blocks"],

@@ -32,7 +32,7 @@ BUCKETS, DOT = jax.random.randint(jax.random.key(1), (2, 4), 0, 10), jnp.array([
 @functools.cache
 def diffusion(dtype=jnp.float32):
     """(x_t, t, text) → x0_hat, and its parameters."""
-    module = DiffusionPrior(**SIZES, embedding_scale=1.3, dtype=dtype)
+    module = DiffusionPrior(**SIZES, max_length=L, embedding_scale=1.3, dtype=dtype)
     params = random_params(module.init, jax.random.key(2), X_T, T, text())
     return module, params, jax.jit(functools.partial(module.apply, params))
 
@@ -43,6 +43,7 @@ def autoregressive(dtype=jnp.float32, scan_blocks=False):
     module = AutoregressivePrior(
         text=SIZES,
         latent={**SIZES, "width": 12},
+        max_length=L,
         num_dimensions=4,
         num_buckets=10,
         embedding_scale=1.3,
@@ -127,7 +128,7 @@ def test_logits_from_the_cache_are_those_of_the_whole_sequence(dtype, scan_block
     logits, caches = start(text(), DOT)
     steps = [logits]
     for k in range(1, 4):
-        logits, caches = following(BUCKETS[:, k - 1], k, caches)
+        logits, caches = following(BUCKETS[:, k - 1], k, text(), caches)
         steps.append(logits)
     scale = jnp.abs(whole).max()
     tolerance = 1e-5 if dtype == jnp.float32 else 0.03

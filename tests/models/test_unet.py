@@ -87,16 +87,39 @@ def test_a_side_that_does_not_halve_is_named():
         net.init(jax.random.key(0), jnp.zeros((1, 6, 6, 3)), jnp.zeros(1))
 
 
-def test_text_transformer_pools_its_last_position():
-    net = TextTransformer(vocab_size=20, max_length=5, width=8, depth=1, num_heads=2)
+def test_the_text_transformer_pools_the_end_of_text_and_reads_no_padding():
+    net = TextTransformer(vocab_size=20, max_length=5, width=8, depth=2, num_heads=2)
     tokens = jnp.array([[4, 5, 1, 0, 0], [6, 1, 0, 0, 0]])
-    (pooled, context), params = jax.jit(net.init_with_output)(jax.random.key(0), tokens)
+    params = random_params(net.init, jax.random.key(0), tokens)
+    apply = jax.jit(net.apply)
+    pooled, context, mask = apply(params, tokens)
     assert context.shape == (2, 5, 8)
-    np.testing.assert_array_equal(pooled, context[:, -1])
-    # The last position has seen the first word, though it is padding itself.
-    other, _ = jax.jit(net.apply)(params, tokens.at[0, 0].set(7))
+    np.testing.assert_array_equal(mask, tokens != 0)
+    np.testing.assert_allclose(pooled, jnp.stack([context[0, 2], context[1, 1]]), atol=1e-6)
+    # The end of text has seen the first word.
+    other, _, _ = apply(params, tokens.at[0, 0].set(7))
     assert jnp.abs(other[0] - pooled[0]).max() > 1e-4
     np.testing.assert_allclose(other[1], pooled[1], atol=1e-6)
+    shorter, of_tokens, _ = apply(params, tokens[:, :3])
+    np.testing.assert_allclose(shorter, pooled, atol=1e-6)
+    np.testing.assert_allclose(of_tokens[0], context[0, :3], atol=1e-6)
+
+
+def test_masked_context_is_as_none():
+    net, x, t = (
+        UNet(**SMALL),
+        jax.random.normal(jax.random.key(0), (2, 8, 8, 3)),
+        jnp.array([0.2, 0.7]),
+    )
+    pooled, context = jnp.ones((2, 4)), jax.random.normal(jax.random.key(1), (2, 5, 6))
+    mask = jnp.array([[True, True, True, False, False]] * 2)
+    params = random_params(net.init, jax.random.key(2), x, t, pooled, context, mask)
+    apply = jax.jit(net.apply)
+    y = apply(params, x, t, pooled, context, mask)
+    np.testing.assert_allclose(apply(params, x, t, pooled, context[:, :3]), y, atol=1e-5)
+    other = context.at[:, 3:].mul(-3.0)
+    np.testing.assert_array_equal(apply(params, x, t, pooled, other, mask), y)
+    assert jnp.abs(apply(params, x, t, pooled, context) - y).max() > 1e-3
 
 
 def test_without_attention_it_is_convolutional():

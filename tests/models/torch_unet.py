@@ -47,13 +47,14 @@ class Attention(nn.Module):
             self.context_kv = nn.Linear(context_width, 2 * width)
         self.out = nn.Linear(width, width)
 
-    def forward(self, x: Tensor, context: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor, context: Tensor | None = None) -> Tensor:
+        """`mask` [B, M + L] is of the keys, those of the context first."""
         split = "b l (n h d) -> n b h l d"
         q, k, v = rearrange(self.qkv(x), split, n=3, h=self.num_heads)
         if context is not None:
             more_k, more_v = rearrange(self.context_kv(context), split, n=2, h=self.num_heads)
             k, v = torch.cat([more_k, k], 2), torch.cat([more_v, v], 2)
-        y = F.scaled_dot_product_attention(q, k, v)
+        y = F.scaled_dot_product_attention(q, k, v, mask[:, None, None])
         return self.out(rearrange(y, "b h l d -> b l (h d)"))
 
 
@@ -63,8 +64,10 @@ class SpatialAttention(nn.Module):
         self.norm = nn.GroupNorm(groups, width)
         self.attention = Attention(width, width // head_channels, context_width)
 
-    def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        h = self.attention(rearrange(self.norm(x), "b c h w -> b (h w) c"), context)
+    def forward(self, x: Tensor, context: Tensor, mask: Tensor) -> Tensor:
+        h = rearrange(self.norm(x), "b c h w -> b (h w) c")
+        mask = torch.cat([mask, torch.ones(h.shape[:2], dtype=torch.bool)], dim=1)
+        h = self.attention(h, mask, context)
         return x + rearrange(h, "b (h w) c -> b c h w", h=x.shape[2])
 
 
@@ -95,8 +98,8 @@ class TransformerBlock(nn.Module):
         self.mlp_in = nn.Linear(width, 4 * width)
         self.mlp_out = nn.Linear(4 * width, width)
 
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.attention(self.attention_norm(x))
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        x = x + self.attention(self.attention_norm(x), mask)
         h = F.gelu(self.mlp_in(self.mlp_norm(x)), approximate="tanh")
         return x + self.mlp_out(h)
 
@@ -106,25 +109,26 @@ class TextEmbedding(nn.Module):
         super().__init__()
         self.token = nn.Parameter(torch.zeros(vocab_size, width))
         self.position = nn.Parameter(torch.zeros(max_length, width))
-        self.padding = nn.Parameter(torch.zeros(max_length, width))
 
     def forward(self, tokens: Tensor) -> Tensor:
-        embedded = F.embedding(tokens, self.token) + self.position
-        return torch.where(tokens[..., None] == 0, self.padding, embedded)
+        return F.embedding(tokens, self.token) + self.position[: tokens.shape[1]]
 
 
 class TextTransformer(nn.Module):
     def __init__(self, vocab_size: int, max_length: int, width: int, depth: int, num_heads: int):
         super().__init__()
         self.embedding = TextEmbedding(vocab_size, max_length, width)
+        self.depth = depth
         blocks = {f"block_{i}": TransformerBlock(width, num_heads) for i in range(depth)}
         self.transformer = nn.ModuleDict({**blocks, "final_norm": nn.LayerNorm(width, eps=1e-6)})
 
-    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor]:
-        x = self.embedding(tokens)
-        for layer in self.transformer.values():
-            x = layer(x)
-        return x[:, -1], x
+    def forward(self, tokens: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        x, mask = self.embedding(tokens), tokens != 0
+        for i in range(self.depth):
+            x = self.transformer[f"block_{i}"](x, mask)
+        x = self.transformer["final_norm"](x)
+        end_of_text = x[torch.arange(len(x)), mask.sum(1) - 1]
+        return end_of_text, x, mask
 
 
 class TimestepEmbedding(nn.ModuleDict):
@@ -205,21 +209,24 @@ class UNet(nn.Module):
         self.norm_out = nn.GroupNorm(norm_groups, width)
         self.conv_out = nn.Conv2d(width, out_channels * patch_size**2, 3, padding=1)
 
-    def forward(self, x: Tensor, t: Tensor, pooled: Tensor, context: Tensor) -> Tensor:
+    def forward(
+        self, x: Tensor, t: Tensor, pooled: Tensor, context: Tensor, mask: Tensor
+    ) -> Tensor:
         p = self.patch_size
         embedding = self.time_embedding(1000 * t) + self.pooled(pooled)
 
         def run(name: str, h: Tensor) -> Tensor:
             h = getattr(self, name)(h, embedding)
             attention = getattr(self, f"{name}_attention", None)
-            return h if attention is None else attention(h, context)
+            return h if attention is None else attention(h, context, mask)
 
         h = self.conv_in(rearrange(x, "b c (h p) (w q) -> b (p q c) h w", p=p, q=p))
         skips = [h]
         for name in self.down:
             h = run(name, h)
             skips.append(h)
-        h = self.middle_1(self.middle_attention(self.middle_0(h, embedding), context), embedding)
+        h = self.middle_attention(self.middle_0(h, embedding), context, mask)
+        h = self.middle_1(h, embedding)
         for name in self.up:
             h = run(name, h if "resample" in name else torch.cat([h, skips.pop()], dim=1))
         h = self.conv_out(F.silu(self.norm_out(h)))

@@ -8,6 +8,8 @@ from dalle_jax.nn import attention
 from dalle_jax.nn.attention import Attention, SpatialAttention, attend, causal_mask
 from dalle_jax.nn.transformer import Transformer, empty_caches
 
+KEYS = jnp.array([[True, True, False, True, False, False, True, True], [True] * 5 + [False] * 3])
+
 
 def random(seed, *shape):
     return jax.random.normal(jax.random.key(seed), shape)
@@ -41,10 +43,10 @@ def test_one_softmax_over_sequence_and_context():
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
-@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("masked", ["", "causal", "keys"])
 def test_on_a_cpu_the_librarys_attention_is_computed(dtype, masked):
     q, k, v = (3 * random(i, 2, n, 3, 8).astype(dtype) for i, n in enumerate((5, 7, 7)))
-    mask = causal_mask(5, 7, 2) if masked else None
+    mask = {"": None, "causal": causal_mask(5, 7, 2), "keys": KEYS[:, None, None, :7]}[masked]
 
     def slopes(function):
         mean = lambda *qkv: jnp.mean(function(*qkv, mask=mask).astype(jnp.float32) ** 2)
@@ -58,12 +60,13 @@ def test_on_a_cpu_the_librarys_attention_is_computed(dtype, masked):
 @pytest.mark.parametrize(
     ("dtype", "head", "slots", "masked", "flash"),
     [
-        (jnp.bfloat16, 32, 8, False, True),
-        (jnp.float32, 32, 8, False, False),
-        (jnp.bfloat16, 32, 8, True, False),
-        (jnp.bfloat16, 12, 8, False, False),  # sizes for which cuDNN has no kernels
-        (jnp.bfloat16, 256, 8, False, False),
-        (jnp.bfloat16, 32, 7, False, False),
+        (jnp.bfloat16, 32, 8, "", True),
+        (jnp.bfloat16, 32, 8, "keys", True),
+        (jnp.float32, 32, 8, "", False),
+        (jnp.bfloat16, 32, 8, "causal", False),
+        (jnp.bfloat16, 12, 8, "", False),  # sizes for which cuDNN has no kernels
+        (jnp.bfloat16, 256, 8, "", False),
+        (jnp.bfloat16, 32, 7, "", False),
     ],
 )
 def test_an_nvidia_gpu_is_given_cudnns_attention_where_that_serves(
@@ -72,10 +75,38 @@ def test_an_nvidia_gpu_is_given_cudnns_attention_where_that_serves(
     monkeypatch.setattr(attention, "_has_cudnn_flash", lambda: True)
     monkeypatch.setattr(fused_attention_stablehlo, "check_cudnn_version", lambda: 91_000)
     q, k, v = (jnp.zeros((2, n, 3, head), dtype) for n in (6, slots, slots))
-    mask = causal_mask(6, slots, 2) if masked else None
+    mask = {"": None, "causal": causal_mask(6, slots, 2), "keys": KEYS[:, None, None, :slots]}[
+        masked
+    ]
     slope = jax.grad(lambda *qkv: attend(*qkv, mask=mask).astype(jnp.float32).sum(), (0, 1, 2))
     program = jax.jit(slope).trace(q, k, v).lower(lowering_platforms=("cuda",)).as_text()
     assert ("cudnn$fmha" in program) == flash
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_keys_that_are_masked_are_as_if_they_were_not_there(causal):
+    x, context = random(0, 1, 4, 8), random(1, 1, 3, 5)
+    module = Attention(num_heads=2, causal=causal)
+    params = module.init(jax.random.key(2), x, context)
+    apply = jax.jit(module.apply)
+    mask = jnp.array([[True, False, True] + [True, True, True, False]])
+    y = apply(params, x, context, mask)
+    without = apply(params, x[:, :3], context[:, ::2])
+    np.testing.assert_allclose(y[:, :3], without, atol=1e-6)
+    moved = apply(params, x.at[:, 3].mul(9.0), context.at[:, 1].mul(-9.0), mask)
+    np.testing.assert_array_equal(moved[:, :3], y[:, :3])
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_a_query_that_sees_no_key_is_finite_and_so_is_its_gradient(dtype):
+    module = Attention(num_heads=2, causal=True, dtype=dtype)
+    x = random(0, 1, 3, 8)
+    params = module.init(jax.random.key(2), x)
+    mask = jnp.array([[False, True, True]])
+    total = lambda x: module.apply(params, x, mask=mask)[:, 1:].astype(jnp.float32).sum()
+    value, slope = jax.jit(jax.value_and_grad(total))(x)
+    assert jnp.isfinite(value) and jnp.isfinite(slope).all()
+    assert (slope[:, 0] == 0).all() and (slope[:, 1:] != 0).any()
 
 
 def test_self_attention_commutes_with_permutations():
@@ -133,13 +164,16 @@ def test_reading_in_pieces_from_a_cache_is_reading_at_once(dtype):
     module = Transformer(depth=2, num_heads=2, causal=True, dtype=dtype)
     params = jax.jit(module.init)(jax.random.key(2), x, context)
     apply = jax.jit(module.apply)
-    whole = apply(params, x, context)
+    mask = jnp.pad(
+        jnp.array([[True, True, False], [True] * 3]), ((0, 0), (0, 6)), constant_values=True
+    )
+    whole = apply(params, x, context, mask)
     caches = empty_caches(2, 9, width=8, depth=2, num_heads=2, dtype=dtype)
     pieces = []
-    piece, caches = apply(params, x[:, :2], context, caches)
+    piece, caches = apply(params, x[:, :2], context, mask, caches)
     pieces.append(piece)
     for i in range(2, 6):
-        piece, caches = apply(params, x[:, i : i + 1], None, caches, 3 + i)
+        piece, caches = apply(params, x[:, i : i + 1], None, mask, caches, 3 + i)
         pieces.append(piece)
     tolerance = 1e-5 if dtype == jnp.float32 else 0.05
     np.testing.assert_allclose(
@@ -151,4 +185,4 @@ def test_only_causal_attention_takes_a_cache():
     x = random(0, 1, 2, 8)
     (cache,) = empty_caches(1, 2, width=8, depth=1, num_heads=2, dtype=jnp.float32)
     with pytest.raises(ValueError, match="only causal attention"):
-        Attention(num_heads=2).init(jax.random.key(0), x, None, cache)
+        Attention(num_heads=2).init(jax.random.key(0), x, cache=cache)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
-from dalle_jax.nn.embeddings import TextEmbedding, sinusoidal
+from dalle_jax.nn.embeddings import TextEmbedding, at_last_token, sinusoidal, token_mask
 from dalle_jax.nn.norms import GroupNorm
 from dalle_jax.nn.residual import ResidualBlock, downsample, upsample
 
@@ -78,20 +78,25 @@ def test_sinusoidal_is_the_papers_formula():
     np.testing.assert_allclose(sinusoidal(jnp.array([t]), width)[0], expected, atol=1e-5)
 
 
-def test_padding_has_its_own_vector_at_each_position_and_no_token_in_it():
+def test_a_shorter_caption_has_the_first_positions():
     module = TextEmbedding(vocab_size=10, max_length=4, width=6)
     tokens = jnp.array([[5, 1, 0, 0]])
     params = module.init(jax.random.key(0), tokens)
     p = params["params"]
-    expected = np.stack(
-        [p["token"][5] + p["position"][0], p["token"][1] + p["position"][1], *p["padding"][2:]]
-    )
-    np.testing.assert_allclose(module.apply(params, tokens)[0], expected, atol=1e-6)
+    expected = np.stack([p["token"][5] + p["position"][0], p["token"][1] + p["position"][1]])
+    np.testing.assert_allclose(module.apply(params, tokens)[0, :2], expected, atol=1e-6)
+    np.testing.assert_allclose(module.apply(params, tokens[:, :2])[0], expected, atol=1e-6)
 
 
-def test_another_length_than_the_tokenizers_is_named():
+def test_a_longer_caption_than_the_positions_is_refused():
     with pytest.raises(ValueError, match="reads 4 tokens but was given 5"):
         TextEmbedding(10, 4, 6).init(jax.random.key(0), jnp.zeros((1, 5), jnp.int32))
+
+
+def test_the_last_token_is_that_before_the_padding():
+    tokens = jnp.array([[5, 6, 1, 0], [1, 0, 0, 0], [7, 8, 9, 1]])
+    x = jnp.arange(12.0).reshape(3, 4, 1)
+    np.testing.assert_array_equal(at_last_token(x, token_mask(tokens))[:, 0], [2, 4, 11])
 
 
 def test_downsample_undoes_upsample():

@@ -37,7 +37,7 @@ class StandInDecoder(Stage):
 
     def encode_text(self, params, tokens):
         shade = jnp.sin(params["w"] * (tokens @ jnp.arange(1.0, tokens.shape[1] + 1)))
-        return Condition(pooled=shade[:, None], context=None)
+        return Condition(pooled=shade[:, None], context=None, mask=None)
 
     def sample(self, params, inputs, key, *, guidance_scale, guidance_rescale=0.0, **settings):
         self.calls += 1  # once a compilation

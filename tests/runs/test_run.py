@@ -266,6 +266,25 @@ def test_the_script_refuses_a_run_that_this_version_can_t_continue(
     assert json.loads(path.read_text()) == document
 
 
+def test_the_script_refuses_weights_that_read_padding(tmp_path, capsys):
+    made_before(tmp_path / "decoder", config())
+    before = (tmp_path / "decoder/config.json").read_text()
+    stage, optimizer = (
+        Run(tmp_path, "decoder", config()).build_stage(),
+        make_optimizer(learning_rate=1e-3, steps=1),
+    )
+    params = jax.eval_shape(stage.init, jax.random.key(0))
+    params["text_transformer"]["embedding"]["padding"] = jax.ShapeDtypeStruct((12, 16), np.float32)
+    params = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), params)
+    checkpoints = Checkpoints(tmp_path / "decoder/checkpoints")
+    checkpoints.save(5, create_state(stage, optimizer, None, params), {})
+    checkpoints.close()
+    assert runpy.run_path(str(ROOT / runs.MIGRATION))["main"]([str(tmp_path / "decoder")]) == 1
+    said = capsys.readouterr().err
+    assert "text_transformer/embedding/padding is only in the run; train it anew" in said
+    assert (tmp_path / "decoder/config.json").read_text() == before
+
+
 @pytest.mark.parametrize(
     ("setting", "value"),
     [

@@ -245,7 +245,7 @@ def captions_alone():
 
 
 def test_decoders_of_captions_alone_stay_what_they_were():
-    # The tree, the losses and the mean of a sample are what the first version of the stage gave.
+    # The tree, the losses and the mean of a sample are what the stage gave in format 2 of runs.
     stage = captions_alone()
     abstract = jax.eval_shape(stage.init, jax.random.key(0))
     tree = [
@@ -262,7 +262,7 @@ def test_decoders_of_captions_alone_stay_what_they_were():
     image = (np.arange(4 * 24 * 24 * 3) * 37 % 256).astype(np.uint8).reshape(4, 24, 24, 3)
     tokens = (np.arange(48) * 11 % 318 + 2).astype(np.int32).reshape(4, 12)
     batch = {"image": jnp.asarray(image), "tokens": jnp.asarray(tokens)}
-    for train, loss in ((True, 0.6585633158683777), (False, 0.7448611259460449)):
+    for train, loss in ((True, 0.6585317850112915), (False, 0.7448604106903076)):
         found, _ = loss_of(stage, params, batch, jax.random.key(3), train=train)
         np.testing.assert_allclose(found, loss, rtol=1e-6)
     inputs = {"tokens": batch["tokens"], "sample_index": jnp.arange(4)}
@@ -275,7 +275,7 @@ def test_decoders_of_captions_alone_stay_what_they_were():
     }
     sample = jax.jit(functools.partial(stage.sample, **settings))
     images = sample(params, inputs, jax.random.key(5))
-    np.testing.assert_allclose(jnp.abs(images).mean(), 0.4115443825721741, rtol=1e-5)
+    np.testing.assert_allclose(jnp.abs(images).mean(), 0.4116848111152649, rtol=1e-5)
 
 
 def test_the_layouts_error_is_that_of_the_shrunk_image_whatever_its_brightness():

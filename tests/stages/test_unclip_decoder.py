@@ -151,7 +151,7 @@ class Recorder:
             (self.tokens,) = map(np.asarray, args)
         else:
             self.dropped = np.asarray(args[2])
-        return Condition(pooled=None, context=None)
+        return Condition(pooled=None, context=None, mask=None)
 
 
 def test_caption_and_embedding_are_dropped_apart_from_each_other():
