@@ -50,7 +50,7 @@ def make_coco_manifest(
     )
     for path in paths:
         if not path.is_file():
-            raise FileNotFoundError(f"There is no annotation file {path}.")
+            raise FileNotFoundError(f"there is no annotation file {path}")
     contents = [path.read_bytes() for path in paths]
     documents = [_parsed(path, content) for path, content in zip(paths, contents)]
     rows = CocoRows(Report(f"coco {', '.join(path.name for path in paths)}"), documents)
@@ -91,7 +91,7 @@ def _parsed(path: Path, content: bytes) -> dict[str, list]:
         return document
     raise ValueError(
         f"{path} is not a COCO annotation file of captions: {problem}. Such a file is named as "
-        "captions_val2014.json and holds images, and annotations with captions."
+        "captions_val2014.json and holds images, and annotations with captions"
     )
 
 

@@ -46,7 +46,7 @@ def read_csv(file: BinaryIO, name: str, options: ReadingOptions) -> Iterator[Row
             record = {key: [fields[i] for i in numbers] for key, numbers in cells.items()}
             yield row_of(place, record, [file_key], options)
     except UnicodeError:
-        raise ValueError(f"{name} can't be read: {not_decodable(start, encoding)}.") from None
+        raise ValueError(f"{name} can't be read: {not_decodable(start, encoding)}") from None
     finally:
         lines.detach()
 

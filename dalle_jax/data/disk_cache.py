@@ -210,6 +210,6 @@ def _make_room(path: Path, wanted: int, limit: int) -> int:
 def _warn(path: Path, error: OSError) -> None:
     warnings.warn(
         f"{path} can't be written ({error.strerror or error}), so images are decoded at each "
-        "visit; XDG_CACHE_HOME names another folder, data.disk_cache=0 is none.",
+        "visit; XDG_CACHE_HOME names another folder, data.disk_cache=0 is none",
         stacklevel=3,
     )

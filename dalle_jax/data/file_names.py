@@ -74,7 +74,7 @@ class FileNames:
             path = self._path(name, directory)
             if path is None:
                 raise ValueError(
-                    f"The file name {spelled!r:.200} leads out of the folder {self._tree.root}."
+                    f"the file name {spelled!r:.200} leads out of the folder {self._tree.root}"
                 )
             file = self._by_name.get(path)
             if file is not None:

@@ -85,7 +85,7 @@ def find_files(spec: str | Path | Sequence[str | Path], suffix: str) -> list[Fil
         for name in filter(None, map(str.strip, names)):
             found += _find(name, suffix)
     if not found:
-        raise FileNotFoundError(f"No {suffix} file is named in {spec!r}.")
+        raise FileNotFoundError(f"no {suffix} file is named in {spec!r}")
     return _once(found)
 
 
@@ -121,7 +121,7 @@ def _find(name: str, suffix: str) -> list[File]:
         files = [_local(file) for file in paths if _is_file(file)]
         if not files:
             raise FileNotFoundError(
-                f"There is no {suffix} file {os.path.join(path, pattern)}{_what_is_there(path)}."
+                f"there is no {suffix} file {os.path.join(path, pattern)}{_what_is_there(path)}"
             )
         found += files
     return found
@@ -132,7 +132,7 @@ def _find_remote(url: str, suffix: str) -> list[File]:
     if any(mark in url.partition("?")[0].partition("://")[2].partition("/")[2] for mark in "*["):
         found = remote.match_files(url)
         if not found:
-            raise FileNotFoundError(f"There is no {suffix} file {remote_server.shown(url)}.")
+            raise FileNotFoundError(f"there is no {suffix} file {remote_server.shown(url)}")
         return list(found)
     if not url.endswith(suffix) and remote.is_folder(url):
         return _find_remote(f"{url.rstrip('/')}/*{suffix}", suffix)
@@ -172,7 +172,7 @@ def _in_folder(folder: str, suffix: str) -> list[File]:
         below = glob.glob(os.path.join(glob.escape(folder), f"*/**/*{suffix}"), recursive=True)
         hint = f"; {len(below)} lie deeper: give {folder}/**/*{suffix}" if below else ""
         raise FileNotFoundError(
-            f"The folder {folder} has no {suffix} file{hint or _what_is_there(folder)}."
+            f"the folder {folder} has no {suffix} file{hint or _what_is_there(folder)}"
         )
     return files
 
@@ -235,7 +235,7 @@ def describe_spec(spec: str | Path | Sequence[str | Path], files: Sequence[File]
 def expand_braces(text: str) -> Iterator[str]:
     """The texts that braces stand for: `{000..127}`, `{0..10..2}`, `{a,b}`, several and nested."""
     if len(text) > MAX_LENGTH or _count(text) > MAX_NAMES:
-        raise ValueError(f"The braces of {text[:100]!r} stand for more than {MAX_NAMES:,} names.")
+        raise ValueError(f"the braces of {text[:100]!r} stand for more than {MAX_NAMES:,} names")
     return _expand(text)
 
 
@@ -270,7 +270,7 @@ def _first_braces(text: str) -> tuple[int, int, "list[str] | _Numbers"] | None:
             letter = text[position]
             depth += (letter == "{") - (letter == "}")
             if depth > MAX_DEPTH:
-                raise ValueError(f"Braces are nested more than {MAX_DEPTH} deep in {text[:100]!r}.")
+                raise ValueError(f"braces are nested more than {MAX_DEPTH} deep in {text[:100]!r}")
             if depth == 1 and letter == ",":
                 options.append(text[last:position])
                 last = position + 1
@@ -291,7 +291,7 @@ class _Numbers:
 
     def __init__(self, first: str, last: str, step: str | None):
         if max(map(len, (first, last, step or ""))) > 18:
-            raise ValueError(f"The range {first:.30}..{last:.30} has too many digits.")
+            raise ValueError(f"the range {first:.30}..{last:.30} has too many digits")
         low, high, by = int(first), int(last), abs(int(step or 1)) or 1
         self._numbers = range(low, high + 1, by) if low <= high else range(low, high - 1, -by)
         padded = any(re.match(r"-?0\d", end) for end in (first, last))

@@ -71,7 +71,8 @@ class FolderSource(UserSource):
         try:
             self.report.check_and_warn(what, options.max_bad_share)
         except ValueError as error:
-            raise ValueError(f"{error}{advice_on(self.report, tree.root)}") from None
+            advice = advice_on(self.report, tree.root)
+            raise ValueError(f"{error}.{advice}" if advice else str(error)) from None
         ids = [tree.files[number].name for number in index.files.tolist()]
         numbers = np.arange(len(ids))
         own = {"own": index.own, "own_splits": index.own_splits}

@@ -9,7 +9,7 @@ from dalle_jax.data.file_names import NO_IMAGE
 from dalle_jax.data.folder_names import COCO
 from dalle_jax.data.report import Report
 from dalle_jax.data.tables import TABLE_SUFFIXES
-from dalle_jax.data.walk import describe, printable, stem_of
+from dalle_jax.data.walk import printable, stem_of
 
 _OTHER_DATA = {".tar": "webdataset:", ".parquet": "parquet:"}
 
@@ -21,19 +21,19 @@ def advice_on(report: Report, root: str) -> str:
     """
     left_out = [name for names in report.left_out.values() for name in names]
     if report.total == 0 and report.left_out:
-        hints = [
-            f" Give {suffix} files as {kind}PATH."
+        ways = [
+            f"{suffix} files as {kind}PATH"
             for suffix, kind in _OTHER_DATA.items()
             if any(name.endswith(suffix) for name in left_out)
         ]
-        return f" Left out are {describe(report.left_out)}.{''.join(hints)}{_of_coco(root)}"
+        return f" Give {' and '.join(ways)}" if ways else _of_coco(root)
     num_small = sum(
         len(names)
         for reason, names in report.left_out.items()
         if reason.startswith(("side below", "aspect ratio"))
     )
     if num_small > report.total:
-        return " Most images are left out by min_side or max_aspect_ratio: lower or raise these."
+        return " Most images are left out by min_side or max_aspect_ratio: lower or raise these"
     uncaptioned = report.skipped.get("image without caption", [])
     missing = report.skipped.get(NO_IMAGE, [])
     found = _found_elsewhere(missing, uncaptioned)
@@ -45,7 +45,7 @@ def advice_on(report: Report, root: str) -> str:
     return _of_left_out(left_out) or (
         " Captions are read from metadata.jsonl, .json, .csv, .tsv or .parquet, or from a .txt, "
         ".caption or .json beside each image; a table that names only a part of the folder on "
-        f"purpose is given itself: folder:PATH/{_likely_table(left_out)}."
+        f"purpose is given itself: folder:PATH/{_likely_table(left_out)}"
     )
 
 
@@ -58,7 +58,7 @@ def _of_coco(root: str) -> str:
             if found and posixpath.basename(folder) == "annotations":
                 return (
                     f" COCO's {printable(found[0])} is read with the folders of images beside "
-                    f"annotations: give folder:{printable(above)}."
+                    f"annotations: give folder:{printable(above)}"
                 )
     return ""
 
@@ -73,13 +73,13 @@ def _found_elsewhere(missing: Sequence[str], images: Sequence[str]) -> str:
             return (
                 f" There is no {printable(name)}, but {printable(by_base[base])}: names in a table "
                 "are relative to its own folder, so put the table beside the images or add their "
-                "folder to the names."
+                "folder to the names"
             )
         image = by_stem.get(base) or by_stem.get(_stem(base))
         if image is not None:
             return (
                 f" There is no {printable(name)}, but {printable(image)}: names in a table end in "
-                "the file's own suffix."
+                "the file's suffix"
             )
     return ""
 
@@ -89,14 +89,14 @@ def _of_left_out(names: Sequence[str]) -> str:
     for name in map(printable, names):
         stem, suffix = posixpath.splitext(posixpath.basename(name))
         if suffix == ".txt" and stem in ("captions", "metadata"):
-            return f" If {name} is a table with a line of columns, call it {stem}.csv."
+            return f" If {name} is a table with a line of columns, call it {stem}.csv"
         if suffix == ".json" and stem.startswith("captions_"):
             return (
                 f" COCO's {name} is read where no table and no file beside an image has captions; "
-                f"else give it itself: folder:PATH/{name}."
+                f"else give it itself: folder:PATH/{name}"
             )
         if suffix in (".xlsx", ".xls", ".ods", ".numbers"):
-            return f" {name} is not read: save it as CSV (UTF-8), called metadata.csv."
+            return f" {name} is not read: save it as CSV (UTF-8), called metadata.csv"
     return ""
 
 

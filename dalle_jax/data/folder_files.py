@@ -76,7 +76,7 @@ class RemoteFolder(LocalFolder):
                 # What the server says of a version stands for the time of a change.
                 files.append(File(name, file.size, int(file.version[:15], 16)))
         if not files:
-            raise FileNotFoundError(f"There are no files in {remote_server.shown(given)}.")
+            raise FileNotFoundError(f"there are no files in {remote_server.shown(given)}")
         self.tree = without_own_files(Walk(given.rstrip("/"), files, dict(left_out)))
 
     def open(self, name: str) -> BinaryIO:
@@ -116,12 +116,12 @@ def open_folder(root: str | Path) -> tuple[LocalFolder, str]:
         if not table.lower().endswith(TABLE_SUFFIXES):
             raise ValueError(
                 f"{root} is a file, but no table of captions, which ends in "
-                f"{', '.join(TABLE_SUFFIXES)}."
+                f"{', '.join(TABLE_SUFFIXES)}"
             )
         folder, table = _with_images(folder, table)
         return LocalFolder(folder), table
     if not os.path.isdir(given):
-        raise FileNotFoundError(f"There is no folder {given}.")
+        raise FileNotFoundError(f"there is no folder {given}")
     return LocalFolder(given), ""
 
 

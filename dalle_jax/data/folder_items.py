@@ -154,7 +154,7 @@ class _Search:
                 raise ValueError(
                     f"{self._tree.root} holds both {next(iter(read.values()))} and {other}, whose "
                     "splits may share pictures; keep one of them, or name one: "
-                    f"folder:{self._tree.root}/{other}."
+                    f"folder:{self._tree.root}/{other}"
                 )
         self._is_coco = bool(read)
 
@@ -165,7 +165,7 @@ class _Search:
             folder = posixpath.join(self._tree.root, directory).rstrip("/")
             raise ValueError(
                 f"{folder} holds both {first} and {base}; keep one of them, or name one: "
-                f"folder:{folder}/{first}."
+                f"folder:{folder}/{first}"
             )
 
     def read_table(self, table: str, is_coco: bool = False) -> None:
@@ -173,11 +173,11 @@ class _Search:
         directory = _directory(table)
         with self._open(table) as file:
             if git_lfs.is_pointer(file.read(len(git_lfs.START))):
-                raise ValueError(f"{self._tree.root}/{table} is {git_lfs.POINTER}.")
+                raise ValueError(f"{self._tree.root}/{table} is {git_lfs.POINTER}")
             file.seek(0)
             for row in read_table(file, posixpath.join(self._tree.root, table), self._options):
                 if is_coco and not row.anywhere:
-                    raise OtherForm(f"{table} is a table of another form than COCO's.")
+                    raise OtherForm(f"{table} is a table of another form than COCO's")
                 self.has_table = True
                 self._add_row(row, table, directory)
         # Such files lie beside the folders of images, or in a folder of annotations.

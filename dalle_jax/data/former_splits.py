@@ -49,7 +49,7 @@ def warn_of_moved(
             f"{moved} of {len(items)} items of {what} are in another split than an earlier version "
             "put them in: a split follows from the path of the image itself, however a table "
             f"or a link spells it{folders and folders + ' splits'}; measurements on held-out items "
-            "from before do not compare.",
+            "from before do not compare",
             stacklevel=4,
         )
 
@@ -70,6 +70,6 @@ def warn_of_counted_splits(
         warnings.warn(
             f"{moved} of {len(positions)} items of {what} are in another split than an earlier "
             "version put them in: the column of splits counts now; measurements on held-out items "
-            "from before do not compare.",
+            "from before do not compare",
             stacklevel=4,
         )

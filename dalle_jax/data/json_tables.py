@@ -87,14 +87,14 @@ def read_json(text: str, name: str, options: ReadingOptions) -> Iterator[Row]:
     try:
         document = json.loads(text, object_pairs_hook=_record)
     except RecursionError:
-        raise OtherForm(f"{name} is JSON of too many levels.") from None
+        raise OtherForm(f"{name} is JSON of too many levels") from None
     except ValueError as error:
         rows = text.strip().splitlines()
         if len(rows) > 1 and rows[0].startswith("{") and rows[0].rstrip().endswith("}"):
             encoded = io.BytesIO(text.encode("utf-8", "surrogatepass"))
             yield from read_json_lines(encoded, name, replace(options, encoding="utf-8"))
             return
-        raise ValueError(f"{name} is not JSON: {error}.") from None
+        raise ValueError(f"{name} is not JSON: {error}") from None
     if isinstance(document, dict) and _is_karpathy(document.get("images")):
         yield from _read_karpathy(document["images"])
         return
@@ -103,13 +103,13 @@ def read_json(text: str, name: str, options: ReadingOptions) -> Iterator[Row]:
         problem = other_kind(document)
         if problem or not document["annotations"]:
             problem = problem or "it has no annotations"
-            raise OtherForm(f"{name} is of COCO's form, but not one of captions: {problem}.")
+            raise OtherForm(f"{name} is of COCO's form, but not one of captions: {problem}")
         yield from _read_coco(document, name)
         return
     if records is None:
         raise OtherForm(
             f"{name} is JSON of another form than a list of records such as "
-            '{"file_name": "a.png", "caption": "a red card"}, or an object of these by file name.'
+            '{"file_name": "a.png", "caption": "a red card"}, or an object of these by file name'
         )
     met: set[str] = set()
     for place, record in enumerate(records, 1):

@@ -150,13 +150,13 @@ def make_loader(
     if batch_size <= 0 or batch_size % process_count:
         raise ValueError(
             f"batch_size is {batch_size}; it must be a positive multiple of the "
-            f"{process_count} process(es) that share it."
+            f"{process_count} process(es) that share it"
         )
     if len(source) == 0:
-        raise ValueError("The data source holds no items; there is nothing to load.")
+        raise ValueError("the data source holds no items; there is nothing to load")
     if resize_filter not in RESIZE_FILTERS:
         raise ValueError(
-            f"resize_filter is {resize_filter!r}; it must be one of {', '.join(RESIZE_FILTERS)}."
+            f"resize_filter is {resize_filter!r}; it must be one of {', '.join(RESIZE_FILTERS)}"
         )
     source = keep_in_memory(
         source, image_size, memory_limit=memory_limit, resize_filter=resize_filter

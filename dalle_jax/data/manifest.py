@@ -90,25 +90,25 @@ class Manifest:
         texts["data"] = json.dumps(self.header.data, ensure_ascii=False)
         for what, text in texts.items():
             if problem := _text_problem(what, text, MAX_NAME):
-                raise ValueError(f"line 1: {problem}.")
+                raise ValueError(f"line 1: {problem}")
         if self.header.rule not in RULES:
             raise ValueError(
-                f"line 1: there is no rule {self.header.rule!r:.80}; there are {', '.join(RULES)}."
+                f"line 1: there is no rule {self.header.rule!r:.80}; there are {', '.join(RULES)}"
             )
         if self.header.count != len(self.rows) or not self.rows:
             raise ValueError(
                 f"line 1: the header states {self.header.count} rows and there are "
-                f"{len(self.rows)}; lines are missing or too many."
+                f"{len(self.rows)}; lines are missing or too many"
             )
         lines: dict[str, int] = {}
         for line, row in enumerate(self.rows, 2):
             if problem := _problem(row):
-                raise ValueError(f"line {line}: {problem}.")
+                raise ValueError(f"line {line}: {problem}")
             if type(row.image) is not type(self.rows[0].image):
-                raise ValueError(f"line {line}: its image is {row.image!r:.80}, unlike line 2's.")
+                raise ValueError(f"line {line}: its image is {row.image!r:.80}, unlike line 2's")
             first = lines.setdefault(row.id, line)
             if first != line:
-                raise ValueError(f"line {line}: its id {row.id!r:.80} is that of line {first} too.")
+                raise ValueError(f"line {line}: its id {row.id!r:.80} is that of line {first} too")
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -145,7 +145,7 @@ def choose(
         ValueError: an unknown rule, fewer than n rows, or a caption that can't be used.
     """
     if rule not in RULES:
-        raise ValueError(f"There is no rule {rule!r}; there are {', '.join(RULES)}.")
+        raise ValueError(f"there is no rule {rule!r}; there are {', '.join(RULES)}")
     rows = []
     for own_id, image, captions in candidates:
         for caption_id, text in captions if rule == "all" else captions[:1]:
@@ -154,11 +154,11 @@ def choose(
     of = len(rows)
     n = of if n is None else n
     if not 0 < n <= of:
-        raise ValueError(f"{source} {split} has {of} captions by the rule {rule!r}; n is {n}.")
+        raise ValueError(f"{source} {split} has {of} captions by the rule {rule!r}; n is {n}")
     rows = sorted(rows, key=lambda row: _position(seed, row.id))[:n]
     for row in rows:
         if problem := _problem(row):
-            raise ValueError(f"{source} {row.id!r:.80}: {problem}; mend the data.")
+            raise ValueError(f"{source} {row.id!r:.80}: {problem}; mend the data")
     # As JSON gives it back, so that what is made equals what is read.
     data = json.loads(_canonical(dict(data or {})))
     return Manifest(Header(rule, source, data, split, seed, n, of), tuple(rows))
@@ -174,7 +174,7 @@ def write_manifest(path: str | Path, manifest: Manifest) -> None:
     if path.exists() and read_manifest(path).sha256 != manifest.sha256:
         raise ValueError(
             f"{path} holds another manifest; give another name, or remove it if no result needs "
-            "to be repeated with it."
+            "to be repeated with it"
         )
     header = {"manifest": FORMAT, **vars(manifest.header), "sha256": manifest.sha256}
     records = [header, *map(vars, manifest.rows)]
@@ -194,7 +194,7 @@ def read_manifest(path: str | Path) -> Manifest:
     """
     path = Path(path).expanduser()
     if not path.is_file():
-        raise FileNotFoundError(f"There is no caption manifest {path}.")
+        raise FileNotFoundError(f"there is no caption manifest {path}")
     with open(path, "rb") as file:
         try:
             return _parse(iter(lambda: file.readline(MAX_LINE + 1), b""))
@@ -224,38 +224,38 @@ def _parse(lines: Iterator[bytes]) -> Manifest:
         for number, line in enumerate(lines, 1)
     ]
     if not records:
-        raise ValueError("line 1: the file is empty.")
+        raise ValueError("line 1: the file is empty")
     stated = records[0].pop("sha256")
     if records[0].pop("manifest") != FORMAT:
-        raise ValueError(f"line 1: it is of another format than {FORMAT}, which is read here.")
+        raise ValueError(f"line 1: it is of another format than {FORMAT}, which is read here")
     hashes = [record.pop("hash") for record in records]
     header, rows = Header(**records[0]), tuple(Row(**record) for record in records[1:])
     for number, (own, running) in enumerate(zip(hashes, _running_sha256(header, rows)), 1):
         if own != running[:HASH_DIGITS]:
             moved = ", or lines before it were added, removed or moved" if number > 1 else ""
-            raise ValueError(f"line {number}: it was changed since it was written{moved}.")
+            raise ValueError(f"line {number}: it was changed since it was written{moved}")
     manifest = Manifest(header, rows)
     if stated != manifest.sha256:
-        raise ValueError("line 1: its sha256 is not that of the content.")
+        raise ValueError("line 1: its sha256 is not that of the content")
     return manifest
 
 
 def _record(number: int, line: bytes, types: Mapping[str, Any]) -> dict[str, Any]:
     """The JSON object of a line, with exactly the fields of `types`."""
     if len(line) > MAX_LINE:
-        raise ValueError(f"line {number}: it is longer than {MAX_LINE} bytes.")
+        raise ValueError(f"line {number}: it is longer than {MAX_LINE} bytes")
     try:
         record = json.loads(line.decode(), object_pairs_hook=_without_repeats)
         # What is read can be hashed: no infinity, no nesting without end.
         _canonical(record)
     except (ValueError, RecursionError):
-        raise ValueError(f"line {number}: it is torn, or no JSON object in UTF-8.") from None
+        raise ValueError(f"line {number}: it is torn, or no JSON object in UTF-8") from None
     found = sorted(record) if isinstance(record, dict) else []
     if found != sorted(types):
-        raise ValueError(f"line {number}: it must hold just the fields {', '.join(types)}.")
+        raise ValueError(f"line {number}: it must hold just the fields {', '.join(types)}")
     for name, kind in types.items():
         if not isinstance(record[name], kind) or isinstance(record[name], bool):
-            raise ValueError(f"line {number}: its {name} is {record[name]!r:.80}.")
+            raise ValueError(f"line {number}: its {name} is {record[name]!r:.80}")
     return record
 
 

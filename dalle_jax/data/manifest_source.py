@@ -81,17 +81,17 @@ class ManifestSource:
             return {"image": self._read(row.image), **own}
         if row.image >= len(self._images):
             raise ValueError(
-                f"The manifest's row {row.id} is of image {row.image}, but the data has only "
-                f"{len(self._images)}; it is not what the manifest was made of."
+                f"the manifest's row {row.id} is of image {row.image}, but the data has only "
+                f"{len(self._images)}; it is not what the manifest was made of"
             )
         item = dict(self._images[row.image])
         captions = [text.strip() for text in item.pop("captions", (item["caption"],))]
         item_id = _item_id(item, row.split, row.image)
         if row.caption not in captions or row.id.partition("#")[0] != item_id.partition("#")[0]:
             raise ValueError(
-                f"The manifest's row {row.id}, image {row.image}, is {row.caption!r:.80}; there "
+                f"the manifest's row {row.id}, image {row.image}, is {row.caption!r:.80}; there "
                 f"the data has {item_id}, {captions[0]!r:.80}: it is not what the manifest was "
-                "made of."
+                "made of"
             )
         return {**item, **own}
 
@@ -102,14 +102,14 @@ class ManifestSource:
             encoded = path.read_bytes()
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError) as error:
             raise FileNotFoundError(
-                f"The manifest's image {name!r:.200} is not in {self._images}."
+                f"the manifest's image {name!r:.200} is not in {self._images}"
             ) from error
         except (OSError, RuntimeError, ValueError) as error:  # Too long, or a circle of links.
-            raise ValueError(f"The manifest's image {name!r:.200} can't be read.") from error
+            raise ValueError(f"the manifest's image {name!r:.200} can't be read") from error
         try:
             return decode(encoded)
         except ValueError as error:
-            raise ValueError(f"{path}: {error}.") from error
+            raise ValueError(f"{path}: {error}") from error
 
 
 def open_manifest(
@@ -136,8 +136,8 @@ def open_manifest(
     header = manifest.header
     if source is None and is_at_path(header.source):
         raise ValueError(
-            f"The manifest is of {header.source}; say where its images are on this machine, as "
-            "folder:PATH or webdataset:SHARDS."
+            f"the manifest is of {header.source}; say where its images are on this machine, as "
+            "folder:PATH or webdataset:SHARDS"
         )
     source = source or header.source
     if any(isinstance(row.image, str) for row in manifest.rows):
@@ -146,7 +146,7 @@ def open_manifest(
             folder = folder.parent
         if not has_file_ids(source) or not folder.is_dir():
             raise FileNotFoundError(
-                f"The images of the manifest of {header.source} are files; {source} is no folder."
+                f"the images of the manifest of {header.source} are files; {source} is no folder"
             )
         return ManifestSource(manifest, folder)
     images = open_split(header, source, data_dir=data_dir, **options)
@@ -164,7 +164,7 @@ def open_split(header: Header, source: str, **where: Any) -> Source:
     # User data come at their own size, and their manifests state none.
     size = header.data.get("image_size", 0)
     if unknown or not isinstance(size, int):
-        raise ValueError(f"The manifest's data {header.data!r:.200} can't be opened.")
+        raise ValueError(f"the manifest's data {header.data!r:.200} can't be opened")
     options = {**header.data, "image_size": size}
     return open_source(source, split=header.split, **options, **where)
 

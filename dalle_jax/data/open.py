@@ -121,8 +121,8 @@ def open_source(
     kind = kind_of(spec)
     if unknown := sorted(set(options) - set(kind.arguments)):
         raise ValueError(
-            f"The data set {spec!r} has no option {unknown[0]!r}; "
-            f"it has {', '.join(sorted(kind.arguments)) or 'none'}."
+            f"the data set {spec!r} has no option {unknown[0]!r}; "
+            f"it has {', '.join(sorted(kind.arguments)) or 'none'}"
         )
     given = {
         **{"image_size": image_size, "captions": captions, "languages": languages},
@@ -153,7 +153,7 @@ def check_spec(spec: str) -> None:
         raise ValueError(_unknown_source(spec))
     folder = os.path.expanduser(place)
     if spec.startswith("folder:") and "://" not in place and not os.path.exists(folder):
-        raise FileNotFoundError(f"There is no folder {folder}.")
+        raise FileNotFoundError(f"there is no folder {folder}")
 
 
 def _unknown_source(spec: str) -> str:
@@ -161,21 +161,21 @@ def _unknown_source(spec: str) -> str:
     known = [usage for kind in SOURCES.values() for usage in kind.usage]
     built_in = [usage for usage in known if ":" not in usage]
     user_kinds = [name for name, kind in SOURCES.items() if not kind.is_built_in]
-    hint = "."
+    hint = ""
     if "coco" in spec.lower():
         hint = (
             ". COCO's images are read as folder:PATH, with annotations/captions_*.json beside the "
             "folders of images or with Karpathy's dataset_coco.json, or as webdataset:SHARDS; "
             "captions for an evaluation are drawn from its annotation file by `dalle-jax prepare "
-            "--coco_captions=captions_val2014.json --manifest=FILE.jsonl`."
+            "--coco_captions=captions_val2014.json --manifest=FILE.jsonl`"
         )
     elif spec.partition(":")[0] in user_kinds:
-        hint = "; what to read must follow the colon."
+        hint = "; what to read must follow the colon"
     elif os.path.isdir(os.path.expanduser(spec)):
-        hint = f". A folder of one's own is folder:{spec}."
+        hint = f". A folder of images is folder:{spec}"
     elif meant := nearest(spec.partition(":")[0], user_kinds if ":" in spec else built_in):
         hint = meant
-    return f"There is no data set {spec!r}; give one of {', '.join(known)}{hint}"
+    return f"there is no data set {spec!r}; give one of {', '.join(known)}{hint}"
 
 
 def captions_of_split(text: str, split: str) -> str | dict[str, float]:

@@ -80,7 +80,7 @@ def check_shares(validation_share: float, test_share: float) -> None:
     if min(validation_share, test_share) < 0 or validation_share + test_share > 1:
         raise ValueError(
             f"validation_share = {validation_share:g} and test_share = {test_share:g} must be "
-            "positive and add up to at most 1."
+            "positive and add up to at most 1"
         )
 
 

@@ -199,7 +199,7 @@ def _joined(digests: np.ndarray, own: np.ndarray, what: str) -> np.ndarray:
     if moved := int((joined != own).sum()):
         warnings.warn(
             f"{what}: {moved} rows have the image of a row in another split, and are in that of "
-            "both which comes last among train, validation, test.",
+            "both which comes last among train, validation, test",
             stacklevel=4,
         )
     return joined
@@ -210,6 +210,6 @@ def _warn_of_large_groups(what: str, groups: np.ndarray) -> None:
     if sizes.sum() > CACHE_BYTES and sizes.mean() > LARGE_GROUP:
         warnings.warn(
             f"{what}: an image read at random costs decoding a row group of "
-            f"{sizes.mean() / 2**20:.0f} MiB; write the files with row groups of about 100 images.",
+            f"{sizes.mean() / 2**20:.0f} MiB; write the files with row groups of about 100 images",
             stacklevel=3,
         )

@@ -66,30 +66,30 @@ def find_columns(
     there = f"the columns of {where} are {there[:600] or 'none'}"
     if image_column:
         if image_column not in images:
-            raise ValueError(f"image_column={image_column} names no column of images; {there}.")
+            raise ValueError(f"image_column={image_column} names no column of images; {there}")
         images = {image_column: images[image_column]}
     elif len(images) > 1:
         name = next((name for name in IMAGE_NAMES if name in images), None)
         if name is None:
             raise ValueError(
-                f"Which of {', '.join(map(printable, images))} are the images? Give image_column; "
-                f"{there}."
+                f"which of {', '.join(map(printable, images))} are the images? Give image_column; "
+                f"{there}"
             )
         images = {name: images[name]}
     if not images:
         raise ValueError(_without_images(schema, where, there))
     wanted = caption_columns(caption_column)
     if missing := [name for name in wanted if name not in captions]:
-        raise ValueError(f"caption_column={missing[0]} names no column of texts; {there}.")
+        raise ValueError(f"caption_column={missing[0]} names no column of texts; {there}")
     if not wanted:
         wanted = [name for name in CAPTION_KEYS if name in captions] or captions
         if len(wanted) > 1 and wanted == captions and wanted[0] not in CAPTION_KEYS:
             raise ValueError(
-                f"Which of {', '.join(map(printable, wanted))} are the captions? Give "
-                f"caption_column; {there}."
+                f"which of {', '.join(map(printable, wanted))} are the captions? Give "
+                f"caption_column; {there}"
             )
     if not wanted:
-        raise ValueError(f"There is no column of captions; {there}.")
+        raise ValueError(f"there is no column of captions; {there}")
     (image, leaf) = next(iter(images.items()))
     taken = {image, *wanted}
     splits = [name for name in schema.names if plain(name) == SPLIT_KEY and name not in taken]
@@ -131,9 +131,9 @@ def _short(kind: pa.DataType) -> str:
 def _without_images(schema: pa.Schema, where: str, there: str) -> str:
     named = next((name for name in _FILE_NAMES if name in schema.names), None)
     if named is None:
-        return f"There is no column of images; {there}."
+        return f"there is no column of images; {there}"
     hint = "img2dataset downloads them" if "url" in named else "a folder with them is folder:PATH"
-    return f"The images are not in {where}, which only names them in {named}: {hint}; {there}."
+    return f"the images are not in {where}, which only names them in {named}: {hint}; {there}"
 
 
 class _Group(NamedTuple):

@@ -116,7 +116,7 @@ def find_file(url: str, ranges: bool = True) -> RemoteFile:
     files, path = open_server(url)
     found = repeat(url, lambda: files.info(path))
     if found.get("type") == "directory":
-        raise IsADirectoryError(f"{shown(url)} is a folder.")
+        raise IsADirectoryError(f"{shown(url)} is a folder")
     return _describe(url, found, ranges)
 
 
@@ -197,7 +197,7 @@ def _links(folder: str, depth: int | None) -> list[str]:
     if not found:
         raise FileNotFoundError(
             f"{shown(folder)} lists no files: a server of https need not list what it has; name "
-            "the files, for example with {000..127} in the URL."
+            "the files, for example with {000..127} in the URL"
         )
     return found
 
@@ -214,7 +214,7 @@ def _described(found: Iterable[tuple[str, dict[str, Any]]]) -> list[RemoteFile]:
 def _describe(url: str, about: dict[str, Any], ranges: bool = True) -> RemoteFile:
     size = about.get("size")
     if size is None:
-        raise RemoteError(f"The server of {shown(url)} does not say how large it is: download it.")
+        raise RemoteError(f"the server of {shown(url)} does not say how large it is: download it")
     said = [f"{key}={about[key]}" for key in _VERSIONS if about.get(key)]
     file = RemoteFile(url, int(size), hashlib.sha256("\n".join(said).encode()).hexdigest()[:32])
     if ranges:
@@ -248,8 +248,8 @@ def _check_ranges(file: RemoteFile, about: dict[str, Any]) -> None:
 
 def _no_ranges(url: str) -> OSError:
     return RefusedError(
-        f"The server of {shown(url)} sends whole files only (no HTTP Range), which reading at "
-        "random needs: download the files."
+        f"the server of {shown(url)} sends whole files only (no HTTP Range), which reading at "
+        "random needs: download the files"
     )
 
 

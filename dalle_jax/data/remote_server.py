@@ -35,7 +35,7 @@ def split_url(url: str) -> SplitResult:
     try:
         return urlsplit(url)
     except ValueError as error:
-        raise ValueError(f"{url[:200]!r} is no URL: {error}.") from None
+        raise ValueError(f"{url[:200]!r} is no URL: {error}") from None
 
 
 def shown(url: str) -> str:
@@ -92,9 +92,9 @@ def _connect(url: str) -> Any:
     except ImportError as error:
         package = _PACKAGES.get(scheme)
         what = f": pip install {package}" if package else f" ({error})"
-        raise ValueError(f"Data by {scheme}:// need a further package{what}.") from error
+        raise ValueError(f"data by {scheme}:// need a further package{what}") from error
     except ValueError as error:
-        raise ValueError(f"{shown(url)} can't be read: {error}.") from error
+        raise ValueError(f"{shown(url)} can't be read: {error}") from error
 
 
 def repeat(url: str, action: Callable[[], Result]) -> Result:
@@ -112,7 +112,7 @@ def repeat(url: str, action: Callable[[], Result]) -> Result:
             if isinstance(reason, RefusedError):
                 raise
             if isinstance(reason, FileNotFoundError):
-                raise FileNotFoundError(f"There is no {shown(url)}.") from error
+                raise FileNotFoundError(f"there is no {shown(url)}") from error
             if _is_final(reason) or tries == TRIES:
                 text = " ".join(str(reason).replace(url, shown(url)).split())
                 many = f" after {tries} tries" if tries > 1 else ""

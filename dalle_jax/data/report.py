@@ -9,6 +9,10 @@ from dalle_jax.data.walk import first_of
 from dalle_jax.files import write_atomically
 
 
+class ReportWarning(UserWarning):
+    """What of a data set is not used."""
+
+
 @dataclass
 class Report:
     """Which items a data set has, and what of it is not used.
@@ -50,17 +54,17 @@ class Report:
                 text += f"; {len(names)} {how}: {reason} ({first_of(names)})"
         for note, items in sorted(self.noted.items()):
             text += f"; {len(items)} {note} ({first_of(items)})"
-        return text + "."
+        return text
 
     def check(self, max_bad_share: float) -> None:
         """Raise a ValueError if more than `max_bad_share` of all items were skipped, or all."""
         if self.total == 0:
-            left_out = f" that are used: {self}" if self.left_out else "."
+            left_out = f" that are used: {self}" if self.left_out else ""
             raise ValueError(f"{self.what} holds no items{left_out}")
         if self.num_skipped > max_bad_share * self.total or self.num_skipped == self.total:
             raise ValueError(
-                f"{self} This is more than the share allowed (max_bad_share = {max_bad_share:g}); "
-                "mend the data or raise the share."
+                f"{self}. This is more than the share allowed (max_bad_share = {max_bad_share:g}); "
+                "mend the data or raise the share"
             )
 
     def check_and_warn(self, what: str, max_bad_share: float) -> None:
@@ -72,7 +76,7 @@ class Report:
         self.what = what
         self.check(max_bad_share)
         if self.skipped or self.left_out or self.noted:
-            warnings.warn(f"{self} All are named in {self.path}.", stacklevel=3)
+            warnings.warn(f"{self}; all are named in {self.path}", ReportWarning, stacklevel=3)
 
     def save(self, path: Path) -> None:
         """Write the report as JSON; a warning says so if the place cannot be written."""
@@ -80,8 +84,8 @@ class Report:
             write_atomically(path, lambda file: file.write(self.to_json().encode()))
         except OSError as error:
             warnings.warn(
-                f"The report {path} could not be written ({error}); the data is scanned again "
-                "next time unless a cache_dir that can be written is given.",
+                f"the report {path} could not be written ({error}); the data is scanned again "
+                "next time unless a cache_dir that can be written is given",
                 stacklevel=2,
             )
 

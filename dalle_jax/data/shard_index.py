@@ -115,7 +115,7 @@ def find_samples(shards: Sequence[File], labels: Sequence[str], names: Names) ->
         if packed:
             raise ValueError(
                 f"{shard} is compressed ({packed[0]}), which can't be read at random: unpack it "
-                f"with {packed[1]}."
+                f"with {packed[1]}"
             )
         listing = list_members(reader.read, shard.size)
         samples, left_out = group(listing, names)
@@ -137,7 +137,7 @@ def find_samples(shards: Sequence[File], labels: Sequence[str], names: Names) ->
             option = ",".join(names.fields) if end == "json" and names.fields else end
             raise ValueError(
                 f"caption_column={option} needs members that end in .{end}, of which there are "
-                f"none in {_shown(shards)}; the members there end in: {_endings(suffixes)}."
+                f"none in {_shown(shards)}; the members there end in: {_endings(suffixes)}"
             )
     if suffixes and not usable:
         raise ValueError(_nothing_usable(shards, suffixes, names))
@@ -250,10 +250,10 @@ def _nothing_usable(shards: Sequence[File], suffixes: Counter[str], names: Names
     image = next((end for end in suffixes if _ends_in(end, IMAGE_SUFFIXES)), "input.jpg")
     text = next((end for end in suffixes if _ends_in(end, CAPTION_SUFFIXES)), "output.txt")
     return (
-        f"There is no image with a caption in {_shown(shards)}; the members there end in: "
+        f"there is no image with a caption in {_shown(shards)}; the members there end in: "
         f"{_endings(suffixes)}. Read are an image ({images}) and its captions ({captions}) that "
         "differ only behind the last dot; others are named by image_column and caption_column, as "
-        f"in image_column={image} caption_column={text}."
+        f"in image_column={image} caption_column={text}"
     )
 
 

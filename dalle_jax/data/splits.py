@@ -44,7 +44,7 @@ def split_mask(
 def check_split(split: str, splits: Sequence[str] = SPLITS) -> None:
     """Raise a ValueError if a split is neither `all` nor one of `splits`."""
     if split not in (*splits, "all"):
-        raise ValueError(f"There is no split {split!r}; there are {', '.join(splits)} and all.")
+        raise ValueError(f"there is no split {split!r}; there are {', '.join(splits)} and all")
 
 
 def split_positions(keys: Sequence[str]) -> np.ndarray:
@@ -132,8 +132,8 @@ def warn_of_named_splits(what: str, paths: Sequence[str], spec: str) -> None:
     if len(first) > 1:
         shown = ", ".join(f"{path} ({name})" for name, path in sorted(first.items()))
         warnings.warn(
-            f"Files of {what} are named after several splits: {shown}. They are read as one data "
-            f"set, which is split by a hash. To leave the others out, give those of one: {spec}.",
+            f"files of {what} are named after several splits: {shown}. They are read as one data "
+            f"set, which is split by a hash. To leave the others out, give those of one: {spec}",
             stacklevel=4,
         )
 

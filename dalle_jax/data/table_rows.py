@@ -97,7 +97,7 @@ def whole_text(file: BinaryIO, name: str, options: ReadingOptions) -> str:
     try:
         return decode_text(file.read(), options.encoding)
     except ValueError as error:
-        raise ValueError(f"{name} can't be read: {error}.") from None
+        raise ValueError(f"{name} can't be read: {error}") from None
 
 
 def plain(name: str) -> str:
@@ -110,17 +110,17 @@ def misfit(
 ) -> str:
     """A sentence about a table whose columns are not those of a table of captions."""
     if not header or header == [""]:
-        return f"{name} is empty; it must begin with a line of columns: file_name,caption."
+        return f"{name} is empty; it must begin with a line of columns: file_name,caption"
     shown = ", ".join(f"{_printable(cell):.40}" for cell in header[:8])
     shown += ", …" if len(header) > 8 else ""
     if any("\0" in cell for cell in header):
         encoded = separator.join(header).encode("utf-8", "surrogateescape")
         why = not_decodable(encoded[: len(encoded) // 2 * 2], options.encoding)
-        return f"{name} can't be read: {why}."
+        return f"{name} can't be read: {why}"
     if any(suffix_of(cell.strip()) in IMAGE_SUFFIXES for cell in header):
         return (
             f"{name} must begin with a line of columns, such as file_name{separator}caption; its "
-            f"first line is {shown}."
+            f"first line is {shown}"
         )
     how = f", separated by {SEPARATORS.get(separator, repr(separator))}" if separator else ""
     number = "each" if options.caption_column else "one"
@@ -128,7 +128,7 @@ def misfit(
         f"{name} ({form}{how}) has the columns {shown}; it needs one of "
         f"{', '.join(options.file_keys)} for the image's name and {number} of "
         f"{', '.join(options.caption_keys)} for its caption (image_column and caption_column name "
-        "others)."
+        "others)"
     )
 
 

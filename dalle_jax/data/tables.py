@@ -55,7 +55,7 @@ def _read_parquet(file: BinaryIO, name: str, options: ReadingOptions) -> Iterato
         ):
             raise ValueError(
                 f"{name} holds the images themselves in the column {file_column}; give it as "
-                "parquet:PATH."
+                "parquet:PATH"
             )
         place = 0
         for batch in table.iter_batches(8192, columns=[*dict.fromkeys(wanted.values())]):
@@ -68,4 +68,4 @@ def _read_parquet(file: BinaryIO, name: str, options: ReadingOptions) -> Iterato
                 yield row_of(place, dict(zip(wanted, row)), [file_key], options)
     except (pa.ArrowException, OSError) as error:
         text = " ".join(str(error).split())
-        raise ValueError(f"{name} can't be read as Parquet: {text:.200}.") from error
+        raise ValueError(f"{name} can't be read as Parquet: {text:.200}") from error

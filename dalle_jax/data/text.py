@@ -60,8 +60,8 @@ def check_encoding(encoding: str) -> str:
         return codecs.lookup(encoding).name
     except (LookupError, UnicodeError, ValueError):
         raise ValueError(
-            f"There is no text encoding {encoding!r}; examples are utf-8, utf-16, cp1252, "
-            "latin-1, gb18030 and shift_jis."
+            f"there is no text encoding {encoding!r}; examples are utf-8, utf-16, cp1252, "
+            "latin-1, gb18030 and shift_jis"
         ) from None
 
 
@@ -173,7 +173,7 @@ def check_fields(what: str, wanted: Sequence[str], met: Collection[str]) -> None
         shown = [repr(name) if "," in name or not name.isprintable() else name for name in met]
         there = ", ".join(sorted(shown)[:50]) + (", …" if len(shown) > 50 else "")
         raise ValueError(
-            f"caption_column={lacking[0]} names no field of the JSON in {what}, which has {there}."
+            f"caption_column={lacking[0]} names no field of the JSON in {what}, which has {there}"
         )
 
 

@@ -53,7 +53,7 @@ class TfdsSource(UserSource):
         if builder.info.file_format != tfds.core.FileFormat.ARRAY_RECORD:
             raise ValueError(
                 f"{folder} is in the format {builder.info.file_format.value}; "
-                "prepare it again with file_format='array_record'."
+                "prepare it again with file_format='array_record'"
             )
         paths = _leaves(builder.info.features)
         images = [path for path, kind in paths.items() if kind is tfds.features.Image]
@@ -66,7 +66,7 @@ class TfdsSource(UserSource):
         if own not in builder.info.splits:
             raise ValueError(
                 f"{folder} has neither a split {split!r} nor train; it has "
-                f"{', '.join(builder.info.splits)}."
+                f"{', '.join(builder.info.splits)}"
             )
         # Left to itself, tfds would decode all other features too, with whatever opens them.
         self._folder = folder
@@ -156,15 +156,15 @@ def find_prepared(name: str, data_dir: str | Path) -> Path:
     folders = [folder for folder in folders if not version or folder.name == version]
     if not folders:
         raise FileNotFoundError(
-            f"The TFDS data set {name} is not prepared in {data_dir}; prepare it first with "
+            f"the TFDS data set {name} is not prepared in {data_dir}; prepare it first with "
             f"tfds.builder({name!r}, data_dir=…, file_format='array_record')"
-            ".download_and_prepare()."
+            ".download_and_prepare()"
         )
     configs = sorted({folder.parent for folder in folders})
     if len(configs) > 1:
         raise ValueError(
-            f"The TFDS data set {name} has several configs in {data_dir}: name one of "
-            f"{', '.join(f'{path}/{config.name}' for config in configs)}."
+            f"the TFDS data set {name} has several configs in {data_dir}: name one of "
+            f"{', '.join(f'{path}/{config.name}' for config in configs)}"
         )
     return max(folders, key=lambda folder: [int(n) for n in re.findall(r"\d+", folder.name)])
 
@@ -187,12 +187,12 @@ def check_features(folder: Path) -> None:
     try:
         named = list(_named_classes(json.loads(file.read_text(encoding="utf-8"))))
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{file} cannot be read ({error}); prepare the data set again.") from error
+        raise ValueError(f"{file} cannot be read ({error}); prepare the data set again") from error
     foreign = next((name for name in named if name not in own), None)
     if foreign is not None:
         raise ValueError(
             f"{file} names the class {foreign!r:.200}, which is not one of tfds' own features and "
-            "would run code; prepare the data set again with features of tfds.features."
+            "would run code; prepare the data set again with features of tfds.features"
         )
 
 
@@ -247,14 +247,14 @@ def _choose(what: str, given: str, paths: list[str], folder: Path, names: set[st
     found = ", ".join(paths) or "none"
     if given:
         if given not in paths:
-            raise ValueError(f"{folder} has no {what} feature {given!r}; it has {found}.")
+            raise ValueError(f"{folder} has no {what} feature {given!r}; it has {found}")
         return given
     named = [path for path in paths if names & set(path.split("/"))]
     choices = named or paths
     if len(choices) != 1:
         raise ValueError(
             f"{folder} has {'no' if not choices else 'several'} {what} features ({found}); "
-            + (f"name one as {what}_column." if choices else "choose another data set.")
+            + (f"name one as {what}_column" if choices else "choose another data set")
         )
     return choices[0]
 

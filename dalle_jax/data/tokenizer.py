@@ -37,7 +37,7 @@ def train_tokenizer(captions: Iterable[str], vocab_size: int) -> tokenizers.Toke
     if vocab_size < smallest:
         raise ValueError(
             f"vocab_size is {vocab_size}, but a byte-level tokenizer needs at least {smallest}: "
-            "256 bytes, padding and end of text."
+            "256 bytes, padding and end of text"
         )
     tok = tokenizers.Tokenizer(models.BPE())
     tok.normalizer = normalizers.Sequence(
@@ -82,7 +82,7 @@ class Tokenizer:
     def __post_init__(self):
         if self.max_length < 2:
             raise ValueError(
-                f"max_length is {self.max_length}; it must be at least 2: a token and end of text."
+                f"max_length is {self.max_length}; it must be at least 2: a token and end of text"
             )
         end = _find_or_add(self.tok, END_TOKENS, taken=())
         pad = _find_or_add(self.tok, PAD_TOKENS, taken=(end,))
@@ -123,14 +123,14 @@ class Tokenizer:
         for caption in captions:
             if not isinstance(caption, str):
                 raise TypeError(
-                    f"A caption must be a str, but this one is a {type(caption).__name__}: "
-                    f"{caption!r:.80}."
+                    f"a caption must be a str, but this one is a {type(caption).__name__}: "
+                    f"{caption!r:.80}"
                 )
             texts.append(_well_formed(caption[:longest]))
         try:
             encodings = self.tok.encode_batch_fast(texts, add_special_tokens=False)
         except Exception as error:  # The library raises bare exceptions from its compiled core.
-            raise ValueError(f"The tokenizer could not encode a caption: {error}.") from error
+            raise ValueError(f"the tokenizer could not encode a caption: {error}") from error
 
         tokens = np.full((len(texts), self.max_length), PAD_ID, np.int32)  # [B, L]
         num_cut = 0
@@ -161,17 +161,17 @@ class Tokenizer:
         """Reads any `tokenizer.json`; `max_length` defaults to the one saved in it."""
         path = Path(path).expanduser()
         if not path.is_file():
-            raise FileNotFoundError(f"There is no tokenizer file {path}.")
+            raise FileNotFoundError(f"there is no tokenizer file {path}")
         try:
             tok = tokenizers.Tokenizer.from_file(str(path))
         except Exception as error:  # The library raises bare exceptions from its compiled core.
             raise ValueError(
-                f"{path} is not a tokenizer.json of the tokenizers library: {error}."
+                f"{path} is not a tokenizer.json of the tokenizers library: {error}"
             ) from error
         if max_length is None:
             if tok.truncation is None:
                 raise ValueError(
-                    f"{path} states no truncation length; give the tokenizer's max_length."
+                    f"{path} states no truncation length; give the tokenizer's max_length"
                 )
             max_length = tok.truncation["max_length"]
         return cls(tok, max_length)
@@ -184,7 +184,7 @@ class Tokenizer:
             counts["warned"] = counts["cut"]
             warnings.warn(
                 f"{counts['cut']} of {counts['captions']} captions so far were longer than "
-                f"{self.max_length} tokens and were cut; a larger tokenizer max_length keeps them.",
+                f"{self.max_length} tokens and were cut; a larger tokenizer max_length keeps them",
                 stacklevel=3,
             )
 

@@ -44,7 +44,7 @@ class UserSource:
             image, caption = decode(encoded or b""), captions[0]
         except (ValueError, IndexError) as error:
             raise ValueError(
-                f"{self.place(index)}, readable when it was scanned, is not: {error}."
+                f"{self.place(index)}, readable when it was scanned, is not: {error}"
             ) from error
         return {"image": image, "caption": caption, "captions": tuple(captions), "id": item_id}
 
@@ -89,7 +89,7 @@ class UserSource:
             self.splits = splits_there(own, own_splits)
         if split not in ("all", *self.splits):
             raise ValueError(
-                f"{self.report.what} has no {split} split; it has {', '.join(own_splits)}."
+                f"{self.report.what} has no {split} split; it has {', '.join(own_splits)}"
             )
         numbers = split_numbers(positions, own=own, own_splits=own_splits, **options.shares)
         used = good[mask_of_split(numbers, split)]

@@ -230,6 +230,6 @@ def _warn_of_moves(pairs: Sequence[tuple[str, str]], shares: dict[str, float]) -
         warnings.warn(
             f"{moved} of {len(pairs)} items are in another split than in the index that an earlier "
             "version made: the key of an item is now its shard's file name and its name there, "
-            "without the shard's folder and a ./ before the name.",
+            "without the shard's folder and a ./ before the name",
             stacklevel=3,
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 from dalle_jax.data.loader import Source
 from dalle_jax.data.open import is_at_path
 from dalle_jax.data.remote_server import is_url
-from dalle_jax.data.report import Report
+from dalle_jax.data.report import Report, ReportWarning
 from dalle_jax.data.splits import SPLITS
 from dalle_jax.data.walk import first_of
 from dalle_jax.files import short_hash, write_atomically
@@ -33,8 +33,8 @@ def show(spec: str, open_split: Callable[[str], Source], data_dir: Path) -> None
         sizes = {name: len(open_split(name)) for name in getattr(everything, "splits", SPLITS)}
     report = everything.report
     # Each once, though every split is opened; what the report has is printed below.
-    for text, warning in {str(warning.message): warning for warning in told}.items():
-        if not text.endswith(f"All are named in {report.path}."):
+    for warning in {str(warning.message): warning for warning in told}.values():
+        if not issubclass(warning.category, ReportWarning):
             warnings.warn_explicit(
                 warning.message, warning.category, warning.filename, warning.lineno
             )

@@ -199,7 +199,7 @@ class Run:
             if self.moved_to or not self.step or not is_at_path(data["source"]):
                 raise
             raise FileNotFoundError(
-                f"{error} If the data of {self.directory} lies elsewhere now, say so to `train` or "
+                f"{error}. If the data of {self.directory} lies elsewhere now, tell `train` or "
                 f"`evaluate`: --data_source={data['source'].partition(':')[0]}:PLACE"
             ) from error
 

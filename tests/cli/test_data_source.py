@@ -88,7 +88,7 @@ def test_moved_data_is_read_where_it_lies_now(go, cards, tmp_path):
     go()
     before = open_run(tmp_path / "work/decoder")
     moved = cards.rename(tmp_path / "elsewhere")
-    with pytest.raises(FileNotFoundError, match="There is no folder"):
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
         go()
     assert told(go, f"--data_source=folder:{moved}") == []
     assert open_run(before.directory).fingerprint == before.fingerprint
@@ -99,7 +99,7 @@ def test_data_that_is_gone_is_asked_for_by_the_option(go, cards, tmp_path, monke
     go()
     run = open_run(tmp_path / "work/decoder")
     shutil.rmtree(cards)
-    with pytest.raises(FileNotFoundError, match=r"There is no folder \S+cards\.$"):
+    with pytest.raises(FileNotFoundError, match=r"there is no folder \S+cards$"):
         run.open_source("test")  # nothing was trained yet
     monkeypatch.setattr("dalle_jax.runs.run.steps_in", lambda _: [4])
     with pytest.raises(FileNotFoundError, match=r"elsewhere now, .* --data_source=folder:PLACE"):

@@ -181,14 +181,14 @@ def test_a_data_set_without_configs_has_none(tmp_path):
         ("emojis", "did you mean emoji"),
         ("captioned_shapes/eazy", "did you mean captioned_shapes/easy"),
         ("captioned_shape", "did you mean captioned_shapes"),
-        ("pictures", r"A folder of one's own is folder:pictures"),
+        ("pictures", r"A folder of images is folder:pictures"),
         ("imagenet", r"give one of captioned_shapes/easy, .*tfds:NAME"),
     ],
 )
 def test_an_unknown_data_set_is_named_with_what_was_meant(tmp_path, monkeypatch, source, sentence):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "pictures").mkdir()
-    with pytest.raises(ValueError, match=rf"There is no data set '{source}'.*{sentence}"):
+    with pytest.raises(ValueError, match=rf"there is no data set '{source}'.*{sentence}"):
         prepare.run([source])
 
 

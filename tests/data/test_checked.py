@@ -18,7 +18,7 @@ def test_bad_items_are_skipped_counted_and_named():
     good, report = inspected([Finding(bad) for bad in (None, "torn", None, "torn", None)])
     assert good == [0, 2, 4]
     assert report.skipped == {"torn": ["item1", "item3"]} and report.num_skipped == 2
-    assert str(report) == "set: 3 of 5 items used; 2 skipped: torn (item1, item3)."
+    assert str(report) == "set: 3 of 5 items used; 2 skipped: torn (item1, item3)"
 
 
 def test_what_is_left_out_is_no_item():
@@ -27,7 +27,7 @@ def test_what_is_left_out_is_no_item():
     assert good == [0] and report.total == 2
     assert str(report) == (
         "set: 1 of 2 items used; 1 skipped: torn (item9); 1 left out: suffix .npy (item0); "
-        "8 left out: too small (item1, item2, item3, …)."
+        "8 left out: too small (item1, item2, item3, …)"
     )
 
 

@@ -115,11 +115,11 @@ def test_lists_paths_and_the_home_folder(folder, monkeypatch):
         ("nowhere/*.tar", r"no \.tar file .*nowhere/\*\.tar"),
         ("{a,c}/*.tar", r"no \.tar file .*c/\*\.tar"),
         ("*.tgz", r"has .* \.tar, .*1 \.txt"),
-        ("empty", r"The folder .*empty has no \.tar file; .* has nothing"),
+        ("empty", r"the folder .*empty has no \.tar file; .* has nothing"),
         ("deep", r"1 lie deeper: give .*deep/\*\*/\*\.tar"),
         ("a\0b", "no .tar file"),
-        ("", r"No \.tar file is named"),
-        ("::", r"No \.tar file is named"),
+        ("", r"no \.tar file is named"),
+        ("::", r"no \.tar file is named"),
     ],
 )
 def test_what_is_not_there_is_a_sentence_that_says_what_is(folder, spec, message, monkeypatch):

@@ -82,7 +82,7 @@ def test_training_data_by_its_name(tmp_path):
 @pytest.mark.parametrize("given", ["annotations", "train2017"])
 def test_a_part_that_is_given_alone_says_what_to_give(tmp_path, given):
     of_2017(tmp_path)
-    with pytest.raises(ValueError, match=rf"is read with .*: give folder:{tmp_path}\."):
+    with pytest.raises(ValueError, match=rf"is read with .*: give folder:{tmp_path}$"):
         read(tmp_path / given)
 
 

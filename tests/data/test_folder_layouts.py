@@ -222,8 +222,8 @@ def test_the_split_of_an_image_is_that_of_the_folder_whichever_table_names_it(tm
 @pytest.mark.parametrize(
     ("path", "error", "says"),
     [
-        ("none", FileNotFoundError, "There is no folder .*none"),
-        ("none.csv", FileNotFoundError, "There is no folder .*none.csv"),
+        ("none", FileNotFoundError, "there is no folder .*none"),
+        ("none.csv", FileNotFoundError, "there is no folder .*none.csv"),
         ("a.png", ValueError, "is a file, but no table of captions, which ends in .jsonl"),
     ],
 )

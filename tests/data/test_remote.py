@@ -179,7 +179,7 @@ def test_a_file_of_no_stated_size_is_a_sentence(server):
 def test_a_url_of_nothing_is_a_sentence(server, memory, name):
     with pytest.raises(FileNotFoundError, match=r"no http://127\.0\.0\.1.*|lists no files"):
         find_files(f"{server.url}/data/{name}", ".tar")
-    with pytest.raises(FileNotFoundError, match=r"There is no (\.tar file )?memory://"):
+    with pytest.raises(FileNotFoundError, match=r"there is no (\.tar file )?memory://"):
         find_files(f"{memory}/{name}", ".tar")
 
 

@@ -24,7 +24,7 @@ def test_none_left_is_an_error_whatever_the_share():
 def test_what_is_not_used_is_a_warning_with_the_file_that_names_all(tmp_path):
     found = report(3, torn="ab")
     found.path = tmp_path / "report.json"
-    with pytest.warns(UserWarning, match=r"^x: 1 of 3 .*\(a, b\)\. All are named in .*report"):
+    with pytest.warns(UserWarning, match=r"^x: 1 of 3 .*\(a, b\); all are named in .*report"):
         found.check_and_warn("x", 1.0)
 
 

@@ -92,7 +92,7 @@ def test_nothing_is_replaced_in_decoding(encoded):
 
 @pytest.mark.parametrize("encoding", ["", "hex", "utf-9", "rot13", "\0", "utf 8 bom", "x" * 999])
 def test_an_unknown_encoding_is_a_sentence(encoding):
-    with pytest.raises(ValueError, match="There is no text encoding"):
+    with pytest.raises(ValueError, match="there is no text encoding"):
         check_encoding(encoding)
 
 

@@ -116,7 +116,7 @@ def prepare(
         report = Report.load(folder / REPORT)
     elif font is not None and _sha256(EmojiFont(font).path) != report.signature:
         raise ValueError(
-            f"{folder} was drawn with another font than {font}; give another data_dir or remove it."
+            f"{folder} was drawn with another font than {font}; give another data_dir or remove it"
         )
     return report
 
@@ -138,15 +138,15 @@ class EmojiSource:
         unknown = sorted(set(languages) - set(LANGUAGES))
         if unknown or not languages:
             raise ValueError(
-                f"languages is {tuple(languages)}; each must be one of {', '.join(LANGUAGES)}."
+                f"languages is {tuple(languages)}; each must be one of {', '.join(LANGUAGES)}"
             )
         if split not in SPLITS:
-            raise ValueError(f"emoji has no split {split!r}; it has {', '.join(SPLITS)}.")
+            raise ValueError(f"emoji has no split {split!r}; it has {', '.join(SPLITS)}")
         folder = _folder(data_dir, resolution)
         self.report = Report.load(folder / REPORT)
         if self.report is None:
             raise FileNotFoundError(
-                f"{folder} holds no prepared emoji; prepare the emoji at {resolution} px first."
+                f"{folder} holds no prepared emoji; prepare the emoji at {resolution} px first"
             )
         check_features(folder)
         builder = tfds.builder_from_directory(folder)

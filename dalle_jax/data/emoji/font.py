@@ -54,8 +54,8 @@ def find_font() -> Path:
         if found:
             return Path(found[0])
     raise FileNotFoundError(
-        "No colour-emoji font was found; install one (Debian, Ubuntu: apt-get install "
-        "fonts-noto-color-emoji) or give the path of a font file."
+        "no colour-emoji font was found; install one (Debian, Ubuntu: apt-get install "
+        "fonts-noto-color-emoji) or give the path of a font file"
     )
 
 
@@ -70,7 +70,7 @@ class EmojiFont:
     def __init__(self, path: str | Path):
         self.path = Path(path)
         if not self.path.is_file():
-            raise FileNotFoundError(f"There is no font file {path}.")
+            raise FileNotFoundError(f"there is no font file {path}")
         self._font = self._load()
         self._advance = self._font.getlength(WELL_KNOWN)
         self._blank = self._canvas(MISSING).tobytes()
@@ -78,8 +78,8 @@ class EmojiFont:
         colours = np.ptp(apple[apple[..., 3] > 0][:, :3], axis=-1)
         if not colours.any():
             raise ValueError(
-                f"The font {path} draws no colours; give a colour-emoji font such as "
-                "NotoColorEmoji.ttf (Debian: fonts-noto-color-emoji)."
+                f"the font {path} draws no colours; give a colour-emoji font such as "
+                "NotoColorEmoji.ttf (Debian: fonts-noto-color-emoji)"
             )
 
     def _load(self) -> ImageFont.FreeTypeFont:
@@ -88,7 +88,7 @@ class EmojiFont:
                 return ImageFont.truetype(self.path, size)
             except OSError as error:
                 problem = error
-        raise ValueError(f"The font {self.path} cannot be loaded: {problem}.")
+        raise ValueError(f"the font {self.path} cannot be loaded: {problem}")
 
     def _canvas(self, text: str) -> Image.Image:
         """`text` on a transparent canvas with room on all sides."""

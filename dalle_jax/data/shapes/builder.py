@@ -107,7 +107,7 @@ def prepare(
     unknown = sorted(set(split_sizes or ()) - set(SPLITS))
     if unknown:
         raise ValueError(
-            f"captioned_shapes has no split {unknown[0]!r}; it has {', '.join(SPLITS)}."
+            f"captioned_shapes has no split {unknown[0]!r}; it has {', '.join(SPLITS)}"
         )
     sizes = {**SPLITS, **(split_sizes or {})}
     builder = _builder(data_dir, config, resolution, seed, sizes)
@@ -116,7 +116,7 @@ def prepare(
         if split_sizes is not None and there != sizes:
             raise ValueError(
                 f"{builder.data_dir} holds splits of {there} scenes, not {sizes}; "
-                "give another data_dir or remove it."
+                "give another data_dir or remove it"
             )
     else:
         builder.download_and_prepare(file_format="array_record")
@@ -142,23 +142,21 @@ class CaptionedShapesSource:
         caption_seed: int = 0,
     ):
         if split not in SPLITS:
-            raise ValueError(
-                f"captioned_shapes has no split {split!r}; it has {', '.join(SPLITS)}."
-            )
+            raise ValueError(f"captioned_shapes has no split {split!r}; it has {', '.join(SPLITS)}")
         shares = {caption: 1.0} if isinstance(caption, str) else dict(caption)
         for kind in shares:
             if kind not in CAPTION_KINDS:
                 raise ValueError(
-                    f"captioned_shapes has no caption {kind!r}; it has {', '.join(CAPTION_KINDS)}."
+                    f"captioned_shapes has no caption {kind!r}; it has {', '.join(CAPTION_KINDS)}"
                 )
         if min(shares.values(), default=0) < 0 or abs(sum(shares.values()) - 1) > 1e-6:
-            raise ValueError(f"The shares of captions {shares} must be positive and add up to 1.")
+            raise ValueError(f"the shares of captions {shares} must be positive and add up to 1")
         builder = _builder(data_dir, config, resolution, seed, SPLITS)
         if not builder.is_prepared():
             raise FileNotFoundError(
                 f"captioned_shapes/{config} is not prepared at {resolution} pixels in {data_dir}: "
                 f"run `dalle-jax prepare captioned_shapes/{config} --resolution={resolution} "
-                f"--data_dir={data_dir}`."
+                f"--data_dir={data_dir}`"
             )
         self._records = builder.as_data_source(split=split)
         encoded = {"image": tfds.decode.SkipDecoding()}
@@ -194,7 +192,7 @@ class CaptionedShapesSource:
 
 def _builder(data_dir, config, resolution, seed, split_sizes) -> CaptionedShapes:
     if config not in CONFIGS:
-        raise ValueError(f"captioned_shapes has no config {config!r}; it has {', '.join(CONFIGS)}.")
+        raise ValueError(f"captioned_shapes has no config {config!r}; it has {', '.join(CONFIGS)}")
     name = f"{config}_{resolution}" + (f"_seed{seed}" if seed else "")
     builder_config = ShapesConfig(
         name=name,

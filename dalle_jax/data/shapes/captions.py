@@ -59,7 +59,7 @@ def caption(scene: Scene, kind: str, rng: np.random.Generator) -> Caption:
             return descriptive(scene)
         case "alt":
             return alt(scene, rng)
-    raise ValueError(f"There is no caption {kind!r}; there are {', '.join(CAPTION_KINDS)}.")
+    raise ValueError(f"there is no caption {kind!r}; there are {', '.join(CAPTION_KINDS)}")
 
 
 def short(scene: Scene) -> Caption:
@@ -208,8 +208,8 @@ def _parse_descriptive(text: str, match: re.Match) -> Iterator[Statement]:
 
 def _not_understood(text: str) -> ValueError:
     return ValueError(
-        f"The caption {text!r} can't be read as statements: only captions like 'a large red "
-        "circle left of a small blue star' and the descriptive ones of captioned_shapes can."
+        f"the caption {text!r} can't be read as statements: only captions like 'a large red "
+        "circle left of a small blue star' and the descriptive ones of captioned_shapes can"
     )
 
 
