@@ -72,16 +72,16 @@ def migrate(directory: Path) -> str:
     stage = document["stage"]
     run = Run(directory, stage, migrated(document["config"]))
     _check_weights(run)
+    if (former := directory / "due.json").exists():
+        left = json.loads(former.read_text())
+        pending.write(directory, left["step"], left["left"])
+        former.unlink()
     before = (directory / "fingerprint").read_text().strip()
     document |= {"format": TO, "config": run.config}
     (directory / "fingerprint").write_text(run.fingerprint + "\n")
     temporary = path.with_name("config.json.tmp")
     temporary.write_text(json.dumps(document, indent=2) + "\n")
     temporary.replace(path)
-    if (former := directory / "due.json").exists():
-        left = json.loads(former.read_text())
-        pending.write(directory, left["step"], left["left"])
-        former.unlink()
     return f"{directory} is of format {TO} now, and its fingerprint {run.fingerprint}, not {before}"
 
 

@@ -17,6 +17,7 @@ from dalle_jax.runs import Run, create_run, open_run
 from dalle_jax.runs import run as run_module
 from dalle_jax.runs.create import ENDLESS_DECAYS
 from dalle_jax.runs.fingerprint import fingerprint
+from dalle_jax.training import pending
 from dalle_jax.training.checkpoint import Checkpoints
 from dalle_jax.training.optim import DECAYS, learning_rate_schedule, make_optimizer
 from dalle_jax.training.state import create_state
@@ -234,7 +235,10 @@ def test_a_run_of_an_older_format_is_refused_until_the_script_that_is_named_brin
     with pytest.raises(ValueError, match=re.escape(told)):
         open_run(tmp_path / "decoder")
     script = runpy.run_path(str(ROOT / runs.MIGRATION))["main"]
+    (tmp_path / "decoder/due.json").write_text('{"step": 9, "left": ["preview"]}\n')
     assert script([str(tmp_path / "decoder")]) == 0
+    assert pending.read(tmp_path / "decoder", 9) == ["preview"]
+    assert not (tmp_path / "decoder/due.json").exists()
     run = create_run(tmp_path / "decoder", "decoder", config())  # the same config goes on
     assert run.fingerprint == fingerprint("decoder", config())
     assert (tmp_path / "decoder/fingerprint").read_text().strip() == run.fingerprint
