@@ -81,8 +81,8 @@ def _open(kind: str, make: Callable[[Path, random.Random], None]) -> Callable:
         check_items(source)
         if rng.random() < 0.1:  # Again, from the index and the report.
             again = open_source(spec, max_bad_share=1.0, **split)
-            if [again.place(i) for i in range(len(again))] != [
-                source.place(i) for i in range(len(source))
+            if [again.location(i) for i in range(len(again))] != [
+                source.location(i) for i in range(len(source))
             ] or again.signature != source.signature:
                 raise WrongError("a second opening gives other items")
             check_items(again)

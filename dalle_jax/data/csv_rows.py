@@ -64,7 +64,7 @@ def csv_rows(
         ahead = list(itertools.islice(iter(take, None), MAX_LINES_IN_DOUBT))
         pending.extendleft(reversed(ahead))
         rest = iter([line, *ahead])
-        whole = _fields(rest, separator) is not None  # A row, but for the names in its lines.
+        whole = _fields(rest, separator) is not None  # A row, apart from the names in its lines.
         found = len(ahead) - len([*rest]) if whole else 0
         return max(found, _num_in_doubt(ahead, separator) if line.count('"') % 2 else 0)
 
@@ -72,7 +72,7 @@ def csv_rows(
         number += 1
         if '"' not in line:
             fields = line.rstrip("\r\n").split(separator)
-            if any(map(str.strip, fields)):  # Spreadsheets write empty rows as separators alone.
+            if any(map(str.strip, fields)):  # Spreadsheets write separators for empty rows.
                 yield _checked(number, fields, width)
             continue
         taken: list[str] = [line]

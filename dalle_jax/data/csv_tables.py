@@ -32,19 +32,19 @@ def read_csv(file: BinaryIO, name: str, options: ReadingOptions) -> Iterator[Row
         }
         file_key = next(iter(wanted))
         at = cells[file_key][0]
-        for place, fields, problem in csv_rows(lines, separator, len(header), at == 0):
+        for number, fields, problem in csv_rows(lines, separator, len(header), at == 0):
             raw = separator.join(fields)
             if problem is None and not raw.isascii() and _escaped(raw):
                 encoded = raw.encode(encoding, "surrogateescape")
                 problem = f"{UNREADABLE_CAPTION}: {not_decodable(encoded, encoding)}"
-            place += num_lines
+            number += num_lines
             if problem is not None:
                 sure = at == 0 or len(fields) == len(names)  # Other cells may have moved.
                 file = fields[at].strip(' "') if sure and at < len(fields) else None
-                yield Row(place, file, problem=problem)
+                yield Row(number, file, problem=problem)
                 continue
             record = {key: [fields[i] for i in numbers] for key, numbers in cells.items()}
-            yield row_of(place, record, [file_key], options)
+            yield row_of(number, record, [file_key], options)
     except UnicodeError:
         raise ValueError(f"{name} can't be read: {not_decodable(start, encoding)}") from None
     finally:

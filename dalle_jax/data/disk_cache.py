@@ -26,7 +26,7 @@ import numpy as np
 from PIL import features
 
 from dalle_jax.data.images import center_crop_resize
-from dalle_jax.data.loader import MEMORY_LIMIT, Source, fits_in_memory, place
+from dalle_jax.data.loader import MEMORY_LIMIT, Source, describe_item, fits_in_memory
 from dalle_jax.data.remote import cache_folder
 
 _HEADER = struct.Struct("<16sI")
@@ -93,9 +93,9 @@ class OnDisk:
                 self._write(index, image, texts)
         return item
 
-    def place(self, index: int) -> str:
+    def location(self, index: int) -> str:
         """Where an item lies."""
-        return place(self._source, index)
+        return describe_item(self._source, index)
 
     def __str__(self) -> str:
         return (
@@ -182,7 +182,7 @@ def _record_bytes(image_size: int) -> int:
 
 
 def _code() -> list[str]:
-    """What decides on an item besides the data: the code of this folder and Pillow's libraries."""
+    """What an item depends on apart from the data: this folder's code and Pillow's libraries."""
     files = sorted(Path(__file__).parent.rglob("*.py"))
     code = hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
     return [code, *(str(features.version(name)) for name in _CODECS)]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
-from dalle_jax.data.loader import Source, place
+from dalle_jax.data.loader import Source, describe_item
 
 FORMAT = 1
 
@@ -64,9 +64,9 @@ class WithEmbeddings:
     def __getitem__(self, index: int) -> dict[str, Any]:
         return {**self._source[index], "image_embedding": self._embeddings[index]}
 
-    def place(self, index: int) -> str:
+    def location(self, index: int) -> str:
         """Where an item lies."""
-        return place(self._source, index)
+        return describe_item(self._source, index)
 
 
 def write_embeddings(

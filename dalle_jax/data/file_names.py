@@ -15,7 +15,7 @@ AMBIGUOUS = "ambiguous name"
 
 
 class FileNames:
-    """Finds the files of a folder by names as tables spell them.
+    """The files of a folder by their names as tables spell them.
 
     Args:
         tree: the folder's files.

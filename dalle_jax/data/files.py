@@ -64,7 +64,7 @@ File = LocalFile | RemoteFile
 
 
 def find_files(spec: str | Path | Sequence[str | Path], suffix: str) -> list[File]:
-    """The files that `spec` stands for, sorted, each once.
+    """The files that `spec` means, sorted, each once.
 
     A spec is a list of names, or names with `::` between them. A name is, in this order: that of a
     file; of a folder, for all files in it that end in `suffix`; a name with braces (`{000..127}`,
@@ -72,7 +72,7 @@ def find_files(spec: str | Path | Sequence[str | Path], suffix: str) -> list[Fil
     so a folder may be called `run[1]`. Each may be a URL.
 
     Raises:
-        FileNotFoundError: a name, an alternative in braces or a glob stands for no file.
+        FileNotFoundError: a name, an alternative in braces or a glob means no file.
         ValueError: braces stand for more than `MAX_NAMES` names.
     """
     found: list[File] = []
@@ -94,12 +94,12 @@ def _once(found: list[File]) -> list[File]:
 
     A file that is found both as itself and by a link goes by its own name.
     """
-    kept: dict[str, tuple[bool, File]] = {}
+    by_identity: dict[str, tuple[bool, File]] = {}
     for file in sorted(set(found), key=str):
         own = isinstance(file, LocalFile) and os.path.realpath(file.path) == file.path
-        if file.identity not in kept or (own and not kept[file.identity][0]):
-            kept[file.identity] = (own, file)
-    return sorted((file for _, file in kept.values()), key=str)
+        if file.identity not in by_identity or (own and not by_identity[file.identity][0]):
+            by_identity[file.identity] = (own, file)
+    return sorted((file for _, file in by_identity.values()), key=str)
 
 
 def _find(name: str, suffix: str) -> list[File]:

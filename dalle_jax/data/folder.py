@@ -113,16 +113,16 @@ class FolderSource(UserSource):
         captions = (self._index.captions[i] for i in range(len(files)))
         return digests_of((f.name, (f.size, texts)) for f, texts in zip(files, captions))
 
-    def place(self, index: int) -> str:
+    def location(self, index: int) -> str:
         """The file of an item."""
-        return self._folder.place(self._ids[index])
+        return self._folder.location(self._ids[index])
 
 
 def _cache_files(root: str, only_table: str, cache_dir: str | Path | None) -> tuple[Path, Path]:
-    """Where the report and the index of a folder, or of a table in it, are kept."""
+    """Where the report and the index of a folder, or of a table in it, lie."""
     # A cache_dir serves several folders, and a folder several tables.
-    told = [only_table, *([root] if cache_dir else [])]
-    name = hashlib.sha256(os.fsencode("\0".join(told))).hexdigest()[:12] if any(told) else ""
+    parts = [only_table, *([root] if cache_dir else [])]
+    name = hashlib.sha256(os.fsencode("\0".join(parts))).hexdigest()[:12] if any(parts) else ""
     end = f"-{name}" if name else ""
     folder = Path(os.path.expanduser(cache_dir) if cache_dir else root)
     return folder / f"{REPORT}{end}.json", folder / f"{INDEX}{end}.npz"

@@ -50,7 +50,7 @@ def advice_on(report: Report, root: str) -> str:
 
 
 def _of_coco(root: str) -> str:
-    """A sentence for a folder of COCO's images, or of its annotations, that was given alone."""
+    """A sentence for a folder of COCO's images, or of its annotations, without the other."""
     above = posixpath.dirname(root)
     for folder in (root, f"{above}/annotations"):
         with contextlib.suppress(OSError):

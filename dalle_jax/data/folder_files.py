@@ -20,7 +20,7 @@ class LocalFolder:
     Attributes:
         tree: its files, without reports and indices that this package wrote.
         given: the folder as the user named it.
-        cache: where its report and index are kept; None if in the folder itself.
+        cache: where its report and index are written; None if into the folder itself.
         num_threads: that read at once; None for one per core.
         is_remote: whether it is reached by URL.
     """
@@ -36,7 +36,7 @@ class LocalFolder:
 
     def open(self, name: str) -> BinaryIO:
         """A file as a binary stream."""
-        return open(self.place(name), "rb")
+        return open(self.location(name), "rb")
 
     def read(self, name: str) -> bytes:
         """The content of a file.
@@ -47,13 +47,13 @@ class LocalFolder:
         with open(self._prefix + name, "rb", buffering=0) as file:
             return file.read()
 
-    def place(self, name: str) -> str:
+    def location(self, name: str) -> str:
         """Where a file lies, for messages."""
         return f"{self._prefix}{name}"
 
 
 class RemoteFolder(LocalFolder):
-    """A folder by URL. Its report and index are kept on this machine.
+    """A folder by URL. Its report and index are written to this machine.
 
     Raises:
         FileNotFoundError: there is no such folder, or nothing in it.
@@ -73,7 +73,7 @@ class RemoteFolder(LocalFolder):
             if reason := reserved(name):
                 left_out[reason].append(name)
             else:
-                # What the server says of a version stands for the time of a change.
+                # What the server says of a version serves as the time of a change.
                 files.append(File(name, file.size, int(file.version[:15], 16)))
         if not files:
             raise FileNotFoundError(f"there are no files in {remote_server.shown(given)}")
@@ -91,7 +91,7 @@ class RemoteFolder(LocalFolder):
         """
         return self._files[name].read_all()
 
-    def place(self, name: str) -> str:
+    def location(self, name: str) -> str:
         """The URL of a file, without credentials."""
         return str(self._files[name])
 

@@ -1,4 +1,4 @@
-"""What a folder's scan found, kept in one file so that a second opening reads no caption."""
+"""What a folder's scan found, as arrays, so that a second opening reads no caption."""
 
 import hashlib
 import os

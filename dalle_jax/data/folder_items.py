@@ -186,7 +186,7 @@ class _Search:
 
     def _add_row(self, row: Row, table: str, directory: str) -> None:
         if row.problem is not None:
-            self.bad_rows[f"{table}:{row.place}"] = row.problem
+            self.bad_rows[f"{table}:{row.number}"] = row.problem
             if row.file is not None and (file := self._names.get(directory + row.file)):
                 self._in_bad_rows.add(self.items.identity(file))
             return
@@ -217,7 +217,7 @@ class _Search:
                 identity = self.items.identity(file)
                 if self._is_coco and identity not in self.items.found:
                     self.left_out[NOT_NAMED].append(file.name)
-                elif identity not in self._in_bad_rows:  # The row stands for it.
+                elif identity not in self._in_bad_rows:  # Its row counts for it.
                     self.items.item(file)
             else:
                 stem = stem_of(file.name)

@@ -12,7 +12,7 @@ _WHITE = 245  # JPEG of pure white rarely falls below
 
 
 def border_note(record: bytes | None) -> Callable[[np.ndarray], str | None] | None:
-    """Looks for the border on the image that a JSON record of img2dataset is about.
+    """A search for the border on the image that a JSON record of img2dataset is about.
 
     None where `record` is none of img2dataset, or says that the image was a square before.
     """

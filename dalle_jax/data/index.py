@@ -64,7 +64,7 @@ def open_index(
         scan: reads every item.
 
     Raises:
-        NotScannedError: a scan is due `without_scan`.
+        NotScannedError: a scan is needed, but not allowed: see `without_scan`.
     """
     index = _load(index_path, signature, is_sound)
     if index is None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from dalle_jax.files import UNREADABLE_NPZ, write_atomically
 
-MAX_ITEMS = 500_000  # of a data set whose digests are kept: 8 MB
+MAX_ITEMS = 500_000  # of a data set whose digests are stored: 8 MB
 
 
 def digests_of(items: Iterable[tuple[str, object]]) -> np.ndarray:

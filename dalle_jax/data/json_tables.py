@@ -4,7 +4,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, BinaryIO
 
@@ -50,22 +50,30 @@ def read_json_lines(file: BinaryIO, name: str, options: ReadingOptions) -> Itera
         if _is_list_of_records(text):
             yield from read_json(text, name, options)
             return
+
+    def records() -> Iterator[tuple[int, Any]]:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                try:
+                    yield number, parse_json(decode_text(line, encoding))
+                except ValueError as error:
+                    yield number, error
+
+    yield from _rows(records(), name, options)
+
+
+def _rows(records: Iterable[tuple[int, Any]], name: str, options: ReadingOptions) -> Iterator[Row]:
+    """The rows of numbered records, some of which may be something else, or an error."""
     met: set[str] = set()
     count = 0
-    for place, line in enumerate(file, 1):
-        if not line.strip():
-            continue
-        try:
-            record = parse_json(decode_text(line, encoding))
-        except ValueError as error:
-            yield Row(place, None, problem=f"{UNREADABLE_ROW}: {error}")
-            continue
+    for number, record in records:
         if not isinstance(record, dict):
-            yield Row(place, None, problem=f"{UNREADABLE_ROW}: no JSON object")
+            problem = record if isinstance(record, ValueError) else "no JSON object"
+            yield Row(number, None, problem=f"{UNREADABLE_ROW}: {problem}")
             continue
         met.update(record)
         count += 1
-        yield row_of(place, record, options.file_keys, options)
+        yield row_of(number, record, options.file_keys, options)
     _check_keys(name, met, count, options)
 
 
@@ -111,14 +119,7 @@ def read_json(text: str, name: str, options: ReadingOptions) -> Iterator[Row]:
             f"{name} is JSON of another form than a list of records such as "
             '{"file_name": "a.png", "caption": "a red card"}, or an object of these by file name'
         )
-    met: set[str] = set()
-    for place, record in enumerate(records, 1):
-        if not isinstance(record, dict):
-            yield Row(place, None, problem=f"{UNREADABLE_ROW}: no JSON object")
-            continue
-        met.update(record)
-        yield row_of(place, record, options.file_keys, options)
-    _check_keys(name, met, len(met), options)
+    yield from _rows(enumerate(records, 1), name, options)
 
 
 def _is_list_of_records(text: str) -> bool:
@@ -180,18 +181,18 @@ def _is_karpathy(images: Any) -> bool:
 def _read_karpathy(images: Sequence[Any]) -> Iterator[Row]:
     """Rows of Karpathy's splits of COCO and Flickr; `restval` is part of the training set."""
     splits = {"train": "train", "restval": "train", "val": "validation", "test": "test"}
-    for place, image in enumerate(images, 1):
+    for number, image in enumerate(images, 1):
         try:
             parts = (image.get("filepath"), image["filename"])
             file = "/".join(part for part in parts if part)
             texts = [sentence["raw"] for sentence in image["sentences"]]
             split = splits[image["split"]]
         except (KeyError, TypeError, AttributeError):
-            yield Row(place, None, problem=f"{UNREADABLE_ROW}: not of Karpathy's form")
+            yield Row(number, None, problem=f"{UNREADABLE_ROW}: not of Karpathy's form")
             continue
         captions = columns_of_record({"raw": texts}, "raw")
         problem = UNREADABLE_CAPTION if captions is None else None
-        yield Row(place, file, captions or (), problem, split, anywhere=True)
+        yield Row(number, file, captions or (), problem, split, anywhere=True)
 
 
 def _read_coco(document: Mapping[str, list], name: str) -> Iterator[Row]:
@@ -202,7 +203,7 @@ def _read_coco(document: Mapping[str, list], name: str) -> Iterator[Row]:
     split, _ = split_of(re.match("[A-Za-z]*", folder)[0])
     for number, (file, captions) in rows.images.items():
         texts = [(text, "caption") for _, text in sorted(captions.items())]
-        place = f"image {number}"
-        yield Row(place, file, texts, split=split, anywhere=True, folder=folder)
+        number = f"image {number}"
+        yield Row(number, file, texts, split=split, anywhere=True, folder=folder)
     for reason, names in rows.report.skipped.items():
-        yield from (Row(place, None, problem=reason, anywhere=True) for place in names)
+        yield from (Row(number, None, problem=reason, anywhere=True) for number in names)

@@ -20,7 +20,7 @@ class Source(Protocol):
     An item holds "image" (uint8 [H, W, 3]) and "caption"; one with several captions of the image
     also holds "captions": training draws one of them at each visit, evaluation takes "caption". A
     stored "image_embedding" (float32 [D]) comes along into the batch. A source that also has
-    `place(index) -> str` says where an item lies, for messages; one that also has
+    `location(index) -> str` says where an item lies, for messages; one that also has
     `without_image(index)` gives the rest of an item sooner than the whole; one that also has
     `stamp() -> str`, a hash that is another as soon as an item may be, can be cached on disk.
     """
@@ -31,7 +31,7 @@ class Source(Protocol):
 
 
 class InMemory:
-    """A source whose items are read once, at their first use, and then kept at `image_size`."""
+    """A source whose items are read once, at their first use, and held at `image_size`."""
 
     def __init__(self, source: Source, image_size: int, resize_filter: str = "lanczos"):
         self._source = source
@@ -53,9 +53,9 @@ class InMemory:
             self._rest[index] = {name: item[name] for name in kept if name in item}
         return {"image": self._images[index], **self._rest[index]}
 
-    def place(self, index: int) -> str:
+    def location(self, index: int) -> str:
         """Where an item lies."""
-        return place(self._source, index)
+        return describe_item(self._source, index)
 
 
 def fits_in_memory(source: Source, image_size: int, memory_limit: int = MEMORY_LIMIT) -> bool:
@@ -79,10 +79,10 @@ def keep_in_memory(
     return InMemory(source, image_size, resize_filter)
 
 
-def place(source: Source, index: int) -> str:
-    """Where an item of a source lies, as far as the source tells."""
-    if hasattr(source, "place"):
-        return source.place(index)
+def describe_item(source: Source, index: int) -> str:
+    """Where an item of a source lies, as far as the source says."""
+    if hasattr(source, "location"):
+        return source.location(index)
     return f"item {index} of {type(source).__name__}"
 
 
@@ -96,7 +96,7 @@ def read_item(source: Source, index: int) -> Mapping[str, Any]:
     try:
         return source[index]
     except Exception as error:
-        where = place(source, index)
+        where = describe_item(source, index)
         kind = next((k for k in (OSError, MemoryError) if isinstance(error, k)), ValueError)
         if where in str(error) and isinstance(error, kind):
             raise
@@ -125,7 +125,7 @@ def make_loader(
 
     Global batch k holds the items k·B … (k+1)·B − 1 of an endless sequence of epochs, each a new
     permutation of the source; process p gets rows p·b … (p+1)·b − 1 of it. So each item comes once
-    an epoch over all processes, none is dropped, and what a batch holds depends on (seed, k) alone,
+    an epoch over all processes, none is dropped, and what a batch holds depends on (seed, k) only,
     on neither the number of threads nor that of processes. `get_state` / `set_state` hold k.
 
     Args:
@@ -185,7 +185,7 @@ def make_loader(
 
     def doing(k: int) -> str:
         index = reading.get(k)
-        return "making a batch of its images" if index is None else place(source, index)
+        return "making a batch of its images" if index is None else describe_item(source, index)
 
     num_batches = sys.maxsize // batch_size if repeat else -(-len(source) // batch_size)
     return Prefetch(

@@ -203,18 +203,11 @@ def read_manifest(path: str | Path) -> Manifest:
 
 
 HEADER_TYPES = {
-    "manifest": int,
-    "rule": str,
-    "source": str,
+    **dict.fromkeys(("manifest", "seed", "count", "of"), int),
+    **dict.fromkeys(("rule", "source", "split", "sha256", "hash"), str),
     "data": dict,
-    "split": str,
-    "seed": int,
-    "count": int,
-    "of": int,
-    "sha256": str,
-    "hash": str,
 }
-ROW_TYPES = {"id": str, "caption": str, "image": int | str, "split": str, "hash": str}
+ROW_TYPES = {**dict.fromkeys(("id", "caption", "split", "hash"), str), "image": int | str}
 
 
 def _parse(lines: Iterator[bytes]) -> Manifest:

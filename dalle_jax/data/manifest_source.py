@@ -26,7 +26,7 @@ def make_manifest(
     seed: int = 0,
     data: Mapping[str, Any] | None = None,
 ) -> Manifest:
-    """The manifest of a source's split; how n rows are drawn is told at `manifest.choose`.
+    """The manifest of a source's split; `manifest.choose` draws the n rows.
 
     Args:
         source: the split, opened.
@@ -35,7 +35,7 @@ def make_manifest(
         rule: of `RULES`; n counts images for "one", captions for "all".
         n: number of rows; all, if None.
         seed: of the draw.
-        data: what the source was opened with; of it, what its kind of source takes is kept.
+        data: what the source was opened with; of it, the header has what its kind of source takes.
 
     Raises:
         ValueError: an unknown rule, fewer than n rows, or a caption that can't be used.

@@ -104,8 +104,8 @@ def open_source(
 
     Args:
         spec: a `usage` of `SOURCES`, e.g. "captioned_shapes/easy" or "folder:my/images".
-        data_dir: where prepared data sets lie; folders and shards have paths of their own.
-        split: "train", "validation", "test", or one that the data set has besides.
+        data_dir: where prepared data sets lie; folders and shards have their own paths.
+        split: "train", "validation", "test", or another that the data set has.
         image_size: resolution at which the built-in data sets were drawn; other images come at
             their own size, and the loader resizes them.
         captions: the kind of caption of captioned_shapes; the share of each kind; or text that

@@ -85,7 +85,7 @@ def check_shares(validation_share: float, test_share: float) -> None:
 
 
 OPTIONS = {field.name: field.default for field in fields(ReadingOptions)}
-# What a config holds of them, besides max_bad_share, which stands beside built-in data sets too.
+# Those in a config's data section, except for max_bad_share, which built-in data sets have too.
 READING_DEFAULTS = {
     name: OPTIONS[name]
     for name in ("encoding", "image_column", "caption_column", "min_side", "max_aspect_ratio")

@@ -150,7 +150,7 @@ class ParquetSource(UserSource):
         own = _joined(arrays["digests"], arrays["own"][arrays["good"]], what)
         return split_positions([d.decode() for d in arrays["digests"].tolist()]), own, own_splits
 
-    def place(self, index: int) -> str:
+    def location(self, index: int) -> str:
         """The file and the row of an item."""
         return f"{self._ids[index]} of {self._files[int(self._rows[index, 0])]}"
 

@@ -139,7 +139,7 @@ def _without_images(schema: pa.Schema, where: str, there: str) -> str:
 class _Group(NamedTuple):
     """The rows of a row group: encoded images, and the columns of captions and splits by name.
 
-    In place of a text that is not UTF-8 stands the error.
+    A text that is not UTF-8 is replaced by the error.
     """
 
     images: list[bytes | None]
@@ -148,12 +148,12 @@ class _Group(NamedTuple):
 
 
 class RowGroups:
-    """Row groups of Parquet files, decoded when a row of them is asked for; the last are kept.
+    """Row groups of Parquet files, decoded when a row of them is asked for; the last are held.
 
     Args:
         files: to read from.
         columns: of each file.
-        limit: of the bytes that are kept.
+        limit: of the bytes that are held.
     """
 
     def __init__(self, files: Sequence[File], columns: Sequence[Columns], limit: int = CACHE_BYTES):
@@ -220,7 +220,7 @@ class RowGroups:
 
 
 def values_of(column: pa.ChunkedArray) -> list[Any]:
-    """The values of a column; in place of a text that is not UTF-8 stands the error."""
+    """The values of a column; a text that is not UTF-8 is replaced by the error."""
     try:
         return column.to_pylist()
     except UnicodeDecodeError:

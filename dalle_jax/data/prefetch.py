@@ -14,7 +14,7 @@ class Stalled(OSError):
 
 
 class Prefetch:
-    """Iterates over make(0), make(1), … make(count − 1), made ahead in `num_threads` threads.
+    """An iterator over make(0), make(1), … make(count − 1), made ahead in `num_threads` threads.
 
     What `make` raises is raised by `next`. Unlike those of a pool, the threads keep no process
     alive: one that hangs ends with it.
@@ -83,7 +83,7 @@ class Prefetch:
 
 
 def _work(tasks: queue.SimpleQueue, make: Callable[[int], Any]) -> None:
-    """What a thread does: make what is asked for, until it is told None."""
+    """What a thread does: make what is asked for, until it gets None."""
     while (task := tasks.get()) is not None:
         k, future = task
         if future.set_running_or_notify_cancel():

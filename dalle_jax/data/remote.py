@@ -223,7 +223,7 @@ def _describe(url: str, about: dict[str, Any], ranges: bool = True) -> RemoteFil
 
 
 def _check_ranges(file: RemoteFile, about: dict[str, Any]) -> None:
-    """Raises an OSError if the server of a file sends whole files alone.
+    """Raise an OSError if the server of a file sends whole files only.
 
     Asked once a server, before a read of a few bytes could fetch gigabytes.
     """
@@ -254,7 +254,7 @@ def _no_ranges(url: str) -> OSError:
 
 
 class ReadAhead:
-    """Reads a remote file in blocks, the last of which are kept: for reading mostly in order."""
+    """A reader of a remote file in blocks, which holds the last: for reading mostly in order."""
 
     def __init__(self, file: RemoteFile, block: int = BLOCK, blocks: int = BLOCKS):
         self._file, self._block, self._max_blocks = file, block, blocks

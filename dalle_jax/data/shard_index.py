@@ -216,13 +216,13 @@ def group(listing: Listing, names: Names) -> tuple[dict[str, _Sample], dict[str,
 
 def _join_whole_names(samples: dict[str, _Sample]) -> None:
     """Put captions with the whole name of an image, as `a.png.txt`, to it if it has no others."""
-    alone = [key for key, sample in samples.items() if not sample.has_image]
+    captions = [key for key, sample in samples.items() if not sample.has_image]
     images = {
         unicodedata.normalize("NFC", member.name): sample
-        for sample in (samples.values() if alone else ())
+        for sample in (samples.values() if captions else ())
         for member in sample.members.get("image", ())
     }
-    for key in alone:
+    for key in captions:
         sample = images.get(key)
         if sample is not None and not sample.has_caption:
             sample.members.update(samples.pop(key).members)

@@ -67,8 +67,8 @@ def split_numbers(
         validation_share: of the items without a split of their own.
         test_share: of the same.
         own: integers [N]: 0 for an item without a split of its own, else 1 + its place in
-            `SPLITS`. It stays there, but for items of train if there is no own validation or test:
-            that is then taken out of train by position.
+            `SPLITS`. It stays there, except for items of train where validation or test is lacking,
+            which is then taken out of train by position.
         own_splits: the splits that the data has of its own.
     """
     by_position = np.zeros(len(positions), np.int8)
@@ -76,7 +76,7 @@ def split_numbers(
     by_position[positions < test_share] = SPLITS.index("test")
     if own is None:
         return by_position
-    # Positions that stand for a split which the data has of its own are those of train.
+    # Positions of a split that the data has itself are those of train.
     of_train = by_position.copy()
     for name in {*own_splits} - {"train"}:
         of_train[by_position == SPLITS.index(name)] = SPLITS.index("train")

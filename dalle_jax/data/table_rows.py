@@ -20,7 +20,7 @@ class Row(NamedTuple):
     """A row of a table.
 
     Attributes:
-        place: the line, or the number of the row in a table without lines, from 1 on; of COCO's
+        number: of the line, or the number of the row in a table without lines, from 1 on; of COCO's
             files what the row is of.
         file: the image's name as it is spelled there; of a bad row as far as it is known.
         captions: with the names of their columns.
@@ -31,7 +31,7 @@ class Row(NamedTuple):
         folder: that it lies in, if there is one of that name.
     """
 
-    place: int | str
+    number: int | str
     file: str | None
     captions: Sequence[tuple[str, str]] = ()
     problem: str | None = None
@@ -73,7 +73,7 @@ def find_columns(
 
 
 def row_of(
-    place: int, record: dict[str, Any], file_keys: Sequence[str], options: ReadingOptions
+    number: int, record: dict[str, Any], file_keys: Sequence[str], options: ReadingOptions
 ) -> Row:
     """The row of a record, in which a file name or a caption may be a list."""
     file = next((record[key] for key in file_keys if record.get(key) not in (None, "", [""])), None)
@@ -82,10 +82,10 @@ def row_of(
     if isinstance(file, dict):  # Hugging Face's form of an image that is a file.
         file = file.get("path")
     if not isinstance(file, str) or not file.strip():
-        return Row(place, None, problem=NO_FILE_NAME)
+        return Row(number, None, problem=NO_FILE_NAME)
     captions = columns_of_record(record, options.caption_column)
     problem = UNREADABLE_CAPTION if captions is None else None
-    return Row(place, file, captions or (), problem, *split_of(record.get(SPLIT_KEY)))
+    return Row(number, file, captions or (), problem, *split_of(record.get(SPLIT_KEY)))
 
 
 def whole_text(file: BinaryIO, name: str, options: ReadingOptions) -> str:

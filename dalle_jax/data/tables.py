@@ -57,15 +57,15 @@ def _read_parquet(file: BinaryIO, name: str, options: ReadingOptions) -> Iterato
                 f"{name} holds the images themselves in the column {file_column}; give it as "
                 "parquet:PATH"
             )
-        place = 0
+        number = 0
         for batch in table.iter_batches(8192, columns=[*dict.fromkeys(wanted.values())]):
             values = [values_of(batch.column(column)) for column in wanted.values()]
             for row in zip(*values):
-                place += 1
+                number += 1
                 if any(isinstance(value, UnicodeError) for value in row):
-                    yield Row(place, None, problem=f"{UNREADABLE_CAPTION}: not UTF-8")
+                    yield Row(number, None, problem=f"{UNREADABLE_CAPTION}: not UTF-8")
                     continue
-                yield row_of(place, dict(zip(wanted, row)), [file_key], options)
+                yield row_of(number, dict(zip(wanted, row)), [file_key], options)
     except (pa.ArrowException, OSError) as error:
         text = " ".join(str(error).split())
         raise ValueError(f"{name} can't be read as Parquet: {text:.200}") from error

@@ -129,7 +129,7 @@ class TfdsSource(UserSource):
         where = (str(self._folder), self.report.signature, self._changed)
         return signature_of([where, self._ids])
 
-    def place(self, index: int) -> str:
+    def location(self, index: int) -> str:
         """The record of an item."""
         return f"{self._folder}, record {self._ids[index]}"
 
@@ -170,7 +170,7 @@ def find_prepared(name: str, data_dir: str | Path) -> Path:
 
 
 def check_features(folder: Path) -> None:
-    """Raises a ValueError if the features of a prepared data set are not all of tfds' own classes.
+    """Raise a ValueError if a feature of a prepared data set is of a class that is not tfds'.
 
     tfds imports the module of any class that features.json names, and so runs its code.
     """

@@ -26,7 +26,7 @@ MAX_TRAINING_CHARACTERS = 10_000
 
 
 def train_tokenizer(captions: Iterable[str], vocab_size: int) -> tokenizers.Tokenizer:
-    """Trains a byte-level BPE (Sennrich et al. 2016; Radford et al. 2019) on `captions`.
+    """A byte-level BPE (Sennrich et al. 2016; Radford et al. 2019) trained on `captions`.
 
     Text is NFKC-normalised, lower-cased and its white space collapsed. The alphabet holds all
     256 bytes, so that no text ever needs an unknown token. The same captions, in any order,
@@ -64,7 +64,7 @@ def train_tokenizer(captions: Iterable[str], vocab_size: int) -> tokenizers.Toke
 
 @dataclass(frozen=True)
 class Tokenizer:
-    """Encodes captions as int32 [B, max_length] rows: tokens, end of text (1), padding (0).
+    """An encoder of captions as int32 [B, max_length] rows: tokens, end of text (1), padding (0).
 
     A given tokenizer keeps its vocabulary; only two ids are exchanged so that its padding token
     becomes 0 and its end-of-text token 1. Either token is added where there is none.
@@ -88,7 +88,7 @@ class Tokenizer:
         pad = _find_or_add(self.tok, PAD_TOKENS, taken=(end,))
         # A caption that spells "<pad>" is text, not padding.
         self.tok.encode_special_tokens = True
-        # Also kept in the saved file, from where `load` reads them again.
+        # Also in the saved file, from where `load` reads them again.
         self.tok.enable_truncation(self.max_length)
         self.tok.enable_padding(pad_id=pad, pad_token=self.tok.id_to_token(pad))
 
@@ -152,13 +152,13 @@ class Tokenizer:
         return self.tok.decode(own[tokens].tolist(), skip_special_tokens=False).strip()
 
     def save(self, path: str | Path) -> None:
-        """Writes one `tokenizer.json`, max_length included, whole or not at all."""
+        """Write one `tokenizer.json`, max_length included, whole or not at all."""
         content = self.tok.to_str(pretty=True).encode()
         write_atomically(Path(path), lambda file: file.write(content))
 
     @classmethod
     def load(cls, path: str | Path, max_length: int | None = None) -> "Tokenizer":
-        """Reads any `tokenizer.json`; `max_length` defaults to the one saved in it."""
+        """The tokenizer of any `tokenizer.json`; `max_length` defaults to the one saved in it."""
         path = Path(path).expanduser()
         if not path.is_file():
             raise FileNotFoundError(f"there is no tokenizer file {path}")

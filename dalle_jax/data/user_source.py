@@ -15,7 +15,7 @@ from dalle_jax.data.splits import SPLITS, mask_of_split, split_numbers, splits_t
 class UserSource:
     """A split of a data set of the user: the items that a scan found usable, read when asked for.
 
-    A reader sets `report` and `_files` (or defines `stamp`), calls `_use`, and defines `place`,
+    A reader sets `report` and `_files` (or defines `stamp`), calls `_use`, and defines `location`,
     `_parts` and `_captions` (or `_read`).
 
     Attributes:
@@ -44,7 +44,7 @@ class UserSource:
             image, caption = decode(encoded or b""), captions[0]
         except (ValueError, IndexError) as error:
             raise ValueError(
-                f"{self.place(index)}, readable when it was scanned, is not: {error}"
+                f"{self.location(index)}, readable when it was scanned, is not: {error}"
             ) from error
         return {"image": image, "caption": caption, "captions": tuple(captions), "id": item_id}
 
@@ -115,6 +115,6 @@ class UserSource:
         """The captions; [""] where all are empty, [] where there are none."""
         raise NotImplementedError
 
-    def place(self, index: int) -> str:
+    def location(self, index: int) -> str:
         """Where an item lies, for messages."""
         raise NotImplementedError

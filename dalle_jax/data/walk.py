@@ -15,34 +15,14 @@ CIRCLE = "link in a circle"
 SPECIAL = "no regular file"
 UNREADABLE = "unreadable"
 
-# Names, in lower case, under which systems and tools keep files of their own.
-_SYSTEM_NAMES = frozenset(
-    (
-        "thumbs.db",
-        "thumbs.db:encryptable",
-        "ehthumbs.db",
-        "ehthumbs_vista.db",
-        "desktop.ini",
-        "icon\r",
-        "__macosx",
-        "__pycache__",
-        "lost+found",
-        "@eadir",
-        "@tmp",
-        "#recycle",
-        "#snapshot",
-        "@recycle",
-        "@recently-snapshot",
-        "~snapshot",
-        "$recycle.bin",
-        "recycler",
-        "recycled",
-        "found.000",
-        "network trash folder",
-        "temporary items",
-        "system volume information",
-    )
+# Names, in lower case, under which systems and tools keep their own files.
+_SYSTEM_NAMES = (
+    "thumbs.db|thumbs.db:encryptable|ehthumbs.db|ehthumbs_vista.db|desktop.ini|icon\r|__macosx|"
+    "__pycache__|lost+found|@eadir|@tmp|#recycle|#snapshot|@recycle|@recently-snapshot|~snapshot|"
+    "$recycle.bin|recycler|recycled|found.000|network trash folder|temporary items|"
+    "system volume information"
 )
+_SYSTEM_NAMES = frozenset(_SYSTEM_NAMES.split("|"))
 
 
 class File(NamedTuple):
@@ -72,7 +52,7 @@ class Walk:
     Attributes:
         root: the folder, with all links resolved.
         files: ordered by name.
-        left_out: names by reason, ordered; a folder's ends with "/" and stands for all it holds.
+        left_out: names by reason, ordered; a folder's ends with "/" and means all it holds.
     """
 
     root: str
@@ -107,7 +87,7 @@ def reserved(name: str) -> str | None:
     """The reason why a file or member of the relative path `name` is nobody's data, if any.
 
     HIDDEN where a part of it begins with a dot, SYSTEM where one is a name under which a system
-    or a tool keeps files of its own.
+    or a tool keeps its own files.
     """
     reasons = (_reserved_part(part) for part in name.split("/") if part not in (".", ".."))
     return next((reason for reason in reasons if reason), None)
@@ -194,7 +174,7 @@ class _Listing:
             status = entry.stat()
         except FileNotFoundError:
             return self._leave_out(reason or BROKEN_LINK, name)
-        except OSError:  # A circle of links alone, or one into a folder that may not be read.
+        except OSError:  # A circle of links, or one into a folder that may not be read.
             return self._leave_out(reason or (BROKEN_LINK if is_link else UNREADABLE), name)
         is_folder = stat.S_ISDIR(status.st_mode)
         if reason:

@@ -156,7 +156,7 @@ class WebDatasetSource(UserSource):
         keys, sizes = self._items
         return digests_of(zip(keys, sizes.tolist()))
 
-    def place(self, index: int) -> str:
+    def location(self, index: int) -> str:
         """The shard and the key of an item."""
         return f"{self._ids[index]} of {self._files[int(self._rows[index, 0])]}"
 

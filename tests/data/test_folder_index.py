@@ -186,7 +186,7 @@ def test_a_forged_index_leads_to_nothing_outside_the_folder(indexed, data):
     np.savez(index, **arrays)
     source = read(root)
     for i in range(len(source)):
-        assert source.place(i).startswith(f"{root}/")
+        assert source.location(i).startswith(f"{root}/")
         try:
             item = source[i]
         except ValueError:  # The number leads to a file that is no image, or into a character.

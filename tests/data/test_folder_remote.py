@@ -62,7 +62,7 @@ def test_a_folder_by_url_is_that_on_disk(serve_files, tmp_path, kind, slash):
     for split in ("train", "validation", "test"):
         shares = {"validation_share": 0.3, "test_share": 0.3}
         assert numbers(url, split, **shares) == numbers(local, split, **shares)
-    assert there.place(0).endswith("/a.png")
+    assert there.location(0).endswith("/a.png")
 
 
 def test_a_changed_file_is_read_again(serve_files):
@@ -130,7 +130,7 @@ def test_a_password_is_never_shown(serve_files, tmp_path):
     url = serve_files({"a.png": png(1), "a.txt": b"x", "b.png": png(2)})["http"]
     secret = url.replace("http://", "http://me:secret@")
     source = read(secret)
-    assert "secret" not in str(source.report) + source.place(0) + str(source.report.path)
+    assert "secret" not in str(source.report) + source.location(0) + str(source.report.path)
     assert "secret" not in source.report.path.read_text()
 
 

@@ -143,7 +143,7 @@ def test_an_item_whose_reading_hangs_is_named(tokenizer):
                 threading.Event().wait()
             return super().__getitem__(i)
 
-        def place(self, i):
+        def location(self, i):
             return f"/disk/{i}.png"
 
     for memory_limit in (0, 2**30):
@@ -186,9 +186,9 @@ def test_an_item_that_can_not_be_read_is_named_whatever_is_raised(
 def test_an_error_that_names_its_item_is_left_as_it_is(tokenizer):
     class Torn(Numbered):
         def __getitem__(self, i):
-            raise ValueError(f"The image {self.place(i)} is torn.")
+            raise ValueError(f"The image {self.location(i)} is torn.")
 
-        def place(self, i):
+        def location(self, i):
             return f"/disk/{i}.png"
 
     with pytest.raises(ValueError, match=r"^The image /disk/0\.png is torn\.$"):

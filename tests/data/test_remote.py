@@ -76,7 +76,7 @@ def test_shards_are_read_by_url(server, memory, spec):
 def test_a_folder_in_memory_needs_no_slash(memory):
     assert captions(memory) == CAPTIONS
     source = open_source(f"webdataset:{memory}", data_dir="", split="all", image_size=4)
-    assert source.place(0).startswith("000.tar/0 of memory://")
+    assert source.location(0).startswith("000.tar/0 of memory://")
 
 
 def test_the_index_is_kept_on_this_machine_and_nothing_is_read_again(server, tmp_path, monkeypatch):
@@ -211,7 +211,7 @@ def test_passwords_and_signatures_are_not_shown(server):
         find_file(url)
     assert "secret" not in str(error.value) and "nothing.tar" in str(error.value)
     source = WebDatasetSource(f"{server.url}/data/000.tar?sig=secret", "all")
-    assert "secret" not in str(source.report) + source.place(0)
+    assert "secret" not in str(source.report) + source.location(0)
     assert source[0]["id"] == "000.tar/0"
 
 

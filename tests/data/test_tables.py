@@ -27,7 +27,7 @@ def good(read):
 
 
 def bad(read):
-    return {r.place: r.problem for r in read if r.problem is not None}
+    return {r.number: r.problem for r in read if r.problem is not None}
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])

@@ -149,7 +149,7 @@ def test_the_signature_is_that_of_the_whole_set_wherever_it_lies(data_dir, tmp_p
     shutil.copytree(data_dir / "plain", tmp_path / "other/like_coco")
     plain = [TfdsSource("plain", data_dir, "test", caption_column=c) for c in ("text", "title")]
     assert len({s.signature for s in (*plain, source)}) == 3
-    assert moved.place(0) == f"{file.parent}, record {moved[0]['id']}"
+    assert moved.location(0) == f"{file.parent}, record {moved[0]['id']}"
 
 
 @pytest.mark.filterwarnings("ignore:tfds plain")

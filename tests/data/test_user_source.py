@@ -72,7 +72,7 @@ def test_opened_by_name(tmp_path, kind):
         "webdataset": f"0.tar/7 of {tmp_path}/0.tar",
         "parquet": f"0.parquet#0 of {tmp_path}/0.parquet",
     }
-    assert source.place(0) == place[kind]
+    assert source.location(0) == place[kind]
     with pytest.raises(ValueError, match="has no option 'shrae'; it has cache_dir, caption_c"):
         read(kind, tmp_path, shrae=1)
 
@@ -191,7 +191,7 @@ def test_data_is_the_same_by_url_and_on_disk(tmp_path, kind, monkeypatch):
                 assert there.signature == here.signature and captions(there) == captions(here)
                 ids = [[source[i]["id"] for i in range(len(source))] for source in (there, here)]
                 assert ids[0] == ids[1]
-            assert place.partition("//")[0] in there.place(0)
+            assert place.partition("//")[0] in there.location(0)
     memory.rm(f"/{name}", recursive=True)
 
 

@@ -94,7 +94,7 @@ def prepare(
     font: str | Path | None = None,
     max_bad_share: float = 0.25,
 ) -> Report:
-    """Draws the emoji at `resolution` into `data_dir`, unless that is done; returns the report.
+    """Draw the emoji at `resolution` into `data_dir`, unless that is done; the report on them.
 
     Raises:
         FileNotFoundError: no font is given and none is installed.

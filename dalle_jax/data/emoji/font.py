@@ -60,7 +60,7 @@ def find_font() -> Path:
 
 
 class EmojiFont:
-    """Draws single emoji with a colour-emoji font.
+    """A colour-emoji font that draws single emoji.
 
     Raises:
         FileNotFoundError: there is no such file.

@@ -52,7 +52,7 @@ def captions_of(symbol: str) -> tuple[tuple[str, str], ...]:
 
 
 def distinct(pairs: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
-    """`pairs` without those that differ from an earlier one in capital letters alone."""
+    """`pairs` without those that differ from an earlier one only in capital letters."""
     first: dict[tuple[str, str], tuple[str, str]] = {}
     for language, caption in pairs:
         first.setdefault((language, caption.casefold()), (language, caption))

@@ -92,13 +92,13 @@ def prepare(
     seed: int = 0,
     split_sizes: Mapping[str, int] | None = None,
 ) -> Path:
-    """Draws the data set into `data_dir`, unless that is done; returns its folder.
+    """Draw the data set into `data_dir`, unless that is done; its folder.
 
     Args:
         data_dir: where TFDS keeps its data sets.
         config: of `CONFIGS`.
         resolution: of the images, in pixels.
-        seed: of the scenes; each has a folder of its own.
+        seed: of the scenes; each has its own folder.
         split_sizes: number of scenes of some of `SPLITS` in place of those there.
 
     Raises:
@@ -127,7 +127,7 @@ class CaptionedShapesSource:
     """Items of a prepared split: image, caption, caption_kind, scene (JSON) and id.
 
     `caption` names the kind of caption, or the share of each kind in a mixture of them, e.g.
-    `{"short": 0.05, "descriptive": 0.95}`; which one an item has depends on (seed, index) alone.
+    `{"short": 0.05, "descriptive": 0.95}`; which one an item has depends on (seed, index) only.
     """
 
     def __init__(

@@ -28,7 +28,7 @@ def draw_shape(
     radius: float,
     fill: tuple[int, int, int] | int,
 ) -> None:
-    """Draws a shape around (cx, cy), at most `radius` from it along each axis, in pixels."""
+    """Draw a shape around (cx, cy), at most `radius` from it along each axis, in pixels."""
     if shape in _DISCS:
         _disc(pen, cx, cy, radius * _DISCS[shape], radius * _HOLES.get(shape, 0), fill)
     else:
@@ -60,7 +60,7 @@ def _heart() -> np.ndarray:
 
 
 def _fill_box(xy: np.ndarray) -> np.ndarray:
-    """Moves and scales points [N, 2] so that they touch all sides of the square of ±1."""
+    """Move and scale points [N, 2] so that they touch all sides of the square of ±1."""
     low, high = xy.min(0), xy.max(0)
     return (2 * xy - low - high) / (high - low)
 

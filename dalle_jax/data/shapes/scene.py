@@ -172,7 +172,7 @@ def place_of(cx: float, cy: float) -> str:
 
 
 def sample_scene(rng: np.random.Generator, settings: SceneSettings) -> Scene:
-    """Draws one scene. Objects lie inside the image and keep `GAP` from each other."""
+    """Draw one scene. Objects lie inside the image and keep `GAP` from each other."""
     count = 1 + _choose(rng, settings.counts)
     related = count > 1 and rng.random() < settings.related
     while True:
@@ -190,7 +190,7 @@ def sample_scene(rng: np.random.Generator, settings: SceneSettings) -> Scene:
 
 
 class _Spot(NamedTuple):
-    """An object but for what it is."""
+    """An object without its shape and color."""
 
     size: str
     place: str
