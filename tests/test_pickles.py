@@ -186,7 +186,8 @@ def test_a_pickle_in_an_npy_is_not_read(tmp_path, forge):
 
 
 @pytest.mark.parametrize(
-    ("suffix", "said"), [(".pth", "no file of tensors"), (".pt", r"one must be a \.pth")]
+    ("suffix", "said"),
+    [(".pth", "torch cannot read tensors"), (".pt", r"one must be a published \.pth")],
 )
 @pytest.mark.parametrize("forge", [forge_torch, forge_pickle], ids=lambda f: f.__name__)
 def test_a_pickle_in_a_file_of_torch_is_not_read(tmp_path, forge, suffix, said):

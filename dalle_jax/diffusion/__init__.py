@@ -1,6 +1,6 @@
 """The diffusion engine: pure functions on arrays.
 
-A denoiser `(x_t [B, ...], t [B]) -> x0_hat [B, ...]` and a `Schedule` are all that `sample` knows.
+`sample` needs only a denoiser `(x_t [B, ...], t [B]) -> x0_hat [B, ...]` and a `Schedule`.
 """
 
 from dalle_jax.diffusion import editing, guidance, losses, training_times, vlb

@@ -1,4 +1,4 @@
-"""Data whose exact denoiser is known: isotropic Gaussian mixtures, to prove samplers."""
+"""Data with a closed-form denoiser, for testing samplers: isotropic Gaussian mixtures."""
 
 from typing import NamedTuple
 
@@ -40,7 +40,7 @@ class GaussianMixture(NamedTuple):
         return denoiser
 
     def sample(self, key: Array, n: int) -> Array:
-        """n draws [n, D]."""
+        """n samples of the mixture [n, D]."""
         key_k, key_x = jax.random.split(key)
         k = jax.random.choice(key_k, len(self.weights), (n,), p=self.weights)
         dtype = jnp.promote_types(self.means.dtype, jnp.float32)

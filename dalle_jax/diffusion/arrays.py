@@ -1,4 +1,4 @@
-"""The types of this package and the two array habits that all of its files share."""
+"""Types and array helpers that all files of this package share."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -35,7 +35,7 @@ def with_x0(output: Array | Denoised, x0: Array) -> Array | Denoised:
 
 
 def per_sample(a: Array, x: Array) -> Array:
-    """Per-sample numbers a [B] in a shape that multiplies x [B, ...]; a scalar stays one."""
+    """Per-sample numbers a [B] reshaped to broadcast against x [B, ...]; a scalar is unchanged."""
     a = jnp.asarray(a)
     return jnp.expand_dims(a, tuple(range(1, x.ndim))) if a.ndim else a
 
@@ -47,19 +47,19 @@ def at_least_float32(x: Array) -> jax.Array:
 
 
 def namespace(x: Array | float):
-    """jax.numpy for jax arrays; numpy, so float64 on the host, for everything else."""
+    """jax.numpy for jax arrays, numpy (float64 on the host) for everything else."""
     return jnp if isinstance(x, jax.Array) else np
 
 
-def sigmoid_of(x: Array | float) -> Array:
-    """1 / (1 + e^−x), in float64 on the host or as a jax array."""
+def logistic(x: Array | float) -> Array:
+    """1 / (1 + e^−x): a jax array for a jax array, float64 on the host for everything else."""
     if isinstance(x, jax.Array):
         return jax.nn.sigmoid(x)
     with np.errstate(over="ignore"):
         return 1 / (1 + np.exp(-np.asarray(x, np.float64)))
 
 
-def log_of(x: Array | float) -> Array:
-    """log x, −∞ at 0 without a warning."""
+def safe_log(x: Array | float) -> Array:
+    """log x, which is −∞ at 0 without a warning."""
     with np.errstate(divide="ignore"):
         return namespace(x).log(x)

@@ -10,21 +10,21 @@ from dalle_jax.diffusion.schedules import Schedule
 
 
 class Step(NamedTuple):
-    """The coefficients of x_t and x_0 in μ̃, and the variances that a model may take; all [B].
+    """The coefficients of x_t and x_0 in μ̃, and the two fixed variances of a model; all [B].
 
-    `small` is β̃, at n = 1, where that is 0, β̃ of n = 2 (DDPM's and Improved DDPM's code); `large`
-    is β; `first` says where n = 1.
+    `small` is β̃; at n = 1, where β̃ is 0, it is β̃ of n = 2 (DDPM's and Improved DDPM's code).
+    `large` is β. `first` is True where n = 1.
     """
 
-    of_x: Array
-    of_x0: Array
+    x_coefficient: Array
+    x0_coefficient: Array
     small: Array
     large: Array
     first: Array
 
 
-def step_of(t: Array, schedule: Schedule, num_timesteps: int) -> Step:
-    """The step that ends at times t [B], steps n / num_timesteps of the chain."""
+def chain_step(t: Array, schedule: Schedule, num_timesteps: int) -> Step:
+    """The step from t = n / num_timesteps [B] to t − 1 / num_timesteps."""
     s = jnp.round(t * num_timesteps - 1) / num_timesteps
     first = s <= 0
 
@@ -32,16 +32,22 @@ def step_of(t: Array, schedule: Schedule, num_timesteps: int) -> Step:
         alpha = jnp.where(clean, 1.0, schedule.alpha(time))
         return alpha, jnp.where(clean, 0.0, schedule.sigma(time))
 
-    of_x, of_x0, small, large = posterior(*levels(t, False), *levels(s, first))
+    x_coefficient, x0_coefficient, small, large = posterior(*levels(t, False), *levels(s, first))
     second, one = (levels(jnp.asarray(n / num_timesteps, t.dtype), False) for n in (2, 1))
-    return Step(of_x, of_x0, jnp.where(first, posterior(*second, *one)[2], small), large, first)
+    return Step(
+        x_coefficient,
+        x0_coefficient,
+        jnp.where(first, posterior(*second, *one)[2], small),
+        large,
+        first,
+    )
 
 
-def mean_of(x_0: Array, x_t: Array, step: Step) -> Array:
+def posterior_mean(x_0: Array, x_t: Array, step: Step) -> Array:
     """μ̃(x_t, x_0) [B, ...] (DDPM, equation 7)."""
-    return per_sample(step.of_x, x_t) * x_t + per_sample(step.of_x0, x_t) * x_0
+    return per_sample(step.x_coefficient, x_t) * x_t + per_sample(step.x0_coefficient, x_t) * x_0
 
 
-def x0_of_mean(mean: Array, x_t: Array, step: Step) -> Array:
-    """The x_0 [B, ...] whose μ̃ is `mean`: the inverse of `mean_of`."""
-    return (mean - per_sample(step.of_x, x_t) * x_t) / per_sample(step.of_x0, x_t)
+def x0_from_posterior_mean(mean: Array, x_t: Array, step: Step) -> Array:
+    """The x_0 [B, ...] whose μ̃ is `mean`: the inverse of `posterior_mean`."""
+    return (mean - per_sample(step.x_coefficient, x_t) * x_t) / per_sample(step.x0_coefficient, x_t)

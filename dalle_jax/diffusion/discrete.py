@@ -1,12 +1,12 @@
-"""Discrete schedules of T steps: the exact tables of the papers, on the contract of continuous t.
+"""Discrete schedules of T steps: the exact tables of the papers as functions of continuous t.
 
-Step n = 1 … T sits at t = n / T; the network's index is n − 1; t = 0 is clean data (ᾱ_0 = 1).
-Between the steps sigma / alpha is linear in t, as k-diffusion and diffusers have it.
+Step n = 1 … T is at t = n / T; the network's index is n − 1; t = 0 is clean data (ᾱ_0 = 1).
+Between the steps sigma / alpha is linear in t, as in k-diffusion and diffusers.
 """
 
 import numpy as np
 
-from dalle_jax.diffusion.arrays import log_of, namespace
+from dalle_jax.diffusion.arrays import namespace, safe_log
 from dalle_jax.diffusion.schedules import Schedule, sigmoid
 
 
@@ -54,36 +54,36 @@ def from_betas(betas: np.ndarray, name: str = "discrete") -> Schedule:
     betas = np.asarray(betas, np.float64)
     if betas.ndim != 1 or not ((betas > 0) & (betas < 1)).all():
         raise ValueError(
-            f"a table of betas is one row of numbers inside (0, 1); got shape {betas.shape} "
+            f"betas must be one row of numbers inside (0, 1); got shape {betas.shape} "
             f"from {betas.min()} to {betas.max()}"
         )
     return from_alpha_bar(np.exp(np.cumsum(np.log1p(-betas))), name)
 
 
 def discrete(name: str, num_timesteps: int = 1000) -> Schedule:
-    """One of the papers' tables: "linear", "scaled_linear", "cosine" or "sigmoid", of T steps."""
+    """A schedule of the papers, "linear", "scaled_linear", "cosine" or "sigmoid", of T steps."""
     if name not in BETAS:
         raise ValueError(f'no discrete schedule "{name}"; known are {", ".join(BETAS)}')
     return from_betas(BETAS[name](num_timesteps), name)
 
 
 def from_alpha_bar(alpha_bar: np.ndarray, name: str = "discrete") -> Schedule:
-    """The schedule of a strictly falling table ᾱ [T]; the last value may be 0 (zero terminal)."""
+    """The schedule of a strictly decreasing ᾱ [T]; its last value may be 0 (zero terminal SNR)."""
     alpha_bar = np.asarray(alpha_bar, np.float64)
     if not (alpha_bar[0] < 1 and alpha_bar[-1] >= 0 and (np.diff(alpha_bar) < 0).all()):
-        raise ValueError("alpha_bar must fall strictly and lie in [0, 1)")
+        raise ValueError("alpha_bar must decrease strictly and lie in [0, 1)")
     T = len(alpha_bar)
     with np.errstate(divide="ignore"):
         ratio = np.concatenate([[0.0], np.sqrt((1 - alpha_bar) / alpha_bar)])  # sigma / alpha
-    # In segment i, sigma / alpha = (p + w dp) / (q + w dq) with w in [0, 1]: linear, q = 1 and
-    # dq = 0, but the reciprocal of linear where it ends at infinity.
+    # In segment i, sigma / alpha = (p + w dp) / (q + w dq) with w in [0, 1]. It is linear (q = 1,
+    # dq = 0) unless the segment ends at infinity, where its reciprocal is linear.
     p, dp, q, dq = ratio[:-1].copy(), np.diff(ratio), np.ones(T), np.zeros(T)
     if alpha_bar[-1] == 0:
         p[-1], dp[-1], q[-1], dq[-1] = 1.0, 0.0, 1 / ratio[-2], -1 / ratio[-2]
     segments = np.stack([p, dp, q, dq])
 
     def parts(t):
-        """(sigma, alpha) before normalisation."""
+        """(sigma, alpha) before normalization."""
         xp = namespace(t)
         n = xp.clip(xp.asarray(t), 0.0, 1.0) * T
         i = xp.clip(xp.floor(n), 0, T - 1).astype(int)
@@ -100,7 +100,7 @@ def from_alpha_bar(alpha_bar: np.ndarray, name: str = "discrete") -> Schedule:
 
     def logsnr(t):
         p, q = parts(t)
-        return 2 * (log_of(q) - log_of(p))
+        return 2 * (safe_log(q) - safe_log(p))
 
     def time(value):
         xp = namespace(value)

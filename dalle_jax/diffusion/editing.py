@@ -25,13 +25,14 @@ def sdedit(
     sample_index: Array | None = None,
     **options,
 ) -> tuple[Array, np.ndarray]:
-    """Where to start from a given image: (x_t [B, ...], the times left), t about `strength`.
+    """The start of sampling from an image: (x_t [B, ...], the remaining times), t ≈ `strength`.
 
-    SDEdit (Meng et al. 2022, 2108.01073): noise x_0 up to an inner time of the grid and go on from
-    there, `sample(..., x_t, steps=len(times) - 1, spacing=times)`. strength 1 keeps the whole grid.
+    SDEdit (Meng et al. 2022, 2108.01073) adds noise to x_0 up to an inner time of the grid and
+    samples from there: `sample(..., x_t, steps=len(times) - 1, spacing=times)`. strength 1 uses the
+    whole grid.
     """
     if not 0 < strength <= 1:
-        raise ValueError(f"strength is in (0, 1]; got {strength}")
+        raise ValueError(f"strength must be in (0, 1]; got {strength}")
     grid = time_grid(schedule, steps, spacing, **options)
     i = min(int(np.searchsorted(-grid.t, -strength - 1e-9)), steps - 1)
     index = jnp.arange(x_0.shape[0]) if sample_index is None else sample_index
@@ -58,18 +59,20 @@ def inpaint(
 ) -> Array:
     """Fill in where mask = 0 and keep `known` [B, ...] where mask = 1 (mask broadcasts to x).
 
-    After each step the known part is replaced by known noised to the same level (Song et al. 2021,
-    2011.13456, appendix I.2). resample = r > 1 is RePaint (Lugmayr et al. 2022, 2201.09865,
-    algorithm 1): every `jump` steps the chain is noised back up and walked down again, r times in
-    all, so that the filling agrees with its surroundings; that needs a sampler without memory
-    ("ddpm", "ddim", "euler"). Samplers with a corrector ("heun", "unipc" but for corrector=False)
-    are refused.
+    After each step the known part is replaced by `known` with noise of the same level (Song et al.
+    2021, 2011.13456, appendix I.2). resample = r > 1 is RePaint (Lugmayr et al. 2022, 2201.09865,
+    algorithm 1): every `jump` steps the chain goes back to a higher noise level and down again,
+    r times in all, so that the filling agrees with its surroundings. RePaint needs a single-step
+    sampler ("ddpm", "ddim", "euler"). Samplers with a corrector ("heun", and "unipc" unless
+    corrector=False) raise a ValueError.
     """
     rows = sampler_rows(schedule, sampler=sampler, steps=steps, spacing=spacing, **options)
-    of_grid = {name: options[name] for name in grid_options(spacing) if name in options}
-    grid = time_grid(schedule, steps, spacing, **of_grid)
+    grid_options_given = {name: options[name] for name in grid_options(spacing) if name in options}
+    grid = time_grid(schedule, steps, spacing, **grid_options_given)
     if resample > 1 and any(len(row.b) > 1 for row in rows):
-        raise ValueError(f'RePaint walks back up, which sampler "{sampler}" cannot: use "ddpm"')
+        raise ValueError(
+            f'RePaint needs a single-step sampler, which "{sampler}" is not: use "ddpm"'
+        )
     entered, back = _repaint_walk(steps, jump, resample)
     walked = [rows[i - 1] for i in entered]
     index = jnp.arange(x_T.shape[0]) if sample_index is None else sample_index
@@ -101,7 +104,10 @@ def inpaint(
 
 
 def _repaint_walk(steps: int, jump: int, resample: int) -> tuple[list[int], list[int]]:
-    """Grid points entered one after the other; the point each is then noised back to, or itself."""
+    """The grid points in the order of the steps, and the point each is then noised back to.
+
+    A point that is not noised back is paired with itself.
+    """
     entered, back = [], []
     for start in range(0, steps, jump):
         points = list(range(start + 1, min(start + jump, steps) + 1))
@@ -123,7 +129,7 @@ def slerp(a: Array, b: Array, fraction: Array | float) -> Array:
     """Spherical interpolation of a and b [B, ...], each sample one vector, at `fraction` [B].
 
     sin((1 − f) θ) / sin θ a + sin(f θ) / sin θ b, θ the angle between them (DDIM, equation 66;
-    unCLIP §3.2). Parallel vectors are interpolated linearly; lengths other than equal ones too.
+    unCLIP §3.2). Parallel vectors are interpolated linearly. Lengths need not be equal.
     """
     axes = tuple(range(1, a.ndim))
     fraction = per_sample(fraction, a)
@@ -150,11 +156,11 @@ def ddim_inversion(
     spacing: str | np.ndarray = "trailing",
     **options,
 ) -> Array:
-    """The x_T [B, ...] from which DDIM on the same grid leads back to about x_0 [B, ...].
+    """The x_T [B, ...] from which DDIM on the same grid leads back to approximately x_0 [B, ...].
 
-    DDIM's ODE run upwards (2010.02502, equation 14; Dhariwal & Nichol 2021, appendix F):
-    x_t = alpha_t x0_hat + sigma_t eps_hat, both from the time left. Clean data has no eps, so
-    the first step asks at the time that it enters. steps evaluations.
+    DDIM's ODE integrated upwards (2010.02502, equation 14; Dhariwal & Nichol 2021, appendix F):
+    x_t = alpha_t x0_hat + sigma_t eps_hat, with both estimates from the start of the step. Clean
+    data has no eps, so the first step evaluates the network at its end. `steps` evaluations.
     """
     grid = time_grid(schedule, steps, spacing, **options)
     t, alpha, sigma = grid.t[::-1], grid.alpha[::-1], grid.sigma[::-1]

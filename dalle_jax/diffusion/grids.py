@@ -1,9 +1,9 @@
-"""Time grids: at which t a sampler asks the network.
+"""Time grids: the times t at which a sampler evaluates the network.
 
-A grid function gives the descending times t [steps] at which the network is asked first to last;
-the chain then ends on clean data (`time_grid` appends the end). For a schedule of T steps the times
-of "trailing", "leading", "linspace" and "sections" are whole steps n / T, which respaces the model
-(Improved DDPM §4). The names are those of the papers and of diffusers (Lin et al. 2024, table 2).
+A grid function returns the descending times t [steps] of the evaluations; the chain then ends on
+clean data (`time_grid` appends the end). For a schedule of T steps the times of "trailing",
+"leading", "linspace" and "sections" are whole steps n / T, which respaces the model (Improved DDPM
+§4). The names are those of the papers and of diffusers (Lin et al. 2024, table 2).
 """
 
 import inspect
@@ -13,15 +13,15 @@ from numbers import Integral
 
 import numpy as np
 
-from dalle_jax.diffusion.arrays import log_of
+from dalle_jax.diffusion.arrays import safe_log
 from dalle_jax.diffusion.schedules import Schedule
 
-MAX_STEPS = 100_000  # whose table takes seconds to work out; the papers' longest chain has 4,000
+MAX_STEPS = 100_000  # computing its table takes seconds; the papers' longest chain has 4,000
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Where the chain stops: float64 arrays [N + 1] on the host, the last entry being its end."""
+    """The nodes of the chain: float64 arrays [N + 1] on the host, whose last entry is its end."""
 
     schedule: Schedule
     t: np.ndarray
@@ -31,11 +31,11 @@ class Grid:
     @cached_property
     def log_ratio(self) -> np.ndarray:
         """λ = log(alpha / sigma) of the DPM-Solver papers: half the logsnr, ∞ at clean data."""
-        return log_of(self.alpha) - log_of(self.sigma)
+        return safe_log(self.alpha) - safe_log(self.sigma)
 
 
 def trailing(schedule: Schedule, steps: int) -> np.ndarray:
-    """1, 1 − 1/steps, …, 1/steps: from the last step on; right for a zero terminal SNR."""
+    """1, 1 − 1/steps, …, 1/steps: starts at t = 1, as a zero terminal SNR needs."""
     T = schedule.num_timesteps
     n = np.arange(steps, 0, -1)
     return np.round(n * T / steps) / T if T else n / steps
@@ -51,7 +51,7 @@ def leading(schedule: Schedule, steps: int, steps_offset: int = 0) -> np.ndarray
 
 
 def linspace(schedule: Schedule, steps: int) -> np.ndarray:
-    """From 1 to the first step (or t_min), both asked, evenly spaced (Improved DDPM's strides)."""
+    """Evenly spaced from 1 to the first step (or t_min), inclusive (Improved DDPM's strides)."""
     T = schedule.num_timesteps
     if T is None or steps == 1:
         return np.linspace(1, schedule.t_min, steps)
@@ -66,8 +66,8 @@ def sections(schedule: Schedule, steps: int, counts: tuple[int, ...] = (10, 10, 
     T = schedule.num_timesteps
     if T is None or sum(counts) != steps:
         raise ValueError(
-            f'spacing "sections" needs a schedule of T steps and counts that add up to the {steps} '
-            f'steps asked for; got schedule "{schedule.name}" and counts {tuple(counts)}'
+            f'spacing "sections" needs a discrete schedule and counts that add up to the {steps} '
+            f'steps; got schedule "{schedule.name}" and counts {tuple(counts)}'
         )
     edges = [T // len(counts) * i + min(i, T % len(counts)) for i in range(len(counts) + 1)]
     parts = [
@@ -120,9 +120,10 @@ SPACINGS = {
 def time_grid(
     schedule: Schedule, steps: int, spacing: str | np.ndarray = "trailing", **options
 ) -> Grid:
-    """The grid of a spacing's name, or of `steps + 1` descending times, their end included.
+    """The grid of a named spacing, or of `steps + 1` descending times including the end.
 
-    An end at t = 0 is clean data, alpha = 1 and sigma = 0, whatever floor the schedule has there.
+    An end at t = 0 is clean data, alpha = 1 and sigma = 0, even if the schedule's sigma(0) is
+    above 0.
     """
     whole = isinstance(steps, Integral) and not isinstance(steps, bool)
     if not whole or not 1 <= steps <= MAX_STEPS:
@@ -147,17 +148,17 @@ def time_grid(
         t = t.astype(np.float64)
         if t.shape != (steps + 1,):
             raise ValueError(
-                f"spacing given as times needs steps + 1 = {steps + 1} of them, the end included; "
+                f"a spacing given as times needs steps + 1 = {steps + 1} times including the end; "
                 f"got shape {t.shape}"
             )
     with np.errstate(invalid="ignore", divide="ignore"):  # of times that are refused below
         alpha, sigma = np.array(schedule.alpha(t)), np.array(schedule.sigma(t))
     if t[-1] == 0:
         alpha[-1], sigma[-1] = 1.0, 0.0
-    falls = np.diff(sigma / (alpha + sigma)) < 0  # which NaN does not
+    falls = np.diff(sigma / (alpha + sigma)) < 0  # False for NaN
     if not (t.min() >= 0 and t.max() <= 1 and falls.all()):
         raise ValueError(
-            f"times must fall strictly within [0, 1] and the noise with them; {steps} steps of "
+            f"times in [0, 1] and their noise levels must decrease strictly; {steps} steps of "
             f'schedule "{schedule.name}" gave {np.array2string(t, precision=4, threshold=8)}'
         )
     return Grid(schedule, t, alpha, sigma)

@@ -1,10 +1,11 @@
-"""Guidance: functions from denoiser to denoiser, so that any of them goes around any other.
+"""Guidance: functions from denoiser to denoiser, which compose in any order.
 
     guided = classifier_free(denoise, cond, uncond, scale=3.0)
     guided = on_interval(schedule, (0.28, 5.42), inside=guided, outside=conditional)
     guided = dynamic_threshold(guided)
 
-Guiding x0 is guiding eps, v or score: at a given x_t they are affine in each other.
+Guiding x0 is equivalent to guiding eps, v or the score: at a given x_t they are affine in each
+other.
 """
 
 import math
@@ -30,13 +31,14 @@ def classifier_free(
 ) -> Denoiser:
     """x0_u + scale (x0_c − x0_u) (Ho & Salimans 2022, 2207.12598, equation 6).
 
-    `denoise(x_t, t, condition)` is called once, on conditional and unconditional halves in a batch
-    of 2 B; `cond` and `uncond` are trees of arrays [B, ...], and a negative prompt is another
-    `uncond`. `scale` is a number or one a sample [B]; given as the number 1, the conditional half
-    alone is asked. A learned variance is that of the conditional half (GLIDE's code).
+    `denoise(x_t, t, condition)` is called once on a batch of 2 B, the conditional half before the
+    unconditional one; `cond` and `uncond` are trees of arrays [B, ...]. For a negative prompt pass
+    its encoding as `uncond`. `scale` is a number or one per sample [B]; with the number 1 only the
+    conditional half is evaluated. A learned variance is that of the conditional half (GLIDE's
+    code).
 
-    rescale = φ in [0, 1] mixes in the guided x0 brought back to the conditional one's standard
-    deviation over each sample (Lin et al. 2024, 2305.08891, equations 15 and 16, here on x0).
+    rescale = φ in [0, 1] mixes in the guided x0 rescaled to the standard deviation of the
+    conditional x0 over each sample (Lin et al. 2024, 2305.08891, equations 15 and 16, here on x0).
     """
     check_guidance(scale, rescale)
     if isinstance(scale, int | float) and scale == 1:
@@ -60,7 +62,7 @@ def classifier_free(
 
 
 def check_guidance(scale: Array | float, rescale: float = 0.0) -> None:
-    """Refuse numbers that lead nowhere; arrays, whose values may not be known yet, are not read.
+    """Check that scale and rescale are in range; arrays may be traced and are not checked.
 
     Raises:
         ValueError: scale is not finite, or rescale is outside [0, 1].
@@ -72,10 +74,10 @@ def check_guidance(scale: Array | float, rescale: float = 0.0) -> None:
 
 
 def check_interval(interval: Any) -> None:
-    """Refuse what is no pair of noise levels.
+    """Check that an interval is a pair of noise levels.
 
     Raises:
-        ValueError: there are not two numbers, or not 0 <= low < high.
+        ValueError: it is not two numbers with 0 <= low < high.
     """
     pair = isinstance(interval, Sequence | np.ndarray) and len(interval) == 2
     numbers = pair and all(isinstance(x, Real) for x in interval)
@@ -106,12 +108,11 @@ def autoguidance(denoiser: Denoiser, weak: Denoiser, scale: Array | float) -> De
 def on_interval(
     schedule: Schedule, interval: tuple[float, float], *, inside: Denoiser, outside: Denoiser
 ) -> Denoiser:
-    """`inside` where σ = sigma / alpha is in (low, high], `outside` elsewhere, only one computed.
+    """`inside` where σ = sigma / alpha is in (low, high], `outside` elsewhere.
 
     Guidance in a limited interval (Kynkäänniemi et al. 2024, 2404.07724): a guided denoiser inside,
-    the conditional one outside. A branch on the device picks it, so a whole sampler stays one scan.
-    Samplers ask all of a batch at one t; a batch of unlike t raises nothing but is judged by its
-    first.
+    the conditional one outside. `lax.cond` evaluates only one of the two, so a sampler is still one
+    scan. It reads t of the first sample: samplers use the same t for the whole batch.
     """
     check_interval(interval)
     low, high = interval
@@ -133,8 +134,8 @@ def gradient(
 
     eps_hat − scale · sigma ∇ score (Dhariwal & Nichol 2021, 2105.05233, algorithm 2), which on x0
     is x0_hat + scale · sigma² / alpha ∇ score. With score = logit_scale · cos(f(x_t, t), g(c)) of a
-    noised CLIP it is GLIDE's CLIP guidance (§2.4). Where alpha is near 0 the shift of x0 is large:
-    put a threshold around it.
+    noised CLIP it is GLIDE's CLIP guidance (§2.4). The shift of x0 is large where alpha is near 0,
+    so wrap the result in a threshold.
     """
 
     def guided(x_t, t):

@@ -2,9 +2,9 @@
 
     L = E_t,eps  w(t) ‖prediction − target‖²
 
-Every weight is written on x0, w_x0(SNR) ‖x0_hat − x_0‖², and carried over to the prediction by
-(∂x0 / ∂prediction)², so that one formula serves eps, x0, v, flow and EDM's F alike; only "simple"
-weighs the prediction's own error by 1.
+Every weight is defined on x0, w_x0(SNR) ‖x0_hat − x_0‖², and converted to the prediction by
+(∂x0 / ∂prediction)², so that one formula serves eps, x0, v, flow and EDM's F. The exception is
+"simple", which weights the error of the prediction itself by 1.
 """
 
 import jax
@@ -23,7 +23,7 @@ def add_noise(x_0: Array, eps: Array, schedule: Schedule, t: Array) -> Array:
 
 
 def squared_error(prediction: Array, target: Array) -> Array:
-    """Mean squared error of each sample [B] in float32: with weight 1 L_simple (DDPM, eq. 14)."""
+    """Mean squared error of each sample [B] in float32; with weight 1 L_simple (DDPM, eq. 14)."""
     dtype = jnp.promote_types(prediction.dtype, jnp.float32)
     error = jnp.square(prediction.astype(dtype) - target.astype(dtype))
     return jnp.mean(error, axis=tuple(range(1, error.ndim)))
@@ -43,14 +43,14 @@ def weight(
 
     On x0, with SNR = alpha² / sigma²:
 
-    simple         what makes the prediction's own weight 1 (DDPM, equation 14, for eps)
+    simple         the weight that is 1 on the prediction (DDPM, equation 14, for eps)
     snr            SNR: 1 on eps
     truncated_snr  max(SNR, 1) (Salimans & Ho 2022, §4)
     min_snr        min(SNR, γ), γ = 5 (Hang et al. 2023, 2303.09556, §3.4)
     p2             SNR / (k + SNR)^γ, γ = 1 (Choi et al. 2022, 2204.00227, equation 8)
     edm            (σ² + σ_data²) / (σ σ_data)², σ = sigma / alpha (EDM, table 1)
 
-    Where the SNR is exactly 0, min_snr weighs the prediction by 1, as its authors' code does.
+    Where the SNR is exactly 0, min_snr weights the prediction by 1, as its authors' code does.
     """
     if weighting not in WEIGHTINGS:
         raise ValueError(f'no loss weighting "{weighting}"; known are {", ".join(WEIGHTINGS)}')
@@ -88,7 +88,7 @@ def _x0_per_prediction(prediction: str, alpha: Array, sigma: Array, sigma_data: 
             return sigma**2 / alpha
         case "edm":
             return edm_preconditioning(sigma / alpha, sigma_data).c_out
-    raise ValueError(f'no prediction "{prediction}" to weigh')
+    raise ValueError(f'no prediction "{prediction}" to weight')
 
 
 def weighted_mean(losses: Array, weights: Array) -> jax.Array:

@@ -1,19 +1,19 @@
-"""Gaussian noise that belongs to a sample, not to its place in a batch."""
+"""Gaussian noise that depends on a sample's index, not on its position in a batch."""
 
 import jax
 import jax.numpy as jnp
 
 from dalle_jax.diffusion.arrays import Array
 
-INITIAL_STEP = 0  # the draw that starts the chain; row i of a sampler draws as step i + 1
+INITIAL_STEP = 0  # the step of the initial noise; row i of a sampler uses step i + 1
 
 
 def normal_like(key: Array, sample_index: Array, step: Array | int, x: Array) -> Array:
     """Standard normal noise of x's shape [B, ...], one draw per (key, sample_index[b], step).
 
-    The same sample draws the same noise in any batch, at any place in it and on any device. It is
-    drawn in float32 at least and rounded to x's dtype: drawn in bfloat16 it would be other noise,
-    of only some hundred values.
+    A sample gets the same noise in any batch, at any position and on any device. The noise is drawn
+    in float32 at least and rounded to x's dtype, because drawing in bfloat16 yields different noise
+    with only a few hundred distinct values.
     """
     dtype = jnp.promote_types(x.dtype, jnp.float32)
 
@@ -27,7 +27,7 @@ def normal_like(key: Array, sample_index: Array, step: Array | int, x: Array) ->
 def initial_noise(
     key: Array, sample_index: Array, shape: tuple[int, ...], dtype=jnp.float32
 ) -> Array:
-    """The noise [B, *shape] each sample starts from; scale by sigma(1) where that is not 1."""
+    """The initial noise [B, *shape] of each sample; multiply it by sigma(1) where that is not 1."""
     sample_index = jnp.asarray(sample_index)
     like = jax.ShapeDtypeStruct((sample_index.shape[0], *shape), dtype)
     return normal_like(key, sample_index, INITIAL_STEP, like)

@@ -1,4 +1,4 @@
-"""What a network predicts, and the x0 estimate in it.
+"""Prediction targets, and conversions between predictions and x0.
 
 With x_t = alpha x_0 + sigma eps the targets are
 
@@ -9,7 +9,7 @@ With x_t = alpha x_0 + sigma eps the targets are
     score −eps / sigma                           ∇ log p(x_t | x_0)
     edm   (x_0 − c_skip x_t / alpha) / c_out     EDM, equation 8, with σ = sigma / alpha
 
-Each is exactly as informative as the others, so one function turns any into any: to x_0 and back.
+Each determines the others given x_t: `to_x0` and `from_x0` convert any of them into any other.
 alpha and sigma are [B] (or scalars), predictions and x_t are [B, ...].
 """
 
@@ -35,7 +35,7 @@ class Preconditioning(NamedTuple):
 
 
 def edm_preconditioning(sigma: Array, sigma_data: float = SIGMA_DATA) -> Preconditioning:
-    """The preconditioning at noise level σ = sigma / alpha, of data with deviation sigma_data."""
+    """The preconditioning at noise level σ = sigma / alpha for data of deviation sigma_data."""
     total = sigma**2 + sigma_data**2
     return Preconditioning(
         c_skip=sigma_data**2 / total,
@@ -53,7 +53,7 @@ def to_x0(
     kind: str,
     sigma_data: float = SIGMA_DATA,
 ) -> Array:
-    """The x_0 [B, ...] that a prediction of the given kind stands for at x_t."""
+    """The x_0 [B, ...] that corresponds to a prediction of the given kind at x_t."""
     alpha, sigma = per_sample(alpha, x_t), per_sample(sigma, x_t)
     match kind:
         case "eps":
@@ -80,7 +80,7 @@ def from_x0(
     kind: str,
     sigma_data: float = SIGMA_DATA,
 ) -> Array:
-    """The prediction of the given kind that stands for x_0 at x_t: the inverse of `to_x0`."""
+    """The prediction of the given kind that corresponds to x_0 at x_t: the inverse of `to_x0`."""
     alpha, sigma = per_sample(alpha, x_t), per_sample(sigma, x_t)
     match kind:
         case "eps":
@@ -107,7 +107,7 @@ def target(
     kind: str,
     sigma_data: float = SIGMA_DATA,
 ) -> Array:
-    """What the network should say at x_t = alpha x_0 + sigma eps; finite at alpha = 0 too."""
+    """The training target of the given kind at x_t = alpha x_0 + sigma eps; finite at alpha = 0."""
     a, s = per_sample(alpha, x_0), per_sample(sigma, x_0)
     match kind:
         case "eps":
@@ -131,17 +131,18 @@ def as_denoiser(
     learned_variance: bool = False,
     sigma_data: float = SIGMA_DATA,
 ) -> Denoiser:
-    """The denoiser in a network(x, t [B]) -> prediction, or (prediction, v) with learned variance.
+    """The denoiser of a network(x, t [B]) -> prediction, or (prediction, v) with learned variance.
 
-    v in [−1, 1] [B, ...] is the variance output of Improved DDPM: fraction (v + 1) / 2. The network
-    sees x_t; for "edm" it sees c_in x_t / alpha, of unit variance at every noise level.
+    v in [−1, 1] [B, ...] is the variance output of Improved DDPM; its fraction is (v + 1) / 2. The
+    network's input is x_t; for "edm" it is c_in x_t / alpha, of unit variance at every noise level.
     """
     if prediction not in PREDICTIONS:
         raise ValueError(f'no prediction "{prediction}"; known are {", ".join(PREDICTIONS)}')
     if prediction in ("eps", "score", "edm") and float(schedule.alpha(1.0)) == 0.0:
         raise ValueError(
-            f'"{prediction}" says nothing about x_0 at t = 1 of schedule "{schedule.name}", whose '
-            'alpha is 0 there; predict "v" or "x0", or use a schedule with alpha(1) > 0'
+            f'prediction "{prediction}" does not determine x_0 at t = 1 of schedule '
+            f'"{schedule.name}", where alpha is 0; predict "v" or "x0", or use a schedule with '
+            "alpha(1) > 0"
         )
 
     def denoiser(x_t: Array, t: Array):

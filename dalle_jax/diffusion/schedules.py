@@ -1,12 +1,12 @@
-"""Noise schedules: how much of x_0 and how much noise x_t holds.
+"""Noise schedules: how much of x_0 and how much noise x_t contains.
 
     x_t = alpha(t) x_0 + sigma(t) eps,     logsnr(t) = log(alpha(t)² / sigma(t)²),    t in [0, 1]
 
-t = 0 is clean, t = 1 is noise, logsnr falls strictly. Every function takes jax arrays (and computes
-in their precision) or floats and numpy arrays (and computes in float64 on the host).
+t = 0 is clean, t = 1 is noise, and logsnr decreases strictly. Every function takes jax arrays (and
+computes in their precision) or floats and numpy arrays (and computes in float64 on the host).
 
-A model trained on T discrete steps lives on the same contract: step n = 1 … T of the papers (the
-network's index n − 1) sits at t = n / T, so that t = 0 is clean data (`discrete.py`).
+A model trained on T discrete steps uses the same convention: step n = 1 … T of the papers (the
+network's index n − 1) is at t = n / T, so that t = 0 is clean data (`discrete.py`).
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dalle_jax.diffusion.arrays import Array, log_of, namespace, sigmoid_of
+from dalle_jax.diffusion.arrays import Array, logistic, namespace, safe_log
 
 Function = Callable[[Array | float], Array]
 
@@ -24,7 +24,7 @@ class Schedule:
     """A noise schedule as functions of t [...] -> [...].
 
     `time` is the inverse of `logsnr`. `num_timesteps` is the T of a discrete schedule and None for
-    a continuous one; `t_min` is the smallest t at which a time grid asks the network.
+    a continuous one; `t_min` is the smallest t at which a time grid evaluates the network.
     """
 
     name: str
@@ -36,11 +36,11 @@ class Schedule:
     t_min: float = 1e-3
 
     def model_time(self, t: Array | float) -> Array:
-        """What a network trained on time steps is given: its index n − 1 = T t − 1, or 1000 t."""
+        """The time input of a network trained on time steps: n − 1 = T t − 1, or 1000 t."""
         return self.num_timesteps * t - 1 if self.num_timesteps else 1000 * t
 
     def noise_ratio(self, t: Array | float) -> Array:
-        """sigma(t) / alpha(t): the σ of EDM, infinite where nothing of x_0 is left."""
+        """sigma(t) / alpha(t): the σ of EDM, infinite where alpha is 0."""
         return namespace(t).exp(-self.logsnr(t) / 2)
 
 
@@ -48,8 +48,8 @@ def variance_preserving(name: str, logsnr: Function, time: Function) -> Schedule
     """alpha² = sigmoid(logsnr) and sigma² = sigmoid(−logsnr), so that alpha² + sigma² = 1."""
     return Schedule(
         name=name,
-        alpha=lambda t: namespace(t).sqrt(sigmoid_of(logsnr(t))),
-        sigma=lambda t: namespace(t).sqrt(sigmoid_of(-logsnr(t))),
+        alpha=lambda t: namespace(t).sqrt(logistic(logsnr(t))),
+        sigma=lambda t: namespace(t).sqrt(logistic(-logsnr(t))),
         logsnr=logsnr,
         time=time,
     )
@@ -66,7 +66,7 @@ def cosine(logsnr_min: float = -20.0, logsnr_max: float = 20.0) -> Schedule:
     phi_1 = np.arctan(np.exp(-logsnr_min / 2))
 
     def logsnr(t):
-        return -2 * log_of(namespace(t).tan(phi_0 + t * (phi_1 - phi_0)))
+        return -2 * safe_log(namespace(t).tan(phi_0 + t * (phi_1 - phi_0)))
 
     def time(value):
         xp = namespace(value)
@@ -114,7 +114,7 @@ def _from_beta_integral(name: str, integral: Function, time_of_integral: Functio
         xp = namespace(value)
         return time_of_integral(xp.logaddexp(0.0, -value))  # b = log(1 + 1/SNR)
 
-    return variance_preserving(name, lambda t: -log_of(namespace(t).expm1(integral(t))), time)
+    return variance_preserving(name, lambda t: -safe_log(namespace(t).expm1(integral(t))), time)
 
 
 def sigmoid(start: float = -3.0, end: float = 3.0, tau: float = 1.0) -> Schedule:
@@ -123,24 +123,24 @@ def sigmoid(start: float = -3.0, end: float = 3.0, tau: float = 1.0) -> Schedule
     Jabri et al. 2022 (2212.11972), Chen 2023 (2301.10972, algorithm 1). t = 1 is pure noise:
     alpha(1) = 0 exactly, a zero terminal SNR.
     """
-    s_0, s_1 = sigmoid_of(start / tau), sigmoid_of(end / tau)
+    s_0, s_1 = logistic(start / tau), logistic(end / tau)
 
     def parts(t):
         """(1 − alpha², alpha²) up to a common factor, each without cancellation."""
         u = (start + t * (end - start)) / tau
         xp = namespace(t)
         # s(b) − s(a) = s(b) s(−a) (1 − e^(a−b))
-        noise = sigmoid_of(u) * sigmoid_of(-start / tau) * -xp.expm1((start / tau) - u)
-        data = s_1 * sigmoid_of(-u) * -xp.expm1(u - end / tau)
+        noise = logistic(u) * logistic(-start / tau) * -xp.expm1((start / tau) - u)
+        data = s_1 * logistic(-u) * -xp.expm1(u - end / tau)
         return noise, data
 
     def logsnr(t):
         noise, data = parts(t)
-        return log_of(data) - log_of(noise)
+        return safe_log(data) - safe_log(noise)
 
     def time(value):
-        s = s_0 + (s_1 - s_0) * sigmoid_of(-value)
-        return (tau * (log_of(s) - log_of(1 - s)) - start) / (end - start)
+        s = s_0 + (s_1 - s_0) * logistic(-value)
+        return (tau * (safe_log(s) - safe_log(1 - s)) - start) / (end - start)
 
     return variance_preserving("sigmoid", logsnr, time)
 
@@ -178,14 +178,14 @@ def rectified_flow(shift: float = 1.0) -> Schedule:
         return (1 - t) / (1 + (shift - 1) * t)
 
     def time(value):
-        s = sigmoid_of(-value / 2)
+        s = logistic(-value / 2)
         return s / (shift - (shift - 1) * s)
 
     return Schedule(
         name="rectified_flow",
         alpha=alpha,
         sigma=sigma,
-        logsnr=lambda t: 2 * (log_of(alpha(t)) - log_of(sigma(t))),
+        logsnr=lambda t: 2 * (safe_log(alpha(t)) - safe_log(sigma(t))),
         time=time,
     )
 

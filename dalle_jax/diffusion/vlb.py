@@ -1,11 +1,11 @@
 """The variational bound: its terms, L_hybrid, bits per dimension, rate and distortion.
 
-For s < t next to each other on the chain of T steps (DDPM, equation 5)
+For neighbouring times s < t of the chain of T steps (DDPM, equation 5)
 
     L_n = KL(q(x_s | x_t, x_0) ‖ p(x_s | x_t)),   L_1 = −log p(x_0 | x_1)
     L_prior = KL(q(x_T | x_0) ‖ N(0, I))
 
-all in bits per dimension here. Times t [B] are steps n / T of the chain.
+all in bits per dimension here. Times t [B] are the steps n / T of the chain.
 """
 
 from typing import NamedTuple
@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from dalle_jax.diffusion.arrays import Array, Denoised, Denoiser, per_sample, x0_of
-from dalle_jax.diffusion.chain import mean_of, step_of
+from dalle_jax.diffusion.chain import chain_step, posterior_mean
 from dalle_jax.diffusion.losses import add_noise
 from dalle_jax.diffusion.noise import normal_like
 from dalle_jax.diffusion.schedules import Schedule
@@ -23,7 +23,7 @@ DECODERS = ("discretized", "gaussian")
 
 
 class VariationalBound(NamedTuple):
-    """One pass over the chain: what `variational_bound` returns, from n = 1 to n = T."""
+    """The terms of the bound from n = 1 to n = T, as `variational_bound` returns them."""
 
     terms: Array  # [B, T] L_n, bits per dimension
     prior: Array  # [B] L_prior, bits per dimension
@@ -46,11 +46,11 @@ def normal_kl(mean_1: Array, log_variance_1: Array, mean_2: Array, log_variance_
 def discretized_log_likelihood(x_0: Array, mean: Array, log_variance: Array) -> Array:
     """log of the mass that N(mean, variance) puts on the bin of x_0 (DDPM, equation 13).
 
-    x_0 holds the 256 values of [−1, 1], the bins are ±1/255 wide, those at the ends reach to ±∞.
+    x_0 takes 256 values in [−1, 1]; a bin is x_0 ± 1/255, and the two outermost extend to ±∞.
     """
     scale = jnp.exp(-log_variance / 2)
     upper, lower = (x_0 - mean + 1 / 255) * scale, (x_0 - mean - 1 / 255) * scale
-    # Φ(upper) − Φ(lower) on the side where both are small, so that no digit is lost in the tails
+    # Φ(upper) − Φ(lower) on the side where both are small, which keeps precision in the tails
     flip = x_0 > mean
     low, high = jnp.where(flip, -upper, lower), jnp.where(flip, -lower, upper)
     log_high, log_low = jax.scipy.stats.norm.logcdf(high), jax.scipy.stats.norm.logcdf(low)
@@ -80,7 +80,7 @@ def vlb_term(
     """
     if decoder not in DECODERS:
         raise ValueError(f'no decoder "{decoder}"; known are {", ".join(DECODERS)}')
-    step = step_of(t, schedule, num_timesteps)
+    step = chain_step(t, schedule, num_timesteps)
     log_small, log_large = (per_sample(jnp.log(v), x_t) for v in (step.small, step.large))
 
     if isinstance(output, Denoised):
@@ -92,8 +92,8 @@ def vlb_term(
     else:
         raise ValueError(f'variance is "fixed_small" or "fixed_large"; got "{variance}"')
 
-    mean = mean_of(x0_of(output), x_t, step)
-    kl = normal_kl(mean_of(x_0, x_t, step), log_small, mean, log_variance)
+    mean = posterior_mean(x0_of(output), x_t, step)
+    kl = normal_kl(posterior_mean(x_0, x_t, step), log_small, mean, log_variance)
     if decoder == "discretized":
         likelihood = discretized_log_likelihood(x_0, mean, log_variance)
     else:
@@ -107,10 +107,10 @@ def vlb_term(
 def hybrid_vlb_term(
     output: Denoised, x_0: Array, x_t: Array, t: Array, schedule: Schedule, num_timesteps: int
 ) -> Array:
-    """The L_vlb part of L_hybrid [B]: `vlb_term` with the mean detached, so it trains Σ alone.
+    """The L_vlb part of L_hybrid [B]: `vlb_term` with the mean detached, so that it trains only Σ.
 
-    L_hybrid = L_simple + λ L_vlb, λ = 0.001, L_vlb summed over the chain (Improved DDPM, equation
-    16): drawn at one t this is L_simple + (T / 1000) · hybrid_vlb_term.
+    L_hybrid = L_simple + λ L_vlb with λ = 0.001 and L_vlb summed over the chain (Improved DDPM,
+    equation 16). Estimated at one t this is L_simple + (T / 1000) · hybrid_vlb_term.
     """
     detached = output._replace(x0=jax.lax.stop_gradient(output.x0))
     return vlb_term(detached, x_0, x_t, t, schedule, num_timesteps)
@@ -136,7 +136,7 @@ def variational_bound(
 ) -> VariationalBound:
     """Every term of the bound of x_0 [B, ...] in one pass of T evaluations.
 
-    T is the schedule's own unless given. Noise is drawn by (sample index, step).
+    T defaults to the schedule's. The noise depends on (sample index, step).
     """
     T = num_timesteps or schedule.num_timesteps
     if T is None:
@@ -159,8 +159,8 @@ def variational_bound(
 def rate_distortion(bound: VariationalBound) -> tuple[Array, Array]:
     """The progressive code's (rate, distortion) [B, T], from n = T down to 1 (DDPM §4.3, table 4).
 
-    rate: bits per dimension spent before x_n is known, the prior's and the terms above n;
-    distortion: the root mean squared error of the x0 then guessed, on the scale of 0 … 255.
+    rate: the bits per dimension that transmit x_n: the prior's and those of the terms above n.
+    distortion: the root mean squared error of the x0 estimated from x_n, on the scale 0 … 255.
     """
     above = jnp.cumsum(bound.terms[:, ::-1], axis=1)[:, :-1]
     spent = jnp.concatenate([jnp.zeros_like(bound.prior)[:, None], above], axis=1)

@@ -1,14 +1,14 @@
-"""Zero terminal SNR: a schedule rescaled so that its last step holds nothing of x_0."""
+"""Zero terminal SNR: a schedule rescaled so that its last step is pure noise."""
 
 import numpy as np
 
-from dalle_jax.diffusion.arrays import log_of, namespace, sigmoid_of
+from dalle_jax.diffusion.arrays import logistic, namespace, safe_log
 from dalle_jax.diffusion.discrete import from_alpha_bar
 from dalle_jax.diffusion.schedules import Schedule
 
 
 def rescale_alpha_bar(alpha_bar: np.ndarray) -> np.ndarray:
-    """Rescale ᾱ [T] so that ᾱ_T = 0 and ᾱ_1 stays (Lin et al. 2024, algorithm 1)."""
+    """ᾱ [T] rescaled so that ᾱ_T = 0 and ᾱ_1 is unchanged (Lin et al. 2024, algorithm 1)."""
     root = np.sqrt(np.asarray(alpha_bar, np.float64))
     return ((root - root[-1]) * root[0] / (root[0] - root[-1])) ** 2
 
@@ -16,8 +16,8 @@ def rescale_alpha_bar(alpha_bar: np.ndarray) -> np.ndarray:
 def zero_terminal_snr(schedule: Schedule) -> Schedule:
     """A VP schedule rescaled so that alpha(1) is exactly 0 (Lin et al. 2024, 2305.08891, alg. 1).
 
-    alpha' = (alpha − alpha_T) alpha_0 / (alpha_0 − alpha_T), which keeps the first value, alpha_0:
-    that of step 1 for a discrete schedule, of t = 0 for a continuous one.
+    alpha' = (alpha − alpha_T) alpha_0 / (alpha_0 − alpha_T), where alpha_0, which does not change,
+    is the value at step 1 of a discrete schedule and at t = 0 of a continuous one.
     """
     name = f"{schedule.name}, zero terminal SNR"
     if schedule.num_timesteps:
@@ -32,7 +32,7 @@ def zero_terminal_snr(schedule: Schedule) -> Schedule:
         return namespace(t).where(namespace(t).asarray(t) >= 1, 0.0, rescaled)
 
     def sigma(t):
-        # 1 − alpha' from 1 − alpha = sigma² / (1 + alpha): no digit is lost where alpha' is near 1
+        # 1 − alpha' from 1 − alpha = sigma² / (1 + alpha), which is precise where alpha' is near 1
         one_minus_alpha = schedule.sigma(t) ** 2 / (1 + schedule.alpha(t))
         gap = (alpha_0 * one_minus_alpha - alpha_T * one_minus_alpha_0) / (alpha_0 - alpha_T)
         rescaled = namespace(t).sqrt(gap * (1 + alpha(t)))
@@ -40,19 +40,19 @@ def zero_terminal_snr(schedule: Schedule) -> Schedule:
 
     def time(value):
         xp = namespace(value)
-        rescaled = xp.sqrt(sigmoid_of(value))
-        one_minus_rescaled = sigmoid_of(-value) / (1 + rescaled)
+        rescaled = xp.sqrt(logistic(value))
+        one_minus_rescaled = logistic(-value) / (1 + rescaled)
         original = rescaled * (alpha_0 - alpha_T) / alpha_0 + alpha_T
         one_minus = (
             one_minus_rescaled * (alpha_0 - alpha_T) + alpha_T * one_minus_alpha_0
         ) / alpha_0
-        return schedule.time(2 * log_of(original) - log_of(one_minus) - log_of(1 + original))
+        return schedule.time(2 * safe_log(original) - safe_log(one_minus) - safe_log(1 + original))
 
     return Schedule(
         name=name,
         alpha=alpha,
         sigma=sigma,
-        logsnr=lambda t: 2 * (log_of(alpha(t)) - log_of(sigma(t))),
+        logsnr=lambda t: 2 * (safe_log(alpha(t)) - safe_log(sigma(t))),
         time=time,
         t_min=schedule.t_min,
     )

@@ -1,9 +1,9 @@
-"""Weights of FID's Inception-v3: the files of pytorch-fid and torch-fidelity in, and out again.
+"""Import and export of FID's Inception-v3 weights in the formats of pytorch-fid and torch-fidelity.
 
 `pt_inception-2015-12-05-6726825d.pth` (pytorch-fid) and `weights-inception-2015-12-05-6726825d.pth`
-(torch-fidelity) hold the same tensors under the same names. A converted file holds them as they
-are, by those names, so that nothing is lost on the way back; `load` folds batch normalization into
-the convolutions of `metrics.inception.Inception`. Nothing is downloaded.
+(torch-fidelity) hold the same tensors under the same names. A converted file has the same tensors
+and names, so that the conversion is lossless in both directions. `load` folds batch normalization
+into the convolutions of `metrics.inception.Inception`. Nothing is downloaded.
 """
 
 import functools
@@ -29,12 +29,12 @@ SOURCES = (
 
 @dataclass(frozen=True)
 class InceptionWeights:
-    """Weights ready for `Inception`, and what identifies them.
+    """Parameters of `Inception` and the hashes that identify them.
 
     Attributes:
         params: of `Inception`, without the "params" level.
-        sha256: of the tensors themselves: the same for every file that holds these weights.
-        source_sha256: of the file that they were converted from.
+        sha256: of the tensors, which is the same for every file that holds these weights.
+        source_sha256: of the file that was converted.
     """
 
     params: Mapping[str, Any]
@@ -43,8 +43,8 @@ class InceptionWeights:
 
 
 @functools.cache
-def layout() -> dict[str, tuple[int, ...]]:
-    """Name and shape of each tensor in the published files (batch counters, if any, aside)."""
+def published_shapes() -> dict[str, tuple[int, ...]]:
+    """The name and shape of each tensor in the published files, except batch counters."""
     image = jax.ShapeDtypeStruct((1, IMAGE_SIZE, IMAGE_SIZE, 3), np.float32)
     params = jax.eval_shape(Inception().init, jax.random.key(0), image)["params"]
     shapes = {}
@@ -62,21 +62,22 @@ def layout() -> dict[str, tuple[int, ...]]:
 
 
 def convert(source: str | Path, target: str | Path) -> str:
-    """A `.pth` of the published layout to `.safetensors`, or such a file back to `.pth`.
+    """Convert a published `.pth` to `.safetensors`, or such a file back to `.pth`.
 
-    Returns the SHA-256 of the tensors.
+    Returns:
+        The SHA-256 of the tensors.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it does not hold the weights of FID's Inception, or the suffixes are others.
-        ImportError: torch, with which `.pth` files are read and written, is not installed.
+        ValueError: it does not hold the weights of FID's Inception, or a suffix is unknown.
+        ImportError: torch, which reads and writes `.pth` files, is not installed.
     """
     source, target = Path(source).expanduser(), Path(target).expanduser()
     suffixes = (source.suffix, target.suffix)
     if suffixes not in ((".pth", ".safetensors"), (".safetensors", ".pth")):
         raise ValueError(
-            f"cannot convert {source.name} to {target.name}: one must be a .pth of the published "
-            "layout, the other a .safetensors"
+            f"cannot convert {source.name} to {target.name}: one must be a published .pth, the "
+            "other a .safetensors"
         )
     if suffixes[0] == ".pth":
         tensors = _read_pth(source)
@@ -92,7 +93,7 @@ def convert(source: str | Path, target: str | Path) -> str:
 
 
 def load(path: str | Path) -> InceptionWeights:
-    """The weights in a converted `.safetensors`, or in a published `.pth` where torch is installed.
+    """Load a converted `.safetensors` or, if torch is installed, a published `.pth`.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -107,10 +108,10 @@ def load(path: str | Path) -> InceptionWeights:
 
 
 def fold(tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
-    """Parameters of `Inception` from tensors of `layout`; batch normalization folded in, float64.
+    """Parameters of `Inception` from published tensors, with batch normalization folded in.
 
     γ (conv(x) − μ) / √(σ² + ε) + β is a convolution of the kernel γ/√(σ² + ε) · W and the bias
-    β − γ μ / √(σ² + ε).
+    β − γ μ / √(σ² + ε), computed in float64.
     """
     params: dict[str, Any] = {
         "fc_kernel": np.ascontiguousarray(tensors["fc.weight"].T),
@@ -137,24 +138,28 @@ def fold(tensors: Mapping[str, np.ndarray]) -> dict[str, Any]:
 
 
 def _checked(tensors: Mapping[str, np.ndarray], path: Path) -> dict[str, np.ndarray]:
-    """The tensors of the layout as float32, or a sentence about the first that is not right."""
-    expected = layout()
+    """The published tensors as float32.
+
+    Raises:
+        ValueError: a tensor is missing, has another shape, is not finite or is unknown.
+    """
+    expected = published_shapes()
     for name, shape in expected.items():
         if name not in tensors:
-            raise ValueError(f"{path} is not FID's Inception: it has no {name}. It reads {SOURCES}")
+            raise ValueError(f"{path} is not FID's Inception: it has no {name}; give {SOURCES}")
         if tensors[name].shape != shape:
             raise ValueError(
-                f"{path} is not FID's Inception: {name} is {tensors[name].shape}, not {shape}. "
-                f"It reads {SOURCES}"
+                f"{path} is not FID's Inception: {name} is {tensors[name].shape}, not {shape}; "
+                f"give {SOURCES}"
             )
         if not np.isfinite(tensors[name]).all():
             raise ValueError(f"{path} is damaged: {name} is not finite")
-    # Files made by newer torch count batches; the count has no part in the network.
+    # Files from newer torch versions count batches, which the network does not use.
     extra = [name for name in tensors if name not in expected and "num_batches" not in name]
     if extra:
         raise ValueError(
-            f"{path} is not FID's Inception: it has {extra[0]}, which that network lacks. "
-            f"It reads {SOURCES}"
+            f"{path} is not FID's Inception: it has {extra[0]}, which that network lacks; "
+            f"give {SOURCES}"
         )
     return {name: np.ascontiguousarray(tensors[name], np.float32) for name in expected}
 
@@ -166,14 +171,14 @@ def _read_pth(path: Path) -> dict[str, np.ndarray]:
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         tensors = {name: value.detach().numpy() for name, value in state.items()}
-    except Exception as error:  # torch raises nearly anything at bytes that are no checkpoint
+    except Exception as error:  # torch raises many types for a file that is not a checkpoint
         reason = str(error).splitlines()[0] if str(error) else repr(error)
-        raise ValueError(f"{path} is no file of tensors that torch reads: {reason}") from error
+        raise ValueError(f"torch cannot read tensors from {path}: {reason}") from error
     return _checked(tensors, path)
 
 
 def _read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], str]:
-    """The tensors and the SHA-256 of the file that they came from."""
+    """The tensors and the SHA-256 of the file that was converted."""
     if not path.is_file():
         raise FileNotFoundError(
             f"there is no file {path}; make it with `dalle-jax convert inception`"
@@ -183,7 +188,7 @@ def _read_safetensors(path: Path) -> tuple[dict[str, np.ndarray], str]:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
             metadata = file.metadata() or {}
     except SafetensorError as error:
-        raise ValueError(f"{path} is no safetensors file: {error}") from error
+        raise ValueError(f"{path} is not a safetensors file: {error}") from error
     return _checked(tensors, path), metadata.get("source_sha256", "unknown")
 
 

@@ -1,4 +1,4 @@
-"""A small residual network from an image to which tokens its caption holds."""
+"""A small residual network that predicts which tokens an image's caption contains."""
 
 import math
 from collections.abc import Sequence
@@ -13,10 +13,10 @@ from dalle_jax.nn.norms import GroupNorm
 
 
 class Classified(NamedTuple):
-    """What the network makes of images."""
+    """The classifier's features and logits for a batch of images."""
 
     features: Array  # [B, D] float32, the pooled activations before the last layer
-    logits: Array  # [B, V] float32, one a token
+    logits: Array  # [B, V] float32, one per token
 
 
 class PreActivationBlock(nn.Module):
@@ -43,14 +43,14 @@ class PreActivationBlock(nn.Module):
 
 
 class Classifier(nn.Module):
-    """Levels of pre-activation blocks, global mean, one linear layer to a logit a token.
+    """Levels of pre-activation blocks, a global mean and a linear layer to one logit per token.
 
     Attributes:
-        vocab_size: V, number of logits.
-        channels: width of the first level; level i has channels·channel_mult[i] and, from the
-            second on, half the side of the level before. The last is the length of the features.
-        num_res_blocks: blocks a level.
-        dropout: of the features, in training.
+        vocab_size: V, the number of logits.
+        channels: width of the first level. Level i has width channels·channel_mult[i] and, from the
+            second on, half the side of the level before. The features have the last level's width.
+        num_res_blocks: blocks per level.
+        dropout: rate on the features in training.
     """
 
     vocab_size: int
@@ -64,7 +64,7 @@ class Classifier(nn.Module):
     @nn.compact
     def __call__(self, x: Array, *, train: bool = False) -> Classified:
         """x [B, H, W, 3] in [−1, 1] → features [B, D] and logits [B, V], float32."""
-        # Stride 2 at once: a caption is about things, and things are larger than two pixels.
+        # Stride 2 at once: the objects that captions name are larger than two pixels.
         h = nn.Conv(self.channels, (3, 3), (2, 2), dtype=self.dtype, name="conv_in")(
             x.astype(self.dtype)
         )
@@ -81,8 +81,8 @@ class Classifier(nn.Module):
         h = jax.nn.relu(GroupNorm(self.norm_groups, self.dtype, name="norm_out")(h))
         features = jnp.mean(h.astype(jnp.float32), axis=(1, 2))
         dropped = nn.Dropout(self.dropout, deterministic=not train)(features)
-        # A new network expects one of the V tokens: without it, most of the first steps would go
-        # into learning that nearly all tokens are absent.
+        # A new network predicts each token with probability 1 / V. Otherwise it would spend its
+        # first steps on learning that nearly all tokens are absent.
         rare = nn.initializers.constant(-math.log(self.vocab_size))
         logits = nn.Dense(self.vocab_size, bias_init=rare, name="tokens")(dropped)
         return Classified(features, logits)

@@ -1,4 +1,4 @@
-"""CLIP: an image transformer and a text transformer that meet in one space of embeddings."""
+"""CLIP: an image transformer and a text transformer with a common embedding space."""
 
 import math
 from collections.abc import Mapping
@@ -13,12 +13,12 @@ from jax import Array
 from dalle_jax.nn.embeddings import TextEmbedding, at_last_token, token_mask
 from dalle_jax.nn.transformer import Transformer
 
-TEMPERATURE = 0.07  # τ at the start (CLIP, §2.5)
-MAX_LOGIT_SCALE = 100.0  # 1 / τ goes no higher (§2.5)
+TEMPERATURE = 0.07  # initial τ (CLIP, §2.5)
+MAX_LOGIT_SCALE = 100.0  # upper bound of 1 / τ (§2.5)
 
 
 class ImageEncoder(nn.Module):
-    """Vision transformer (Dosovitskiy et al. 2021) as in CLIP: what its class token has seen.
+    """CLIP's vision transformer (Dosovitskiy et al. 2021), whose output is its class token.
 
     CLIP (Radford et al. 2021, §2.4) adds a layer norm before the first block.
     """
@@ -60,9 +60,9 @@ class ImageEncoder(nn.Module):
 
 
 class TextEncoder(nn.Module):
-    """Causal transformer over the tokens, read at the end of text (CLIP, §2.4).
+    """Causal transformer over tokens, whose output is that of the end-of-text token (CLIP, §2.4).
 
-    Nothing behind the end of text moves what is read there or before.
+    Tokens after the end of text do not change the outputs before them.
     """
 
     vocab_size: int
@@ -76,7 +76,7 @@ class TextEncoder(nn.Module):
     @nn.compact
     def __call__(self, tokens: Array) -> tuple[Array, Array, Array]:
         """tokens [B, L] → pooled [B, width] (the end of text's feature), all features
-        [B, L, width], mask of them bool [B, L]."""
+        [B, L, width] and their mask, bool [B, L]."""
         x = TextEmbedding(
             self.vocab_size, self.max_length, self.width, self.dtype, name="embedding"
         )(tokens)
@@ -93,13 +93,13 @@ class TextEncoder(nn.Module):
 
 
 class Clip(nn.Module):
-    """Both encoders, their projections to one space, and the learned temperature.
+    """Both encoders, their projections to the embedding space, and the learned temperature.
 
     Attributes:
         image: keyword arguments of ImageEncoder.
         text: keyword arguments of TextEncoder.
-        embedding_width: D, of the space where images and texts meet.
-        scan_blocks: of both encoders, see `nn.transformer.Transformer`.
+        embedding_width: D, the width of the embedding space.
+        scan_blocks: for both encoders, see `nn.transformer.Transformer`.
     """
 
     image: Mapping[str, Any]
@@ -110,9 +110,10 @@ class Clip(nn.Module):
 
     def setup(self):
         """Build both encoders."""
-        how = {"dtype": self.dtype, "scan_blocks": self.scan_blocks}
-        self.image_encoder = ImageEncoder(**self.image, **how)
-        self.text_encoder = TextEncoder(**self.text, **how)
+        self.image_encoder = ImageEncoder(
+            **self.image, dtype=self.dtype, scan_blocks=self.scan_blocks
+        )
+        self.text_encoder = TextEncoder(**self.text, dtype=self.dtype, scan_blocks=self.scan_blocks)
         dense = {"use_bias": False, "dtype": self.dtype}
         self.image_projection = nn.Dense(self.embedding_width, **dense)
         self.text_projection = nn.Dense(self.embedding_width, **dense)
@@ -140,16 +141,16 @@ class Clip(nn.Module):
 def normalize(x: Array) -> Array:
     """x / ‖x‖ along the last axis, in float32."""
     x = x.astype(jnp.float32)
-    # The floor is under the root: the gradient of a norm at 0 is NaN.
+    # The maximum is inside the root, since the gradient of a norm at 0 is NaN.
     return x * jax.lax.rsqrt(jnp.maximum(jnp.sum(jnp.square(x), -1, keepdims=True), 1e-12))
 
 
 @jax.custom_vjp
 def capped(x: Array, cap: float) -> Array:
-    """min(x, cap), whose gradient also passes above the cap where descent along it lowers x.
+    """min(x, cap), with a gradient that also passes above the cap if descent along it lowers x.
 
-    CLIP clips the parameter itself after each update. With the plain gradient of min, which is 0
-    above the cap, x would never come back from there.
+    CLIP clips the parameter itself after each update. The gradient of min is 0 above the cap, so
+    x could never decrease again.
     """
     return jnp.minimum(x, cap)
 

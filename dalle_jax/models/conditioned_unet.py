@@ -15,35 +15,35 @@ from dalle_jax.models.unet import UNet
 
 
 class Condition(NamedTuple):
-    """What the U-Net is given of a caption and an image embedding."""
+    """The U-Net's conditioning on a caption and an image embedding."""
 
     pooled: Array  # [B, P], projected and added to the timestep embedding
     context: Array  # [B, M, W], more keys and values for every attention
-    mask: Array  # bool [B, M], True where there is a token and not padding
-    layout: Array | None = None  # [B, S, S, 3], a coarse image beside x_t; None without
+    mask: Array  # bool [B, M], False for padding
+    layout: Array | None = None  # [B, S, S, 3], a predicted coarse image, concatenated with x_t
 
 
 class ConditionedUNet(nn.Module):
     """GLIDE's text (Nichol et al. 2021, §4.1) and unCLIP's image embedding (2204.06125, §2.1).
 
     The image embedding z_i is projected and added to the timestep embedding, and projected into
-    `num_image_tokens` more tokens of context, which follow the caption's. Where it is dropped a
-    learned vector takes its place. z_i comes with length 1 and enters as √D z_i, so that its
-    features have the scale of any other layer's input.
+    `num_image_tokens` more context tokens, which follow those of the caption. A learned vector
+    replaces it where it is dropped. z_i has length 1 and enters as √D z_i, so that its features
+    have the scale of any other layer's input.
 
-    With `layout` a text transformer of its own foretells a coarse image of the caption, which is
-    shown to the U-Net beside x_t. It learns from the images alone (`Decoder.loss`), no gradient
-    comes to it through the U-Net, and so it knows what is where long before attention has learned
-    to read it (docs/log/performance.md).
+    With `layout`, a separate text transformer predicts a coarse image that is concatenated with
+    x_t. It is trained only on the images (`Decoder.loss`), without a gradient through the U-Net,
+    and learns the positions of objects long before attention to the text does
+    (docs/log/performance.md).
 
     Attributes:
         unet: keyword arguments of UNet.
-        text: keyword arguments of TextTransformer; None reads no captions.
-        embedding_width: D, of the image embeddings; 0 reads none.
-        num_image_tokens: context tokens made of an image embedding.
-        layout: `size`, side of the coarse image in pixels, and keyword arguments of the
-            TextTransformer that makes it; None makes none, as in the papers.
-        scan_blocks: of the text transformers, see `nn.transformer.Transformer`.
+        text: keyword arguments of TextTransformer; None for a network without captions.
+        embedding_width: D, the width of the image embeddings; 0 for a network without them.
+        num_image_tokens: context tokens per image embedding.
+        layout: `size`, the side of the coarse image in pixels, and keyword arguments of its
+            TextTransformer; None for no layout prediction, as in the papers.
+        scan_blocks: for the text transformers, see `nn.transformer.Transformer`.
     """
 
     unet: Mapping[str, Any]
@@ -55,12 +55,12 @@ class ConditionedUNet(nn.Module):
     scan_blocks: bool = False
 
     def setup(self):
-        """Build the U-Net and what of the conditioning there is."""
+        """Build the U-Net and the configured conditioning networks."""
         self.network = UNet(**self.unet, dtype=self.dtype)
-        how = {"dtype": self.dtype, "scan_blocks": self.scan_blocks}
+        shared = {"dtype": self.dtype, "scan_blocks": self.scan_blocks}
         token_width = 4 * self.unet["channels"]  # that of the timestep embedding
         if self.text is not None:
-            self.text_transformer = TextTransformer(**self.text, **how)
+            self.text_transformer = TextTransformer(**self.text, **shared)
             token_width = self.text["width"]
         if self.embedding_width:
             self.null_image_embedding = self.param(
@@ -69,12 +69,12 @@ class ConditionedUNet(nn.Module):
             self.image_tokens = nn.Dense(self.num_image_tokens * token_width, dtype=self.dtype)
         if self.layout is not None:
             self.layout_transformer = TextTransformer(
-                **{k: v for k, v in self.layout.items() if k != "size"}, **how
+                **{k: v for k, v in self.layout.items() if k != "size"}, **shared
             )
             self.layout_out = nn.Dense(self.layout["size"] ** 2 * 3)
 
     def encode_text(self, tokens: Array) -> Condition:
-        """Captions [B, L] → what is made of them alone, which is all without image embeddings."""
+        """The part of the conditioning that depends only on the captions [B, L]."""
         pooled, context, mask = self.text_transformer(tokens)
         if self.layout is None:
             return Condition(pooled, context, mask)
@@ -89,9 +89,10 @@ class ConditionedUNet(nn.Module):
         image_embedding: Array | None = None,
         dropped: Array | None = None,
     ) -> Condition:
-        """Encoded captions and image embeddings [B, D], those `dropped` [B] left out → conditions.
+        """The conditioning on encoded captions and image embeddings [B, D].
 
-        What the network does not read may be None.
+        `dropped` [B] is True for image embeddings to leave out. Inputs that the network does not
+        read may be None.
         """
         if not self.embedding_width:
             return text
@@ -102,7 +103,8 @@ class ConditionedUNet(nn.Module):
         mask = jnp.ones(context.shape[:2], bool)
         if self.text is None:
             return Condition(z, context, mask)
-        pooled = jnp.concatenate([text.pooled, z], axis=-1)  # a Dense of both is the sum of two
+        # A Dense layer of the concatenation is the sum of one Dense layer of each.
+        pooled = jnp.concatenate([text.pooled, z], axis=-1)
         context = jnp.concatenate([text.context, context], axis=1)
         return Condition(pooled, context, jnp.concatenate([text.mask, mask], axis=1), text.layout)
 
@@ -126,6 +128,6 @@ class ConditionedUNet(nn.Module):
         *,
         train: bool = False,
     ) -> Array:
-        """As `predict`, from captions and embeddings; what training differentiates."""
+        """`predict` from captions and embeddings, for training."""
         text = self.encode_text(tokens) if self.text is not None else None
         return self.predict(x_t, t, self.encode(text, image_embedding, dropped), train=train)

@@ -1,8 +1,8 @@
-"""The two priors of unCLIP: networks that say which image embedding a caption calls for.
+"""The two priors of unCLIP: networks that predict an image embedding from a caption.
 
-Ramesh et al. 2022 (2204.06125, §2.2). Both read the caption by a causal transformer over its
-encoded tokens and its embedding. The diffusion prior goes on in the same sequence; the
-autoregressive one hands what was read to a second transformer.
+Ramesh et al. 2022 (2204.06125, §2.2). Both read the caption with a causal transformer over its
+encoded tokens and its embedding. The diffusion prior predicts in the same sequence; the
+autoregressive prior passes the transformer's output to a second one.
 """
 
 from collections.abc import Mapping
@@ -19,7 +19,7 @@ from dalle_jax.nn.transformer import Caches, Transformer, empty_caches
 
 
 class Text(NamedTuple):
-    """An encoded caption. A dropped one has a mask without a True: nothing else of it is read."""
+    """Encoded captions. A dropped one has an all-False mask, and its other fields are ignored."""
 
     embedding: Array  # [B, D], of length 1
     features: Array  # [B, L, W]
@@ -27,24 +27,24 @@ class Text(NamedTuple):
 
     @classmethod
     def of(cls, embedding: Array, features: Array, tokens: Array) -> "Text":
-        """What a CLIP made of tokens [B, L], and where of them there is no padding."""
+        """Captions from a CLIP's outputs and the tokens [B, L] that they encode."""
         return cls(embedding, features, token_mask(tokens))
 
     def dropped(self, which: Array) -> "Text":
-        """The captions with those at which = True [B] dropped."""
+        """These captions with those dropped where `which` [B] is True."""
         return self._replace(mask=self.mask & ~which[:, None])
 
     @property
     def present(self) -> Array:
-        """Which captions are there [B]: each that is has its end-of-text token at least."""
+        """Which captions are not dropped [B]: such a caption has at least its end-of-text token."""
         return jnp.any(self.mask, axis=1)
 
 
 class TextSequence(nn.Module):
-    """[features; embedding], with a learned vector for the embedding where there is no caption.
+    """[features; embedding], with a learned vector in place of the embedding of dropped captions.
 
-    `embedding_scale` brings embeddings, of length 1, to numbers that a network is used to.
-    `max_length` is that of captions, in tokens.
+    `embedding_scale` scales the embeddings, of length 1, to the usual scale of a layer's input.
+    `max_length` is the captions' maximum length in tokens.
     """
 
     width: int
@@ -54,7 +54,7 @@ class TextSequence(nn.Module):
 
     @nn.compact
     def __call__(self, text: Text) -> tuple[Array, Array]:
-        """→ [B, L + 1, width], and bool [B, L + 1], True where there is something to read."""
+        """Captions → [B, L + 1, width], and their mask, bool [B, L + 1]."""
         init = nn.initializers.normal(0.02)
         position = self.param("position", init, (self.max_length, self.width)).astype(self.dtype)
         features = nn.Dense(self.width, dtype=self.dtype, name="features")(text.features)
@@ -65,20 +65,21 @@ class TextSequence(nn.Module):
         )
         embedding = jnp.where(text.present[:, None], embedding, absent[None])
         sequence = jnp.concatenate([features, embedding[:, None]], axis=1)
-        return sequence, with_read(text.mask, 1)
+        return sequence, extended_mask(text.mask, 1)
 
 
-def with_read(mask: Array, count: int) -> Array:
-    """mask [B, L] with `count` more positions behind it that are read: bool [B, L + count]."""
+def extended_mask(mask: Array, count: int) -> Array:
+    """mask [B, L] followed by `count` unmasked positions: bool [B, L + count]."""
     return jnp.pad(mask, ((0, 0), (0, count)), constant_values=True)
 
 
 class DiffusionPrior(nn.Module):
-    """Predicts the un-noised image embedding (§2.2).
+    """Predicts the clean image embedding (§2.2).
 
     One causal sequence: encoded tokens, text embedding, time, noised image embedding, and a learned
-    query, at which the prediction is read. Embeddings of length 1 are scaled by `embedding_scale`
-    before they are noised, and so is the prediction. `max_length` is that of captions, in tokens.
+    query whose output is the prediction. Embeddings of length 1 are scaled by `embedding_scale`
+    before noise is added, and the prediction has that scale. `max_length` is the captions' maximum
+    length in tokens.
     """
 
     width: int
@@ -100,9 +101,9 @@ class DiffusionPrior(nn.Module):
         before, mask = TextSequence(
             self.width, self.max_length, self.embedding_scale, self.dtype, name="text"
         )(text)
-        # These three stand in one place each and have biases of their own: they need no position.
-        own = jnp.stack([time(1000.0 * t), noised, query], axis=1)
-        x = jnp.concatenate([before, own], axis=1)
+        # These three have fixed positions and separate biases, so they need no position embedding.
+        suffix = jnp.stack([time(1000.0 * t), noised, query], axis=1)
+        x = jnp.concatenate([before, suffix], axis=1)
         x = Transformer(
             self.depth,
             self.num_heads,
@@ -110,25 +111,25 @@ class DiffusionPrior(nn.Module):
             dtype=self.dtype,
             scan_blocks=self.scan_blocks,
             name="transformer",
-        )(x, mask=with_read(mask, own.shape[1]))
+        )(x, mask=extended_mask(mask, suffix.shape[1]))
         zeros = nn.initializers.zeros
         out = nn.Dense(x_t.shape[-1], dtype=self.dtype, kernel_init=zeros, name="out")
         return out(x[:, -1]).astype(jnp.float32)
 
 
 class AutoregressivePrior(nn.Module):
-    """Predicts the buckets of an image embedding one after the other (§2.2).
+    """Predicts the buckets of an image embedding autoregressively (§2.2).
 
-    The text encoder's output stands, as keys and values, before the sequence of the latent
-    transformer: the bucket of image · text, then the buckets of dimensions 1 … K − 1; read at
-    position k is dimension k + 1. Where the caption is dropped, so is the dot product.
+    The sequence of the latent transformer is the bucket of image · text, then the buckets of
+    dimensions 1 … K − 1; the output at position k predicts dimension k + 1. The text transformer's
+    output precedes it as keys and values. The dot product is dropped together with the caption.
 
     Attributes:
         text, latent: width, depth and num_heads of the two transformers.
         max_length: of captions, in tokens.
         num_dimensions: K.
-        num_buckets: of each dimension, and of the dot product.
-        scan_blocks: of both transformers, see `nn.transformer.Transformer`.
+        num_buckets: buckets of each dimension and of the dot product.
+        scan_blocks: for both transformers, see `nn.transformer.Transformer`.
     """
 
     text: Mapping[str, Any]
@@ -163,7 +164,7 @@ class AutoregressivePrior(nn.Module):
         )
 
     def __call__(self, text: Text, dot: Array, buckets: Array) -> Array:
-        """Logits float32 [B, K, num_buckets] of each of buckets [B, K], given those before it.
+        """Logits float32 [B, K, num_buckets] of each of buckets [B, K], given the earlier ones.
 
         dot [B] is the bucket of image · text.
         """
@@ -171,10 +172,10 @@ class AutoregressivePrior(nn.Module):
         x = jnp.concatenate([self._first(text, dot)[:, None], later], axis=1)
         x = (x + self.position[None]).astype(self.dtype)
         read, mask = self._read(text)
-        return self._logits(self.latent_transformer(x, read, with_read(mask, x.shape[1])))
+        return self._logits(self.latent_transformer(x, read, extended_mask(mask, x.shape[1])))
 
     def start(self, text: Text, dot: Array) -> tuple[Array, Caches]:
-        """Logits [B, num_buckets] of dimension 1, and what `next` goes on from."""
+        """Logits [B, num_buckets] of dimension 1, and the caches for `next`."""
         slots = text.mask.shape[1] + 1 + self.num_dimensions
         caches = empty_caches(
             dot.shape[0], slots, **self.latent, dtype=self.dtype, scan_blocks=self.scan_blocks
@@ -182,7 +183,7 @@ class AutoregressivePrior(nn.Module):
         x = (self._first(text, dot) + self.position[:1]).astype(self.dtype)
         read, mask = self._read(text)
         x, caches = self.latent_transformer(
-            x[:, None], read, with_read(mask, self.num_dimensions), caches
+            x[:, None], read, extended_mask(mask, self.num_dimensions), caches
         )
         return self._logits(x[:, 0]), caches
 
@@ -191,7 +192,7 @@ class AutoregressivePrior(nn.Module):
         x = jnp.take(self.bucket, bucket, axis=0) + self.position[k][None]
         slots = jax.tree.leaves(caches)[0].shape[-3]
         slot = slots - self.num_dimensions + k
-        mask = with_read(text.mask, 1 + self.num_dimensions)
+        mask = extended_mask(text.mask, 1 + self.num_dimensions)
         x = x[:, None].astype(self.dtype)
         x, caches = self.latent_transformer(x, None, mask, caches, slot)
         return self._logits(x[:, 0]), caches

@@ -9,11 +9,11 @@ from dalle_jax.nn.transformer import Transformer
 
 
 class TextTransformer(nn.Module):
-    """Caption tokens → one vector and one sequence of vectors (GLIDE, §4.1).
+    """Encodes caption tokens into a pooled vector and a sequence of vectors (GLIDE, §4.1).
 
-    Every token attends to every other, and none to the padding, so that nothing depends on how much
-    of it there is. The pooled vector is the end of text's. GLIDE's released code has learned
-    vectors in the place of padding, which is attended to, and pools the last position.
+    Tokens attend to each other and not to padding, so that the output does not depend on the amount
+    of padding. The pooled vector is that of the end of text. In GLIDE's released code padding has
+    learned vectors, which are attended to, and the last position is pooled.
     """
 
     vocab_size: int

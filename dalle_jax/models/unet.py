@@ -18,20 +18,20 @@ from dalle_jax.nn.residual import ResidualBlock
 class UNet(nn.Module):
     """U-Net with adaptive group norm, resampling residual blocks and attention at some resolutions.
 
-    Dhariwal & Nichol 2021 (ADM, §3) with the text of GLIDE (Nichol et al. 2021, §4.1): context
-    tokens are extra keys and values of each attention, those that are masked left out; the pooled
-    vector is added to the timestep embedding.
+    Dhariwal & Nichol 2021 (ADM, §3) with GLIDE's conditioning on text (Nichol et al. 2021, §4.1):
+    unmasked context tokens are extra keys and values of each attention layer, and the pooled vector
+    is added to the timestep embedding.
 
     Attributes:
         channels: width of the first level; level i has channels·channel_mult[i].
-        num_res_blocks: residual blocks a level on the way down; one more on the way up.
-        attention_resolutions: feature-map sides at which blocks are followed by attention.
-        middle_attention: whether the lowest resolution has attention, listed or not; without it and
-            with no attention_resolutions the network is fully convolutional.
-        head_channels: channels of an attention head.
-        patch_size: the image is cut into patches of this side first (space to depth), which makes
+        num_res_blocks: residual blocks per level in the encoder; the decoder has one more.
+        attention_resolutions: feature-map sides at which attention follows each block.
+        middle_attention: whether the middle has attention, whatever `attention_resolutions` lists;
+            without either the network is fully convolutional.
+        head_channels: channels per attention head.
+        patch_size: side of the patches that become channels first (space to depth), which makes
             the first level cheap on small machines; 1 is the papers' network.
-        out_channels: 3, or 6 where the variance is learned too.
+        out_channels: 3, or 6 with a learned variance.
     """
 
     channels: int
@@ -121,7 +121,7 @@ class UNet(nn.Module):
         return rearrange(out, "b h w (p q c) -> b (h p) (w q) c", p=p, q=p)
 
     def _check(self, size: tuple[int, int]) -> None:
-        """An image side has to survive the patches and every halving."""
+        """Check that the patches and all halvings divide the image's sides."""
         factor = self.patch_size * 2 ** (len(self.channel_mult) - 1)
         if any(side % factor for side in size):
             raise ValueError(

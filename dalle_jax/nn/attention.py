@@ -13,20 +13,20 @@ from dalle_jax.nn.norms import GroupNorm
 
 
 class Cache(NamedTuple):
-    """Keys and values that a causal attention has read, in slots; unread slots are 0."""
+    """Keys and values of the positions that a causal attention has read; unread slots are 0."""
 
     keys: Array  # [B, S, H, D / H]
     values: Array  # [B, S, H, D / H]
 
 
 class Attention(nn.Module):
-    """Self-attention before whose keys and values those of a projected context may stand.
+    """Self-attention with optional keys and values of a projected context.
 
     softmax([q·k_c, q·k_x] / √d)·[v_c; v_x]: one softmax over the context and the sequence together,
     as GLIDE (§4.1 and its released code) attends to text; there is no separate cross-attention.
-    With `causal` a position sees all of the context, itself and what stands before it. Keys that
-    `mask` leaves out are seen by no position; where it leaves out all that a position could see,
-    as at the padding before a text, what comes out there is finite and means nothing.
+    With `causal` a position attends to all of the context, to itself and to earlier positions. No
+    position attends to keys where `mask` is False; a position whose keys are all masked, such as
+    padding before a text, has a finite but meaningless output.
     The softmax is computed in float32 whatever `dtype` is.
     """
 
@@ -46,12 +46,12 @@ class Attention(nn.Module):
     ) -> Array | tuple[Array, Cache]:
         """x [B, L, D], context [B, M, C] or None, mask bool [B, M + L] or None → [B, L, D].
 
-        The mask is of the keys, those of the context first; None leaves none out. With a cache of S
-        slots, whose first `start` are read already, context and x take the slots after them, x sees
-        all slots up to its own, the mask is [B, S], and the result is ([B, L, D], the cache then).
+        The mask is over the keys, those of the context first; None masks no key. With a cache of S
+        slots whose first `start` are filled, context and x fill the next slots, x attends to all
+        slots up to its own, the mask is [B, S], and the result is ([B, L, D], the updated cache).
         """
         if cache is not None and not self.causal:
-            raise ValueError("only causal attention can go on from a cache; set causal=True")
+            raise ValueError("only causal attention can use a cache; set causal=True")
         width = x.shape[-1]
         heads = {"h": self.num_heads}
         qkv = nn.Dense(3 * width, dtype=self.dtype, name="qkv")(x)
@@ -79,10 +79,10 @@ class Attention(nn.Module):
 def attend(q: Array, k: Array, v: Array, mask: Array | None = None) -> Array:
     """softmax(q kᵀ / √d) v of each head: q [B, L, H, d], k and v [B, S, H, d] → [B, L, H, d].
 
-    `mask`, [B or 1, 1, L or 1, S], is True where a query sees a key. By
-    jax.nn.dot_product_attention, but for float32 on a CPU, where that copies more than it computes
-    (docs/log/performance.md). In 16 bits, and unless it is causal, an NVIDIA GPU takes cuDNN's,
-    which never holds the weights of all heads.
+    `mask`, [B or 1, 1, L or 1, S], is True where a query attends to a key. Uses
+    jax.nn.dot_product_attention, except in float32 on a CPU, where that spends most of its time on
+    copies (docs/log/performance.md). In 16 bits and without a causal mask an NVIDIA GPU uses
+    cuDNN's kernel, which never holds the weights of all heads.
     """
     if q.dtype != jnp.float32 or jax.default_backend() != "cpu":
         causal = mask is not None and mask.shape[2] > 1
@@ -91,7 +91,7 @@ def attend(q: Array, k: Array, v: Array, mask: Array | None = None) -> Array:
             mask = jnp.broadcast_to(mask, (q.shape[0], 1, q.shape[1], k.shape[1]))
         kind = "cudnn" if flash else None
         return jax.nn.dot_product_attention(q, k, v, mask=mask, implementation=kind)
-    # Heads before positions; the softmax's sum divides last, the smaller array.
+    # Heads before positions. The division by the softmax's sum comes last, on the smaller array.
     q, k, v = (rearrange(x, "b l h d -> b h l d") for x in (q * q.shape[-1] ** -0.5, k, v))
     logits = jnp.einsum("bhld,bhsd->bhls", q, k)
     if mask is not None:
@@ -102,7 +102,7 @@ def attend(q: Array, k: Array, v: Array, mask: Array | None = None) -> Array:
 
 
 def _takes_flash(q: Array, k: Array) -> bool:
-    """Whether cuDNN's kernels, their gradients among them, are made for what is of these sizes."""
+    """Whether cuDNN's kernels, including their gradients, support these sizes and dtypes."""
     return (
         q.dtype.itemsize == 2
         and q.shape[-1] % 8 == 0
@@ -113,13 +113,13 @@ def _takes_flash(q: Array, k: Array) -> bool:
 
 @functools.cache
 def _has_cudnn_flash() -> bool:
-    """Whether the default device is an NVIDIA GPU for which cuDNN has it: Ampere or later."""
+    """Whether the default device is an NVIDIA GPU with cuDNN's flash attention: Ampere or later."""
     device = jax.devices()[0]
     return "cuda" in device.client.platform_version and float(device.compute_capability) >= 8
 
 
 def causal_mask(queries: int, slots: int, first: Array | int) -> Array:
-    """[1, 1, queries, slots]: query i stands in slot `first` + i and sees the slots up to it."""
+    """[1, 1, queries, slots]: query i is in slot `first` + i and attends to the slots up to it."""
     own = first + jnp.arange(queries)
     return (jnp.arange(slots)[None, :] <= own[:, None])[None, None]
 

@@ -13,7 +13,7 @@ def sinusoidal(t: Array, width: int, max_period: float = 10_000.0) -> Array:
     [sin(t·ω_k), cos(t·ω_k)] with ω_k = max_period^(−k/(width/2 − 1)).
 
     Args:
-        t: [B], any real number; the family's networks are given 1000·t for t in [0, 1].
+        t: [B], any real number; the networks of this package pass 1000·t for t in [0, 1].
         width: number of features, even.
 
     Returns:
@@ -41,9 +41,9 @@ class TimestepEmbedding(nn.Module):
 
 
 class TextEmbedding(nn.Module):
-    """Token plus position embedding, of captions that are padded to any length up to the longest.
+    """Token plus position embedding of captions padded to any length up to `max_length`.
 
-    Padding has the embedding of token 0. Who reads it masks it, `token_mask`.
+    Padding has the embedding of token 0; readers mask it with `token_mask`.
     """
 
     vocab_size: int
@@ -57,7 +57,7 @@ class TextEmbedding(nn.Module):
         length = tokens.shape[1]
         if length > self.max_length:
             raise ValueError(
-                f"the text transformer reads {self.max_length} tokens but was given {length}; "
+                f"the text transformer reads {self.max_length} tokens but got {length}; "
                 "encode captions with the tokenizer that was saved with its run"
             )
         init = nn.initializers.normal(0.02)
@@ -67,7 +67,7 @@ class TextEmbedding(nn.Module):
 
 
 def token_mask(tokens: Array) -> Array:
-    """bool [B, L]: where tokens [B, L] are none of the padding behind a caption."""
+    """The mask of tokens [B, L]: bool [B, L], False for the padding after a caption."""
     return tokens != 0
 
 

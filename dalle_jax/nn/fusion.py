@@ -1,4 +1,4 @@
-"""What XLA's fusion on a CPU should leave alone."""
+"""A barrier against XLA's fusion on CPUs."""
 
 import jax
 from jax import Array
@@ -6,12 +6,12 @@ from jax.experimental.xla_metadata import set_xla_metadata
 
 
 def computed_once(x: Array) -> Array:
-    """x as it is, and the gradient through it, each worked out once and written down.
+    """x unchanged; x and the gradient through it are each computed once and stored.
 
-    On a CPU XLA fuses a cheap sum into each layer that reads it: the residual branches so far would
-    be added up anew for the moments, the affine map and the skip of each block. A call that is not
-    inlined stops the fusion; an `optimization_barrier` is taken away before. Figures are in
-    docs/log/performance.md.
+    On a CPU XLA fuses a cheap sum into each layer that reads it: the sum of the residual branches
+    would be recomputed for the moments, the affine map and the skip of each block. A call that is
+    not inlined stops the fusion, which an `optimization_barrier` does not, since XLA removes it
+    earlier. Measurements are in docs/log/performance.md.
     """
     return _written(x) if jax.default_backend() == "cpu" else x
 

@@ -1,4 +1,4 @@
-"""Normalisations with float32 statistics."""
+"""Normalization layers with float32 statistics."""
 
 import flax.linen as nn
 import jax
@@ -11,10 +11,10 @@ _EPSILON = 1e-5
 
 
 class GroupNorm(nn.Module):
-    """Group normalisation (Wu & He 2018) over [B, H, W, C], statistics in float32.
+    """Group normalization (Wu & He 2018) over [B, H, W, C] with statistics in float32.
 
-    Written as one scale and one shift a channel, y = x·a + b, so that the large tensor is read
-    twice (moments, then the affine map) and never copied to the grouped layout.
+    Computed as one scale and one shift per channel, y = x·a + b, so that the large tensor is read
+    twice (for the moments and the affine map) and never copied to the grouped layout.
     """
 
     groups: int = 32
@@ -26,15 +26,15 @@ class GroupNorm(nn.Module):
         channels = x.shape[-1]
         if channels % self.groups:
             raise ValueError(
-                f"{channels} channels can't be normalised in {self.groups} groups; set norm_groups "
+                f"{channels} channels can't be normalized in {self.groups} groups; set norm_groups "
                 "to a divisor of every level's width"
             )
         scale = self.param("scale", nn.initializers.ones, (channels,))
         bias = self.param("bias", nn.initializers.zeros, (channels,))
         x32 = computed_once(x).astype(jnp.float32)
-        # The mean square less the square of the mean loses all digits where |mean| is thousands of
-        # deviations. Any number near the mean, taken away first, saves them: one of the group's
-        # own. Nothing depends on which it is, so no gradient goes through it.
+        # E[x²] − E[x]² loses all digits where |mean| is thousands of deviations. Subtracting any
+        # number near the mean first, here one element of the group, preserves them. The result does
+        # not depend on that number, so no gradient flows through it.
         d = x32 - _near_mean(x32, self.groups)[:, None, None, :]
         mean = _group_mean(jnp.mean(d, axis=(1, 2)), self.groups)  # [B, C]
         mean_square = _group_mean(jnp.mean(jnp.square(d), axis=(1, 2)), self.groups)
@@ -45,17 +45,17 @@ class GroupNorm(nn.Module):
 
 
 def _near_mean(x: Array, groups: int) -> Array:
-    """The first number of each group of x [B, H, W, C], given to each of its channels: [B, C]."""
+    """The first element of each group of x [B, H, W, C], repeated for its channels: [B, C]."""
     size = x.shape[-1] // groups
     first = jax.lax.stop_gradient(x[:, 0, 0, ::size])  # [B, G]
     return jnp.sum(first[:, :, None] * _members(groups, size), axis=1)
 
 
 def _group_mean(per_channel: Array, groups: int) -> Array:
-    """Mean of per-channel moments over each group, given back to each channel: [B, C] → [B, C].
+    """Mean of per-channel moments over each group, repeated for its channels: [B, C] → [B, C].
 
-    By sums over a table of members: as a reshape and a broadcast it would be fused into whatever
-    reads it on the CPU, and every pixel would work out anew which group its channel is in.
+    Uses sums over a membership table. On a CPU a reshape and a broadcast would be fused into the
+    layers that read them, which would compute the group of the channel again for every pixel.
     """
     size = per_channel.shape[-1] // groups
     member = _members(groups, size)
@@ -64,5 +64,5 @@ def _group_mean(per_channel: Array, groups: int) -> Array:
 
 
 def _members(groups: int, size: int) -> Array:
-    """Which channels are in which group: [1, G, C] of 0 and 1."""
+    """Group membership of the channels: [1, G, C] of 0 and 1."""
     return jnp.repeat(jnp.eye(groups), size, axis=1)[None]

@@ -1,8 +1,8 @@
-"""Rematerialisation: blocks that forget their activations and compute them again for the gradient.
+"""Rematerialization: blocks discard their activations and recompute them for the gradient.
 
-It changes how a gradient is computed, not what it is. So it is no part of a model's config: models
-say which of their parts are blocks (`run_block`), and whoever trains says, around the training as
-with `jax.default_matmul_precision`, what of a block is kept (`rematerialized`).
+It changes how a gradient is computed, not its value, so it is not part of a model's config. Models
+mark their blocks with `run_block`; the training loop chooses what a block stores with the context
+manager `rematerialized`, which is used like `jax.default_matmul_precision`.
 """
 
 from collections.abc import Iterator
@@ -18,10 +18,10 @@ def _is_convolution(primitive, *_, **__) -> bool:
     return primitive.name == "conv_general_dilated"
 
 
-# What of a block is kept for its gradient, beside its input.
+# What a block stores for its gradient in addition to its input.
 POLICIES = {
     "none": jax.checkpoint_policies.everything_saveable,
-    # Outputs of linear and convolutional layers; norms, activations and attention are done again.
+    # Outputs of linear and convolutional layers; norms, activations and attention are recomputed.
     "products": jax.checkpoint_policies.save_from_both_policies(
         jax.checkpoint_policies.dots_with_no_batch_dims_saveable, _is_convolution
     ),
@@ -33,14 +33,14 @@ _policy: ContextVar[str] = ContextVar("remat", default="none")
 
 @contextmanager
 def rematerialized(policy: str) -> Iterator[None]:
-    """What is traced inside keeps, of each block, what `policy`, a key of `POLICIES`, says.
+    """Set what blocks store while tracing inside this context: `policy` is a key of `POLICIES`.
 
     Raises:
         ValueError: there is no such policy.
     """
     if policy not in POLICIES:
         raise ValueError(
-            f"no rematerialisation is called {policy!r}; choose one of {', '.join(POLICIES)}"
+            f"no rematerialization is called {policy!r}; choose one of {', '.join(POLICIES)}"
         )
     token = _policy.set(policy)
     try:
@@ -50,9 +50,9 @@ def rematerialized(policy: str) -> Iterator[None]:
 
 
 def run_block(block: nn.Module, *arrays: Any, in_loop: bool = False, **static: Any) -> Any:
-    """`block(*arrays, **static)`, its activations kept or computed again as `rematerialized` says.
+    """`block(*arrays, **static)`, with activations stored or recomputed as `rematerialized` sets.
 
-    Parameters have the same names either way. `in_loop` says that this is the body of a scan.
+    The parameters have the same names either way. `in_loop` marks the body of a scan.
     """
     policy = _policy.get()
     if policy == "none":
@@ -60,7 +60,7 @@ def run_block(block: nn.Module, *arrays: Any, in_loop: bool = False, **static: A
     call = nn.remat(
         lambda module, *args: module(*args, **static),
         policy=POLICIES[policy],
-        # Two loops can't be found equal and merged: no barrier has to keep them apart.
+        # XLA does not merge the forward and the backward loop, so no barrier is needed.
         prevent_cse=not in_loop,
     )
     return call(block, *arrays)

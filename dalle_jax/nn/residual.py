@@ -1,4 +1,4 @@
-"""The residual block of the ADM and GLIDE U-Nets, and its changes of resolution."""
+"""The residual block of the ADM and GLIDE U-Nets, with downsampling and upsampling."""
 
 import functools
 from typing import Literal
@@ -19,7 +19,7 @@ def downsample(x: Array) -> Array:
 
 
 def upsample(x: Array) -> Array:
-    """Nearest neighbour: [B, H, W, C] → [B, 2H, 2W, C]."""
+    """Nearest-neighbour upsampling: [B, H, W, C] → [B, 2H, 2W, C]."""
     return repeat(x, "b h w c -> b (h 2) (w 2) c")
 
 
@@ -29,10 +29,10 @@ RESAMPLE = {"same": lambda x: x, "down": downsample, "up": upsample}
 class ResidualBlock(nn.Module):
     """GroupNorm → SiLU → [resample] → conv → scaled, shifted norm → SiLU → conv, + skip.
 
-    The embedding enters as GN(h)·(1 + w) + b ("adaptive group normalisation", Dhariwal & Nichol
-    2021, eq. 3). The last convolution starts at zero, so that a new block is the identity. With
-    `resample` the block itself changes the resolution, before its first convolution ("BigGAN
-    up/downsampling" in ADM).
+    The embedding enters as GN(h)·(1 + w) + b ("adaptive group normalization", Dhariwal & Nichol
+    2021, eq. 3). The last convolution is initialized to zero, so that a new block is the identity.
+    `resample` changes the resolution before the first convolution ("BigGAN up/downsampling" in
+    ADM).
     """
 
     channels: int

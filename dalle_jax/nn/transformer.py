@@ -8,7 +8,7 @@ from jax import Array
 from dalle_jax.nn.attention import Attention, Cache
 from dalle_jax.nn.remat import run_block
 
-# What a transformer has read, block by block; with `scan_blocks` [depth, B, S, H, D / H] each.
+# One cache per block; with `scan_blocks` one cache of arrays [depth, B, S, H, D / H].
 Caches = tuple[Cache, ...] | Cache
 
 
@@ -28,7 +28,7 @@ class TransformerBlock(nn.Module):
         cache: Cache | None = None,
         start: Array | int = 0,
     ) -> tuple[Array, Cache | None]:
-        """As `Attention`: x [B, L, D] → [B, L, D] and the cache after it."""
+        """x [B, L, D] → ([B, L, D], the updated cache or None); arguments as in `Attention`."""
         width = x.shape[-1]
         h = nn.LayerNorm(dtype=self.dtype, name="attention_norm")(x)
         attention = Attention(self.num_heads, self.causal, dtype=self.dtype, name="attention")
@@ -45,9 +45,9 @@ class TransformerBlock(nn.Module):
 class Transformer(nn.Module):
     """`depth` blocks and a final layer norm; every block attends to the same context.
 
-    With `scan_blocks` they are one loop over parameters that are stacked along a first axis, under
-    `blocks` in place of `block_0`, `block_1`, …: the program is that of one block, and is traced
-    and compiled in its time, whatever the depth.
+    With `scan_blocks` the blocks are one loop over parameters stacked along a first axis, under
+    `blocks` in place of `block_0`, `block_1`, …. The time to trace and compile is then that of one
+    block, whatever the depth.
     """
 
     depth: int
@@ -67,8 +67,8 @@ class Transformer(nn.Module):
     ) -> Array | tuple[Array, Caches]:
         """x [B, L, D], context [B, M, C] or None, mask bool [B, M + L] or None → [B, L, D].
 
-        With caches, those of `empty_caches` at first, whose first `start` slots are read already
-        (context first), the result is ([B, L, D], the caches then), see `Attention`.
+        With caches (initially those of `empty_caches`) whose first `start` slots are filled,
+        context first, the result is ([B, L, D], the updated caches); see `Attention`.
         """
         if self.scan_blocks:
             block = TransformerBlock(self.num_heads, self.causal, self.dtype, name="blocks")
@@ -95,15 +95,15 @@ def _scanned(
     caches: Cache | None,
     start: Array | int,
 ) -> tuple[Array, Cache | None]:
-    """`depth` blocks like `block` one after the other, each with parameters of its own."""
+    """Apply `depth` blocks like `block` in sequence, each with its own slice of the parameters."""
 
-    def turn(block, x, context, mask, cache, start):
+    def body(block, x, context, mask, cache, start):
         if cache is None:
             return run_block(block, x, context, mask, in_loop=True)
         return block(x, context, mask, cache, start)
 
     scan = nn.scan(
-        turn,
+        body,
         variable_axes={"params": 0},
         split_rngs={"params": True},
         in_axes=(nn.broadcast, nn.broadcast, 0, nn.broadcast),
@@ -122,7 +122,7 @@ def empty_caches(
     dtype: jnp.dtype,
     scan_blocks: bool = False,
 ) -> Caches:
-    """What a `Transformer` of these sizes starts from to read up to `slots` positions."""
+    """Empty caches for a `Transformer` of these sizes that reads up to `slots` positions."""
     zeros = jnp.zeros((batch, slots, num_heads, width // num_heads), dtype)
     if scan_blocks:
         zeros = repeat(zeros, "b s h d -> depth b s h d", depth=depth)

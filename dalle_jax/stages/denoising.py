@@ -85,7 +85,7 @@ class Denoising:
         def predicted(x_t: Array, t: Array) -> Any:
             prediction, variance = self._parts(network(x_t, t))
             if of_mean:
-                prediction = chain.x0_of_mean(prediction, x_t, self._step(t))
+                prediction = chain.x0_from_posterior_mean(prediction, x_t, self._step(t))
             return (prediction, variance) if self.learned_variance else prediction
 
         return diffusion.as_denoiser(
@@ -195,12 +195,12 @@ class Denoising:
         return jnp.split(output, 2, axis=-1) if self.learned_variance else (output, None)
 
     def _step(self, t: Array) -> chain.Step:
-        return chain.step_of(t, self.schedule, self.schedule.num_timesteps)
+        return chain.chain_step(t, self.schedule, self.schedule.num_timesteps)
 
     def _target(self, x_0: Array, x_t: Array, eps: Array, t: Array) -> Array:
         """What the network should say at x_t [B, H, W, 3]."""
         if self.target == "mean":
-            return chain.mean_of(x_0, x_t, self._step(t))
+            return chain.posterior_mean(x_0, x_t, self._step(t))
         return diffusion.target(
             x_0, eps, self.schedule.alpha(t), self.schedule.sigma(t), self.target
         )

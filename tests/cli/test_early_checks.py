@@ -52,7 +52,7 @@ MISTAKES = [
     (ORACLE, {"decoder.sample.spacing": "karas"}, "did you mean karras"),
     (ORACLE, {"decoder.sample.eta": 0.5}, 'sampler "unipc" has no option "eta"'),
     (ORACLE, {"decoder.sample.etta": 0.5}, 'no option "etta"; did you mean eta'),
-    (ORACLE, {"decoder.sample.spacing": "sections"}, 'spacing "sections" needs a schedule'),
+    (ORACLE, {"decoder.sample.spacing": "sections"}, '"sections" needs a discrete schedule'),
     (ORACLE, {"decoder.sample.num_inference_steps": 0}, "num_inference_steps is 0; it must be"),
     (ORACLE, {"decoder.sample.guidance_scale": float("nan")}, "it must be a finite number"),
     (ORACLE, {"decoder.train.optimizer.name": "sgd"}, "'sgd'; it must be one of adamw, muon"),

@@ -36,7 +36,7 @@ def test_a_mistake_leaves_no_run_behind(shapes_dir, tmp_path, knob, message):
 
 def test_settings_of_sampling_are_tried_before_the_first_step(shapes_dir, tmp_path):
     config = [f"--config={ROOT / 'configs/tiny.py'}", f"--config.data.dir={shapes_dir}"]
-    with pytest.raises(ValueError, match='spacing "sections" needs a schedule of T steps'):
+    with pytest.raises(ValueError, match='spacing "sections" needs a discrete schedule'):
         train.run([*config, f"--workdir={tmp_path}", "--config.decoder.sample.spacing=sections"])
     assert not (tmp_path / "decoder/metrics.jsonl").exists()
 

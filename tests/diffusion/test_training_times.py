@@ -35,7 +35,7 @@ def test_log_normal_sigma():
 
 
 def test_importance_is_uniform_until_every_bin_is_full():
-    history = times.loss_history(4, kept=2)
+    history = times.loss_history(4, length=2)
     np.testing.assert_allclose(times.importance_probabilities(history), 0.25)
     t = jnp.array([0.1, 0.1, 0.3, 0.3, 0.6, 0.6])
     history = times.update_history(history, t, jnp.arange(6.0))
@@ -44,7 +44,7 @@ def test_importance_is_uniform_until_every_bin_is_full():
 
 
 def test_importance_is_the_root_of_the_mean_square():
-    history = times.loss_history(2, kept=2)
+    history = times.loss_history(2, length=2)
     t = jnp.array([0.1, 0.2, 0.3, 0.7, 0.8])
     history = jax.jit(times.update_history)(history, t, jnp.array([9.0, 3.0, 4.0, 1.0, 1.0]))
     np.testing.assert_array_equal(history.losses, [[3, 4], [1, 1]])  # the 9 is forgotten
@@ -54,7 +54,7 @@ def test_importance_is_the_root_of_the_mean_square():
 
 
 def test_importance_weights_keep_the_mean():
-    history = times.loss_history(4, kept=1)
+    history = times.loss_history(4, length=1)
     history = times.update_history(
         history, jnp.array([0.1, 0.3, 0.6, 0.9]), jnp.array([8.0, 4.0, 2.0, 1.0])
     )

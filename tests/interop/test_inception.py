@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from dalle_jax.interop.inception import convert, fold, layout, load
+from dalle_jax.interop.inception import convert, fold, load, published_shapes
 from tests.metrics.random_inception import random_tensors
 
 
@@ -13,7 +13,7 @@ def tensors():
 
 
 def test_the_layout_is_that_of_the_published_files():
-    shapes = layout()
+    shapes = published_shapes()
     assert len(shapes) == 94 * 5 + 2  # 94 convolutions, each with its batch normalization
     # torchvision's Inception-v3 without its auxiliary head has 23,834,568 parameters with 1,000
     # classes; here there are 1,008, and a running mean and variance for each of 17,216 channels.
@@ -66,7 +66,7 @@ def test_what_is_not_fids_inception_is_named(tensors, tmp_path):
     with pytest.raises(FileNotFoundError, match="convert inception"):
         load(path)
     path.write_bytes(b"no tensors at all")
-    with pytest.raises(ValueError, match="no safetensors file"):
+    with pytest.raises(ValueError, match="not a safetensors file"):
         load(path)
     for change, said in (
         ({"fc.weight": np.zeros((1000, 2048), np.float32)}, r"fc\.weight is \(1000, 2048\)"),
@@ -79,7 +79,7 @@ def test_what_is_not_fids_inception_is_named(tensors, tmp_path):
     save_file({name: value for name, value in tensors.items() if name != "fc.bias"}, path)
     with pytest.raises(ValueError, match=r"has no fc\.bias"):
         load(path)
-    with pytest.raises(ValueError, match=r"one must be a \.pth"):
+    with pytest.raises(ValueError, match=r"one must be a published \.pth"):
         convert(path, tmp_path / "weights.npz")
 
 
@@ -91,6 +91,6 @@ def test_a_pickle_that_runs_code_is_not_read(tmp_path):
             return (open, (str(tmp_path / "touched"), "w"))
 
     torch.save({"fc.weight": Evil()}, tmp_path / "evil.pth")
-    with pytest.raises(ValueError, match="no file of tensors"):
+    with pytest.raises(ValueError, match="torch cannot read tensors"):
         convert(tmp_path / "evil.pth", tmp_path / "evil.safetensors")
     assert not (tmp_path / "touched").exists()

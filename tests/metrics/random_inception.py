@@ -1,15 +1,15 @@
-"""Inception weights of the published layout with random values, for tests."""
+"""Inception weights of the published shapes with random values, for tests."""
 
 import numpy as np
 
-from dalle_jax.interop.inception import layout
+from dalle_jax.interop.inception import published_shapes
 
 
 def random_tensors(seed: int = 0) -> dict[str, np.ndarray]:
     """By torch's names; the activations keep about the scale of the input."""
     rng = np.random.default_rng(seed)
     tensors = {}
-    for name, shape in layout().items():
+    for name, shape in published_shapes().items():
         if name.endswith("conv.weight"):
             value = rng.normal(size=shape) * np.sqrt(2 / np.prod(shape[1:]))
         elif name.endswith(("running_var", "bn.weight")):

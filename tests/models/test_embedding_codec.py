@@ -69,8 +69,8 @@ def test_dot_products_have_their_quantiles_and_buckets():
 
 def test_what_no_pca_can_be_made_of_is_named():
     image, text, _ = pairs(4)
-    with pytest.raises(ValueError, match="a PCA of 4 dimensions needs more pairs"):
+    with pytest.raises(ValueError, match="a PCA of 4 dimensions needs more than 4 pairs"):
         embedding_codec.fit(image, text, 4)
     image, text, _ = pairs(40)
-    with pytest.raises(ValueError, match="of 5 numbers have no 6 principal"):
+    with pytest.raises(ValueError, match="of width 5 do not have 6 principal"):
         embedding_codec.fit(image, text, 6)

@@ -66,7 +66,7 @@ def test_group_norm_of_unlike_channels_with_an_outlier_first():
 
 
 def test_group_norm_says_which_width_does_not_fit():
-    with pytest.raises(ValueError, match="12 channels can't be normalised in 5 groups"):
+    with pytest.raises(ValueError, match="12 channels can't be normalized in 5 groups"):
         GroupNorm(groups=5).init(jax.random.key(0), jnp.zeros((1, 2, 2, 12)))
 
 
@@ -89,7 +89,7 @@ def test_a_shorter_caption_has_the_first_positions():
 
 
 def test_a_longer_caption_than_the_positions_is_refused():
-    with pytest.raises(ValueError, match="reads 4 tokens but was given 5"):
+    with pytest.raises(ValueError, match="reads 4 tokens but got 5"):
         TextEmbedding(10, 4, 6).init(jax.random.key(0), jnp.zeros((1, 5), jnp.int32))
 
 

@@ -96,7 +96,7 @@ def test_a_misspelt_setting_is_named_with_the_nearest_of_all(pipe, typed, meant)
         ({"sampler": "heun", "variable": "sigm"}, 'no variable "sigm" of heun'),
         ({"sampler": "dimm"}, 'no sampler "dimm"; known are'),
         ({"sampler": 3}, 'no sampler "3"'),
-        ({"order": 4}, "of order 1, 2 or 3; got 4"),
+        ({"order": 4}, "has order 1, 2 or 3; got 4"),
         ({"order": 2.0}, 'option "order" of a sampler is a whole number; got 2.0'),
         ({"corrector": 1}, 'option "corrector" of a sampler is True or False; got 1'),
         ({"corrector_start": -1}, "corrector_start is -1"),
@@ -106,7 +106,7 @@ def test_a_misspelt_setting_is_named_with_the_nearest_of_all(pipe, typed, meant)
         ({"spacing": "karras", "sigma_max": NAN}, "needs 0 < sigma_min < sigma_max"),
         ({"spacing": "beta", "a": -1.0}, "a is -1.0 and b is 0.6"),
         ({"spacing": "leading", "steps_offset": -1}, "steps_offset is -1"),
-        ({"spacing": [1.0, NAN, 0.5, 0.2, 0.0]}, "times must fall strictly"),
+        ({"spacing": [1.0, NAN, 0.5, 0.2, 0.0]}, "noise levels must decrease strictly"),
         ({"threshold": "dynamc"}, 'no threshold "dynamc"; known are static'),
         ({"eta": 0.5}, 'sampler "unipc" has no option "eta"'),
         ({"until": "upsampler"}, "no stage 'upsampler' draws here"),
@@ -312,4 +312,6 @@ def test_arrays_are_no_single_number(pipe):
 
 @pytest.mark.filterwarnings("error")
 def test_times_outside_are_refused_without_a_warning(pipe):
-    refused(pipe, {"spacing": "leading", "steps_offset": 99999}, "times must fall strictly within")
+    refused(
+        pipe, {"spacing": "leading", "steps_offset": 99999}, "noise levels must decrease strictly"
+    )

@@ -103,7 +103,7 @@ def test_a_predicted_mean_is_that_of_its_x0():
     x_0 = jax.random.uniform(jax.random.key(0), (T, 2, 2, 3), minval=-1)
     t = jnp.arange(1, T + 1) / T
     x_t = x_0 + 0.5
-    network = lambda x_t, t: chain.mean_of(x_0, x_t, chain.step_of(t, stage.schedule, T))
+    network = lambda x_t, t: chain.posterior_mean(x_0, x_t, chain.chain_step(t, stage.schedule, T))
     np.testing.assert_allclose(stage.denoiser(network)(x_t, t), x_0, atol=1e-4)
 
 

@@ -1,4 +1,7 @@
-"""One entry to all samplers, `sample`; each is a function from a time grid to rows of numbers."""
+"""All samplers and their one entry point, `sample`.
+
+A sampler is a function from a time grid to rows of coefficients.
+"""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -45,10 +48,10 @@ def sample(
 ) -> Array:
     """Solve from x_T [B, ...], the state at the grid's first time, to x_0 [B, ...].
 
-    `denoiser(x_t, t [B]) -> x0_hat` is asked once a row of the sampler's table, see `table.run`,
-    which also explains key, sample_index, callback and project. `options` are those of the sampler
-    (`eta`, `order`, …) and of the spacing (`rho`, …); an unknown one is an error that lists the
-    known ones. Works under jit; the table is worked out on the host in float64 while tracing.
+    `denoiser(x_t, t [B]) -> x0_hat` is called once per row of the sampler's table. `table.run`
+    explains key, sample_index, callback and project. `options` are those of the sampler (`eta`,
+    `order`, …) and of the spacing (`rho`, …); an unknown one is an error that lists the known ones.
+    Works under jit: the table is computed on the host in float64 while tracing.
     """
     rows = sampler_rows(schedule, sampler=sampler, steps=steps, spacing=spacing, **options)
     x_T = at_least_float32(x_T)
@@ -64,7 +67,7 @@ def sample(
 
 
 def network_evaluations(schedule: Schedule, **settings) -> int:
-    """How often `sample` with these settings asks the network."""
+    """The number of network evaluations of `sample` with these settings."""
     return len(sampler_rows(schedule, **settings))
 
 
@@ -77,26 +80,29 @@ def sampler_rows(
     unic_order: int = 0,
     **options,
 ) -> list[Row]:
-    """The table of a sampler on a grid: one row an evaluation of the network.
+    """The table of a sampler on a grid: one row per evaluation of the network.
 
-    `unic_order` > 0 puts UniC of that order after a deterministic sampler other than UniPC.
+    `unic_order` > 0 adds UniC of that order to a deterministic sampler other than UniPC.
     """
     if not isinstance(sampler, str) or sampler not in SAMPLERS:
         raise ValueError(f'no sampler "{sampler}"; known are {", ".join(SAMPLERS)}')
     if unic_order:
         _check_kind("unic_order", unic_order, 0)
-    of_grid = grid_options(spacing)
-    of_sampler = tuple(inspect.signature(SAMPLERS[sampler]).parameters)[1:]
+    grid_names = grid_options(spacing)
+    sampler_names = tuple(inspect.signature(SAMPLERS[sampler]).parameters)[1:]
     for name, value in options.items():
-        if name not in (*of_grid, *of_sampler):
+        if name not in (*grid_names, *sampler_names):
             raise ValueError(
                 f'sampler "{sampler}" has no option "{name}"; it takes '
-                f"{', '.join(of_sampler) or 'none'}, its time grid {', '.join(of_grid) or 'none'}"
+                f"{', '.join(sampler_names) or 'none'}, "
+                f"its time grid {', '.join(grid_names) or 'none'}"
             )
-        function = SAMPLERS[sampler] if name in of_sampler else SPACINGS[spacing]
+        function = SAMPLERS[sampler] if name in sampler_names else SPACINGS[spacing]
         _check_kind(name, value, inspect.signature(function).parameters[name].default)
-    grid = time_grid(schedule, steps, spacing, **{k: v for k, v in options.items() if k in of_grid})
-    rows = SAMPLERS[sampler](grid, **{k: v for k, v in options.items() if k in of_sampler})
+    grid = time_grid(
+        schedule, steps, spacing, **{k: v for k, v in options.items() if k in grid_names}
+    )
+    rows = SAMPLERS[sampler](grid, **{k: v for k, v in options.items() if k in sampler_names})
     return correct(rows, grid, unic_order) if unic_order else rows
 
 
@@ -107,8 +113,8 @@ def all_options() -> tuple[str, ...]:
     return tuple(dict.fromkeys(("spacing", "unic_order", *(n for n in names if n != "steps"))))
 
 
-# By the type of an option's default: what it can be, and how that is said. None stands for a number
-# or a yes or no that a sampler finds out itself.
+# The accepted type, and its name in messages, by the type of an option's default. None means that
+# the sampler chooses the number or the boolean itself.
 _KINDS = {
     bool: (bool, "True or False"),
     int: (Integral, "a whole number"),
@@ -120,15 +126,15 @@ _KINDS = {
 
 
 def _check_kind(name: str, value: object, default: object) -> None:
-    """Refuse a value of another kind than an option's default.
+    """Check that a value has the type of an option's default.
 
     Raises:
-        ValueError: it is.
+        ValueError: it has another type.
     """
-    kind, said = _KINDS[type(default)]
+    kind, kind_name = _KINDS[type(default)]
     odd = isinstance(value, bool) and kind in (Integral, Real)
     odd |= isinstance(value, str) and kind is not str
     if kind is Sequence:
         odd |= isinstance(value, Sequence) and any(not isinstance(n, Integral) for n in value)
     if odd or not isinstance(value, kind):
-        raise ValueError(f'option "{name}" of a sampler is {said}; got {value!r}')
+        raise ValueError(f'option "{name}" of a sampler is {kind_name}; got {value!r}')

@@ -32,7 +32,7 @@ def ddpm(grid: Grid, *, variance: str = "fixed_small") -> list[Row]:
 
     Σ is β̃ ("fixed_small"), β ("fixed_large") or, from the denoiser's `Denoised` output, between
     the two in log space ("learned", Improved DDPM, equation 15). The step onto clean data is the
-    mean alone.
+    mean, without noise.
     """
     if variance not in VARIANCES:
         raise ValueError(f'no variance "{variance}"; known are {", ".join(VARIANCES)}')

@@ -1,4 +1,4 @@
-"""DDIM (Song et al. 2021, 2010.02502) and its inversion."""
+"""DDIM (Song et al. 2021, 2010.02502)."""
 
 import numpy as np
 

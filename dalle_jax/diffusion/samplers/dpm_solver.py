@@ -1,10 +1,10 @@
 """DPM-Solver++ (Lu et al. 2022, 2211.01095): exponential integrators in λ = log(alpha / sigma).
 
-With s the node left, t the node entered, h = λ_t − λ_s and m the x0 estimates, newest first,
+A step goes from node s to node t. With h = λ_t − λ_s and m the x0 estimates, newest first,
 
     x_t = sigma_t / sigma_s x − alpha_t (e^−h − 1) D,
 
-D being m_0 for order 1 and an extrapolation from earlier estimates for higher ones.
+where D is m_0 for order 1 and an extrapolation from earlier estimates for higher orders.
 """
 
 import numpy as np
@@ -12,18 +12,20 @@ import numpy as np
 from dalle_jax.diffusion.grids import Grid
 from dalle_jax.diffusion.samplers.table import Row
 
-# A slope over one step is followed over a next one that is at most so many times longer in λ, which
-# all grids of the papers fulfil. Beyond that an extrapolation is worse than none: on two times next
-# to each other before a long step, UniPC of order 2 drew 30 times too widely.
-FARTHEST = 5.0
+# A slope over one step is extrapolated over a next step that is at most this many times longer in
+# λ, which holds for all grids of the papers. Beyond that an extrapolation is worse than none: on a
+# grid with two close times before a long step, the deviation of UniPC-2's samples was 30 times too
+# large.
+MAX_STEP_RATIO = 5.0
 
 
 def solver_orders(grid: Grid, order: int, lower_order_final: bool) -> list[int]:
-    """The order of each step: 1, 2, … at the start, where there is no history yet.
+    """The order of each step: 1, 2, … at the start, where there is little history.
 
-    A step onto clean data (λ = ∞) is of order 1; an estimate made at alpha = 0 (λ = −∞) says
-    nothing about a slope, so it is no history, and neither is one from the other side of a step
-    that is `FARTHEST` times shorter than this one. `lower_order_final` falls to 1 at the end.
+    A step onto clean data (λ = ∞) has order 1. An estimate at alpha = 0 (λ = −∞) does not determine
+    a slope, so it does not count as history, nor do estimates before a step that is
+    `MAX_STEP_RATIO` times shorter than this one. `lower_order_final` lowers the order to 1 at the
+    end.
     """
     h, steps = np.diff(grid.log_ratio), len(grid.t) - 1
     orders = []
@@ -31,7 +33,7 @@ def solver_orders(grid: Grid, order: int, lower_order_final: bool) -> list[int]:
         p = 1
         if np.isfinite(h[i]):
             history = range(i - 1, max(i - order, -1), -1)
-            near = [np.isfinite(h[k]) and h[i] <= FARTHEST * h[k] for k in history]
+            near = [np.isfinite(h[k]) and h[i] <= MAX_STEP_RATIO * h[k] for k in history]
             p += near.index(False) if False in near else len(near)
         orders.append(min(p, steps - i) if lower_order_final else p)
     return orders
@@ -51,7 +53,7 @@ def dpmpp_1s(grid: Grid) -> list[Row]:
 def dpmpp_2m(grid: Grid, *, lower_order_final: bool | None = None) -> list[Row]:
     """Order 2, multistep: D = m_0 + (m_0 − m_1) / (2 r), r = h_last / h (algorithm 2).
 
-    The last steps are of lower order below 15 steps unless told otherwise, as in the authors' code.
+    By default the last steps have lower order if there are fewer than 15, as in the authors' code.
     """
     return [_row(grid, i, p) for i, p in enumerate(_orders(grid, 2, lower_order_final))]
 
@@ -77,7 +79,7 @@ def dpmpp_sde_2m(grid: Grid, *, lower_order_final: bool | None = None) -> list[R
     λ = grid.log_ratio
     for i, p in enumerate(_orders(grid, 2, lower_order_final)):
         ratio = grid.sigma[i + 1] / grid.sigma[i]
-        # e^−h = sigma_t alpha_s / (sigma_s alpha_t), in a form that stands at both ends
+        # e^−h = sigma_t alpha_s / (sigma_s alpha_t), in a form that is finite at both ends
         decay = ratio * grid.alpha[i] / grid.alpha[i + 1]
         gain = grid.alpha[i + 1] * (1 - decay**2)
         b = (gain,)

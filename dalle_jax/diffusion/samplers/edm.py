@@ -20,10 +20,11 @@ def euler(
     churn_max: float = np.inf,
     churn_noise: float = 1.0,
 ) -> list[Row]:
-    """x' = x + (σ' − σ) d, d = (x − x0_hat) / σ; the same as DDIM where there is no churn.
+    """x' = x + (σ' − σ) d, d = (x − x0_hat) / σ; without churn the same as DDIM.
 
-    churn is S_churn, over noise levels from churn_min (S_tmin) to churn_max (S_tmax), its noise
-    scaled by churn_noise (S_noise): σ is raised to (1 + γ) σ, γ = min(churn / steps, sqrt(2) − 1).
+    At noise levels from churn_min (S_tmin) to churn_max (S_tmax) σ is raised to (1 + γ) σ, where
+    γ = min(churn / steps, sqrt(2) − 1) and churn is S_churn, by noise that is scaled by churn_noise
+    (S_noise).
     """
     raised = _raise_noise(grid, churn, churn_min, churn_max, churn_noise)
     return [_euler_row(grid, i, *raised[i]) for i in range(len(raised))]
@@ -38,23 +39,24 @@ def heun(
     churn_max: float = np.inf,
     churn_noise: float = 1.0,
 ) -> list[Row]:
-    """x' = x + (u' − u) (d + d') / 2, with d' at the end of an Euler step: two evaluations a step.
+    """x' = x + (u' − u) (d + d') / 2 with d' at the end of an Euler step: two evaluations per step.
 
-    u is what the flow is integrated over. "flow" is sigma / (alpha + sigma), the time of a
-    rectified flow, with d = (x − x0_hat) / u of x / (alpha + sigma); u is 1 at pure noise, so that
-    any grid of any schedule can be followed. "sigma" is σ = sigma / alpha, as in EDM: its first
-    steps are wrong where σ falls many times over in one step (from 22,026 to 6.3 in ten even steps
-    of the cosine schedule), and pure noise has no σ.
+    u is the variable of integration. "flow" is sigma / (alpha + sigma), the time of a rectified
+    flow, with d = (x − x0_hat) / u of x / (alpha + sigma); u is 1 at pure noise, so it works on any
+    grid of any schedule. "sigma" is σ = sigma / alpha, as in EDM: its first steps are inaccurate
+    where σ decreases by a large factor in one step (from 22,026 to 6.3 in ten even steps of the
+    cosine schedule), and it is infinite at pure noise.
 
-    The step onto clean data is Euler's, so steps N cost 2 N − 1 evaluations.
+    The step onto clean data is Euler's, so N steps take 2 N − 1 evaluations.
     """
     if variable not in VARIABLES:
         raise ValueError(f'no variable "{variable}" of heun; known are {", ".join(VARIABLES)}')
     κ = float(variable == "flow")  # both are u = sigma / (alpha + κ sigma)
     if grid.alpha[0] + κ == 0:
         raise ValueError(
-            'heun in variable "sigma" works in sigma / alpha, which is infinite at the first time '
-            'of this grid: use variable "flow", a spacing with sigma_max or another sampler'
+            'heun with variable "sigma" integrates over sigma / alpha, which is infinite at the '
+            'first time of this grid: use variable "flow", a spacing with sigma_max or another '
+            "sampler"
         )
     rows = []
     for i, raised in enumerate(_raise_noise(grid, churn, churn_min, churn_max, churn_noise)):
@@ -80,9 +82,9 @@ def _euler_row(grid: Grid, i: int, t, alpha, sigma, churn) -> Row:
 
 
 def _raise_noise(grid: Grid, churn, churn_min, churn_max, churn_noise) -> list[tuple]:
-    """(t, alpha, sigma, churn) of each step, its noise raised by x <- churn[0] x + churn[1] z.
+    """(t, alpha, sigma, churn) of each step after x <- churn[0] x + churn[1] z raises its noise.
 
-    Where alpha is 0, x is noise alone and nothing can be raised.
+    Where alpha is 0, x is pure noise, which cannot be raised.
     """
     if not (0 <= churn < np.inf and 0 <= churn_noise < np.inf):
         raise ValueError(
@@ -105,7 +107,7 @@ def _raise_noise(grid: Grid, churn, churn_min, churn_max, churn_noise) -> list[t
         alpha_hat, sigma_hat = grid.schedule.alpha(t_hat), grid.schedule.sigma(t_hat)
         if not np.isclose(sigma_hat / alpha_hat, r_hat, rtol=1e-6):
             raise ValueError(
-                f"churn raises the noise level from {r:.3g} to {r_hat:.3g}, beyond the end of "
+                f"churn raises the noise level from {r:.3g} to {r_hat:.3g}, past the end of "
                 f'schedule "{grid.schedule.name}": lower churn_max'
             )
         noise = churn_noise * alpha_hat * np.sqrt(r_hat**2 - r**2)

@@ -1,15 +1,15 @@
-"""Every sampler written out as a table of numbers, and the one scan that follows it.
+"""Samplers as tables of coefficients, and the scan that executes them.
 
-All solvers of this package are linear in what the network says, so a sampler is a function from a
-time grid to rows of coefficients, worked out in float64 on the host; row i is one evaluation:
+All solvers of this package are linear in the network's output, so a sampler is a function from a
+time grid to rows of coefficients, computed in float64 on the host. Row i is one evaluation:
 
     x_i <- e x_i + n z_i                             churn, where a solver raises the noise first
     x0_i = denoiser(x_i, t_i)                        the only call of the network
-    m_i  = x0_i, or eps_i where the solver works with noise
+    m_i  = x0_i, or eps_i where the solver interpolates noise
     y_i  = x_i, or corrected:  c y_{i−1} + Σ_k d_k m_{i−k}
     x_{i+1} = a y_i + Σ_k b_k m_{i−k} + s z_i        z_i standard normal, by (sample index, i)
 
-Evaluations of the network are the rows, exactly.
+The number of rows is the number of network evaluations.
 """
 
 from collections.abc import Callable, Sequence
@@ -25,7 +25,7 @@ from dalle_jax.diffusion.noise import normal_like
 
 @dataclass(frozen=True)
 class Row:
-    """One evaluation of the network and what is made of it; the names are those above."""
+    """One evaluation of the network and the update after it, in the notation above."""
 
     t: float
     a: float
@@ -38,7 +38,7 @@ class Row:
 
 
 def stack(rows: Sequence[Row], dtype) -> dict[str, np.ndarray]:
-    """The rows as columns [N, ...], only those that some row uses."""
+    """The rows as columns [N, ...], without columns that no row uses."""
 
     def column(values):
         return np.asarray(values, dtype)
@@ -58,9 +58,9 @@ def stack(rows: Sequence[Row], dtype) -> dict[str, np.ndarray]:
     if any(row.churn for row in rows):
         table["churn"] = column([row.churn or (1.0, 0.0) for row in rows])
     if any(row.correction for row in rows):
-        # y = of_x x + of_y y + Σ d m: (1, 0, 0) where nothing is corrected
-        table["of_x"] = column([0.0 if row.correction else 1.0 for row in rows])
-        table["of_y"] = column([row.correction[0] if row.correction else 0.0 for row in rows])
+        # y = y_of_x x + y_of_y y + Σ d m: (1, 0, 0) without a correction
+        table["y_of_x"] = column([0.0 if row.correction else 1.0 for row in rows])
+        table["y_of_y"] = column([row.correction[0] if row.correction else 0.0 for row in rows])
         table["d"] = padded([row.correction[1] if row.correction else (0.0,) for row in rows])
     if any(row.eps_of for row in rows):
         # m = (x − alpha x0) / sigma
@@ -81,15 +81,15 @@ def run(
     callback: Callable[[int, int, Array], None] | None = None,
     project: Callable[[Array, Array], Array] | None = None,
 ) -> Array:
-    """Follow the table from x [B, ...] to the end of the chain [B, ...].
+    """Execute the table from x [B, ...] to the end of the chain [B, ...].
 
-    `sample_index` [B] (0 … B − 1 by default) says whose noise each sample draws from `key`.
+    The noise of each sample depends on `key` and its `sample_index` [B] (0 … B − 1 by default).
     `callback(step, total, x0_hat)` is called on the host after every evaluation, in order.
     `project(x, i)` replaces x after row i (inpainting).
     """
     noisy, corrects = "s" in table or "churn" in table, "d" in table
     if noisy and key is None:
-        raise ValueError("this sampler draws noise: give key=jax.random.key(seed)")
+        raise ValueError("this sampler is stochastic: give key=jax.random.key(seed)")
     if project is not None and corrects:
         raise ValueError(
             "a projection changes x after each step, which this sampler's corrector would undo: "
@@ -111,7 +111,7 @@ def run(
             jax.debug.callback(callback, row["i"] + 1, total, x0, ordered=True)
         m = row["m_of_x"] * x + row["m_of_x0"] * x0 if "m_of_x" in row else x0
         past = (m, *past)
-        y = row["of_x"] * x + row["of_y"] * y + _combine(row["d"], past) if corrects else x
+        y = row["y_of_x"] * x + row["y_of_y"] * y + _combine(row["d"], past) if corrects else x
         x = row["a"] * y + _combine(row["b"], past)
         if "s" in row:
             x = x + row["s"] * _deviation(output, row) * z
@@ -129,7 +129,7 @@ def _combine(weights: Array, past: tuple[Array, ...]) -> Array:
 
 
 def _deviation(output: Array | Denoised, row: dict[str, Array]) -> Array | float:
-    """The factor on s: 1, or the learned deviation, log Σ = f · upper + (1 − f) · lower."""
+    """The factor on s: 1, or the learned deviation with log Σ = f · upper + (1 − f) · lower."""
     if "log_variance" not in row:
         return 1.0
     if not isinstance(output, Denoised):

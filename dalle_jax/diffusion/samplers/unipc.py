@@ -1,14 +1,14 @@
 """UniPC (Zhao et al. 2023, 2302.04867): a predictor and a corrector of any order from one formula.
 
-With s the node left, t the node entered, λ = log(alpha / sigma), h = λ_t − λ_s, m the network's
+A step goes from node s to node t. With λ = log(alpha / sigma), h = λ_t − λ_s, m the network's
 estimates (x0 or eps), r_k = (λ_k − λ_s) / h of an earlier node k and D_k = (m_k − m_0) / r_k,
 
     x0:   x_t = sigma_t / sigma_s x − alpha_t (e^−h − 1) m_0 − alpha_t B(−h) Σ_k ρ_k D_k     (eq. 9)
     eps:  x_t = alpha_t / alpha_s x − sigma_t (e^h − 1) m_0 − sigma_t B(h) Σ_k ρ_k D_k       (eq. 3)
 
 where ρ solves R ρ = b, R_jk = r_k^(j−1), b_j = j! h φ_{j+1} / B (theorem 3.1, equations 5 and 8).
-UniP of order p takes p − 1 earlier nodes; UniC of order p also the node entered, r = 1, whose
-estimate was made at the uncorrected x_t and is kept: the corrector costs no evaluation.
+UniP of order p uses p − 1 earlier nodes. UniC of order p also uses node t, r = 1, with the estimate
+at the uncorrected x_t, which the next step uses too: the corrector needs no further evaluation.
 B is h ("bh1") or e^h − 1 ("bh2"), h with its sign. B cancels in B ρ except where the authors fix
 ρ = 1/2: in UniP-2 and UniC-1, where any B = O(h) keeps the order.
 """
@@ -37,10 +37,10 @@ def unipc(
 ) -> list[Row]:
     """UniPC-p (algorithms 5 to 8): UniP-p, each step but the last corrected by UniC-p.
 
-    `corrector_start` leaves the first steps uncorrected, which helps under strong guidance.
-    `solver_prediction` "x0" or "eps" is what the solver interpolates, whatever the network says.
-    `lower_order_final` falls to order 1 at the end, steadier with few steps; it caps the order of
-    convergence at 2.
+    The first `corrector_start` steps are not corrected, which helps under strong guidance.
+    `solver_prediction`, "x0" or "eps", is what the solver interpolates, whatever the network
+    predicts. `lower_order_final` lowers the order to 1 at the end, which is more stable with few
+    steps and limits the order of convergence to 2.
     """
     _check(order, variant)
     if corrector_start < 0:
@@ -75,23 +75,23 @@ def correct(
     start: int = 0,
     lower_order_final: bool = True,
 ) -> list[Row]:
-    """UniC of the given order after every step from `start` on of any deterministic sampler (§3.4).
+    """A deterministic sampler's rows with UniC of the given order from step `start` on (§3.4).
 
-    A sampler of two rows a step (Heun) is corrected from its first estimate at each node.
+    A sampler with two rows per step (Heun) is corrected from its first estimate at each node.
     """
     _check(order, variant)
     steps = len(grid.t) - 1
     if any(row.s or row.churn for row in rows):
-        raise ValueError("UniC corrects a deterministic sampler: this one draws noise")
+        raise ValueError("UniC corrects deterministic samplers, and this one is stochastic")
     stride = round(len(rows) / steps)
     if any(row.correction for row in rows[::stride]):
-        raise ValueError("UniC is in this sampler already: leave unic_order out")
+        raise ValueError("this sampler has a corrector already: leave unic_order out")
     rows = list(rows)
     orders = solver_orders(grid, order, lower_order_final)
     for i in range(max(start, 0), steps - 1):
         if not np.isfinite(grid.log_ratio[i]):
             continue
-        at = (i + 1) * stride  # the row that asks the network at the node entered
+        at = (i + 1) * stride  # the row that evaluates the network at node t
         noise = rows[at].eps_of is not None
         c, d = coefficients(grid, i, orders[i], variant, noise=noise, corrector=True)
         spread = np.zeros(1 + stride * (len(d) - 1))
@@ -110,7 +110,7 @@ def coefficients(
     corrector: bool,
     shortcut: bool = True,
 ) -> tuple[float, tuple[float, ...]]:
-    """Step i of UniP or UniC: the coefficient of x and those of the estimates, newest first.
+    """The coefficients of x and of the estimates, newest first, in step i of UniP or UniC.
 
     `shortcut` fixes ρ = 1/2 where the authors do.
     """
@@ -150,6 +150,6 @@ def _solve(r: np.ndarray, hh: float, B: float) -> np.ndarray:
 
 def _check(order: int, variant: str) -> None:
     if order not in (1, 2, 3):
-        raise ValueError(f"UniPC is of order 1, 2 or 3; got {order}")
+        raise ValueError(f"UniPC has order 1, 2 or 3; got {order}")
     if variant not in VARIANTS:
         raise ValueError(f'no variant "{variant}" of UniPC; known are {", ".join(VARIANTS)}')

@@ -154,7 +154,7 @@ def test_a_schedule_without_a_grid_of_a_spacing_says_what_to_give(name):
     refused = {s: g for s in SPACINGS if isinstance(g := grid_of(name, s, 10), str)}
     for spacing, sentence in refused.items():
         needs_end = spacing in ("karras", "logsnr", "exponential")
-        assert ("give sigma_max" if needs_end else "needs a schedule of T steps") in sentence
+        assert ("give sigma_max" if needs_end else "needs a discrete schedule") in sentence
     assert set(SPACINGS) - set(refused) >= {"trailing", "leading", "linspace", "beta"}
 
 

@@ -147,7 +147,7 @@ def test_the_network_is_asked_exactly_so_often(settings):
 
 
 def test_unic_is_refused_where_it_means_nothing():
-    with pytest.raises(ValueError, match="draws noise"):
+    with pytest.raises(ValueError, match="is stochastic"):
         sampler_rows(LINEAR, sampler="ddpm", steps=5, unic_order=2)
     with pytest.raises(ValueError, match="already"):
         sampler_rows(LINEAR, sampler="unipc", steps=5, unic_order=2)
