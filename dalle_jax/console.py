@@ -4,6 +4,7 @@ import codecs
 import contextlib
 import os
 import sys
+from collections.abc import Mapping
 
 # In the place of what ASCII or a code page lacks; all else is shown by its number.
 PLAIN = str.maketrans({"–": "-", "—": "-", "−": "-", "…": "...", "×": "x", "·": "*", "→": "->"})
@@ -49,6 +50,15 @@ def note(text: str) -> None:
     """A line that says what is being done."""
     if not _quiet:
         print(text, flush=True)
+
+
+def current_name(kind: str, name: str, old_names: Mapping[str, str]) -> str:
+    """The current name of a metric or an option; an old name gets a sentence on stderr."""
+    if name not in old_names:
+        return name
+    new = old_names[name]
+    print(f"the {kind} {name} is now called {new}; the old name will be removed", file=sys.stderr)
+    return new
 
 
 def progress(text: str) -> None:

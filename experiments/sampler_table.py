@@ -24,7 +24,7 @@ import jax  # noqa: E402
 import numpy as np  # noqa: E402
 
 from dalle_jax.metrics import oracle  # noqa: E402
-from dalle_jax.metrics.frechet import Factored, factor_of, jackknife  # noqa: E402
+from dalle_jax.metrics.frechet import Factored, factor_features, jackknife  # noqa: E402
 from dalle_jax.metrics.intervals import wilson  # noqa: E402
 from dalle_jax.pipelines.text_to_image import DallePipeline  # noqa: E402
 from dalle_jax.runs import open_run  # noqa: E402
@@ -146,7 +146,7 @@ def main() -> None:
     captions = [source[i]["caption"] for i in range(args.n)]
     reals = np.stack([source[i]["image"] for i in range(args.n + args.reference)])
     of_reals = features(reals)
-    reference = factor_of(of_reals[args.n :])
+    reference = factor_features(of_reals[args.n :])
     floor = jackknife(of_reals[: args.n], reference)
     low, high = floor.interval
 

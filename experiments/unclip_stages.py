@@ -24,7 +24,7 @@ import numpy as np  # noqa: E402
 from dalle_jax.data.loader import make_loader  # noqa: E402
 from dalle_jax.metrics import oracle  # noqa: E402
 from dalle_jax.metrics.embeddings import prior_cosines  # noqa: E402
-from dalle_jax.metrics.frechet import factor_of, jackknife  # noqa: E402
+from dalle_jax.metrics.frechet import factor_features, jackknife  # noqa: E402
 from dalle_jax.metrics.intervals import bootstrap, percent  # noqa: E402
 from dalle_jax.metrics.retrieval import retrieval  # noqa: E402
 from dalle_jax.pipelines.images import to_uint8  # noqa: E402
@@ -154,7 +154,7 @@ def upsampler_table(pipe: DallePipeline, images, features) -> None:
         "bicubic": to_uint8(in_batches(enlarged, [small])),
     }
     half = len(images) // 2  # the other half of the true images is the reference
-    reference = factor_of(features(images[half:]))
+    reference = factor_features(features(images[half:]))
     print("\n| 64 px from true 32 px | PSNR, dB | edges | flat parts | Fréchet distance |")
     print("|---|---|---|---|---|")
     true_steps = steps(images[:half])

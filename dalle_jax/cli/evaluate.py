@@ -9,7 +9,7 @@ from dalle_jax.cli.inputs import check_files, check_workdir
 from dalle_jax.cli.options import OneOf, Parser, SomeOf, Suggested, count, local_path, path_text
 from dalle_jax.cli.sampling_options import add_sampling, sampling_settings
 from dalle_jax.config.choices import FITS, PREPROCESSINGS, SPLITS, WEIGHTS
-from dalle_jax.metrics.table import METRICS, OF_CAPTIONS
+from dalle_jax.metrics.table import CAPTION_METRICS, METRICS, OLD_NAMES
 from dalle_jax.seeds import LIMIT
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def make_parser() -> Parser:
     parser.add_argument("--n", type=count, help="how many captions; 512 of a split, else all")
     parser.add_argument(
         "--metrics",
-        type=SomeOf((*OF_CAPTIONS, *METRICS)),
+        type=SomeOf((*CAPTION_METRICS, *METRICS), OLD_NAMES),
         default="oracle",
         help="with commas, some of",
     )

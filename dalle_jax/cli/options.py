@@ -11,8 +11,8 @@ import os
 import re
 import sys
 import textwrap
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -226,13 +226,20 @@ class Suggested:
 
 @dataclass(frozen=True)
 class SomeOf:
-    """A `type` of options: some of the names, with commas."""
+    """A `type` of options: some of the names, with commas.
+
+    Attributes:
+        names: the choices.
+        old_names: names of earlier releases, which are replaced with a sentence on stderr.
+    """
 
     names: Sequence[str]
+    old_names: Mapping[str, str] = field(default_factory=dict, hash=False)
 
     def __call__(self, text: str) -> tuple[str, ...]:
-        """The names, each once, in the order that they are given in."""
+        """The names in the given order, without duplicates."""
         given = [name.strip() for name in text.split(",") if name.strip()]
+        given = [console.current_name("metric", name, self.old_names) for name in given]
         if not given:
             raise argparse.ArgumentTypeError(f"is some of {', '.join(self.names)}, and names none")
         for name in given:

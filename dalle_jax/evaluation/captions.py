@@ -17,7 +17,7 @@ from dalle_jax.data.manifest_source import (
 )
 from dalle_jax.data.open import captions_of_split, is_at_path
 from dalle_jax.data.options import reading_options
-from dalle_jax.metrics.images import Chosen
+from dalle_jax.metrics.images import Subset
 from dalle_jax.runs import Run
 
 DEFAULT_COUNT = 512  # captions of a split
@@ -58,9 +58,9 @@ class HeldOut:
         return f"{self.manifest.header.source} {self.manifest.header.split}"
 
     @property
-    def items(self) -> Chosen:
+    def items(self) -> Subset:
         """Captions and images, as a source."""
-        return Chosen(self.source, range(len(self.captions)))
+        return Subset(self.source, range(len(self.captions)))
 
     @property
     def images(self) -> Images:

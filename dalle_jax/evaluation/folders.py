@@ -9,7 +9,7 @@ from dalle_jax import console
 from dalle_jax.data.walk import describe
 from dalle_jax.evaluation.networks import open_extractor
 from dalle_jax.metrics.distances import Settings
-from dalle_jax.metrics.images import Chosen, ImageFolder, open_images
+from dalle_jax.metrics.images import ImageFolder, Subset, open_images
 from dalle_jax.metrics.preprocess import Preprocessing
 from dalle_jax.metrics.published import unread
 from dalle_jax.metrics.reference import is_statistics, load_reference
@@ -46,7 +46,7 @@ def evaluate_folders(
     if n is not None and len(fakes) < n:
         raise ValueError(f"{fake} has {len(fakes)} images, fewer than the {n} of the protocol")
     if n is not None:
-        fakes = Chosen(fakes, range(n))
+        fakes = Subset(fakes, range(n))
     extractor = open_extractor(metrics, inception, features, preprocessing)
     tool = preprocessing.resize if features is None else None
     for path, folder in folders.items():
@@ -64,7 +64,7 @@ def evaluate_folders(
         progress=lambda done: console.progress(f"{done} images"),
     )
     for path, folder in folders.items():
-        if unlike := folder.unlike():
+        if unlike := folder.decoding_differences():
             found = ", ".join(f"{number} {how}" for how, number in unlike.items())
             print(f"\n{path}, decoded as {tool} does: {found}", file=sys.stderr)
     if folders:
@@ -75,7 +75,7 @@ def evaluate_folders(
 def _about_files(folder: ImageFolder) -> dict[str, Any]:
     """What a row says of a folder: its images, and numbers of what was left out and decoded so."""
     left_out = {reason: len(names) for reason, names in folder.left_out.items()}
-    return {"images": len(folder), "left_out": left_out, "unlike": folder.unlike()}
+    return {"images": len(folder), "left_out": left_out, "unlike": folder.decoding_differences()}
 
 
 def _print_files(path: str, folder: ImageFolder, tool: str | None) -> None:

@@ -16,8 +16,8 @@ from dalle_jax.metrics.images import pixel_digest
 from dalle_jax.metrics.leakage import (
     FEATURE_KIND,
     check_leakage,
+    compute_prints,
     load_prints,
-    prints_of,
     save_prints,
 )
 from dalle_jax.runs import Run, clip_in
@@ -42,10 +42,10 @@ def leakage_of(
         cache / f"{name}.npz",
         load_prints,
         save_prints,
-        lambda: prints_of(train),
+        lambda: compute_prints(train),
         f"reading {len(train)} training images to look for held-out ones among them …",
     )
-    rows = prints_of(held_out.items)
+    rows = compute_prints(held_out.items)
     if extractor is None:
         report = check_leakage(rows, prints)
         return {"summary": _summary(report), **report}

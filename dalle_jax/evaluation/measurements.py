@@ -9,7 +9,7 @@ import numpy as np
 
 from dalle_jax.data.images import center_crop_resize
 from dalle_jax.evaluation.captions import HeldOut, Images, source_arguments
-from dalle_jax.evaluation.memorization import memorisation
+from dalle_jax.evaluation.memorization import measure_memorization
 from dalle_jax.evaluation.networks import open_extractor, open_features
 from dalle_jax.metrics import oracle
 from dalle_jax.metrics.captioned import (
@@ -20,7 +20,7 @@ from dalle_jax.metrics.captioned import (
 )
 from dalle_jax.metrics.clip_score import CLIP_SCORES
 from dalle_jax.metrics.distances import Settings
-from dalle_jax.metrics.features import AtSide, extract
+from dalle_jax.metrics.features import CenterCropResize, extract
 from dalle_jax.metrics.images import ImageFolder, open_images, pixel_digest, set_digest
 from dalle_jax.metrics.intervals import wilson
 from dalle_jax.metrics.preprocess import Preprocessing
@@ -29,9 +29,9 @@ from dalle_jax.metrics.reference import Reference, is_statistics, load_reference
 from dalle_jax.metrics.sets import (
     compare_samples,
     metrics_of_images,
-    protocol_of_sets,
     reference_digest,
     reference_images,
+    set_protocol,
 )
 from dalle_jax.metrics.table import result_names
 from dalle_jax.runs import Run
@@ -177,7 +177,7 @@ def between_sets(
         "sampling": sampling,
         "decoding": fixed.decoding if isinstance(fixed, ImageFolder) else None,
     }
-    protocol = protocol_of_sets(extractor, settings, num_images, named, digest, **how)
+    protocol = set_protocol(extractor, settings, num_images, named, digest, **how)
 
     def measure(images, rows):
         further = None
@@ -202,7 +202,7 @@ def between_sets(
     return Measurement(protocol, result_names(metrics, extractor.name), measure)
 
 
-def by_memorisation(
+def memorization_measurement(
     run: Run, held_out: HeldOut, sampling: dict[str, Any], picture: Path
 ) -> Measurement:
     """How near the first seed's images are to training images, beside how near the real ones are.
@@ -213,7 +213,7 @@ def by_memorisation(
     protocol = Protocol(
         features="pixels",
         features_sha256=None,
-        preprocessing=asdict(AtSide(run.data["image_size"])),
+        preprocessing=asdict(CenterCropResize(run.data["image_size"])),
         num_images=len(held_out.captions),
         reference=None,
         reference_sha256=None,
@@ -227,7 +227,7 @@ def by_memorisation(
         side = drawn_images.shape[1]
         real = np.stack([center_crop_resize(held_out.images[i], side) for i in rows])
         texts = [held_out.captions[i] for i in rows]
-        report, drawn = memorisation(drawn_images, texts, real, run.open_source("train"))
+        report, drawn = measure_memorization(drawn_images, texts, real, run.open_source("train"))
         if len(rows) == len(held_out.captions):
             drawn.save(picture)
         medians = {name: found["median"] for name, found in report["distance"].items()}
@@ -243,7 +243,7 @@ def by_memorisation(
             },
         }
         floor = {"num_images": len(rows), "nearest_train_image": medians["held out"]}
-        return {"metrics": metrics, "floor": floor, "memorisation": report}, {}
+        return {"metrics": metrics, "floor": floor, "memorization": report}, {}
 
     return Measurement(protocol, ("copies",), measure)
 

@@ -15,7 +15,7 @@ NEIGHBOURS = 4  # training images beside each generated one
 QUANTILES = {"least": 0.0, "lower quartile": 0.25, "median": 0.5, "upper quartile": 0.75}
 
 
-def memorisation(
+def measure_memorization(
     images: np.ndarray,
     captions: Sequence[str],
     held_out: np.ndarray,

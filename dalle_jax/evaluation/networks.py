@@ -15,7 +15,7 @@ from dalle_jax.metrics.features import (
     pooled_extractor,
 )
 from dalle_jax.metrics.preprocess import Preprocessing
-from dalle_jax.metrics.table import METRICS, taps_of
+from dalle_jax.metrics.table import METRICS, taps_for
 from dalle_jax.runs import Run, open_run
 from dalle_jax.stages import STAGES
 
@@ -63,7 +63,7 @@ def open_extractor(
     from dalle_jax.interop.inception import load
 
     weights = load(inception)
-    taps = sorted({tap for name, tap in taps_of("inception").items() if name in metrics})
+    taps = sorted({tap for name, tap in taps_for("inception").items() if name in metrics})
     return inception_extractor(weights.params, weights.sha256, preprocessing, taps)
 
 

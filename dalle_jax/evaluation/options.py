@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from dalle_jax.config.choices import FITS, PREPROCESSINGS, WEIGHTS
+from dalle_jax.console import current_name
 from dalle_jax.metrics.preprocess import Preprocessing
-from dalle_jax.metrics.table import METRICS, OF_CAPTIONS
+from dalle_jax.metrics.table import CAPTION_METRICS, METRICS, OLD_NAMES
 from dalle_jax.nearest import nearest
 from dalle_jax.seeds import LIMIT
 
-KNOWN = (*OF_CAPTIONS, *METRICS)
+KNOWN = (*CAPTION_METRICS, *METRICS)
 PREPROCESSING = {"preprocess": "resize", "fit": "fit", "round_trip": "round_trip"}
 PATHS = ("manifest", "inception", "features", "clip", "reference")
 
@@ -97,7 +98,8 @@ def evaluation_of(
         if str(given.get(name)).isdecimal():
             given[name] = int(given[name])
     if "metrics" in given:
-        given["metrics"] = tuple(dict.fromkeys(_listed(given["metrics"])))
+        metrics = [current_name("metric", name, OLD_NAMES) for name in _listed(given["metrics"])]
+        given["metrics"] = tuple(dict.fromkeys(metrics))
     if "seeds" in given:
         try:
             given["seeds"] = tuple(map(int, _listed(given["seeds"])))

@@ -18,15 +18,15 @@ from dalle_jax.evaluation.measurements import (
     Measurement,
     between_sets,
     by_clip,
-    by_memorisation,
     by_oracle,
+    memorization_measurement,
 )
 from dalle_jax.evaluation.options import Evaluation, evaluation_of
-from dalle_jax.metrics.images import Chosen
+from dalle_jax.metrics.images import Subset
 from dalle_jax.metrics.leakage import FEATURE_KIND, IMAGE_KINDS, leaked_rows
 from dalle_jax.metrics.protocol import protocol_hash
 from dalle_jax.metrics.results import append_row, find_row, read_rows, read_scores
-from dalle_jax.metrics.shards import SHARD_SIZE, Shards, alone
+from dalle_jax.metrics.shards import SHARD_SIZE, Shards, exclusive
 from dalle_jax.metrics.table import METRICS
 from dalle_jax.pipelines.checks import check_drawing
 from dalle_jax.pipelines.images import captioned_grid
@@ -169,7 +169,7 @@ def evaluate_workdir(
     if not all(found):
         images = generate(pipe, held_out.captions, shards, what.sampling, on_progress)
         # Of several processes that come to this point the first measures, the others read.
-        with alone(results.with_name(".evaluate.lock")):
+        with exclusive(results.with_name(".evaluate.lock")):
             leaked = None
             if what.leakage:
                 leaked = leakage_of(run, held_out, extractor, what.workdir / "leakage")
@@ -196,9 +196,9 @@ def open_measurements(
         found.append(by_oracle(held_out, sampling))
     if "clip" in what.metrics:
         found.append(by_clip(what.clip or what.workdir / "clip", held_out, sampling))
-    if "memorisation" in what.metrics:
-        picture = what.workdir / f"memorisation{_suffix(held_out)}.png"
-        found.append(by_memorisation(run, held_out, sampling, picture))
+    if "memorization" in what.metrics:
+        picture = what.workdir / f"memorization{_suffix(held_out)}.png"
+        found.append(memorization_measurement(run, held_out, sampling, picture))
     if of_sets := [name for name in what.metrics if name in METRICS]:
         found.append(
             between_sets(
@@ -287,7 +287,7 @@ def _without(
     if not kept:
         return {"metrics": {}, "reason": "no caption is left"}
     try:
-        chosen = [Chosen(of_seed, kept) for of_seed in images]
+        chosen = [Subset(of_seed, kept) for of_seed in images]
         return {"metrics": measurement.measure(chosen, kept)[0]["metrics"]}
     except ValueError as error:  # too few are left for a metric
         return {"metrics": {}, "reason": str(error)}

@@ -9,7 +9,7 @@ from dalle_jax.figures.rows import BY_CAPTION, LEFT_OUT
 from dalle_jax.metrics import oracle
 from dalle_jax.metrics.captioned import oracle_accuracy
 from dalle_jax.metrics.features import FeatureExtractor, extract
-from dalle_jax.metrics.frechet import Factored, factor_of, jackknife
+from dalle_jax.metrics.frechet import Factored, factor_features, jackknife
 from dalle_jax.metrics.intervals import Z_95, bootstrap, jackknife_error, jackknife_groups
 
 SEED_OF_GROUPS = 2020  # that `dalle-jax evaluate` has
@@ -103,10 +103,10 @@ def _entropy(codes: np.ndarray) -> float:
 
 def factored(images: Sequence[np.ndarray], extractor: FeatureExtractor) -> Factored:
     """Real images as distances refer to them."""
-    return factor_of(features_of(images, extractor))
+    return factor_features(features_of(images, extractor))
 
 
-def seen(image: np.ndarray) -> oracle.Sighting | None:
+def seen(image: np.ndarray) -> oracle.DetectedObject | None:
     """The one object with a shape that an image shows; None if it shows none, or several."""
     objects = oracle.read_scene(image).objects
     return objects[0] if len(objects) == 1 and objects[0].shape is not None else None

@@ -12,7 +12,7 @@ from dalle_jax.data.shapes.captions import STATEMENT_KINDS
 from dalle_jax.evaluation import tables
 from dalle_jax.evaluation.workdir import Evaluated
 from dalle_jax.html import page
-from dalle_jax.metrics.captioned import by_value
+from dalle_jax.metrics.captioned import counts_by_value
 from dalle_jax.metrics.intervals import wilson
 
 SHOWN = 24  # images in the first grid
@@ -21,8 +21,8 @@ EXTREMES = 12  # best, and worst, captions
 
 def write_report(found: Evaluated) -> Path:
     """Write the page of an evaluation into its workdir; returns where it is."""
-    nearest = found.workdir / f"memorisation{found.suffix}.png"
-    measured = any("memorisation" in row for row in found.rows)  # else the picture is of others
+    nearest = found.workdir / f"memorization{found.suffix}.png"
+    measured = any("memorization" in row for row in found.rows)  # else the picture is of others
     html = render(
         f"{found.workdir}: {found.data}",
         found.rows,
@@ -70,7 +70,7 @@ def render(
         first=range(min(SHOWN, len(captions))),
         ranking=rank_captions(scores),
         extremes=EXTREMES,
-        bars=by_value(captions, images) if has_oracle else {},
+        bars=counts_by_value(captions, images) if has_oracle else {},
         wilson=wilson,
         nearest=nearest,
         protocols=[json.dumps(row["protocol"], indent=2, sort_keys=True) for row in rows],

@@ -1,4 +1,4 @@
-"""Scores of images by their captions: means with intervals, and the single captions' own."""
+"""Scores of images against their captions: means with intervals, and values by caption."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,8 +18,9 @@ class Scored:
     """Scores of a set of captions.
 
     Attributes:
-        metrics: entries of a row by name.
-        by_caption: float [captions, seeds] by name, NaN where a caption has nothing to be scored.
+        metrics: entries of a results row, by metric.
+        by_caption: float [captions, seeds] by metric; NaN where the metric is undefined for a
+            caption.
     """
 
     metrics: dict[str, dict[str, Any]]
@@ -29,26 +30,31 @@ class Scored:
 def oracle_accuracy(
     captions: Sequence[str], images: Sequence[Sequence[np.ndarray]], seed: int = 0
 ) -> Scored:
-    """Shares of the captions' statements that images bear out, a sequence for each sampling seed.
+    """Shares of the captions' statements that are correct in their images.
 
-    "oracle/KIND" for each kind of statement, "oracle/object" (all that is said of one object),
-    "oracle/caption" (all that is said) and, where captions differ in their number of objects,
-    "oracle/caption_of_N" (all that is said by captions of N objects). Intervals are Wilson's where
-    each caption gives one yes or no, else a bootstrap over captions, which keeps a caption's
-    objects and seeds together.
+    The metrics are "oracle/KIND" for each kind of statement, "oracle/object" (all statements about
+    an object are correct), "oracle/caption" (all statements of a caption are correct) and, if
+    captions differ in their number of objects, "oracle/caption_of_N" (the same for captions of N
+    objects). Intervals are Wilson's where each caption gives one binary result; otherwise they are
+    a bootstrap over captions, which resamples the objects and seeds of a caption together.
+
+    Args:
+        captions: [N].
+        images: for each sampling seed, N images uint8 [H, W, 3].
+        seed: of the bootstrap.
 
     Raises:
         ValueError: a caption is outside the grammar that the oracle reads.
     """
-    scores = [oracle.score(captions, of_seed) for of_seed in images]
+    scores = [oracle.score(captions, seed_images) for seed_images in images]
     counts = {kind: np.stack([s.by_caption[kind] for s in scores]) for kind in scores[0].by_caption}
     all_right = np.stack([s.all_right for s in scores]).astype(int)
     counts["caption"] = np.stack([all_right, np.ones_like(all_right)], -1)
     num_objects = counts["object"][0, :, 1]
     if len(numbers := np.unique(num_objects)) > 1:
         for number in numbers:
-            of_number = (num_objects == number)[:, None]
-            counts[f"caption_of_{number}"] = counts["caption"] * of_number
+            has_number = (num_objects == number)[:, None]
+            counts[f"caption_of_{number}"] = counts["caption"] * has_number
     metrics, by_caption = {}, {}
     for kind, tally in counts.items():  # [seeds, captions, (right, made)]
         right, made = tally[..., 0].T, tally[0, :, 1]  # [captions, seeds], [captions]
@@ -59,7 +65,7 @@ def oracle_accuracy(
 
 
 def _share(right: np.ndarray, made: np.ndarray, seed: int) -> dict[str, Any]:
-    """The entry of right statements [captions, seeds] of those that were made [captions]."""
+    """The entry for `right` [captions, seeds] correct statements out of `made` [captions]."""
     stated = made > 0
     right, made = right[stated], made[stated]
     num_seeds = right.shape[1]
@@ -68,7 +74,7 @@ def _share(right: np.ndarray, made: np.ndarray, seed: int) -> dict[str, Any]:
     if num_seeds == 1 and (made == 1).all():
         interval, by = wilson(int(totals[0]), of), "Wilson"
     elif value in (0.0, 1.0):
-        # No resample would differ; a caption counts as one observation, whatever it states.
+        # All resamples would be equal. Each caption counts as one observation.
         interval, by = wilson(round(value * len(made)), len(made)), "Wilson, of captions"
     else:
         pairs = np.column_stack([right.mean(1), made])
@@ -86,23 +92,29 @@ def clip_scores(
     texts: Sequence[str],
     seed: int = 0,
 ) -> Scored:
-    """CLIP scores and R-precision of embeddings [captions, D] and [seeds, captions, D] of one CLIP.
+    """CLIP scores (all of `CLIP_SCORES`) and R-precision from the embeddings of one CLIP.
 
-    `name` is the CLIP's, as "clip:FINGERPRINT"; the scores are all of `CLIP_SCORES`. R-precision
-    needs as many different captions as it has candidates, and is left out where there are fewer.
+    R-precision is omitted if there are fewer different captions than candidates.
+
+    Args:
+        name: of the CLIP in results, as "clip:FINGERPRINT".
+        captions: embeddings [captions, D].
+        images: embeddings [seeds, captions, D].
+        texts: the captions.
+        seed: of the bootstrap and of the candidates.
     """
     by_caption = {
         f"{variant}[{name}]": np.stack(
-            [clip_score(of_seed, captions, variant) for of_seed in images], 1
+            [clip_score(embeddings, captions, variant) for embeddings in images], 1
         )
         for variant in CLIP_SCORES
     }
     if len(set(texts)) >= R_PRECISION_CANDIDATES:
-        found = [
-            r_precision(of_seed, captions, list(texts), R_PRECISION_CANDIDATES, seed=seed)
-            for of_seed in images
+        hits = [
+            r_precision(embeddings, captions, list(texts), R_PRECISION_CANDIDATES, seed=seed)
+            for embeddings in images
         ]
-        by_caption[f"r_precision[{name}]"] = np.stack(found, 1).astype(float)
+        by_caption[f"r_precision[{name}]"] = np.stack(hits, 1).astype(float)
     metrics = {
         metric: {
             "value": float(values.mean()),
@@ -116,16 +128,16 @@ def clip_scores(
 
 
 def _seeds(values: list[float]) -> dict[str, Any]:
-    """What several sampling seeds gave."""
+    """The entries `by_seed` and `std_of_seeds`, if there are several sampling seeds."""
     if len(values) == 1:
         return {}
     return {"by_seed": values, "std_of_seeds": float(np.std(values, ddof=1))}
 
 
-def by_value(
+def counts_by_value(
     captions: Sequence[str], images: Sequence[np.ndarray]
 ) -> dict[str, dict[str, tuple[int, int]]]:
-    """(right, made) of each thing that captions state, as {"shape": {"ring": (7, 12), …}, …}.
+    """(correct, all) statements by kind and value, as {"shape": {"ring": (7, 12), …}, …}.
 
     Raises:
         ValueError: a caption is outside the grammar that the oracle reads.

@@ -1,4 +1,4 @@
-"""How well images fit their captions, from CLIP's embeddings of both."""
+"""Agreement of images and captions, from the CLIP embeddings of both."""
 
 from collections.abc import Callable
 
@@ -6,10 +6,10 @@ import numpy as np
 
 from dalle_jax.metrics.kernel import normalized
 
-# The published scores, by the cosine between an image and its caption. They differ in CLIP and in
-# prompt as well: Hessel et al. 2021 (arXiv 2104.08718) put "A photo depicts" before the caption and
-# take ViT-B/32; DALL-E 3 takes ViT-B/32, GLIDE ViT-B/16, both without a prefix. Here captions are
-# embedded as they are.
+# The published scores as functions of the cosine between an image and its caption. They also differ
+# in the CLIP and the prompt: Hessel et al. 2021 (arXiv 2104.08718) use ViT-B/32 and put "A photo
+# depicts" before the caption; DALL-E 3 uses ViT-B/32 and GLIDE ViT-B/16, both without a prefix.
+# Here captions are embedded without a prefix.
 CLIP_SCORES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "clip_cosine": lambda cosine: cosine,
     "clip_score_x100": lambda cosine: 100 * cosine,
@@ -18,7 +18,7 @@ CLIP_SCORES: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 
 
 def clip_score(images: np.ndarray, captions: np.ndarray, variant: str) -> np.ndarray:
-    """The score [N] of each image's embedding [N, D] with its own caption's [N, D], float64.
+    """The score [N], float64, of image embeddings [N, D] and their captions' embeddings [N, D].
 
     Raises:
         ValueError: there is no such variant, or the embeddings are not pairs.
@@ -37,33 +37,34 @@ def r_precision(
     top: int = 1,
     seed: int = 0,
 ) -> np.ndarray:
-    """Whether [N] each image finds its own caption among others'.
+    """Whether each image retrieves its caption among `num_candidates` captions: bool [N].
 
-    Each image [N, D] is held against its own caption [N, D] and `num_candidates` − 1 drawn from
-    those with another text, without replacement; its own must be among the `top` nearest. Ties
-    count against it. The mean is the R-precision (Xu et al. 2018, arXiv 1711.10485, §4.1).
+    The candidates of an image [N, D] are its caption [N, D] and `num_candidates` − 1 captions
+    sampled without replacement from those with another text. Its caption must be among the `top`
+    nearest; ties count as misses. The mean is the R-precision (Xu et al. 2018, arXiv 1711.10485,
+    §4.1).
 
     Raises:
-        ValueError: the embeddings are no pairs, or there are too few captions to draw from.
+        ValueError: the embeddings are not pairs, or there are too few different captions.
     """
     _check_pairs(images, captions)
     images, captions = normalized(images), normalized(captions)
     text = np.unique(np.asarray(texts), return_inverse=True)[1]
-    # One of each text, so that no mismatched caption is drawn twice.
-    first_of_text = np.unique(text, return_index=True)[1]
-    if len(first_of_text) < num_candidates:
+    # One index per distinct text, so that no candidate occurs twice.
+    distinct = np.unique(text, return_index=True)[1]
+    if len(distinct) < num_candidates:
         raise ValueError(
-            f"R-precision among {num_candidates} captions needs that many different ones; "
-            f"there are {len(first_of_text)}"
+            f"R-precision among {num_candidates} captions needs that many different captions; "
+            f"there are {len(distinct)}"
         )
     rng = np.random.default_rng(seed)
-    found = np.empty(len(images), bool)
+    hits = np.empty(len(images), bool)
     for i, image in enumerate(images):
-        drawn = rng.choice(len(first_of_text), num_candidates, replace=False)
-        others = first_of_text[drawn[drawn != text[i]][: num_candidates - 1]]
+        candidates = rng.choice(len(distinct), num_candidates, replace=False)
+        others = distinct[candidates[candidates != text[i]][: num_candidates - 1]]
         ahead = (captions[others] @ image >= captions[i] @ image).sum()
-        found[i] = ahead < top
-    return found
+        hits[i] = ahead < top
+    return hits
 
 
 def _check_pairs(images: np.ndarray, captions: np.ndarray) -> None:

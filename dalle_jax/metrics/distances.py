@@ -1,4 +1,7 @@
-"""Distances between the features of fakes and reals: their values, errors and floors."""
+"""Distances between the features of fakes and reals: their values, errors and floors.
+
+The floor of a distance is its value between two sets of real images.
+"""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -10,7 +13,7 @@ from dalle_jax.metrics.frechet import (
     Factored,
     extrapolate,
     factor,
-    factor_of,
+    factor_features,
     frechet_distance,
     jackknife,
 )
@@ -38,11 +41,11 @@ class Settings:
     """Constants of the metrics, at their published values.
 
     Attributes:
-        kid_subsets, kid_subset_size: of KID.
+        kid_subsets, kid_subset_size: number and size of KID's subsets.
         neighbours, neighbours_density: k of precision and recall, and of density and coverage.
-        is_splits: of the Inception Score.
-        intervals: whether errors, FD∞ and the floor are computed. They need all features at once, 8
-            kilobytes an image; without them, FID and sFID run in a memory that does not grow.
+        is_splits: splits of the Inception Score.
+        intervals: whether to compute errors, FD∞ and the floor. They need all features in memory, 8
+            kilobytes per image; without them FID and sFID use constant memory.
         seed: of shuffles, subsets and resampling.
     """
 
@@ -56,14 +59,14 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """One set of images after its features are through.
+class SetFeatures:
+    """The features of one set of images.
 
     Attributes:
         n: number of images.
-        digest: of the set of their pixels.
+        digest: SHA-256 of the set of their pixels.
         gaussians: mean and covariance by tap.
-        features: [n, length] by tap, of the taps that were kept.
+        features: [n, length] by tap, for the taps whose features are held.
     """
 
     n: int
@@ -72,9 +75,9 @@ class Measured:
     features: Mapping[str, np.ndarray]
 
     def factor(self, tap: str) -> Factored:
-        """The covariance of a tap, factored."""
+        """The Gaussian of a tap with its covariance factored."""
         if tap in self.features:
-            return factor_of(self.features[tap])
+            return factor_features(self.features[tap])
         return factor(self.gaussians[tap])
 
 
@@ -82,19 +85,19 @@ Results = tuple[dict[str, dict[str, Any]], dict[str, np.ndarray]]  # entries, va
 Floor = Callable[[np.ndarray, np.ndarray, Settings], dict[str, float]]
 
 
-def frechet(name: str) -> Callable[[Measured, Measured, str, Settings], Results]:
+def frechet(name: str) -> Callable[[SetFeatures, SetFeatures, str, Settings], Results]:
     """The Fréchet distance of a tap, with its error and its extrapolation to n = ∞ (FD∞).
 
-    "left_out" of an entry holds the metric with a tenth of the fakes left out each time, the same
-    ones of all sets of as many images: by it two models are compared.
+    "left_out" of an entry holds the metric without each tenth of the fakes. All sets of the same
+    size leave out the same indices, so that a paired jackknife can compare two models.
     """
 
-    def measure(fake: Measured, real: Measured, tap: str, settings: Settings) -> Results:
+    def measure(fake: SetFeatures, real: SetFeatures, tap: str, settings: Settings) -> Results:
         real_factor = real.factor(tap)
-        found = {"num_features": len(real_factor.mean)}
+        num_features = len(real_factor.mean)
         if not settings.intervals:
             value = frechet_distance(fake.factor(tap), real_factor)
-            return {name: {"value": value, **found}}, {}
+            return {name: {"value": value, "num_features": num_features}}, {}
         errors = jackknife(fake.features[tap], real_factor, seed=settings.seed)
         intercept, error = extrapolate(fake.features[tap], real_factor, seed=settings.seed)
         entry = {
@@ -104,7 +107,7 @@ def frechet(name: str) -> Callable[[Measured, Measured, str, Settings], Results]
             "left_out": errors.left_out.tolist(),
             "extrapolated": intercept,
             "extrapolated_standard_error": error,
-            **found,
+            "num_features": num_features,
         }
         return {name: entry}, {}
 
@@ -112,65 +115,66 @@ def frechet(name: str) -> Callable[[Measured, Measured, str, Settings], Results]
 
 
 def frechet_floor(name: str) -> Floor:
-    """The distance of reals [n, D] from other reals."""
-    return lambda a, b, settings: {name: frechet_distance(factor_of(a), factor_of(b))}
+    """The Fréchet distance between two sets of reals [n, D]."""
+    return lambda a, b, settings: {name: frechet_distance(factor_features(a), factor_features(b))}
 
 
-def inception_score_of(
-    fake: Measured, real: Measured | None, tap: str, settings: Settings
+def measure_inception_score(
+    fake: SetFeatures, real: SetFeatures | None, tap: str, settings: Settings
 ) -> Results:
-    """The Inception Score of the fakes; there is no reference."""
+    """The Inception Score of the fakes; it has no reference."""
     logits = fake.features[tap]
     mean, std = inception_score(logits, settings.is_splits, settings.seed)
-    found = {"value": mean, "std_of_splits": std}
+    entry = {"value": mean, "std_of_splits": std}
     if settings.intervals:
         group = jackknife_groups(len(logits), seed=settings.seed)
         left_out = [
             inception_score(logits[group != g], settings.is_splits, settings.seed)[0]
             for g in range(group.max() + 1)
         ]
-        found |= _around(mean, np.array(left_out))
-    return {"is": found}, {}
+        entry |= _jackknife_entry(mean, np.array(left_out))
+    return {"is": entry}, {}
 
 
-def kid(fake: Measured, real: Measured, tap: str, settings: Settings) -> Results:
-    """The kernel distance over subsets, with the standard error of the unbiased MMD² of all."""
+def measure_kid(fake: SetFeatures, real: SetFeatures, tap: str, settings: Settings) -> Results:
+    """KID over subsets, with the standard error of the unbiased MMD² of all features."""
     x, y = fake.features[tap], real.features[tap]
-    of_subsets = kernel_inception_distance(
+    kid = kernel_inception_distance(
         x, y, settings.kid_subsets, settings.kid_subset_size, settings.seed
     )
-    found = {"value": of_subsets.mean, "std_of_subsets": of_subsets.std}
+    entry = {"value": kid.mean, "std_of_subsets": kid.std}
     if settings.intervals:
-        found |= _around(of_subsets.mean, mmd2_left_out(x, y, seed=settings.seed))
-    return {"kid": found}, {}
+        entry |= _jackknife_entry(kid.mean, mmd2_left_out(x, y, seed=settings.seed))
+    return {"kid": entry}, {}
 
 
 def kid_floor(a: np.ndarray, b: np.ndarray, settings: Settings) -> dict[str, float]:
-    """The kernel distance of reals from other reals; a subset takes no more than there are."""
+    """KID between two sets of reals [n, D], whose size limits that of the subsets."""
     size = min(len(a), len(b))
     if size < 2:
         return {}
     subset = min(settings.kid_subset_size, size)
-    found = kernel_inception_distance(a, b, settings.kid_subsets, subset, settings.seed)
-    return {"kid": found.mean}
+    kid = kernel_inception_distance(a, b, settings.kid_subsets, subset, settings.seed)
+    return {"kid": kid.mean}
 
 
-def cmmd_of(fake: Measured, real: Measured, tap: str, settings: Settings) -> Results:
+def measure_cmmd(fake: SetFeatures, real: SetFeatures, tap: str, settings: Settings) -> Results:
     """CMMD with its standard error."""
     x, y = fake.features[tap], real.features[tap]
-    found: dict[str, Any] = {"value": cmmd(x, y)}
+    entry: dict[str, Any] = {"value": cmmd(x, y)}
     if settings.intervals:
         left_out = mmd2_left_out(normalized(x), normalized(y), gaussian_kernel, seed=settings.seed)
-        found |= _around(found["value"], CMMD_SCALE * left_out)
-    return {"cmmd": found}, {}
+        entry |= _jackknife_entry(entry["value"], CMMD_SCALE * left_out)
+    return {"cmmd": entry}, {}
 
 
 def cmmd_floor(a: np.ndarray, b: np.ndarray, settings: Settings) -> dict[str, float]:
-    """CMMD of reals from other reals."""
+    """CMMD between two sets of reals [n, D]."""
     return {"cmmd": cmmd(a, b)}
 
 
-def _around(value: float, left_out: np.ndarray) -> dict[str, Any]:
+def _jackknife_entry(value: float, left_out: np.ndarray) -> dict[str, Any]:
+    """The error and the interval of a value, from its values with a group left out [G]."""
     error = jackknife_error(left_out)
     return {
         "standard_error": error,
@@ -179,8 +183,8 @@ def _around(value: float, left_out: np.ndarray) -> dict[str, Any]:
     }
 
 
-def prdc(fake: Measured, real: Measured, tap: str, settings: Settings) -> Results:
-    """Precision and density, means over the fakes; recall and coverage, means over the reals."""
+def measure_prdc(fake: SetFeatures, real: SetFeatures, tap: str, settings: Settings) -> Results:
+    """Precision and density (means over the fakes), recall and coverage (means over the reals)."""
     result = manifold(
         fake.features[tap], real.features[tap], settings.neighbours, settings.neighbours_density
     )
@@ -193,7 +197,7 @@ def prdc(fake: Measured, real: Measured, tap: str, settings: Settings) -> Result
 
 
 def prdc_floor(a: np.ndarray, b: np.ndarray, settings: Settings) -> dict[str, float]:
-    """The four of reals against other reals, where there are more of them than neighbours."""
+    """The four metrics between two sets of reals [n, D]; none if the sets are too small."""
     if min(len(a), len(b)) <= max(settings.neighbours, settings.neighbours_density):
         return {}
     result = manifold(a, b, settings.neighbours, settings.neighbours_density)

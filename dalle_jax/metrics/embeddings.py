@@ -1,4 +1,4 @@
-"""How near a prior's embeddings come to the true ones, and how near one is without a prior."""
+"""Cosines between a prior's embeddings and the true ones, and the baseline without a prior."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from dalle_jax.metrics.kernel import normalized
 
 
 class Mean(NamedTuple):
-    """A mean over captions, and its bootstrap interval of 95 %."""
+    """A mean over captions and its 95 % bootstrap interval."""
 
     value: float
     low: float
@@ -17,11 +17,11 @@ class Mean(NamedTuple):
 
 
 def prior_cosines(predicted: np.ndarray, image: np.ndarray, text: np.ndarray) -> dict[str, Mean]:
-    """Mean cosines of N predicted embeddings [N, D] with the true ones of the same captions.
+    """Mean cosines of N predicted embeddings [N, D] with the true embeddings.
 
-    cosine_image     predicted · image, of the captioned image's own embedding
-    cosine_text      predicted · text, of the caption's embedding
-    cosine_baseline  text · image: what the caption's embedding is worth in place of a prediction
+    cosine_image     predicted · image, with the embedding of the captioned image
+    cosine_text      predicted · text, with the embedding of the caption
+    cosine_baseline  text · image, the value if the caption's embedding were the prediction
     gain             cosine_image − cosine_baseline, pair by pair
 
     Raises:

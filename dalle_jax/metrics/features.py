@@ -1,4 +1,4 @@
-"""Features of a stream of images: read and preprocessed in threads, computed on all devices."""
+"""Features of a stream of images, which are read in threads and computed on all devices."""
 
 import hashlib
 from collections import deque
@@ -16,7 +16,7 @@ from dalle_jax.data.images import center_crop_resize
 from dalle_jax.metrics.images import pixel_digest
 from dalle_jax.metrics.inception import TAPS, Inception
 from dalle_jax.metrics.preprocess import Preprocessing
-from dalle_jax.metrics.table import taps_of
+from dalle_jax.metrics.table import taps_for
 
 
 @dataclass(frozen=True)
@@ -25,7 +25,7 @@ class FeatureBatch:
 
     Attributes:
         features: float32 [b, length] by tap.
-        digests: of the images, `images.pixel_digest`.
+        digests: `images.pixel_digest` of the images.
     """
 
     features: Mapping[str, np.ndarray]
@@ -34,13 +34,13 @@ class FeatureBatch:
 
 @dataclass(frozen=True)
 class FeatureExtractor:
-    """A network that features are read from, and what identifies them.
+    """A feature network, and what identifies its features.
 
     Attributes:
-        name: of the network, as results name it: "inception", "classifier:FINGERPRINT", ….
+        name: of the network in results: "inception", "classifier:FINGERPRINT", ….
         sha256: of its weights.
-        preprocess: a dataclass that makes the network's input of an image uint8 [H, W, 3].
-        forward: (params, inputs [B, ...]) to a dict of features [B, length] by tap.
+        preprocess: a dataclass that maps an image uint8 [H, W, 3] to the network's input.
+        forward: maps (params, inputs [B, ...]) to a dict of features [B, length] by tap.
         params: of the network.
         taps: the tap that each metric reads.
     """
@@ -53,7 +53,7 @@ class FeatureExtractor:
     taps: Mapping[str, str]
 
     def tap(self, metric: str) -> str:
-        """What `metric` reads.
+        """The tap that `metric` reads.
 
         Raises:
             ValueError: the metric is not defined on these features.
@@ -67,14 +67,14 @@ class FeatureExtractor:
 
 
 @dataclass(frozen=True)
-class AtSide:
-    """The centred square of an image, resized to `side` pixels; uint8, as data loaders give it."""
+class CenterCropResize:
+    """Crops the central square of an image and resizes it to `side` pixels, as data loaders do."""
 
     side: int
     resize: str = "lanczos"
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        """uint8 [H, W, 3] to uint8 [side, side, 3]."""
+        """uint8 [H, W, 3] → uint8 [side, side, 3]."""
         return center_crop_resize(image, self.side, self.resize)
 
 
@@ -85,25 +85,29 @@ def pooled_extractor(
     forward: Callable[[Any, jax.Array], jax.Array],
     side: int,
 ) -> FeatureExtractor:
-    """A network with one vector [B, D] an image, such as a classifier or a CLIP of the project.
+    """The extractor of a network with one vector per image, such as a classifier or a CLIP.
 
-    `name` says which, with its fingerprint: distances between its features are named for it.
-    `forward` maps (params, uint8 [B, side, side, 3]) to the vectors.
+    Args:
+        name: of the network with its fingerprint, which results contain.
+        sha256: of its weights.
+        params: of the network.
+        forward: maps (params, uint8 [B, side, side, 3]) to vectors [B, D].
+        side: of the network's images in pixels.
     """
     if name == "inception":
         raise ValueError("only FID's Inception-v3 is called inception; see `inception_extractor`")
     return FeatureExtractor(
         name,
         sha256,
-        AtSide(side),
+        CenterCropResize(side),
         lambda p, x: {"features": forward(p, x)},
         params,
-        taps_of("pooled"),
+        taps_for("pooled"),
     )
 
 
 def params_sha256(params: Any) -> str:
-    """SHA-256 of a tree of parameters: names, shapes, types and values."""
+    """The SHA-256 of a tree of parameters: names, shapes, types and values."""
     digest = hashlib.sha256()
     for path, leaf in jax.tree_util.tree_leaves_with_path(params):
         array = np.ascontiguousarray(leaf)
@@ -115,16 +119,16 @@ def params_sha256(params: Any) -> str:
 def inception_extractor(
     params: Any, sha256: str, preprocessing: Preprocessing, taps: Sequence[str] = ("2048",)
 ) -> FeatureExtractor:
-    """FID's Inception, read at `taps`."""
+    """The extractor of FID's Inception with the outputs `taps`."""
     if unknown := set(taps) - set(TAPS):
-        raise ValueError(f"Inception has no {min(unknown)!r}; known are {', '.join(TAPS)}")
+        raise ValueError(f"Inception has no tap {min(unknown)!r}; known are {', '.join(TAPS)}")
 
     def forward(params, x):
         out = Inception().apply({"params": params}, x)
         return {tap: out[tap] for tap in taps}
 
     return FeatureExtractor(
-        "inception", sha256, preprocessing, forward, params, taps_of("inception")
+        "inception", sha256, preprocessing, forward, params, taps_for("inception")
     )
 
 
@@ -135,10 +139,10 @@ def extract(
     devices: Sequence[jax.Device] | None = None,
     num_threads: int = 8,
 ) -> Iterator[FeatureBatch]:
-    """Features of all images, in order, batch after batch.
+    """Compute the features of all images in order, batch by batch.
 
-    A batch is cut over the devices; the last one is padded to its full size and the padding left
-    out, so that one program is compiled. While a batch is computed the next one is read.
+    A batch is sharded over the devices. The last batch is padded to full size, so that only one
+    program is compiled, and the padding is removed. The next batch is read while one is computed.
 
     Raises:
         ValueError: an image can't be read; the message names it.
@@ -147,7 +151,7 @@ def extract(
     mesh = jax.make_mesh((len(devices),), ("data",), (AxisType.Auto,), devices=devices)
     batch_size = -(-batch_size // len(devices)) * len(devices)
     params = jax.device_put(extractor.params, NamedSharding(mesh, P()))
-    cut = NamedSharding(mesh, P("data"))
+    sharded = NamedSharding(mesh, P("data"))
     forward = jax.jit(extractor.forward)
 
     def read(index: int) -> tuple[np.ndarray, bytes]:
@@ -156,7 +160,7 @@ def extract(
 
     def compute(inputs: Sequence[np.ndarray]) -> Mapping[str, jax.Array]:
         padding = [np.zeros_like(inputs[0])] * (batch_size - len(inputs))
-        return forward(params, jax.device_put(np.stack([*inputs, *padding]), cut))
+        return forward(params, jax.device_put(np.stack([*inputs, *padding]), sharded))
 
     def fetch(computed, digests) -> FeatureBatch:
         return FeatureBatch(

@@ -2,9 +2,9 @@
 
 FD = |μ₁ − μ₂|² + Tr(Σ₁ + Σ₂ − 2 (Σ₁ Σ₂)^½)                     (Heusel et al. 2017, eq. 6)
 
-With Σ₁ = A Aᵀ and Σ₂ = B Bᵀ the trace of the root is the sum of the singular values of Aᵀ B. That
-needs no square root of a matrix product that is not symmetric, no ε on the diagonal, and stays
-exact where the covariances are singular, as they are with fewer images than features.
+With Σ₁ = A Aᵀ and Σ₂ = B Bᵀ the trace of the root is the sum of the singular values of Aᵀ B. This
+avoids the square root of a non-symmetric product, needs no ε on the diagonal, and is exact for
+singular covariances, which occur with fewer images than features.
 """
 
 from dataclasses import dataclass
@@ -13,27 +13,27 @@ from functools import cached_property
 import numpy as np
 
 from dalle_jax.metrics.intervals import jackknife_error, jackknife_groups
-from dalle_jax.metrics.statistics import Gaussian, gaussian_of
+from dalle_jax.metrics.statistics import Gaussian, fit_gaussian
 
 
 @dataclass(frozen=True)
 class Factored:
-    """A Gaussian as its mean [D] and a factor A [D, r] of its covariance A Aᵀ, r its rank."""
+    """A Gaussian as its mean [D] and a factor A [D, r] of its covariance A Aᵀ of rank r."""
 
     mean: np.ndarray
     factor: np.ndarray
 
     @cached_property
     def trace(self) -> float:
-        """Of the covariance."""
+        """The trace of the covariance."""
         return float((self.factor**2).sum())
 
 
 def factor(gaussian: Gaussian) -> Factored:
-    """The factor of a covariance by its eigenvalues; those that are rounding error are left out.
+    """Factor a covariance by its eigenvalues, without those that are rounding errors.
 
     Raises:
-        ValueError: it is no covariance: not symmetric, not finite, or clearly not positive.
+        ValueError: the covariance is not symmetric, not finite or clearly not positive.
     """
     sigma = np.asarray(gaussian.covariance, np.float64)
     if sigma.ndim != 2 or sigma.shape != (len(gaussian.mean),) * 2:
@@ -46,30 +46,33 @@ def factor(gaussian: Gaussian) -> Factored:
     values, vectors = np.linalg.eigh((sigma + sigma.T) / 2)
     if values[0] < -1e-3 * max(values[-1], 0):
         raise ValueError(f"a covariance can't have the eigenvalue {values[0]:.3g}")
-    kept = values > max(values[-1], 0) * len(values) * np.finfo(np.float64).eps
-    return Factored(np.asarray(gaussian.mean, np.float64), vectors[:, kept] * np.sqrt(values[kept]))
+    positive = values > max(values[-1], 0) * len(values) * np.finfo(np.float64).eps
+    A = vectors[:, positive] * np.sqrt(values[positive])
+    return Factored(np.asarray(gaussian.mean, np.float64), A)
 
 
-def factor_of(features: np.ndarray) -> Factored:
-    """The factor of the covariance of features [N, D]; the centred features are one if N ≤ D."""
+def factor_features(features: np.ndarray) -> Factored:
+    """The factored Gaussian of features [N, D]; if N ≤ D the factor is the centred features."""
     if len(features) > features.shape[1]:
-        return factor(gaussian_of(features))
+        return factor(fit_gaussian(features))
     if len(features) < 2:
-        raise ValueError(f"a covariance needs at least 2 images, not {len(features)}")
+        raise ValueError(f"a covariance needs at least 2 images, got {len(features)}")
     features = np.asarray(features, np.float64)
     mean = features.mean(0)
     return Factored(mean, (features - mean).T / np.sqrt(len(features) - 1))
 
 
 def frechet_distance(a: Gaussian | Factored, b: Gaussian | Factored) -> float:
-    """FD of two Gaussians; symmetric, and 0 if they are the same.
+    """The Fréchet distance of two Gaussians, which is symmetric and 0 if they are equal.
 
     Raises:
-        ValueError: they are of features of different length, or a covariance is none.
+        ValueError: their lengths differ, or a matrix is not a covariance.
     """
     a, b = (g if isinstance(g, Factored) else factor(g) for g in (a, b))
     if len(a.mean) != len(b.mean):
-        raise ValueError(f"features of {len(a.mean)} can't be compared with ones of {len(b.mean)}")
+        raise ValueError(
+            f"features of length {len(a.mean)} can't be compared with ones of length {len(b.mean)}"
+        )
     root_trace = np.linalg.svd(a.factor.T @ b.factor, compute_uv=False).sum()
     return float(((a.mean - b.mean) ** 2).sum() + a.trace + b.trace - 2 * root_trace)
 
@@ -80,10 +83,10 @@ class Jackknife:
 
     Attributes:
         value: FD of all features.
-        standard_error: of `value`, by leaving out one group at a time.
+        standard_error: of `value`, by the delete-a-group jackknife.
         interval: value ± 1.96 standard errors, within [0, ∞).
-        corrected: `value` less the jackknife's estimate of its bias in 1/n.
-        left_out: [G] FD with a group left out.
+        corrected: `value` minus the jackknife's estimate of its bias of order 1/n.
+        left_out: [G] FD without each group.
     """
 
     value: float
@@ -96,19 +99,22 @@ class Jackknife:
 def jackknife(
     features: np.ndarray, reference: Gaussian | Factored, num_groups: int = 10, seed: int = 0
 ) -> Jackknife:
-    """FD of features [N, D] to a fixed reference, with the delete-a-group jackknife's error.
+    """FD of features [N, D] to a fixed reference, with the error of the delete-a-group jackknife.
 
-    Leaving out each of G random groups gives FD₋ᵍ with mean m; the standard error is that of
-    `jackknife_error`, and G FD − (G−1) m is free of the bias in 1/n of FD (Efron & Stein 1981).
+    FD without each of G random groups is FD₋ᵍ with mean m. The standard error is that of
+    `jackknife_error`, and G FD − (G−1) m is free of FD's bias of order 1/n (Efron & Stein 1981).
 
     Raises:
-        ValueError: there are fewer features than two a group.
+        ValueError: there are fewer than two features per group.
     """
     group = jackknife_groups(len(features), num_groups, seed)
     reference = reference if isinstance(reference, Factored) else factor(reference)
-    value = frechet_distance(factor_of(features), reference)
+    value = frechet_distance(factor_features(features), reference)
     left_out = np.array(
-        [frechet_distance(factor_of(features[group != g]), reference) for g in range(num_groups)]
+        [
+            frechet_distance(factor_features(features[group != g]), reference)
+            for g in range(num_groups)
+        ]
     )
     error = jackknife_error(left_out)
     corrected = num_groups * value - (num_groups - 1) * left_out.mean()
@@ -123,12 +129,15 @@ def extrapolate(
     smallest_share: float = 0.5,
     seed: int = 0,
 ) -> tuple[float, float]:
-    """FD∞: FD of ever more of the features [N, D], fitted linear in 1/n, at 1/n = 0.
+    """FD∞: a linear fit in 1/n to FD of random subsets of the features [N, D], at 1/n = 0.
 
     FD's bias is c/n to first order, so that the intercept is free of it (Chong & Forsyth 2020,
-    arXiv 1911.07023, §4). Subsets are random, their sizes equally spaced in 1/n from
-    `smallest_share` · N to N. Returns the intercept and its standard error from the fit, which
-    knows nothing of the overlap between the subsets and so is a lower bound.
+    arXiv 1911.07023, §4). The sizes of the subsets are equally spaced in 1/n from
+    `smallest_share` · N to N.
+
+    Returns:
+        The intercept, and its standard error from the fit. The error is a lower bound, since the
+        fit ignores that the subsets overlap.
     """
     n = len(features)
     if smallest_share * n < 4 or num_points < 3:
@@ -138,7 +147,7 @@ def extrapolate(
     sizes = np.round(1 / np.linspace(1 / n, 1 / (smallest_share * n), num_points)).astype(int)
     values = [
         frechet_distance(
-            factor_of(features[np.sort(rng.choice(n, size, replace=False))]), reference
+            factor_features(features[np.sort(rng.choice(n, size, replace=False))]), reference
         )
         for size in sizes
     ]

@@ -1,4 +1,4 @@
-"""Sets of images to be measured: a folder of files, or an array in a file."""
+"""Sets of images as input of metrics: a folder of files, or an array in a file."""
 
 import hashlib
 import os
@@ -14,36 +14,36 @@ from dalle_jax.data.walk import describe, walk
 from dalle_jax.files import UNREADABLE_NPZ
 from dalle_jax.metrics import published
 
-SUFFIX = "of no image's suffix"
+SUFFIX = "without an image's suffix"
 
 
 class ImageFolder:
-    """The images below a folder, linked ones too, ordered by path; uint8 [H, W, 3] of any sizes.
+    """The images below a folder, including links, ordered by path; uint8 [H, W, 3] of any sizes.
 
     Attributes:
-        names: of the images, their paths from the folder on.
-        left_out: names of other entries by reason, as `data.walk` gives them.
-        decoding: "upright", over white; or "converted", as the published tools decode.
+        names: paths of the images relative to the folder.
+        left_out: names of other entries by reason, as in `data.walk`.
+        decoding: "upright", composited over white; or "converted", as the published tools decode.
     """
 
     def __init__(self, root: str | Path, decoding: str = "upright"):
         self.decoding = decoding
         self._root = Path(root)
-        found = walk(root)
-        names = [file.name for file in found.files]
+        entries = walk(root)
+        names = [file.name for file in entries.files]
         self.names = sorted(
             (name for name in names if _suffix(name) in IMAGE_SUFFIXES),
             key=lambda name: name.split("/"),
         )
-        self.left_out = dict(found.left_out)
+        self.left_out = dict(entries.left_out)
         if others := [name for name in names if _suffix(name) not in IMAGE_SUFFIXES]:
             self.left_out[SUFFIX] = others
-        self._unlike: dict[int, tuple[str, ...]] = {}
+        self._differences: dict[int, tuple[str, ...]] = {}
         if not self.names:
-            there = f"; it holds {describe(self.left_out)}" if self.left_out else ""
+            contents = f"; it holds {describe(self.left_out)}" if self.left_out else ""
             raise ValueError(
                 f"the folder {root} holds no images, that is, files of "
-                f"{', '.join(sorted(IMAGE_SUFFIXES))}{there}"
+                f"{', '.join(sorted(IMAGE_SUFFIXES))}{contents}"
             )
 
     def __len__(self) -> int:
@@ -55,27 +55,27 @@ class ImageFolder:
             encoded = file.read_bytes()
             if self.decoding == "upright":
                 return decode(encoded)
-            pixels, unlike = published.decode(encoded)
-            if unlike:
-                self._unlike[index] = unlike
+            pixels, differences = published.decode(encoded)
+            if differences:
+                self._differences[index] = differences
             return pixels
         except (OSError, ValueError) as error:
             raise ValueError(
-                f"{file}: {error}; repair it or take it away, since leaving out what can't be "
-                "read would change the set that is measured"
+                f"{file}: {error}; repair or remove it, since skipping unreadable images would "
+                "change the set that is measured"
             ) from error
 
-    def unlike(self) -> dict[str, int]:
-        """Of the images read so far: how many "converted" differ from "upright", by how."""
-        return dict(Counter(how for one in self._unlike.values() for how in one))
+    def decoding_differences(self) -> dict[str, int]:
+        """How "converted" differs from "upright" in the images read so far: counts by kind."""
+        return dict(Counter(kind for kinds in self._differences.values() for kind in kinds))
 
 
 def _suffix(name: str) -> str:
     return os.path.splitext(name)[1].lower()
 
 
-class Chosen(Sequence):
-    """Some items of a sequence of images, or of a source of them, by their numbers."""
+class Subset(Sequence):
+    """The items of a sequence or a source at the given indices."""
 
     def __init__(self, items: Sequence, indices: Sequence[int]):
         self._items, self._indices = items, indices
@@ -88,14 +88,14 @@ class Chosen(Sequence):
 
 
 def open_images(path: str | Path, decoding: str = "upright") -> Sequence[np.ndarray]:
-    """The images of a folder, or of an array uint8 [N, H, W, 3] in a `.npy` or `.npz`.
+    """Open the images of a folder, or of an array uint8 [N, H, W, 3] in a `.npy` or `.npz`.
 
-    Files are decoded as `ImageFolder` says. Of a `.npz` it is `arr_0`, or else the first array. A
-    `.npy` is read as it is needed, a `.npz` at once.
+    `decoding` is that of `ImageFolder`. The array of a `.npz` is `arr_0` if there is one, else the
+    first. A `.npy` is memory-mapped, a `.npz` is read at once.
 
     Raises:
         FileNotFoundError: there is nothing at that path.
-        ValueError: there are no images, or what there is is no array of images.
+        ValueError: there are no images, or the file does not hold an array of images.
     """
     path = Path(path).expanduser()
     if path.is_dir():
@@ -103,7 +103,7 @@ def open_images(path: str | Path, decoding: str = "upright") -> Sequence[np.ndar
     if not path.exists():
         raise FileNotFoundError(f"there is no folder or file {path}")
     if path.suffix not in (".npy", ".npz"):
-        raise ValueError(f"{path} is neither a folder of images nor a .npy or .npz of them")
+        raise ValueError(f"{path} is neither a folder of images nor a .npy or .npz file")
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
         if path.suffix == ".npz":
@@ -124,10 +124,10 @@ def open_images(path: str | Path, decoding: str = "upright") -> Sequence[np.ndar
 
 
 def pixel_digest(image: np.ndarray) -> bytes:
-    """SHA-256 of an image's size and pixels, however its file was encoded."""
+    """The SHA-256 of an image's size and pixels, whatever the format of its file."""
     return hashlib.sha256(f"{image.shape}".encode() + image.tobytes()).digest()
 
 
 def set_digest(digests: Iterable[bytes]) -> str:
-    """SHA-256 of a set of images, from their digests; names and order do not count."""
+    """The SHA-256 of a set of images from their digests, independent of names and order."""
     return hashlib.sha256(b"".join(sorted(digests))).hexdigest()

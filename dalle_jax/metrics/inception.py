@@ -1,8 +1,8 @@
 """The Inception-v3 of FID: the TensorFlow network of 2015-12-05 as pytorch-fid ported it, in Flax.
 
-It differs from torchvision's Inception-v3 in three places: average pools leave the padding out of
-the mean, the last block pools by maximum, and there are 1,008 classes. Layers have the names of the
-published file. Batch normalization stands at its running statistics, so it is folded into the
+It differs from torchvision's Inception-v3 in three places: average pools exclude the padding from
+the mean, the last block uses max pooling, and there are 1,008 classes. Layers have the names of the
+published file. Batch normalization uses its running statistics, so it is folded into the
 convolution before it (`interop/inception.py`): each layer here is relu(conv(x) + bias).
 
 Szegedy et al. 2015, arXiv 1512.00567; Heusel et al. 2017, arXiv 1706.08500.
@@ -16,20 +16,20 @@ from einops import rearrange
 IMAGE_SIZE = 299
 NUM_CLASSES = 1008
 
-# What can be read off the network, and its length an image.
+# The network's outputs and their length per image.
 TAPS = {
     "64": 64,  # mean over positions after the first max pool
     "192": 192,  # the same after the second
     "768": 768,  # the same before the last reduction
     "2048": 2048,  # pool3: FID, KID, precision and recall
     "spatial": 17 * 17 * 7,  # sFID: the first 7 channels of TensorFlow's mixed_6/conv
-    "logits_unbiased": NUM_CLASSES,  # without the bias, as the Inception Score has them
+    "logits_unbiased": NUM_CLASSES,  # without the bias, as in the Inception Score
     "logits": NUM_CLASSES,
 }
 
 
 class Conv(nn.Module):
-    """relu(conv(x) + bias); 1 × 1 unless said otherwise, `SAME` where the stride is 1."""
+    """relu(conv(x) + bias), 1 × 1 by default."""
 
     features: int
     kernel_size: tuple[int, int] = (1, 1)
@@ -90,13 +90,13 @@ class InceptionB(nn.Module):
 
 
 class InceptionC(nn.Module):
-    """17 × 17: 7 × 7 convolutions as pairs of 1 × 7 and 7 × 1. Gives its first branch too."""
+    """17 × 17: 7 × 7 convolutions as pairs of 1 × 7 and 7 × 1. Also returns its first branch."""
 
     width: int
 
     @nn.compact
     def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """[B, 17, 17, 768] to the same, and its first 192 channels."""
+        """[B, 17, 17, 768] to the same shape, and its first 192 channels."""
         a = Conv(192, name="branch1x1")(x)
         b = Conv(self.width, name="branch7x7_1")(x)
         b = Conv(self.width, (1, 7), name="branch7x7_2")(b)
@@ -126,7 +126,7 @@ class InceptionD(nn.Module):
 
 
 class InceptionE(nn.Module):
-    """8 × 8: 3 × 3 convolutions as 1 × 3 beside 3 × 1; the pool is a maximum in the last block."""
+    """8 × 8: 3 × 3 convolutions as parallel 1 × 3 and 3 × 1; the last block uses max pooling."""
 
     max_pool: bool
 
@@ -149,7 +149,7 @@ class InceptionE(nn.Module):
 class Inception(nn.Module):
     """Images [B, 299, 299, 3] in [-1, 1] to a dict of all `TAPS`, each [B, length].
 
-    Under jit, what is not used is not computed.
+    Under jit, unused outputs are not computed.
     """
 
     @nn.compact

@@ -6,17 +6,17 @@ import numpy as np
 def inception_score(
     logits: np.ndarray, num_splits: int = 10, seed: int | None = 2020
 ) -> tuple[float, float]:
-    """Mean and standard deviation of the score over splits of logits [N, 1008], float64.
+    """The mean and standard deviation of the score over splits of logits [N, 1008], float64.
 
-    The published value takes the tap "logits_unbiased", 50,000 images and 10 splits. Images are
-    shuffled as torch-fidelity does with the same seed; None leaves them in their order.
+    Published values use the tap "logits_unbiased", 50,000 images and 10 splits. Images are shuffled
+    as in torch-fidelity with the same seed; None does not shuffle them.
 
     Raises:
         ValueError: there are fewer images than splits.
     """
     n = len(logits)
     if n < num_splits:
-        raise ValueError(f"{n} images can't be cut into {num_splits} splits")
+        raise ValueError(f"{n} images can't be divided into {num_splits} splits")
     logits = np.asarray(logits, np.float64)
     if seed is not None:
         logits = logits[np.random.RandomState(seed).permutation(n)]
@@ -26,7 +26,7 @@ def inception_score(
     for i in range(num_splits):
         part = log_p[i * n // num_splits : (i + 1) * n // num_splits]
         p = np.exp(part)
-        # A class whose probability underflows has 0 · log 0 = 0 to add.
+        # A class whose probability underflows contributes 0 · log 0 = 0.
         log_mean = np.log(np.maximum(p.mean(0, keepdims=True), np.finfo(np.float64).tiny))
         scores.append(np.exp((p * (part - log_mean)).sum(1).mean()))
     return float(np.mean(scores)), float(np.std(scores))

@@ -7,7 +7,7 @@ import numpy as np
 
 from dalle_jax.metrics.intervals import jackknife_groups
 
-BLOCK = 2048  # rows of a kernel matrix that are held at once
+BLOCK = 2048  # rows of a kernel matrix in memory
 CMMD_BANDWIDTH = 10.0
 CMMD_SCALE = 1000.0
 
@@ -20,19 +20,19 @@ def polynomial_kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 
 def gaussian_kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """exp(−|x − y|² / 2σ²) with σ = 10, as CMMD takes it."""
+    """exp(−|x − y|² / 2σ²) with σ = 10, the kernel of CMMD."""
     squared = (x**2).sum(1)[:, None] + (y**2).sum(1)[None] - 2 * x @ y.T
     return np.exp(-squared / (2 * CMMD_BANDWIDTH**2))
 
 
 def mmd2(x: np.ndarray, y: np.ndarray, kernel: Kernel, *, unbiased: bool) -> float:
-    """Squared maximum mean discrepancy of features [N, D] and [M, D], float64.
+    """The squared maximum mean discrepancy of features [N, D] and [M, D], float64.
 
-    Unbiased: Σ_{i≠j} k(xᵢ, xⱼ) / N(N−1) + the same of y − 2 Σ k(xᵢ, yⱼ) / NM, which may be below
-    zero. Biased: the pairs i = j count too. (Gretton et al. 2012, eq. 3 and 5.)
+    The unbiased estimate is Σ_{i≠j} k(xᵢ, xⱼ) / N(N−1) + the same for y − 2 Σ k(xᵢ, yⱼ) / NM, which
+    may be negative. The biased estimate includes the pairs i = j (Gretton et al. 2012, eq. 3, 5).
 
     Raises:
-        ValueError: the features are of different length, or there are fewer than two of them.
+        ValueError: the features have different lengths, or there are fewer than two of either.
     """
     _check(x, y, 2)
     return (
@@ -55,7 +55,7 @@ def _diagonal(x: np.ndarray, kernel: Kernel) -> float:
 
 
 def _sum(x: np.ndarray, y: np.ndarray, kernel: Kernel) -> float:
-    """Σᵢⱼ k(xᵢ, yⱼ), never holding the whole matrix."""
+    """Σᵢⱼ k(xᵢ, yⱼ), block by block."""
     return sum(
         float(
             kernel(
@@ -69,10 +69,10 @@ def _sum(x: np.ndarray, y: np.ndarray, kernel: Kernel) -> float:
 
 @dataclass(frozen=True)
 class KID:
-    """Mean of unbiased MMD² over subsets, and their standard deviation.
+    """The mean and the standard deviation of the unbiased MMD² over subsets.
 
-    `std` is that of one subset's value, as the published tools print it. It says how far two
-    evaluations of `subset_size` images would lie apart; the mean's own error is smaller.
+    `std` is the deviation of a single subset, as the published tools print it: the spread of
+    evaluations of `subset_size` images. The error of the mean is smaller.
     """
 
     mean: float
@@ -88,12 +88,12 @@ def kernel_inception_distance(
     subset_size: int = 1000,
     seed: int = 2020,
 ) -> KID:
-    """KID of features [N, D] and [M, D] by the protocol of 100 subsets of 1,000.
+    """KID of features [N, D] and [M, D], by default over 100 subsets of 1,000.
 
-    Subsets are drawn as torch-fidelity draws them, so that the same seed gives the same subsets.
+    The subsets are those of torch-fidelity with the same seed.
 
     Raises:
-        ValueError: there are fewer features than a subset takes.
+        ValueError: there are fewer features than `subset_size`.
     """
     _check(fake, real, subset_size)
     rng = np.random.RandomState(seed)
@@ -112,14 +112,13 @@ def mmd2_left_out(
     num_groups: int = 10,
     seed: int = 0,
 ) -> np.ndarray:
-    """Unbiased MMD² [G] to a fixed reference with each of G random groups of the fakes left out.
+    """The unbiased MMD² [G] to a fixed reference without each of G random groups of the fakes.
 
-    It is less the reference's own term, a constant: what differs from group to group, or between
-    two models, is that of MMD². Sums of the kernel over pairs of groups are taken once, and each
-    value follows from them.
+    The term that depends only on the reference, a constant, is omitted, so that only differences
+    between groups or models are meaningful. The kernel is summed once over each pair of groups.
 
     Raises:
-        ValueError: there are fewer fakes than two a group.
+        ValueError: there are fewer than two fakes per group.
     """
     _check(fake, real, 2)
     group = jackknife_groups(len(fake), num_groups, seed)
@@ -140,22 +139,22 @@ def mmd2_left_out(
 def cmmd(fake: np.ndarray, real: np.ndarray) -> float:
     """CMMD: 1,000 times the biased MMD² of normalized CLIP embeddings [N, D] and [M, D], σ = 10.
 
-    Jayasumana et al. 2024, arXiv 2401.09603, with their constants. Published values are of CLIP
-    ViT-L/14 at 336 pixels; a value names the CLIP that it is of.
+    Jayasumana et al. 2024, arXiv 2401.09603, with their constants. Published values use CLIP
+    ViT-L/14 at 336 pixels; results name the CLIP.
     """
     return CMMD_SCALE * mmd2(normalized(fake), normalized(real), gaussian_kernel, unbiased=False)
 
 
 def normalized(embeddings: np.ndarray) -> np.ndarray:
-    """Embeddings [N, D] of length 1, float64.
+    """Embeddings [N, D] scaled to length 1, float64.
 
     Raises:
-        ValueError: one is zero or not finite, so that it has no direction.
+        ValueError: an embedding is zero or not finite.
     """
     embeddings = np.asarray(embeddings, np.float64)
     length = np.linalg.norm(embeddings, axis=-1, keepdims=True)
     if not ((length > 0) & np.isfinite(length)).all():
-        raise ValueError("an embedding is zero or not finite, so it has no direction")
+        raise ValueError("an embedding is zero or not finite, so it can't be normalized")
     return embeddings / length
 
 

@@ -1,23 +1,24 @@
-"""What held-out images and captions share with the training data.
+"""Leakage: what held-out images and captions share with the training data.
 
-Four kinds of leakage, each told by itself:
+Four kinds of leakage are reported separately:
 
 caption
-    A training caption is the same text: Unicode NFKC, case folded, white space collapsed.
+    A training caption is the same text after Unicode NFKC, case folding and collapsing of white
+    space.
 image
     A training image has the same size and pixels (`images.pixel_digest`).
 near_duplicate
-    A training image is the same picture to the eye, though recompressed, resized, brighter or
-    darker: their perceptual hashes differ in few of 64 bits, and their thumbnails have a cosine
-    near 1 (`perceptual`). A picture of one colour has no contrast to compare; of such only the same
-    pixels count.
+    A training image is visually the same after recompression, resizing or a change of brightness:
+    their perceptual hashes differ in few of 64 bits, and their thumbnails have a cosine near 1
+    (`perceptual`). Images of a single color have no contrast to compare, so they only match by
+    pixels.
 feature_neighbour
-    A training image has a cosine near 1 to it in a space of features that is given. How near is
-    near depends on the space; the median over the rows of their nearest cosines stands beside it.
+    A training image has a cosine near 1 in a given feature space. The right threshold depends on
+    the space, so the report also has the median of the rows' nearest cosines.
 
-Where captions are made of few words, as in captioned_shapes, most held-out captions occur in
-training: the same words ask for many images. So a leaked caption is reported, but what is left out
-of a metric is, by default, rows whose image leaked: `image` and `near_duplicate`.
+If captions consist of few words, as in captioned_shapes, most held-out captions also occur in
+training, where the same words describe many images. Leaked captions are therefore reported, but by
+default a metric only omits rows whose image leaked: `image` and `near_duplicate`.
 """
 
 import json
@@ -41,21 +42,21 @@ IMAGE_KINDS = ("image", "near_duplicate")
 FEATURE_KIND = "feature_neighbour"
 DIGEST_BYTES = 32
 HASH_SIDE, HASH_BITS = 32, 64
-HASH_MARGIN = 32.0  # the coefficient of a wave of an eighth of a level of luma: 16² / 8
+HASH_MARGIN = 32.0  # the coefficient of a wave with an amplitude of 1/8 level of luma: 16² / 8
 THUMBNAIL_SIDE = 8
-LEAST_CONTRAST = 2.0  # of 255: standard deviation below which a picture is of one colour
+MIN_CONTRAST = 2.0  # of 255: standard deviation below which an image has a single color
 NUM_EXAMPLES = 10
 TRAIN_BLOCK, ROW_BLOCK = 8192, 256
 
 
 @dataclass(frozen=True)
 class Thresholds:
-    """When two images are taken for the same.
+    """When two images count as the same.
 
     Attributes:
-        bits: most bits of 64 in which the perceptual hashes of near duplicates differ.
-        thumbnail: least cosine of their thumbnails.
-        feature: least cosine of the features of neighbours.
+        bits: maximum number of different bits, of 64, in the perceptual hashes of near duplicates.
+        thumbnail: minimum cosine of their thumbnails.
+        feature: minimum cosine of the features of neighbours.
     """
 
     bits: int = 12
@@ -65,14 +66,14 @@ class Thresholds:
 
 @dataclass(frozen=True)
 class Prints:
-    """What is compared of a set of N captioned images.
+    """The keys by which N captioned images are compared.
 
     Attributes:
-        ids: of the items, or their numbers.
-        captions: all of each item.
+        ids: of the items, or their indices.
+        captions: all captions of each item.
         digests: SHA-256 of the pixels.
-        hashes: perceptual, uint64 [N].
-        thumbnails: float32 [N, 96] of length 1, or 0 where there is no contrast.
+        hashes: perceptual hashes, uint64 [N].
+        thumbnails: float32 [N, 96] of length 1, or 0 for images without contrast.
     """
 
     ids: Sequence[str]
@@ -85,14 +86,14 @@ class Prints:
         return len(self.ids)
 
 
-def prints_of(source: Source, num_threads: int | None = None) -> Prints:
-    """The prints of a source's items, each read once, in threads; half a kilobyte an image.
+def compute_prints(source: Source, num_threads: int | None = None) -> Prints:
+    """Compute the prints of a source's items, half a kilobyte per image, in threads.
 
     Raises:
         ValueError: there are no items.
     """
     if not len(source):
-        raise ValueError("there are no images and captions to look for leakage in")
+        raise ValueError("there are no images and captions to check for leakage")
 
     def read(i: int) -> tuple:
         item = source[i]
@@ -106,7 +107,7 @@ def prints_of(source: Source, num_threads: int | None = None) -> Prints:
 
 
 def save_prints(path: Path, prints: Prints) -> None:
-    """Write prints to a `.npz`, whole or not at all."""
+    """Write prints to a `.npz` atomically."""
     texts = json.dumps({"ids": prints.ids, "captions": prints.captions}).encode()
     arrays = {
         "texts": np.frombuffer(texts, np.uint8),
@@ -119,17 +120,17 @@ def save_prints(path: Path, prints: Prints) -> None:
 
 
 def load_prints(path: Path) -> Prints:
-    """Read what `save_prints` wrote.
+    """Read a file that `save_prints` wrote.
 
     Raises:
-        ValueError, OSError, KeyError, zipfile.BadZipFile: it is torn, or something else, or its
-            hashes were made otherwise.
+        ValueError, OSError, KeyError, zipfile.BadZipFile: the file is incomplete, is of another
+            kind, or has hashes with another margin.
     """
     with np.load(path, allow_pickle=False) as archive:
         texts = json.loads(archive["texts"].tobytes())
         digests = archive["digests"].tobytes()
         if archive["hash_margin"] != HASH_MARGIN:
-            raise ValueError(f"{path} has hashes that are made otherwise")
+            raise ValueError(f"{path} has perceptual hashes with another margin")
         return Prints(
             texts["ids"],
             [tuple(captions) for captions in texts["captions"]],
@@ -142,12 +143,14 @@ def load_prints(path: Path) -> Prints:
 def perceptual(image: np.ndarray) -> tuple[int, np.ndarray]:
     """The perceptual hash and the thumbnail of an image uint8 [H, W, 3].
 
-    The hash: the image is squeezed to 32 × 32 and to its luma; bit k says whether the k-th
-    coefficient of its DCT-II, in order of frequency from the first after the constant, is above the
-    median of the 64 (after pHash: Zauner 2010, "Implementation and Benchmarking of Perceptual Image
-    Hash Functions") by more than `HASH_MARGIN`, since of a symmetric drawing many are equal but for
-    rounding. The thumbnail: luma of 8 × 8 less its mean, Cb and Cr of 4 × 4 (Rec. 601),
-    over its length: brightness and contrast do not count, color does, as coarsely as JPEG keeps it.
+    The hash: the luma is resized to 32 × 32; bit k is 1 if the k-th coefficient of its DCT-II, in
+    order of frequency without the constant, exceeds the median of the 64 by more than
+    `HASH_MARGIN` (after pHash: Zauner 2010, "Implementation and Benchmarking of Perceptual Image
+    Hash Functions"). The margin is needed because many coefficients of a symmetric drawing are
+    equal up to rounding.
+
+    The thumbnail: luma of 8 × 8 minus its mean, and Cb and Cr of 4 × 4 (Rec. 601), divided by the
+    length. It is invariant to brightness and contrast, and represents color as coarsely as JPEG.
     """
     picture = Image.fromarray(image)
     side = (HASH_SIDE, HASH_SIDE)
@@ -160,7 +163,7 @@ def perceptual(image: np.ndarray) -> tuple[int, np.ndarray]:
     luma, blue, red = np.moveaxis(rgb @ _YCBCR.T, -1, 0)
     chroma = reduce(np.stack([blue, red]), "c (h 2) (w 2) -> c h w", "mean")
     thumbnail = np.concatenate([(luma - luma.mean()).ravel(), chroma.ravel()])  # [96]
-    if (rgb - rgb.mean((0, 1))).std() < LEAST_CONTRAST:
+    if (rgb - rgb.mean((0, 1))).std() < MIN_CONTRAST:
         thumbnail[:] = 0
     else:
         thumbnail /= np.linalg.norm(thumbnail)
@@ -168,13 +171,13 @@ def perceptual(image: np.ndarray) -> tuple[int, np.ndarray]:
 
 
 def normal_caption(caption: str) -> str:
-    """A caption as it is compared: NFKC, case folded, white space collapsed."""
+    """A caption normalized for comparison: NFKC, case folded, white space collapsed."""
     folded = unicodedata.normalize("NFKC", caption).casefold()
     return " ".join(unicodedata.normalize("NFKC", folded).split())
 
 
 def leaked_captions(captions: Sequence[str], train: Sequence[tuple[str, ...]]) -> np.ndarray:
-    """Of each caption, the first training item that has it too: int64 [M], −1 for none."""
+    """The first training item with each caption: int64 [M], −1 for none."""
     first: dict[str, int] = {}
     for i, texts in enumerate(train):
         for text in texts:
@@ -183,7 +186,7 @@ def leaked_captions(captions: Sequence[str], train: Sequence[tuple[str, ...]]) -
 
 
 def leaked_images(digests: Sequence[bytes], train: Sequence[bytes]) -> np.ndarray:
-    """Of each image, the first training image of the same pixels: int64 [M], −1 for none."""
+    """The first training image with the pixels of each image: int64 [M], −1 for none."""
     first: dict[bytes, int] = {}
     for i, digest in enumerate(train):
         first.setdefault(digest, i)
@@ -191,22 +194,22 @@ def leaked_images(digests: Sequence[bytes], train: Sequence[bytes]) -> np.ndarra
 
 
 def near_duplicates(rows: Prints, train: Prints, bits: int, thumbnail: float) -> np.ndarray:
-    """Of each image, the training image most like it: int64 [M], −1 where none is a duplicate."""
-    found = np.full(len(rows), -1, np.int64)
+    """The most similar training image of each image: int64 [M], −1 if it is no near duplicate."""
+    matches = np.full(len(rows), -1, np.int64)
     best = np.full(len(rows), -np.inf, np.float32)
     for start in range(0, len(train), TRAIN_BLOCK):
         block = slice(start, start + TRAIN_BLOCK)
         for first in range(0, len(rows), ROW_BLOCK):
             part = slice(first, first + ROW_BLOCK)
-            alike = rows.thumbnails[part] @ train.thumbnails[block].T  # [rows, train]
+            cosines = rows.thumbnails[part] @ train.thumbnails[block].T  # [rows, train]
             differing = np.bitwise_count(rows.hashes[part, None] ^ train.hashes[None, block])
-            alike[(differing > bits) | (alike < thumbnail)] = -np.inf
-            nearest = alike.argmax(1)
-            value = np.take_along_axis(alike, nearest[:, None], 1)[:, 0]
+            cosines[(differing > bits) | (cosines < thumbnail)] = -np.inf
+            nearest = cosines.argmax(1)
+            value = np.take_along_axis(cosines, nearest[:, None], 1)[:, 0]
             better = value > best[part]
-            found[part] = np.where(better, start + nearest, found[part])
+            matches[part] = np.where(better, start + nearest, matches[part])
             best[part] = np.where(better, value, best[part])
-    return found
+    return matches
 
 
 def check_leakage(
@@ -217,28 +220,28 @@ def check_leakage(
     train_features: np.ndarray | None = None,
     thresholds: Thresholds | None = None,
 ) -> dict[str, Any]:
-    """The report of all kinds of leakage of a manifest's rows, as JSON can hold it.
+    """The leakage of a manifest's rows by kind, as plain data for JSON.
 
-    Under `found`, for each kind: how many rows leaked, their share, their numbers, and the number
-    of a training item that each shares something with; an image that is the same is no near
-    duplicate as well. Under `examples`, the first of them with ids and captions. With features,
-    `median_cosine` is the median of the rows' cosines to their nearest training image.
+    `found` has for each kind the count and share of the leaked rows, their indices, and the index
+    of a matching training item of each; identical images do not also count as near duplicates.
+    `examples` has the first leaked rows with ids and captions. With features, `median_cosine` is
+    the median of the rows' cosines to their nearest training image.
 
     Args:
         rows: prints of the manifest's images and captions, in its order.
         train: prints of the training data.
-        features: of the rows [M, D], for `feature_neighbour`; not looked for, if None.
+        features: of the rows [M, D], for `feature_neighbour`; None skips that kind.
         train_features: of the training images [N, D].
         thresholds: when two images are the same.
 
     Raises:
-        ValueError: there are features of one side alone, or not one of each image.
+        ValueError: only one side has features, or there is not one feature per image.
     """
     thresholds = thresholds or Thresholds()
     lengths = [None if f is None else len(f) for f in (features, train_features)]
     if lengths not in ([None, None], [len(rows), len(train)]):
         raise ValueError(
-            f"there are {lengths[0]} and {lengths[1]} features of {len(rows)} rows and "
+            f"there are {lengths[0]} and {lengths[1]} features for {len(rows)} rows and "
             f"{len(train)} training images"
         )
     matches = {
@@ -247,13 +250,13 @@ def check_leakage(
         "near_duplicate": near_duplicates(rows, train, thresholds.bits, thresholds.thumbnail),
     }
     matches["near_duplicate"][matches["image"] >= 0] = -1
-    further = {}
+    statistics = {}
     if features is not None:
         nearest = feature_neighbours(features, train_features, cosine=True)
         cosine = 1 - nearest.distances[:, 0]
         near = cosine >= thresholds.feature
         matches[FEATURE_KIND] = np.where(near, nearest.indices[:, 0], -1)
-        further["median_cosine"] = float(np.median(cosine))
+        statistics["median_cosine"] = float(np.median(cosine))
     found, examples = {}, {}
     for kind, match in matches.items():
         leaked = np.flatnonzero(match >= 0)
@@ -278,22 +281,22 @@ def check_leakage(
         "thresholds": asdict(thresholds),
         "found": found,
         "examples": examples,
-        **further,
+        **statistics,
     }
 
 
 def leaked_rows(report: Mapping[str, Any], kinds: Sequence[str] = IMAGE_KINDS) -> np.ndarray:
-    """The rows that a metric without leakage leaves out: bool [M].
+    """The rows that a metric without leakage omits: bool [M].
 
-    By default those whose image leaked, as it is or nearly; a caption that is also in the training
-    data does not count, since it asks for any image of what it says.
+    By default these are the rows whose image, or a near duplicate of it, is in the training data.
+    Leaked captions do not count, since many images fit a caption.
 
     Raises:
-        ValueError: the report does not look for one of these kinds.
+        ValueError: the report does not have one of these kinds.
     """
     if unknown := [kind for kind in kinds if kind not in report["found"]]:
         raise ValueError(
-            f"the report says nothing of {unknown[0]!r}; it has {', '.join(report['found'])}"
+            f"the report does not have {unknown[0]!r}; it has {', '.join(report['found'])}"
         )
     mask = np.zeros(report["num_rows"], bool)
     for kind in kinds:
@@ -302,7 +305,7 @@ def leaked_rows(report: Mapping[str, Any], kinds: Sequence[str] = IMAGE_KINDS) -
 
 
 def _frequencies() -> tuple[np.ndarray, np.ndarray]:
-    """Rows and columns of the 64 lowest frequencies but the constant, by their sum."""
+    """Rows and columns of the 64 lowest frequencies without the constant, ordered by their sum."""
     pairs = [(u, v) for u in range(HASH_SIDE) for v in range(HASH_SIDE) if u or v]
     lowest = sorted(pairs, key=lambda pair: (sum(pair), pair))[:HASH_BITS]
     u, v = zip(*lowest)

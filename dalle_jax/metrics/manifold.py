@@ -1,6 +1,6 @@
-"""Precision, recall, density and coverage: who lies in whose neighbourhoods.
+"""Precision, recall, density and coverage of features.
 
-Each image's neighbourhood is the ball to its k-th nearest neighbour of its own set.
+The neighbourhood of an image is the ball up to its k-th nearest neighbour in its own set.
 Kynkäänniemi et al. 2019, arXiv 1904.06991 (precision, recall); Naeem et al. 2020, arXiv 2002.09797
 (density, coverage).
 """
@@ -10,19 +10,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-BLOCK = 1024  # rows of the matrix of distances that are held at once
+BLOCK = 1024  # rows of the distance matrix in memory
 
 
 @dataclass(frozen=True)
 class Manifold:
-    """Precision, recall, density and coverage as means over images, and the images' own values.
+    """Precision, recall, density and coverage as means over images, and the values by image.
 
     Attributes:
-        precision: share of fakes that lie in the neighbourhood of some real.
-        recall: share of reals that lie in the neighbourhood of some fake.
-        density: in how many of the reals' neighbourhoods a fake lies, over k; may exceed 1.
-        coverage: share of reals whose neighbourhood holds a fake.
-        by_image: the values that those are means of: [N fake] or [M real] each.
+        precision: share of fakes in the neighbourhood of some real.
+        recall: share of reals in the neighbourhood of some fake.
+        density: mean number of reals' neighbourhoods that contain a fake, divided by k; may
+            exceed 1.
+        coverage: share of reals whose neighbourhood contains a fake.
+        by_image: the values of each image, [N fake] or [M real].
     """
 
     precision: float
@@ -43,23 +44,25 @@ def _squared_distances(x: np.ndarray, y: np.ndarray) -> Iterator[tuple[slice, np
 
 
 def squared_radii(features: np.ndarray, k: int) -> np.ndarray:
-    """Squared distance [N] of each of features [N, D] to its k-th nearest other."""
+    """The squared distance [N] of each of features [N, D] to its k-th nearest neighbour."""
     radii = np.empty(len(features))
     for rows, squared in _squared_distances(features, features):
-        # Position 0 is the image itself, whose distance rounding may have put above 0.
+        # The image itself must be at position 0, though rounding may make its distance positive.
         squared[np.arange(len(squared)), np.arange(rows.start, rows.stop)] = -np.inf
         radii[rows] = np.partition(squared, k, axis=1)[:, k]
     return radii
 
 
 def manifold(fake: np.ndarray, real: np.ndarray, k: int = 3, k_density: int = 5) -> Manifold:
-    """All four of features [N, D] and [M, D]; k as the papers have it, 3 and 5.
+    """All four metrics of features [N, D] and [M, D], with the papers' k by default.
 
     Raises:
-        ValueError: the features are of different length, or fewer than k + 1.
+        ValueError: the features have different lengths, or there are fewer than k + 1.
     """
     if fake.shape[1] != real.shape[1]:
-        raise ValueError(f"features of {fake.shape[1]} and {real.shape[1]} can't be compared")
+        raise ValueError(
+            f"features of lengths {fake.shape[1]} and {real.shape[1]} can't be compared"
+        )
     if min(len(fake), len(real)) <= max(k, k_density):
         raise ValueError(
             f"{len(fake)} and {len(real)} images are too few for the {max(k, k_density)} nearest "

@@ -1,4 +1,4 @@
-"""The training images that are nearest to generated ones: does a model repeat what it has seen?"""
+"""Nearest training images of generated ones, to detect a model that copies its training data."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -10,13 +10,13 @@ from dalle_jax.data.images import center_crop_resize
 from dalle_jax.data.loader import Source
 from dalle_jax.metrics.kernel import normalized
 
-BLOCK = 2048  # training images that are held at once
-QUERY_BLOCK = 512  # rows of the matrix of distances that are held at once
+BLOCK = 2048  # training images in memory
+QUERY_BLOCK = 512  # rows of the distance matrix in memory
 
 
 @dataclass(frozen=True)
 class Neighbours:
-    """The k nearest of each query, nearest first.
+    """The k nearest neighbours of each query, nearest first.
 
     Attributes:
         indices: int64 [N, k], of the training set.
@@ -30,13 +30,13 @@ class Neighbours:
 def feature_neighbours(
     features: np.ndarray, train: np.ndarray, k: int = 1, *, cosine: bool = False
 ) -> Neighbours:
-    """The k of train [M, D] that are nearest to each of features [N, D].
+    """The k nearest neighbours in train [M, D] of each of features [N, D].
 
     The distance is Euclidean, or 1 − cosine.
 
     Raises:
-        ValueError: the features are of different length, k is not one of 1 … M, or a cosine is
-            asked for of features that are zero or not finite.
+        ValueError: the features have different lengths, k is not in 1 … M, or `cosine` is set and a
+            feature is zero or not finite.
     """
     if features.ndim != 2 or train.ndim != 2 or features.shape[1] != train.shape[1]:
         raise ValueError(
@@ -46,20 +46,20 @@ def feature_neighbours(
     if cosine:
         features = normalized(features)
     blocks = (train[start : start + BLOCK] for start in range(0, len(train), BLOCK))
-    found = _search(features, map(normalized, blocks) if cosine else blocks, len(train), k)
-    # Of vectors of length 1, |x − y|² = 2 − 2 cos.
-    return Neighbours(found.indices, found.distances**2 / 2) if cosine else found
+    nearest = _search(features, map(normalized, blocks) if cosine else blocks, len(train), k)
+    # For vectors of length 1, |x − y|² = 2 − 2 cos.
+    return Neighbours(nearest.indices, nearest.distances**2 / 2) if cosine else nearest
 
 
 def pixel_neighbours(images: np.ndarray, train: Source, k: int = 1) -> Neighbours:
-    """The k images of a training set nearest to each of images uint8 [N, S, S, 3].
+    """The k nearest training images of each of images uint8 [N, S, S, 3].
 
-    The distance is the root of the mean squared difference of pixel values, 0 to 255; it is exact,
-    so that a copy has the distance 0. Training images are centre-cropped and resized to S, and read
-    once, a block at a time.
+    The distance is the root of the mean squared difference of pixel values, 0 to 255. It is
+    computed exactly, so that a copy has the distance 0. Training images are center-cropped, resized
+    to S and read once, block by block.
 
     Raises:
-        ValueError: k is not one of 1 … M, or the images are no squares.
+        ValueError: k is not in 1 … M, or the images are not square.
     """
     if images.ndim != 4 or images.shape[1] != images.shape[2]:
         raise ValueError(f"images {list(images.shape)} must be uint8 [N, S, S, 3]")
@@ -70,20 +70,20 @@ def pixel_neighbours(images: np.ndarray, train: Source, k: int = 1) -> Neighbour
         if (indices := range(start, min(start + BLOCK, len(train))))
     )
     flat = (rearrange(block, "b h w c -> b (h w c)") for block in blocks)
-    found = _search(rearrange(images, "n h w c -> n (h w c)"), flat, len(train), k)
-    return Neighbours(found.indices, found.distances / np.sqrt(3 * side**2))
+    nearest = _search(rearrange(images, "n h w c -> n (h w c)"), flat, len(train), k)
+    return Neighbours(nearest.indices, nearest.distances / np.sqrt(3 * side**2))
 
 
 def data_copying(generated: np.ndarray, held_out: np.ndarray) -> float:
-    """How much nearer generated images are to the training data than held-out ones, as a z score.
+    """The z score of the data-copying test of Meehan et al. (2020, arXiv 2004.05675, §3).
 
-    Of the distances [N] and [M] to the nearest training image, the Mann-Whitney U that counts the
-    pairs in which the generated image is the farther one, less its mean N·M/2, over its standard
-    deviation √(N·M·(N + M + 1)/12). Far below 0 the model copies; far above 0 it draws what is
-    unlike the data (Meehan et al. 2020, arXiv 2004.05675, §3).
+    U is the Mann-Whitney statistic of the distances [N] and [M] to the nearest training image: the
+    number of pairs in which the generated image is farther away than the held-out one. The score is
+    (U − N·M/2) / √(N·M·(N + M + 1)/12). Far below 0 the model copies training images; far above 0
+    its images differ from the data.
 
     Raises:
-        ValueError: there are no distances of either.
+        ValueError: the distances of either are empty.
     """
     n, m = len(generated), len(held_out)
     if not n or not m:
@@ -102,15 +102,15 @@ def picture_cells(
     train: Source,
     shown: int = 12,
 ) -> tuple[np.ndarray, list[str], int]:
-    """What a picture of neighbours shows: images, their labels, and how many there are in a row.
+    """The images and labels of a grid of neighbours, and its number of columns.
 
-    A row is a generated image with its caption, then its nearest training images with their
-    distance, number and caption. The generated images nearest to a training image come first.
+    A row is a generated image with its caption, followed by its nearest training images with their
+    distance, index and caption. Generated images nearest to a training image come first.
 
     Args:
-        images: the generated ones, uint8 [N, S, S, 3].
-        captions: of theirs.
-        neighbours: of theirs in the training set.
+        images: generated images, uint8 [N, S, S, 3].
+        captions: of the generated images.
+        neighbours: of the generated images in the training set.
         train: the training set.
         shown: number of rows.
 
@@ -129,11 +129,11 @@ def picture_cells(
 
 
 def _search(queries: np.ndarray, blocks: Iterable[np.ndarray], size: int, k: int) -> Neighbours:
-    """The k nearest of `size` vectors that come in blocks [b, D], to queries [N, D]."""
+    """The k nearest neighbours of queries [N, D] among `size` vectors in blocks [b, D]."""
     if not 1 <= k <= size:
-        raise ValueError(f"k = {k} nearest neighbours are not to be had of {size}")
+        raise ValueError(f"k = {k} is not in 1 … {size}, the number of available neighbours")
     n = len(queries)
-    # Of whole numbers below 2⁵³, as pixels have them, products and sums are exact in float64.
+    # For integers below 2⁵³, such as those from pixels, sums and products are exact in float64.
     queries = np.asarray(queries, np.float64)
     norms = (queries**2).sum(1)
     indices = np.zeros((n, 0), np.int64)

@@ -1,9 +1,9 @@
-"""Reads an image of shapes back into a scene, and says which statements of a caption it bears out.
+"""Reads the scene from an image of shapes, and checks which statements of a caption are correct.
 
-An image is read in four steps: the background is the median of the image's edge; every other pixel
-is given to the palette color on whose line from the background it lies; connected pixels of one
-color are an object; and its shape is the one whose drawn template, put where its area and centroid
-say, overlaps it best. No learned part, no randomness.
+An image is read in four steps. The background is the median of the image's edge. Every other pixel
+is assigned to the palette color whose line from the background passes nearest to it. Connected
+pixels of one color are an object. Its shape is the one whose template, drawn at the position and
+size given by the object's centroid and area, overlaps it most. Nothing is learned or random.
 """
 
 import functools
@@ -25,22 +25,22 @@ from dalle_jax.data.shapes.scene import (
     relation_of_offset,
 )
 
-MIN_AREA = 0.01  # of the image: smaller components are specks (the smallest star has 0.026)
-MIN_OVERLAP = 0.6  # with the best template: what overlaps less has no shape
-MAX_COLOR_DISTANCE = 90.0  # of a pixel from the line between background and color, of 255
+MIN_AREA = 0.01  # of the image; smaller components are ignored (the smallest star has 0.026)
+MIN_OVERLAP = 0.6  # with the best template; objects with less have no shape
+MAX_COLOR_DISTANCE = 90.0  # of 255, of a pixel from the line between background and color
 SIZE_EDGE = float(np.sqrt(SIZES["small"] * SIZES["large"]))
 
 
 @dataclass(frozen=True)
-class Sighting:
-    """One object as read from an image.
+class DetectedObject:
+    """An object as read from an image.
 
     Attributes:
-        shape: the best template's name, or None where even that overlaps less than `MIN_OVERLAP`.
+        shape: the best template's name, or None if its overlap is below `MIN_OVERLAP`.
         color, size, place: as in `scene.Object`.
         cx, cy, radius: of the fitted template, in units of the image.
         overlap: soft intersection over union with the fitted template, 0 to 1.
-        lead: by how much `overlap` exceeds the second-best shape's.
+        margin: difference between `overlap` and that of the second-best shape.
         color_distance: from the palette color, in OKLab (black to white is 1).
     """
 
@@ -52,32 +52,32 @@ class Sighting:
     cy: float
     radius: float
     overlap: float
-    lead: float
+    margin: float
     color_distance: float
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What an image shows: its objects, largest first, and its background."""
+    """The scene read from an image: its objects, largest first, and its background."""
 
-    objects: tuple[Sighting, ...]
+    objects: tuple[DetectedObject, ...]
     background: str
     background_distance: float
 
 
 def read_scene(image: np.ndarray) -> Reading:
-    """Reads a uint8 image [H, H, 3].
+    """Read the scene of an image uint8 [H, H, 3].
 
     Raises:
         ValueError: the image is not square, not uint8 or smaller than 24 pixels.
     """
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(
-            f"The oracle reads uint8 images [H, W, 3], not {image.dtype} {list(image.shape)}."
+            f"the oracle reads uint8 images [H, W, 3], not {image.dtype} {list(image.shape)}"
         )
     if image.shape[0] != image.shape[1] or image.shape[0] < 24:
         raise ValueError(
-            f"The oracle reads square images of at least 24 pixels, not {list(image.shape)}."
+            f"the oracle reads square images of at least 24 pixels, not {list(image.shape)}"
         )
     background = _edge_color(image)
     offsets = image.astype(np.float32) - background
@@ -86,40 +86,44 @@ def read_scene(image: np.ndarray) -> Reading:
     keep = [k for k in range(1, len(areas)) if areas[k] >= MIN_AREA * labels.size]
     keep.sort(key=lambda k: -areas[k])
     name, distance = _nearest_name(background, BACKGROUNDS)
-    objects = tuple(_sight(offsets, background, labels, k) for k in keep)
+    objects = tuple(_detect(offsets, background, labels, k) for k in keep)
     return Reading(objects, name, distance)
 
 
-def check(statements: str | Sequence[Statement], seen: np.ndarray | Reading) -> list[bool]:
-    """Which statements of a caption hold in an image, in their order.
+def check(statements: str | Sequence[Statement], image: np.ndarray | Reading) -> list[bool]:
+    """Which statements of a caption are correct in an image, in their order.
 
-    The caption's objects are matched to the image's such that the most statements hold. A caption
-    given as text is parsed. What is said of an object that is not there is wrong; objects that no
-    caption mentions are wrong in the count.
+    The caption's objects are matched to the image's so that the most statements are correct.
+    Statements about an object without a match are wrong; objects that the caption does not mention
+    make the count wrong.
+
+    Args:
+        statements: a caption or its parsed statements.
+        image: uint8 [H, H, 3], or its scene as `read_scene` returns it.
     """
     if isinstance(statements, str):
         statements = parse(statements)
-    reading = seen if isinstance(seen, Reading) else read_scene(seen)
+    reading = image if isinstance(image, Reading) else read_scene(image)
     described = sorted({s.subject for s in statements if s.subject is not None})
-    found: list[Sighting | None] = list(reading.objects[:_MATCHED])
-    found += [None] * (len(described) - len(found))
+    candidates: list[DetectedObject | None] = list(reading.objects[:_MAX_CANDIDATES])
+    candidates += [None] * (len(described) - len(candidates))
     matches = (
-        [_holds(s, dict(zip(described, chosen)), reading) for s in statements]
-        for chosen in itertools.permutations(found, len(described))
+        [_is_correct(s, dict(zip(described, chosen)), reading) for s in statements]
+        for chosen in itertools.permutations(candidates, len(described))
     )
     return max(matches, key=sum)
 
 
 @dataclass(frozen=True)
 class Score:
-    """How many statements of a set of captions hold in the images made for them.
+    """The numbers of correct statements of a set of captions in their images.
 
     Attributes:
-        statements: kind -> (right, made), over all captions.
-        objects: (right, made): an object is right if its size, color, shape and place, as far as
-        they are stated, are all right of one and the same thing in the image.
-        all_right: for each caption whether everything it states is right, bool [N].
-        by_caption: kind, and "object" -> (right, made) of each caption, int [N, 2].
+        statements: (correct, all) statements by kind, over all captions.
+        objects: (correct, all) objects; an object is correct if all statements about its size,
+            color, shape and place are correct for one object in the image.
+        all_right: whether all statements of each caption are correct, bool [N].
+        by_caption: (correct, all) of each caption, int [N, 2], by kind and for "object".
     """
 
     statements: dict[str, tuple[int, int]]
@@ -129,21 +133,22 @@ class Score:
 
 
 def score(captions: Sequence[str | Sequence[Statement]], images: Sequence[np.ndarray]) -> Score:
-    """Checks caption n against image n, for all n.
+    """Check caption n against image n, for all n.
 
     Raises:
-        ValueError: not as many images as captions, or a caption outside the grammar of `parse`.
+        ValueError: the numbers of images and captions differ, or a caption is outside the grammar
+            of `parse`.
     """
     if len(captions) != len(images):
-        raise ValueError(f"{len(captions)} captions can't be scored on {len(images)} images.")
+        raise ValueError(f"{len(captions)} captions can't be scored on {len(images)} images")
     tally = {kind: np.zeros((len(captions), 2), int) for kind in (*STATEMENT_KINDS, "object")}
     all_right = np.zeros(len(captions), bool)
     for n, (caption, image) in enumerate(zip(captions, images)):
         statements = parse(caption) if isinstance(caption, str) else caption
-        held = check(statements, image)
-        all_right[n] = all(held)
+        correct = check(statements, image)
+        all_right[n] = all(correct)
         attributes: dict[int, list[bool]] = {}
-        for statement, right in zip(statements, held):
+        for statement, right in zip(statements, correct):
             tally[statement.kind][n] += (right, 1)
             if statement.kind in ("size", "color", "shape", "place"):
                 attributes.setdefault(statement.subject, []).append(right)
@@ -154,10 +159,10 @@ def score(captions: Sequence[str | Sequence[Statement]], images: Sequence[np.nda
     return Score(made, objects, all_right, {k: c for k, c in tally.items() if c.any()})
 
 
-_MATCHED = 6  # the largest objects that a caption's are matched with
+_MAX_CANDIDATES = 6  # only the largest objects of an image are matched to those of a caption
 
 
-def _holds(s: Statement, objects: dict[int, Sighting | None], reading: Reading) -> bool:
+def _is_correct(s: Statement, objects: dict[int, DetectedObject | None], reading: Reading) -> bool:
     if s.kind == "count":
         return len(reading.objects) == s.value
     if s.kind == "background":
@@ -174,7 +179,7 @@ def _holds(s: Statement, objects: dict[int, Sighting | None], reading: Reading) 
 
 
 def _edge_color(image: np.ndarray) -> np.ndarray:
-    """Median over the outermost thirty-second part of the image, float32 [3]."""
+    """The median over a border of 1/32 of the image's side, float32 [3]."""
     width = max(1, image.shape[0] // 32)
     inside = np.s_[width:-width]
     edge = np.ones(image.shape[:2], bool)
@@ -185,26 +190,26 @@ def _edge_color(image: np.ndarray) -> np.ndarray:
 def _segment(offsets: np.ndarray, background: np.ndarray) -> np.ndarray:
     """Components of one color, numbered from 1; 0 is the background. int [H, W].
 
-    A pixel at the edge of an object is a mixture of both colors and lies on the line from the
-    background to the object's color, which says whose edge it is where the nearest color does not
-    (half red and half white is nearest to pink). It belongs to the object from half-way on.
+    A pixel at the edge of an object is a mixture and lies on the line from the background to the
+    object's color, so it is assigned by line and not by the nearest color (a mixture of red and
+    white is nearest to pink). It belongs to the object if it is more than half-way along the line.
     """
     pixels = offsets.reshape(-1, 3)
     lines = _PALETTE - background  # [C, 3]
     length2 = np.maximum((lines**2).sum(1), 1.0)
     dots = pixels @ lines.T  # [N, C]
     along = np.clip(dots / length2, 0.0, 1.1)
-    away2 = (pixels**2).sum(1, keepdims=True) - 2 * along * dots + along**2 * length2
-    nearest = away2.argmin(1)
+    distance2 = (pixels**2).sum(1, keepdims=True) - 2 * along * dots + along**2 * length2
+    nearest = distance2.argmin(1)
     chosen = np.arange(len(pixels)), nearest
-    inside = (along[chosen] > 0.5) & (away2[chosen] < MAX_COLOR_DISTANCE**2)
+    inside = (along[chosen] > 0.5) & (distance2[chosen] < MAX_COLOR_DISTANCE**2)
     return _components(np.where(inside, nearest + 1, 0).reshape(offsets.shape[:2]))
 
 
 def _components(values: np.ndarray) -> np.ndarray:
-    """Numbers the 4-connected regions of equal nonzero value from 1. int [H, W] to int [H, W].
+    """Number the 4-connected regions of equal nonzero value from 1: int [H, W] → int [H, W].
 
-    Unites runs of equal pixels with those they touch in the row above.
+    Runs of equal pixels are united with those they touch in the row above.
     """
     height, width = values.shape
     starts_run = np.ones((height, width), bool)
@@ -231,8 +236,10 @@ def _components(values: np.ndarray) -> np.ndarray:
     return np.where(values > 0, number[roots][run], 0)
 
 
-def _sight(offsets: np.ndarray, background: np.ndarray, labels: np.ndarray, label: int) -> Sighting:
-    """The object that is component `label`."""
+def _detect(
+    offsets: np.ndarray, background: np.ndarray, labels: np.ndarray, label: int
+) -> DetectedObject:
+    """The object of the component `label`."""
     resolution = labels.shape[0]
     rows, columns = np.nonzero(labels == label)
     top, left = max(rows.min() - 2, 0), max(columns.min() - 2, 0)
@@ -242,10 +249,10 @@ def _sight(offsets: np.ndarray, background: np.ndarray, labels: np.ndarray, labe
     line = np.median(pixels[_core(mask)], axis=0)
     color, color_distance = _nearest_name(background + line, COLORS)
 
-    # How much of each pixel the object covers. Only its own pixels and their free neighbours:
-    # beyond lies another object's edge.
-    own = mask | (_grown(mask) & (labels[window] == 0))
-    covered = np.where(own, np.clip(pixels @ line / (line @ line), 0, 1), 0)
+    # The share of each pixel that the object covers, only at its pixels and the background pixels
+    # next to them: pixels farther away may belong to the edge of another object.
+    support = mask | (_grown(mask) & (labels[window] == 0))
+    covered = np.where(support, np.clip(pixels @ line / (line @ line), 0, 1), 0)
     area = covered.sum()
     cy = (covered.sum(1) @ (np.arange(len(covered)) + 0.5)) / area
     cx = (covered.sum(0) @ (np.arange(covered.shape[1]) + 0.5)) / area
@@ -260,7 +267,7 @@ def _sight(offsets: np.ndarray, background: np.ndarray, labels: np.ndarray, labe
         fits.append((float(shared / (area + template.sum() - shared)), shape, y, radius))
     (overlap, shape, y, radius), second, *_ = sorted(fits, reverse=True)
     cx, cy, radius = (float(v) / resolution for v in (left + float(cx), top + y, radius))
-    return Sighting(
+    return DetectedObject(
         shape=shape if overlap >= MIN_OVERLAP else None,
         color=color,
         size="small" if radius < SIZE_EDGE else "large",
@@ -269,7 +276,7 @@ def _sight(offsets: np.ndarray, background: np.ndarray, labels: np.ndarray, labe
         cy=cy,
         radius=radius,
         overlap=overlap,
-        lead=overlap - second[0],
+        margin=overlap - second[0],
         color_distance=color_distance,
     )
 
@@ -285,7 +292,7 @@ def _grown(mask: np.ndarray) -> np.ndarray:
 
 
 def _core(mask: np.ndarray) -> np.ndarray:
-    """The pixels of a mask that lie inside it, where there are any: edges are mixed colors."""
+    """The interior pixels of a mask, without the mixed colors of its edge; all if it is small."""
     core = ~_grown(~mask)
     return core if core.sum() >= 3 else mask
 
@@ -296,7 +303,7 @@ def _eighths(value: float) -> float:
 
 @functools.lru_cache(maxsize=65536)
 def _template(shape: str, cx: float, cy: float, radius: float, size: tuple[int, int]) -> np.ndarray:
-    """How much of each pixel the shape covers, float32 [H, W], position and radius in pixels."""
+    """The share of each pixel that the shape covers, float32 [H, W]; lengths are in pixels."""
     height, width = size
     canvas = Image.new("L", (8 * width, 8 * height))
     draw_shape(ImageDraw.Draw(canvas), shape, 8 * cx, 8 * cy, 8 * radius, 255)
@@ -305,11 +312,11 @@ def _template(shape: str, cx: float, cy: float, radius: float, size: tuple[int, 
 
 @functools.lru_cache
 def _moments(shape: str) -> tuple[float, float]:
-    """Area and centroid's row of a shape of radius 1. All are symmetric left to right."""
+    """The area and the row of the centroid of a shape of radius 1. All shapes are symmetric."""
     side = 512
-    drawn = _template(shape, side / 2, side / 2, side / 2, (side, side))
-    area = float(drawn.sum())
-    row = float(drawn.sum(1) @ (np.arange(side) + 0.5)) / area
+    template = _template(shape, side / 2, side / 2, side / 2, (side, side))
+    area = float(template.sum())
+    row = float(template.sum(1) @ (np.arange(side) + 0.5)) / area
     return area / (side / 2) ** 2, row / (side / 2) - 1
 
 
@@ -321,7 +328,7 @@ def _nearest_name(rgb: np.ndarray, names: dict[str, tuple[int, int, int]]) -> tu
 
 
 def _oklab(rgb: np.ndarray) -> np.ndarray:
-    """sRGB of 0 to 255 [..., 3] in OKLab (Ottosson 2020), where distance is difference seen."""
+    """sRGB of 0 to 255 [..., 3] in the perceptually uniform OKLab (Ottosson 2020)."""
     c = np.asarray(rgb, np.float64) / 255
     linear = np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
     return np.cbrt(linear @ _LINEAR_TO_LMS.T) @ _LMS_TO_LAB.T

@@ -1,4 +1,4 @@
-"""Is one model better than another on the same captions and the same noise?"""
+"""Paired tests of two models on the same captions and the same noise."""
 
 import math
 from collections.abc import Sequence
@@ -10,18 +10,18 @@ from scipy.special import stdtr, stdtrit
 from dalle_jax.metrics.intervals import bootstrap, jackknife_error
 
 FLIPS = 10_000
-BLOCK = 500  # flips that are held at once
+BLOCK = 500  # flips in memory
 
 
 @dataclass(frozen=True)
 class Paired:
-    """The difference of two models, of scores caption by caption or of distances.
+    """The difference of two models in the scores of captions or in a distance.
 
     Attributes:
-        difference: b − a; of scores, its mean over the captions.
-        interval: of 95 %, by bootstrap over the captions, or by the jackknife.
-        p: two-sided, of no difference.
-        test: what `p` is of: "exact McNemar", "sign flips" or "jackknife".
+        difference: b − a; for scores, its mean over the captions.
+        interval: of 95 %, by bootstrap over the captions or by the jackknife.
+        p: two-sided p value of no difference.
+        test: the test of `p`: "exact McNemar", "sign flips" or "jackknife".
     """
 
     difference: float
@@ -33,9 +33,9 @@ class Paired:
 def paired(a: np.ndarray, b: np.ndarray, seed: int = 0) -> Paired:
     """Compare scores [captions] or [captions, seeds] of two models.
 
-    Right or wrong of one image a caption is tested by McNemar's exact test, anything else by
-    flipping the signs of the captions' differences at random. A caption that has no score in either
-    (NaN) is left out.
+    Binary scores of one image per caption are tested by McNemar's exact test, all others by random
+    flips of the signs of the captions' differences. Captions without a score (NaN) in either model
+    are omitted.
 
     Raises:
         ValueError: the scores are not of the same captions and seeds.
@@ -49,7 +49,7 @@ def paired(a: np.ndarray, b: np.ndarray, seed: int = 0) -> Paired:
     scored = np.isfinite(a).all(1) & np.isfinite(b).all(1)
     a, b = a[scored], b[scored]
     if not len(a):
-        raise ValueError("there is no caption that both were scored on")
+        raise ValueError("there is no caption with a score in both")
     differences = (b - a).mean(1)
     binary = a.shape[1] == 1 and np.isin(np.concatenate([a, b]), (0, 1)).all()
     if binary:
@@ -65,23 +65,23 @@ def paired_distances(
 ) -> Paired:
     """Compare distances of two models' images to one reference, by a paired jackknife.
 
-    A distance is no mean over captions. But each of G times the same captions can be left out of
-    both models' images: Δ₋ᵍ = b₋ᵍ − a₋ᵍ. What the captions and the noise have in common goes away
-    in it, and the bias in the number of images mostly. With the jackknife's standard error s of Δ,
-    (b − a) / s is taken for Student's t with G − 1 degrees of freedom (Tukey 1958).
+    A distance is not a mean over captions, but G times the same captions can be left out of both
+    models' images: Δ₋ᵍ = b₋ᵍ − a₋ᵍ. The common effects of captions and noise cancel in Δ, and so
+    does most of the bias in the number of images. With the jackknife's standard error s of Δ,
+    (b − a) / s is tested as Student's t with G − 1 degrees of freedom (Tukey 1958).
 
     Args:
         a, b: the distances of all images.
-        left_out_a, left_out_b: [G] the same without the g-th group of captions; a constant that
-            both have in common does not count.
+        left_out_a, left_out_b: [G] the distances without the g-th group of captions, up to a
+            common constant.
 
     Raises:
-        ValueError: there are not as many groups of either, and two at least.
+        ValueError: the numbers of groups differ or are below two.
     """
     if len(left_out_a) != len(left_out_b) or len(left_out_a) < 2:
         raise ValueError(
-            f"distances without each of {len(left_out_a)} and of {len(left_out_b)} groups of "
-            "captions are not pairs"
+            f"distances without each of {len(left_out_a)} and {len(left_out_b)} groups of captions "
+            "are not pairs"
         )
     error = jackknife_error(np.subtract(left_out_b, left_out_a))
     difference, freedom = b - a, len(left_out_a) - 1
@@ -91,22 +91,23 @@ def paired_distances(
 
 
 def mcnemar(only_b: int, only_a: int) -> float:
-    """Two-sided exact p of `only_b` and `only_a` discordant pairs (McNemar 1947).
+    """The exact two-sided p of `only_b` and `only_a` discordant pairs (McNemar 1947).
 
-    If neither model is better, each discordant pair falls to either with probability ½: p is
+    If neither model is better, each discordant pair favours either with probability ½: p is
     2 P(X ≤ min) for X ~ Binomial(only_a + only_b, ½), at most 1.
     """
     n, k = only_a + only_b, min(only_a, only_b)
     if n == 0:
         return 1.0
-    # Integers throughout: as floats, numerator and denominator would overflow from 1,030 pairs on.
+    # Python integers, since floats would overflow with more than 1,029 pairs.
     return min(1.0, 2 * sum(math.comb(n, i) for i in range(k + 1)) / 2**n)
 
 
 def sign_flips(differences: np.ndarray, seed: int = 0) -> float:
-    """Two-sided p of a mean difference [N] of zero, by random signs (Fisher 1935).
+    """The two-sided p of differences [N] with mean zero, by random signs (Fisher 1935).
 
-    The share of sign patterns, the given one among them, whose mean is at least as far from zero.
+    p is the share of sign patterns, including the observed one, whose mean is at least as far from
+    zero.
     """
     rng = np.random.default_rng(seed)
     observed = abs(differences.sum()) * (1 - 1e-12)

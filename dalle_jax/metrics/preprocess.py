@@ -1,7 +1,7 @@
-"""From an image to the input of Inception, in the ways that the published tools do it.
+"""Preprocessing of images for Inception, as in the published tools.
 
-They differ by more than a point of FID on the same images, so the way is a named part of the
-protocol. All of them work on one image [H, W, 3] of any size and give [299, 299, 3].
+The tools differ by more than one point of FID on the same images, so the protocol names the
+preprocessing. Each maps one image [H, W, 3] of any size to [299, 299, 3].
 """
 
 import io
@@ -20,7 +20,7 @@ def _bilinear(image: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
     y, x = y.astype(np.float32).clip(0, height - 1), x.astype(np.float32).clip(0, width - 1)
     top, left = y.astype(np.int64), x.astype(np.int64)
     bottom, right = np.minimum(top + 1, height - 1), np.minimum(left + 1, width - 1)
-    # Columns first, on the few rows that are there, as float32 throughout.
+    # Columns first, on the rows of the input, in float32.
     dx = (x - left)[None, :, None]
     columns = image[:, left] + (image[:, right] - image[:, left]) * dx
     dy = (y - top)[:, None, None]
@@ -28,7 +28,7 @@ def _bilinear(image: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
 
 
 def _tensorflow_bilinear(image: np.ndarray) -> np.ndarray:
-    """TensorFlow 1's `resize_bilinear`: output pixel i is input position i · in / out."""
+    """TensorFlow 1's `resize_bilinear`: output pixel i is at input position i · in / out."""
     height, width, _ = image.shape
     steps = np.arange(IMAGE_SIZE, dtype=np.float32)
     scaled = _bilinear(
@@ -45,7 +45,7 @@ def _torch_bilinear(image: np.ndarray) -> np.ndarray:
     centers = np.arange(IMAGE_SIZE, dtype=np.float32) + np.float32(0.5)
     scaled = _bilinear(
         image.astype(np.float32) / 255,
-        # Rounded as torch rounds: beside an edge of a large image it is a hundredth of a level.
+        # Rounded as in torch, which at an edge of a large image differs by a hundredth of a level.
         np.float32(height / IMAGE_SIZE) * centers - np.float32(0.5),
         np.float32(width / IMAGE_SIZE) * centers - np.float32(0.5),
     )
@@ -53,7 +53,7 @@ def _torch_bilinear(image: np.ndarray) -> np.ndarray:
 
 
 def _antialiased_bicubic(image: np.ndarray) -> np.ndarray:
-    """Pillow's antialiased bicubic of each channel in float32, kept within [0, 255]."""
+    """Pillow's antialiased bicubic of each channel in float32, clipped to [0, 255]."""
     channels = [
         Image.fromarray(image[..., c].astype(np.float32)).resize(
             (IMAGE_SIZE, IMAGE_SIZE), Image.Resampling.BICUBIC
@@ -73,12 +73,12 @@ FITS = ("squeeze", "crop")
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """How an image becomes the network's input.
+    """The preprocessing of an image for Inception.
 
     Attributes:
         resize: "torch-fidelity" (TensorFlow 1's bilinear), "pytorch-fid" or "clean-fid".
-        fit: of an image that is not square: "squeeze" it, or "crop" its centred square.
-        round_trip: encode and decode first: "none", "png" (which changes no 8-bit image), or
+        fit: "squeeze" images to a square, or "crop" their central square.
+        round_trip: encode and decode images first: "none", "png" (which changes no 8-bit image), or
             "jpeg:Q" with Pillow's quality Q of 1 to 95.
     """
 
@@ -102,7 +102,7 @@ class Preprocessing:
             )
 
     def __call__(self, image: np.ndarray) -> np.ndarray:
-        """uint8 [H, W, 3] to float32 [299, 299, 3], about [-1, 1]."""
+        """uint8 [H, W, 3] → float32 [299, 299, 3], approximately in [-1, 1]."""
         if self.fit == "crop":
             height, width, _ = image.shape
             side = min(height, width)

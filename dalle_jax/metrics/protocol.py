@@ -1,4 +1,4 @@
-"""What a number depends on, frozen and hashed; and the rule that unlike numbers are not ranked."""
+"""Protocols: all that a metric's value depends on, hashed. Values rank only within a protocol."""
 
 import dataclasses
 import json
@@ -13,20 +13,20 @@ from dalle_jax.metrics.table import settings_read
 
 @dataclass(frozen=True)
 class Protocol:
-    """All that a metric's value depends on but for the images that are measured.
+    """All that a metric's value depends on, except the measured images.
 
     Attributes:
-        features: what looks at the images: "inception", "classifier:FINGERPRINT",
-            "clip:FINGERPRINT", or "oracle".
+        features: the network: "inception", "classifier:FINGERPRINT", "clip:FINGERPRINT", or
+            "oracle".
         features_sha256: of its weights; None for the oracle, which has none.
-        preprocessing: as `preprocess.Preprocessing` or `features.AtSide` holds it.
-        num_images: how many are measured, of each seed.
-        reference: what the reference set is called; None for scores, which need none.
-        reference_sha256: of the set of its pixels, or of its statistics where only those are there.
+        preprocessing: the fields of `preprocess.Preprocessing` or `features.CenterCropResize`.
+        num_images: number of measured images per seed.
+        reference: name of the reference set; None for scores without a reference.
+        reference_sha256: of the reference's pixels, or of its statistics if there are no images.
         settings: constants of the metrics: subsets, neighbours, splits, seeds of resampling.
         manifest_sha256: of the caption manifest; None for images without captions.
-        sampling: sampler, evaluations, guidance and seeds; None likewise. Whether EMA or raw
-            weights drew is told with the model: they are compared under one protocol.
+        sampling: sampler, evaluations, guidance and seeds; None for images without captions. EMA
+            and raw weights share a protocol; the row's model says which were used.
     """
 
     features: str
@@ -40,41 +40,41 @@ class Protocol:
     sampling: Mapping[str, Any] | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """As a row of results holds it: what JSON can say."""
+        """The protocol as plain data, as in a results row."""
         return json.loads(json.dumps(dataclasses.asdict(self)))
 
     @property
     def hash(self) -> str:
-        """Twelve hexadecimal digits; the reference's name does not count, its hash does."""
+        """Twelve hexadecimal digits that do not depend on the reference's name."""
         return protocol_hash(self.as_dict())
 
 
-# A name, not a fact: two names of one set, told by its hash, are the same reference.
+# Fields that do not change values: one reference, identified by its hash, may have several names.
 NAMES = ("reference",)
 
 
 def protocol_hash(protocol: Mapping[str, Any]) -> str:
-    """The hash of a protocol as a row of results holds it."""
+    """The hash of a protocol given as in a results row."""
     counted = {name: value for name, value in protocol.items() if name not in NAMES}
     return short_hash(counted)
 
 
 def differences(a: Mapping[str, Any], b: Mapping[str, Any], prefix: str = "") -> dict[str, tuple]:
-    """The values of a and b of each thing that the protocols differ in, by its dotted name."""
-    found = {}
+    """The values in a and b of each field in which the protocols differ, by its dotted name."""
+    differing = {}
     for name in sorted(a.keys() | b.keys()):
         if not prefix and name in NAMES:
             continue
         x, y, path = a.get(name), b.get(name), prefix + name
         if isinstance(x, Mapping) and isinstance(y, Mapping):
-            found |= differences(x, y, path + ".")
+            differing |= differences(x, y, path + ".")
         elif x != y:
-            found[path] = (x, y)
-    return found
+            differing[path] = (x, y)
+    return differing
 
 
-def of_metric(row: Mapping[str, Any], metric: str) -> dict[str, Any]:
-    """The protocol of a row with those of its settings alone that one of its metrics reads."""
+def metric_protocol(row: Mapping[str, Any], metric: str) -> dict[str, Any]:
+    """The protocol of a row with only those settings that one of its metrics reads."""
     protocol = dict(row["protocol"])
     read = row["metrics"].get(metric, {}).get("settings", settings_read(metric))
     if read is not None and "settings" in protocol:
@@ -89,41 +89,41 @@ def rank(
     larger_is_better: bool = False,
     vary: Sequence[str] = (),
 ) -> list[Mapping[str, Any]]:
-    """Rows of results by a metric, best first, if their protocols agree in all that it reads.
+    """Results rows ordered by a metric, best first, if their protocols agree in all that it reads.
 
-    A value that is NaN or no number comes last.
+    Rows whose value is NaN or not a number come last.
 
     Args:
         rows: each with "protocol" and "metrics": {name: {"value": ...}}.
-        metric: the one to rank by.
-        larger_is_better: of that metric.
-        vary: dotted names of what may differ since it is what is compared, as
+        metric: to rank by.
+        larger_is_better: whether larger values of the metric are better.
+        vary: dotted names of fields that may differ because they are compared, as
             "sampling.guidance_scale".
 
     Raises:
-        ValueError: two rows are of different protocols (the message says in what), or one lacks
-            the metric.
+        ValueError: two rows have different protocols (the message lists the differences), or a row
+            does not have the metric.
     """
     for i, row in enumerate(rows):
-        unlike = {
+        differing = {
             name: values
             for name, values in differences(
-                of_metric(rows[0], metric), of_metric(row, metric)
+                metric_protocol(rows[0], metric), metric_protocol(row, metric)
             ).items()
             if not any(name == free or name.startswith(free + ".") for free in vary)
         }
-        if unlike:
-            told = "; ".join(f"{name} is {x!r} and {y!r}" for name, (x, y) in unlike.items())
+        if differing:
+            listed = "; ".join(f"{name} is {x!r} and {y!r}" for name, (x, y) in differing.items())
             raise ValueError(
-                f"rows 1 and {i + 1} are of different protocols and can't be ranked: {told}"
+                f"rows 1 and {i + 1} have different protocols and can't be ranked: {listed}"
             )
         if metric not in row["metrics"]:
             raise ValueError(f"row {i + 1} has no {metric!r}; it has {', '.join(row['metrics'])}")
 
-    def place(row: Mapping[str, Any]) -> tuple[bool, float]:
+    def sort_key(row: Mapping[str, Any]) -> tuple[bool, float]:
         value = row["metrics"][metric].get("value")
         if not isinstance(value, int | float) or math.isnan(value):
             return True, 0.0
         return False, -value if larger_is_better else value
 
-    return sorted(rows, key=place)
+    return sorted(rows, key=sort_key)

@@ -1,7 +1,8 @@
 """How pytorch-fid, clean-fid and torch-fidelity find and decode images.
 
-All three decode by Pillow's `Image.open(file).convert("RGB")`. That drops transparency, so that the
-colours below it show, turns no image upright but a TIFF, and clips gray of 16 bits to 255.
+All three decode with Pillow's `Image.open(file).convert("RGB")`. That discards transparency and
+shows the colors below it, ignores the EXIF orientation except in TIFF, and clips 16-bit gray to
+255.
 """
 
 from collections.abc import Sequence
@@ -13,12 +14,12 @@ from dalle_jax.data.images import UPRIGHT, Opened, RefusedError, read, to_rgb, t
 
 
 class Tool(NamedTuple):
-    """Which files of a folder a tool reads, at its defaults.
+    """Which files of a folder a tool reads by default.
 
     Attributes:
         suffixes: of the files.
-        any_case: whether they count in capitals too.
-        sub_folders: whether those are read.
+        any_case: whether suffixes are compared without case.
+        sub_folders: whether files in sub-folders are read.
     """
 
     suffixes: tuple[str, ...]
@@ -39,24 +40,24 @@ class Converted(NamedTuple):
 
     Attributes:
         pixels: uint8 [H, W, 3].
-        unlike: how that differs from the picture that is meant, in words.
+        differences: how the pixels differ from those of a faithful decoder.
     """
 
     pixels: np.ndarray
-    unlike: tuple[str, ...]
+    differences: tuple[str, ...]
 
 
 def decode(encoded: bytes) -> Converted:
     """Decode an image as the tools do.
 
     Raises:
-        ValueError: it can't be read; or it has values of 32 bits, which the tools would clip.
+        ValueError: it can't be read, or it has 32-bit values, which the tools would clip.
     """
     return read(encoded, _converted)
 
 
 def unread(tool: str, names: Sequence[str]) -> list[str]:
-    """Those of the files, named by their path in a folder, that the tool does not read there."""
+    """The files, given by their paths relative to a folder, that the tool does not read."""
     suffixes, any_case, sub_folders = TOOLS[tool]
     return [
         name
@@ -67,24 +68,24 @@ def unread(tool: str, names: Sequence[str]) -> list[str]:
 
 
 def _converted(opened: Opened) -> Converted:
-    image, unlike = opened.image, []
+    image, differences = opened.image, []
     image.load()
     turn = UPRIGHT.get(opened.orientation())
     if opened.tags is not None:
         image, turn = turned_image(image, turn), None
     if turn is not None:
-        unlike.append("not turned upright")
-    # Pillow converts La to LA only, so that the tools can't read it.
+        differences.append("EXIF orientation ignored")
+    # Pillow only converts La to LA, so that the tools can't read it.
     image = image.convert("LA") if image.mode == "La" else image
     if image.has_transparency_data and image.mode[0] not in "IF":
         alpha = image.convert("RGBA").getextrema()[-1]
-        unlike += ["transparency dropped"] * (alpha[0] < 255)
+        differences += ["transparency discarded"] * (alpha[0] < 255)
     pixels = np.asarray(image.convert("RGB"))
     if image.mode.startswith("I;16"):
         if np.asarray(image).max(initial=0) > 255:
-            unlike.append("gray of 16 bits clipped to 255")
+            differences.append("16-bit gray clipped to 255")
     elif image.mode in ("I", "F") and not np.array_equal(pixels, to_rgb(image)):
         raise RefusedError(
             f"the tools would clip its values of mode {image.mode}; save it with 8 bits"
         )
-    return Converted(pixels, tuple(unlike))
+    return Converted(pixels, tuple(differences))

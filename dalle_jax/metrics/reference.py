@@ -1,4 +1,4 @@
-"""Statistics of a reference set as files, ours and other people's; never a pickle."""
+"""Files with statistics of a reference set, from this and other tools; never a pickle."""
 
 import hashlib
 import json
@@ -12,22 +12,22 @@ import numpy as np
 from dalle_jax.files import UNREADABLE_NPZ
 from dalle_jax.metrics.statistics import Gaussian
 
-# Arrays of a file by tap of Inception: pytorch-fid has the first pair, guided-diffusion both. Of
-# another network it has the first pair too, and `made_with` names the network.
+# Arrays of a file by tap of Inception: pytorch-fid has the first pair, guided-diffusion both. A
+# file for another network has the first pair, and its `made_with` names the network.
 ARRAYS = {"2048": ("mu", "sigma"), "spatial": ("mu_s", "sigma_s")}
 POOLED_ARRAYS = {"features": ("mu", "sigma")}
 
 
 @dataclass(frozen=True)
 class Reference:
-    """Mean and covariance by tap, and what is known of where they come from.
+    """Mean and covariance by tap, and their provenance.
 
     Attributes:
         gaussians: by tap of the network.
-        made_with: network, its weights' hash, preprocessing, number and hash of the images. Empty
-            for files of other tools, which do not say.
-        images: a `.npz` that has the images too, as guided-diffusion's reference batches do: in
-            `arr_0`, beside the statistics of more images than these. None where there are none.
+        made_with: the network, the hash of its weights, the preprocessing, and the number and hash
+            of the images. Empty for files of other tools, which do not record it.
+        images: a `.npz` with images in `arr_0`, as in guided-diffusion's reference batches, whose
+            statistics are those of more images; or None.
         sha256: of the file's statistics.
     """
 
@@ -37,7 +37,7 @@ class Reference:
 
     @property
     def sha256(self) -> str:
-        """Of the statistics themselves."""
+        """The SHA-256 of the statistics."""
         digest = hashlib.sha256()
         for tap in sorted(self.gaussians):
             digest.update(tap.encode())
@@ -47,7 +47,7 @@ class Reference:
 
 
 def is_statistics(path: str | Path) -> bool:
-    """Whether a file is a `.npz` with a mean and a covariance in it."""
+    """Whether a file is a `.npz` with a mean and a covariance."""
     path = Path(path).expanduser()
     if path.suffix != ".npz" or not path.is_file():
         return False
@@ -59,7 +59,7 @@ def is_statistics(path: str | Path) -> bool:
 
 
 def save_reference(path: str | Path, reference: Reference) -> None:
-    """Write a `.npz` that pytorch-fid and guided-diffusion read too."""
+    """Write a `.npz` that pytorch-fid and guided-diffusion can also read."""
     arrays = {}
     for tap, gaussian in reference.gaussians.items():
         mean, covariance = (ARRAYS | POOLED_ARRAYS)[tap]
@@ -71,13 +71,13 @@ def save_reference(path: str | Path, reference: Reference) -> None:
 
 
 def load_reference(path: str | Path) -> Reference:
-    """Read statistics: of `save_reference`, pytorch-fid, or guided-diffusion.
+    """Read statistics that `save_reference`, pytorch-fid or guided-diffusion wrote.
 
-    Images that the file holds too are not read, but named.
+    If the file also has images, they are not read; `Reference.images` names the file.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it holds no statistics, or would need a pickle.
+        ValueError: it does not contain statistics, or needs a pickle.
     """
     path = Path(path).expanduser()
     if not path.is_file():
@@ -88,9 +88,9 @@ def load_reference(path: str | Path) -> Reference:
             if not isinstance(made_with, dict):
                 raise ValueError(f"made_with is {made_with!r:.80}")
             gaussians, images = {}, path if "arr_0" in archive else None
-            of_inception = made_with.get("features", "inception") == "inception"
-            named = ARRAYS if of_inception else POOLED_ARRAYS
-            for tap, (mean, covariance) in named.items():
+            is_inception = made_with.get("features", "inception") == "inception"
+            arrays = ARRAYS if is_inception else POOLED_ARRAYS
+            for tap, (mean, covariance) in arrays.items():
                 if mean in archive and covariance in archive:
                     mu, sigma = (
                         np.asarray(archive[name], np.float64) for name in (mean, covariance)
@@ -101,12 +101,12 @@ def load_reference(path: str | Path) -> Reference:
     except UNREADABLE_NPZ as error:
         raise ValueError(f"{path} holds no readable statistics: {error}") from error
     if not gaussians.keys() & {"2048", "features"}:
-        raise ValueError(f"{path} holds no statistics: a mean `mu` and a covariance `sigma`")
+        raise ValueError(f"{path} has no statistics, that is, a mean `mu` and a covariance `sigma`")
     return Reference(gaussians, made_with, images)
 
 
 def describe(reference: Reference) -> str:
-    """What a file of statistics holds, in a few lines."""
+    """A description of a file of statistics in a few lines."""
     lines = [f"sha256 {reference.sha256}"]
     for tap, gaussian in reference.gaussians.items():
         lines.append(
@@ -115,7 +115,7 @@ def describe(reference: Reference) -> str:
         )
     lines += [f"{name}: {value}" for name, value in sorted(reference.made_with.items())]
     if reference.images:
-        lines.append("images: in arr_0, for the metrics that statistics do not serve")
+        lines.append("images: in arr_0, for metrics that need images")
     if not reference.made_with:
         lines.append("made with: unknown (a file of another tool)")
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""Zero-shot retrieval: does an image find its caption among others, and a caption its image?"""
+"""Zero-shot retrieval of captions by images and of images by captions."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -12,20 +12,20 @@ RANKS = (1, 5, 10)
 
 
 class Recall(NamedTuple):
-    """A share of queries that were answered right."""
+    """The number of queries with a correct result."""
 
     found: int
     queries: int
-    candidates: int  # among which each query searched
+    candidates: int  # of each query
 
     @property
     def share(self) -> float:
-        """found / queries."""
+        """The share of correct queries."""
         return self.found / self.queries
 
     @property
     def interval(self) -> tuple[float, float]:
-        """Wilson's interval of 95 % of the share."""
+        """Wilson's 95 % interval of the share."""
         return wilson(self.found, self.queries)
 
 
@@ -37,14 +37,14 @@ def retrieval(
 ) -> dict[str, Recall]:
     """`image_to_text_recall_at_1` … `text_to_image_recall_at_10`, by cosine.
 
-    Embeddings [N, D] of N images and of their captions. Equal captions are one: an image searches
-    the distinct captions for its own text, a distinct caption searches the N images for any that
-    it describes. Recall at k is the share of queries with an answer among the k nearest; a
-    candidate exactly as near as the answer counts as nearer.
+    Embeddings are [N, D], of N images and of their captions. Equal captions count once: an image
+    searches the distinct captions for its text, and a distinct caption searches the N images for
+    any of its images. Recall at k is the share of queries with a correct candidate among the k
+    nearest; wrong candidates at the same distance count as nearer.
 
     Raises:
-        ValueError: the embeddings and captions are not N pairs, or equal captions have embeddings
-            that differ.
+        ValueError: the embeddings and captions are not N pairs, or equal captions have different
+            embeddings.
     """
     shape = image_embeddings.shape
     if len(shape) != 2 or shape != text_embeddings.shape or len(captions) != shape[0]:
@@ -58,21 +58,25 @@ def retrieval(
     if differing.any():
         raise ValueError(
             f"{int(differing.sum())} captions have another embedding than an equal caption, the "
-            f"first {captions[int(np.argmax(differing))]!r}; text_embeddings are not of captions"
+            f"first {captions[int(np.argmax(differing))]!r}; check that text_embeddings belong to "
+            "captions"
         )
     cosine = normalized(image_embeddings) @ texts[first].T  # [N, distinct captions]
-    own = text[:, None] == np.arange(len(first))[None]
-    ahead = {"image_to_text": _num_ahead(cosine, own), "text_to_image": _num_ahead(cosine.T, own.T)}
+    correct = text[:, None] == np.arange(len(first))[None]
+    ahead = {
+        "image_to_text": _num_ahead(cosine, correct),
+        "text_to_image": _num_ahead(cosine.T, correct.T),
+    }
     return {
-        f"{way}_recall_at_{k}": Recall(
-            int((num < k).sum()), len(num), shape[0] if way == "text_to_image" else len(first)
+        f"{direction}_recall_at_{k}": Recall(
+            int((num < k).sum()), len(num), shape[0] if direction == "text_to_image" else len(first)
         )
-        for way, num in ahead.items()
+        for direction, num in ahead.items()
         for k in ranks
     }
 
 
-def _num_ahead(cosine: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """How many wrong candidates are at least as near as the nearest right one, a row of [Q, C]."""
-    best = np.where(right, cosine, -np.inf).max(1, keepdims=True)
-    return ((cosine >= best) & ~right).sum(1)
+def _num_ahead(cosine: np.ndarray, correct: np.ndarray) -> np.ndarray:
+    """The number of wrong candidates at least as near as the nearest correct one: [Q, C] → [Q]."""
+    best = np.where(correct, cosine, -np.inf).max(1, keepdims=True)
+    return ((cosine >= best) & ~correct).sum(1)

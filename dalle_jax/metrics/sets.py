@@ -1,4 +1,4 @@
-"""Sets of images to a row of results: FID and its kin, with intervals, floor and protocol."""
+"""From sets of images to a results row: FID and related metrics, intervals, floor and protocol."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from dalle_jax.metrics.distances import Measured, Settings
+from dalle_jax.metrics.distances import SetFeatures, Settings
 from dalle_jax.metrics.features import FeatureExtractor, extract
 from dalle_jax.metrics.images import open_images, set_digest
 from dalle_jax.metrics.protocol import Protocol, protocol_hash
@@ -20,33 +20,39 @@ from dalle_jax.metrics.table import METRICS, check_sizes
 def measure(
     images: Sequence[np.ndarray],
     extractor: FeatureExtractor,
-    moments_of: Iterable[str],
-    keep: Iterable[str],
+    moment_taps: Iterable[str],
+    feature_taps: Iterable[str],
     batch_size: int = 64,
     progress: Callable[[int], None] = lambda done: None,
-    **how: Any,
-) -> Measured:
+    **extract_options: Any,
+) -> SetFeatures:
     """Stream a set of images through a network.
 
-    `moments_of` and `keep` are the taps whose mean and covariance, or whose features, are wanted;
-    `how` goes on to `features.extract`.
+    Args:
+        images: uint8 [H, W, 3] each.
+        extractor: the network.
+        moment_taps: taps whose mean and covariance are computed.
+        feature_taps: taps whose features are returned.
+        batch_size: images per batch.
+        progress: called after each batch with the number of images so far.
+        extract_options: `devices` and `num_threads` of `features.extract`.
     """
     moments: dict[str, Moments] = {}
-    kept: dict[str, list[np.ndarray]] = {tap: [] for tap in keep}
+    features: dict[str, list[np.ndarray]] = {tap: [] for tap in feature_taps}
     digests: list[bytes] = []
-    for batch in extract(images, extractor, batch_size, **how):
-        for tap in moments_of:
+    for batch in extract(images, extractor, batch_size, **extract_options):
+        for tap in moment_taps:
             values = batch.features[tap]
             moments.setdefault(tap, Moments(values.shape[1])).add(values)
-        for tap, parts in kept.items():
+        for tap, parts in features.items():
             parts.append(batch.features[tap])
         digests += batch.digests
         progress(len(digests))
-    return Measured(
+    return SetFeatures(
         len(digests),
         set_digest(digests),
         {tap: m.gaussian() for tap, m in moments.items()},
-        {tap: np.concatenate(parts) for tap, parts in kept.items()},
+        {tap: np.concatenate(parts) for tap, parts in features.items()},
     )
 
 
@@ -58,7 +64,7 @@ def compare_sets(
     settings: Settings | None = None,
     **options: Any,
 ) -> dict[str, Any]:
-    """The row of results of one set of fakes against reals; see `compare_samples`."""
+    """The results row of one set of fakes against reals; see `compare_samples`."""
     return compare_samples([fake], real, extractor, metrics, settings, **options)[0]
 
 
@@ -75,90 +81,104 @@ def compare_samples(
     manifest_sha256: str | None = None,
     sampling: Mapping[str, Any] | None = None,
     decoding: str | None = None,
-    **how: Any,
+    **measure_options: Any,
 ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """The row of results, and the values [images, seeds] of metrics that are means over images.
+    """The results row, and the values [images, seeds] of metrics that are means over images.
 
-    Those are precision and density, over the fakes, and recall and coverage, over the reals.
+    Those are precision and density over the fakes, and recall and coverage over the reals.
 
     Args:
-        fakes: sets of as many images each, one for each sampling seed.
-        real: the reference. Statistics serve Fréchet distances; other metrics are of the images
-            that their file holds too, if it does.
+        fakes: one set of images for each sampling seed, all of one size.
+        real: the reference. Statistics suffice for Fréchet distances; other metrics use the images
+            in the statistics' file, if it has any.
         extractor: the network whose features are compared.
         metrics: keys of the extractor's `taps`.
         settings: constants of the metrics.
-        reference: what the protocol calls the reference.
-        floor_images: further reals, as many as a set of fakes, for the floor; without them it is
-            taken between two halves of the reference, or of as many images where there are enough.
+        reference: the reference's name in the protocol.
+        floor_images: extra reals, as many as in a set of fakes, for the floor. Without them the
+            floor is computed between two disjoint subsets of the reference, of that size or half of
+            the reference.
         statistics_out: a file for the reference's statistics.
-        manifest_sha256, sampling: of the protocol, where the fakes were made from captions.
-        decoding: how files of images were decoded, if there were any; see `images.ImageFolder`.
-        how: goes on to `measure`.
+        manifest_sha256, sampling: of the protocol, for fakes that were generated from captions.
+        decoding: how image files were decoded, see `images.ImageFolder`; None without files.
+        measure_options: `batch_size`, `progress`, `devices` and `num_threads` of `measure`.
 
     Raises:
-        ValueError: a set is too small for a metric, a metric is unknown, statistics lack a tap or
-            were made another way, or an image can't be read.
+        ValueError: a set is too small for a metric, a metric is unknown, the statistics lack a tap
+            or were computed with other features, or an image can't be read.
     """
     settings = settings or Settings()
     taps = {metric: extractor.tap(metric) for metric in metrics}
     if len({len(fake) for fake in fakes}) != 1:
-        raise ValueError(f"sets of {[len(fake) for fake in fakes]} fakes are not of one size")
+        raise ValueError(f"all sets need the same size; got {[len(fake) for fake in fakes]} fakes")
     num_images = len(fakes[0])
     statistics = real if isinstance(real, Reference) else None
-    of_images = metrics_of_images(metrics, extractor, statistics)
-    reals = reference_images(real, of_images)
+    image_metrics = metrics_of_images(metrics, extractor, statistics)
+    reals = reference_images(real, image_metrics)
     check_sizes(num_images, None if reals is None else len(reals), metrics, settings)
-    keep = sorted({tap for m, tap in taps.items() if settings.intervals or not _is_frechet(m)})
+    fake_taps = sorted({tap for m, tap in taps.items() if settings.intervals or not _is_frechet(m)})
     frechet_taps = sorted({tap for m, tap in taps.items() if _is_frechet(m)})
-    real_keep = [tap for tap in keep if tap in {taps[m] for m in of_images}]
-    statistics_side = real_side = None
+    real_taps = [tap for tap in fake_taps if tap in {taps[m] for m in image_metrics}]
+    real_statistics = real_features = None
     if statistics:
         _check_reference(statistics, extractor, taps, reals is not None)
-        statistics_side = Measured(0, statistics.sha256, statistics.gaussians, {})
+        real_statistics = SetFeatures(0, statistics.sha256, statistics.gaussians, {})
     if reals is not None:
-        moments_of = {taps[m] for m in of_images if _is_frechet(m)} - set(real_keep)
-        moments_of = frechet_taps if statistics_out and not statistics else sorted(moments_of)
-        real_side = measure(reals, extractor, moments_of, real_keep, **how)
+        moment_taps = {taps[m] for m in image_metrics if _is_frechet(m)} - set(real_taps)
+        moment_taps = frechet_taps if statistics_out and not statistics else sorted(moment_taps)
+        real_features = measure(reals, extractor, moment_taps, real_taps, **measure_options)
         if statistics_out and not statistics:
-            made_with = {**_identity(extractor), "images_sha256": real_side.digest}
-            save_reference(statistics_out, Reference(real_side.gaussians, made_with))
-    against = {m: real_side if m in of_images else statistics_side for m in metrics}
-    found, by_image, digests = [], [], []
+            made_with = {**_identity(extractor), "images_sha256": real_features.digest}
+            save_reference(statistics_out, Reference(real_features.gaussians, made_with))
+    references = {m: real_features if m in image_metrics else real_statistics for m in metrics}
+    entries_by_seed, values_by_seed, digests = [], [], []
+    moment_taps = sorted(set(frechet_taps) - set(fake_taps))
     for fake in fakes:
-        side = measure(fake, extractor, sorted(set(frechet_taps) - set(keep)), keep, **how)
-        results = [METRICS[m].measure(side, against[m], tap, settings) for m, tap in taps.items()]
-        found.append({name: entry for entries, _ in results for name, entry in entries.items()})
-        by_image.append({name: one for _, single in results for name, one in single.items()})
-        digests.append(side.digest)
-    sha256 = reference_digest(statistics, None if real_side is None else real_side.digest)
-    of_captions = (manifest_sha256, sampling, decoding)
-    protocol = protocol_of_sets(extractor, settings, num_images, reference, sha256, *of_captions)
+        features = measure(fake, extractor, moment_taps, fake_taps, **measure_options)
+        results = [
+            METRICS[m].measure(features, references[m], tap, settings) for m, tap in taps.items()
+        ]
+        entries_by_seed.append({name: e for entries, _ in results for name, e in entries.items()})
+        values_by_seed.append({name: v for _, values in results for name, v in values.items()})
+        digests.append(features.digest)
+    sha256 = reference_digest(statistics, None if real_features is None else real_features.digest)
+    protocol = set_protocol(
+        extractor,
+        settings,
+        num_images,
+        reference,
+        sha256,
+        manifest_sha256,
+        sampling,
+        decoding,
+    )
     row = {
         "protocol": protocol,
         "protocol_hash": protocol_hash(protocol),
         "fake_sha256": digests[0] if len(digests) == 1 else digests,
         "metrics": {
-            metric.is_called(name, extractor.name): over_seeds([values[name] for values in found])
+            metric.result_name(name, extractor.name): mean_over_seeds(
+                [entries[name] for entries in entries_by_seed]
+            )
             | {"settings": list(read)}
             for metric in map(METRICS.get, metrics)
             for name, read in metric.settings.items()
         },
     }
-    if settings.intervals and real_side is not None and real_side.features:
+    if settings.intervals and real_features is not None and real_features.features:
         others = None
         if floor_images is not None:
-            others = measure(floor_images, extractor, (), real_keep, **how)
-        row["floor"] = _floor(real_side, others, num_images, taps, extractor.name, settings)
-    return row, _by_result(by_image, metrics, extractor.name)
+            others = measure(floor_images, extractor, (), real_taps, **measure_options)
+        row["floor"] = _floor(real_features, others, num_images, taps, extractor.name, settings)
+    return row, _by_result(values_by_seed, metrics, extractor.name)
 
 
 def _by_result(
     by_seed: Sequence[Mapping[str, np.ndarray]], metrics: Sequence[str], network: str
 ) -> dict[str, np.ndarray]:
-    """The single images' values [images, seeds] by the name of the result in a row."""
+    """The values by image [images, seeds], by the name of the result in a row."""
     return {
-        METRICS[metric].is_called(name, network): np.stack([one[name] for one in by_seed], 1)
+        METRICS[metric].result_name(name, network): np.stack([one[name] for one in by_seed], 1)
         for metric in metrics
         for name in METRICS[metric].settings
         if name in by_seed[0]
@@ -166,14 +186,14 @@ def _by_result(
 
 
 def _floor(
-    real: Measured,
-    others: Measured | None,
+    real: SetFeatures,
+    others: SetFeatures | None,
     num_images: int,
     taps: Mapping[str, str],
     network: str,
     settings: Settings,
 ) -> dict[str, Any]:
-    """What the metrics are of reals against reals: `others`, or two random parts of the reals."""
+    """The metrics between `others` and the reals, or if None between two parts of the reals."""
     if others is not None:
         a, b, size = others.features, real.features, others.n
     else:
@@ -184,7 +204,7 @@ def _floor(
             for part in (order[:size], order[size : 2 * size])
         )
     return {"num_images": size} | {
-        METRICS[metric].is_called(name, network): value
+        METRICS[metric].result_name(name, network): value
         for metric, tap in taps.items()
         if tap in a and METRICS[metric].floor
         for name, value in METRICS[metric].floor(a[tap], b[tap], settings).items()
@@ -194,7 +214,7 @@ def _floor(
 def metrics_of_images(
     metrics: Sequence[str], extractor: FeatureExtractor, statistics: Reference | None
 ) -> list[str]:
-    """The metrics that compare with images of the reference, and not with its statistics."""
+    """The metrics that are computed from images of the reference, not from its statistics."""
     known = () if statistics is None else statistics.gaussians
     return [
         metric
@@ -207,20 +227,20 @@ def metrics_of_images(
 def reference_images(
     real: Sequence[np.ndarray] | Reference, metrics: Sequence[str]
 ) -> Sequence[np.ndarray] | None:
-    """The images of a reference; of statistics those in their file, if `metrics` ask for images."""
+    """The images of a reference; for statistics those in their file, if `metrics` need images."""
     if not isinstance(real, Reference):
         return real
     return open_images(real.images) if real.images and metrics else None
 
 
 def reference_digest(statistics: Reference | None, images_sha256: str | None) -> str:
-    """What a protocol knows a reference by: its statistics, its images, or both."""
-    found = [] if statistics is None else [statistics.sha256]
-    found += [] if images_sha256 is None else [images_sha256]
-    return found[0] if len(found) == 1 else hashlib.sha256("".join(found).encode()).hexdigest()
+    """The hash that identifies a reference by its statistics, its images, or both."""
+    hashes = [] if statistics is None else [statistics.sha256]
+    hashes += [] if images_sha256 is None else [images_sha256]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
 
 
-def protocol_of_sets(
+def set_protocol(
     extractor: FeatureExtractor,
     settings: Settings,
     num_images: int,
@@ -230,9 +250,9 @@ def protocol_of_sets(
     sampling: Mapping[str, Any] | None = None,
     decoding: str | None = None,
 ) -> dict[str, Any]:
-    """The protocol of `compare_samples`' row, which can be known before anything is measured."""
+    """The protocol of `compare_samples`' row, which does not need any measurement."""
     identity = _identity(extractor)
-    # Only of files: rows of generated images and of arrays say nothing of it.
+    # Only for image files: rows of generated images and of arrays do not have it.
     if decoding not in (None, "upright"):
         identity["preprocessing"]["decoding"] = decoding
     return Protocol(
@@ -246,20 +266,20 @@ def protocol_of_sets(
     ).as_dict()
 
 
-def over_seeds(found: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """One entry of a row from those of several sampling seeds: the mean of each of their numbers.
+def mean_over_seeds(entries: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """The entry of a row from the entries of several sampling seeds: the means of their numbers.
 
-    The ends of the interval are averaged too: that is the interval of one seed, which the others do
-    not narrow, as their images are of the same captions. `by_seed` holds the values, `std_of_seeds`
-    their standard deviation (n − 1).
+    The ends of the interval are averaged too. The result is the interval of one seed: further seeds
+    do not narrow it, since their images have the same captions. `by_seed` has the values and
+    `std_of_seeds` their standard deviation (n − 1).
     """
-    if len(found) == 1:
-        return dict(found[0])
+    if len(entries) == 1:
+        return dict(entries[0])
     mean = {
-        name: np.mean([np.asarray(one[name], float) for one in found], 0).tolist()
-        for name in found[0]
+        name: np.mean([np.asarray(entry[name], float) for entry in entries], 0).tolist()
+        for name in entries[0]
     }
-    values = [one["value"] for one in found]
+    values = [entry["value"] for entry in entries]
     return {**mean, "by_seed": values, "std_of_seeds": float(np.std(values, ddof=1))}
 
 
@@ -268,7 +288,7 @@ def _is_frechet(metric: str) -> bool:
 
 
 def _identity(extractor: FeatureExtractor) -> dict[str, Any]:
-    """What features depend on but for the images."""
+    """The fields of a protocol that identify the features."""
     return {
         "features": extractor.name,
         "features_sha256": extractor.sha256,
@@ -281,10 +301,10 @@ def _check_reference(
 ) -> None:
     for metric, tap in taps.items():
         if _is_frechet(metric) and tap not in reference.gaussians and not has_images:
-            raise ValueError(f"the statistics of the reference have none for {metric}")
+            raise ValueError(f"the statistics of the reference have no features for {metric}")
     for name, value in _identity(extractor).items():
         if reference.made_with.get(name, value) != value:
             raise ValueError(
                 f"the statistics of the reference were made with {name} "
-                f"{reference.made_with[name]!r}, not with {value!r}: their distance means nothing"
+                f"{reference.made_with[name]!r}, not with {value!r}, and can't be compared"
             )

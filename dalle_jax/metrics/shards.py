@@ -1,9 +1,9 @@
-"""Images made for an evaluation, kept in shards: any number of processes make them, and go on.
+"""Shards of generated images: several processes can generate them together and resume.
 
-A directory holds `shard_00000064.npz` for the images from 64 on, and so forth. A shard is there
-whole or not at all, since it is written under another name first; one that is torn all the same
-(a full disk, a copy broken off) is noticed by its checksum and made again. Processes share the
-work by locks, which the system takes away from a process that dies.
+A directory holds `shard_00000064.npz` for the images from 64 on, and so forth. Shards are written
+atomically. An incomplete one (after a full disk or an interrupted copy) is detected by its checksum
+and generated again. Processes share the work by locks, which the system releases when a process
+dies.
 """
 
 import fcntl
@@ -24,50 +24,52 @@ SHARD_SIZE = 64
 
 
 class Shards:
-    """The images 0 … num_images − 1 that `made_of` determines, in a directory of their own.
+    """The images 0 … num_images − 1 that `identity` determines, in a directory.
 
     Args:
-        root: the directory is made below it; its name is the hash of `made_of`.
-        made_of: all that the images depend on, as JSON can hold it; written beside them.
-        num_images: how many there are to be.
-        shard_size: images a shard.
+        root: parent of the directory, whose name is the hash of `identity`.
+        identity: all that the images depend on, as plain data; written to `made_of.json`.
+        num_images: number of images.
+        shard_size: images per shard.
     """
 
     def __init__(
         self,
         root: str | Path,
-        made_of: Mapping[str, Any],
+        identity: Mapping[str, Any],
         num_images: int,
         shard_size: int = SHARD_SIZE,
     ):
-        text = json.dumps({**made_of, "shard_size": shard_size}, sort_keys=True)
+        text = json.dumps({**identity, "shard_size": shard_size}, sort_keys=True)
         self.directory = Path(root) / hashlib.sha256(text.encode()).hexdigest()[:12]
         self.num_images = num_images
         self.shard_size = shard_size
-        self._made_of = text
-        self._whole: set[int] = set()  # shards that were read through once
+        self._identity = text
+        self._complete: set[int] = set()  # shards that were verified
 
     def make(self, draw: Callable[[range], np.ndarray], progress: Callable[[int], None]) -> int:
-        """Make what is missing; returns how many images this process made.
+        """Generate the missing images and return how many this process generated.
 
-        Shards that another process works on are left to it, and made here only if it gives up.
-        `draw` gives the images uint8 [n, H, W, 3] of a range of indices; it is always asked for
-        `shard_size` of them, of which those from `num_images` on are thrown away: what an image
-        is must not depend, not even in rounding, on how many are wanted. `progress` is told how
-        many images are there after each shard.
+        Shards that another process works on are left to it, and generated here only if it stops.
+
+        Args:
+            draw: returns the images uint8 [n, H, W, 3] of a range of indices. It is always called
+                for `shard_size` of them, and images beyond `num_images` are discarded, so that an
+                image does not depend, even in rounding, on `num_images`.
+            progress: called after each shard with the number of images generated so far.
         """
         self.directory.mkdir(parents=True, exist_ok=True)
         write_atomically(
-            self.directory / "made_of.json", lambda file: file.write(self._made_of.encode())
+            self.directory / "made_of.json", lambda file: file.write(self._identity.encode())
         )
         made = 0
-        # The second round waits for the shards that others worked on in the first.
+        # The second pass waits for the shards that other processes worked on in the first.
         for wait in (False, True):
             for start in self._starts():
-                if self._is_whole(start):
+                if self._is_complete(start):
                     continue
-                with _lock(self.directory / f".{_name(start)}.lock", wait=wait) as held:
-                    if not held or self._is_whole(start):
+                with _lock(self.directory / f".{_name(start)}.lock", wait=wait) as locked:
+                    if not locked or self._is_complete(start):
                         continue
                     images = draw(range(start, start + self.shard_size))
                     images = images[: self.num_images - start]
@@ -80,18 +82,18 @@ class Shards:
         return made
 
     def missing(self) -> int:
-        """How many images are not there yet."""
+        """The number of missing images."""
         return sum(
             min(self.shard_size, self.num_images - start)
             for start in self._starts()
-            if not self._is_whole(start)
+            if not self._is_complete(start)
         )
 
     def load(self) -> "ShardedImages":
-        """All images, in order; read as they are needed.
+        """All images in order, read on demand.
 
         Raises:
-            FileNotFoundError: some are missing: fewer images than wanted are never given.
+            FileNotFoundError: some are missing.
         """
         if missing := self.missing():
             raise FileNotFoundError(
@@ -107,12 +109,12 @@ class Shards:
         with np.load(self.directory / _name(start), allow_pickle=False) as archive:
             return archive["images"]
 
-    def _is_whole(self, start: int) -> bool:
-        """Whether a shard is there with all its images; one that can't be read is told and gone."""
+    def _is_complete(self, start: int) -> bool:
+        """Whether a shard has all its images; an unreadable one is reported and deleted."""
         path = self.directory / _name(start)
         if not path.exists():
             return False
-        if start in self._whole:
+        if start in self._complete:
             return True
         wanted = min(self.shard_size, self.num_images - start)
         try:
@@ -120,16 +122,16 @@ class Shards:
             if images.dtype != np.uint8 or images.ndim != 4 or images.shape[-1] != 3:
                 raise ValueError(f"it holds {images.dtype} {list(images.shape)}")
         except UNREADABLE_NPZ as error:
-            warnings.warn(f"{path} can't be read and is made again: {error}", stacklevel=2)
+            warnings.warn(f"{path} can't be read and is generated again: {error}", stacklevel=2)
             path.unlink(missing_ok=True)
             return False
         if len(images) >= wanted:
-            self._whole.add(start)
-        return start in self._whole
+            self._complete.add(start)
+        return start in self._complete
 
 
 class ShardedImages(Sequence):
-    """Images uint8 [H, W, 3] of shards, a few of which are held at a time."""
+    """The images uint8 [H, W, 3] of shards, a few of which are in memory at a time."""
 
     def __init__(self, read: Callable[[int], np.ndarray], num_images: int, shard_size: int):
         self._read = functools.lru_cache(maxsize=4)(read)
@@ -150,10 +152,10 @@ def _name(start: int) -> str:
 
 @contextmanager
 def _lock(path: Path, *, wait: bool) -> Iterator[bool]:
-    """Whether this process has the lock; it ends with the block, or with the process.
+    """Lock a file until the block or the process ends; yields whether this process has the lock.
 
-    The file stays: were it removed, one process could wait for the old file and another hold a new
-    one of the same name.
+    The file is not removed. Otherwise one process could wait for the removed file while another
+    holds a new one of the same name.
     """
     with open(path, "wb") as file:
         try:
@@ -162,15 +164,15 @@ def _lock(path: Path, *, wait: bool) -> Iterator[bool]:
             yield False
             return
         except OSError:
-            # A file system without locks: two processes may make one shard, the same one twice.
+            # A file system without locks: two processes may generate the same shard.
             yield True
             return
         yield True
 
 
 @contextmanager
-def alone(path: Path) -> Iterator[None]:
-    """One process at a time in this block, among those that name the same file."""
+def exclusive(path: Path) -> Iterator[None]:
+    """Let only one process at a time into this block, among those with the same lock file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with _lock(path, wait=True):
         yield

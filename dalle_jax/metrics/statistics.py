@@ -1,4 +1,4 @@
-"""Mean and covariance of a stream of features, in float64 and a memory that does not grow."""
+"""Mean and covariance of a stream of features, in float64 and constant memory."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Gaussian:
-    """Mean [D] and covariance [D, D] of n features; n is None where a file does not say."""
+    """Mean [D] and covariance [D, D] of n features; n is None if a file does not record it."""
 
     mean: np.ndarray
     covariance: np.ndarray
@@ -15,11 +15,11 @@ class Gaussian:
 
 
 class Moments:
-    """Sums of features and of their products, float64, from which mean and covariance follow.
+    """Sums of features and of their products in float64, for their mean and covariance.
 
-    Sums are taken about an origin (Chan et al. 1983, "shifted data"), the first feature, lest the
-    covariance of features far from zero be lost to rounding. They do not depend on how the stream
-    is cut into batches, nor on its order, but for rounding: 1e-12 relative.
+    The first feature is subtracted from all (Chan et al. 1983, "shifted data"), because rounding
+    would destroy the covariance of features far from zero. The result does not depend on the
+    batches or the order of the stream, up to a relative 1e-12 of rounding.
     """
 
     def __init__(self, dim: int):
@@ -29,10 +29,10 @@ class Moments:
         self._outer = np.zeros((dim, dim))
 
     def add(self, features: np.ndarray) -> None:
-        """Take in features [B, D].
+        """Add features [B, D].
 
         Raises:
-            ValueError: some are not finite: one bad image would make the whole distance NaN.
+            ValueError: some are not finite, which would make the whole distance NaN.
         """
         if not np.isfinite(features).all():
             bad = int((~np.isfinite(features).all(1)).sum())
@@ -47,7 +47,7 @@ class Moments:
         self._outer += shifted.T @ shifted
 
     def merge(self, other: "Moments") -> None:
-        """Take in all that another process has taken in."""
+        """Add the sums of another process."""
         shift = other._origin - self._origin
         mixed = np.outer(other._sum, shift)
         self._outer += other._outer + mixed + mixed.T + other.n * np.outer(shift, shift)
@@ -55,20 +55,20 @@ class Moments:
         self.n += other.n
 
     def gaussian(self) -> Gaussian:
-        """Mean, and the covariance with n − 1 in its denominator.
+        """The mean, and the covariance with the denominator n − 1.
 
         Raises:
-            ValueError: of fewer than two features there is no covariance.
+            ValueError: there are fewer than two features.
         """
         if self.n < 2:
-            raise ValueError(f"a covariance needs at least 2 images, not {self.n}")
+            raise ValueError(f"a covariance needs at least 2 images, got {self.n}")
         mean = self._sum / self.n
         covariance = (self._outer - self.n * np.outer(mean, mean)) / (self.n - 1)
         return Gaussian(mean + self._origin, covariance, self.n)
 
 
-def gaussian_of(features: np.ndarray) -> Gaussian:
-    """Mean and covariance of features [N, D] that are at hand."""
+def fit_gaussian(features: np.ndarray) -> Gaussian:
+    """The mean and covariance of an array of features [N, D]."""
     moments = Moments(features.shape[1])
     for start in range(0, len(features), 4096):
         moments.add(np.asarray(features[start : start + 4096]))

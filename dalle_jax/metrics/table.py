@@ -1,41 +1,42 @@
-"""The metrics of sets of images, one record each: what it reads, which way is better, its function.
+"""The table of metrics of image sets: what each reads, which direction is better, its function.
 
-A new one is a function of features in a file beside this one, and a record here.
+To add a metric, write a function of features in a file of this folder and add a record here.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from dalle_jax.metrics import distances
-from dalle_jax.metrics.distances import Floor, Measured, Results, Settings
+from dalle_jax.metrics.distances import Floor, Results, SetFeatures, Settings
 
 MANIFOLD = ("precision", "recall", "density", "coverage")
-LEAST_FOR_JACKKNIFE = 20  # images, of which a tenth is left out each time
+MIN_FOR_JACKKNIFE = 20  # images: two for each of ten groups
 
 
 @dataclass(frozen=True)
 class Metric:
-    """A metric of two sets of images, or of one.
+    """A metric of one or two sets of images.
 
     Attributes:
-        name: by which it is asked for.
-        taps: the output that it reads of each kind of network on which it is defined: "inception",
-            and "pooled" for networks with one vector an image.
-        measure: (fakes, reals, tap, settings) to its entries by result name, and by name [N] of
-            those that are means over images; reals is None for a metric of the fakes only.
-        minimum: settings to the least number of images a side.
-        settings: of `Settings`, those that each result reads.
-        floor: (reals [n, D], other reals [n, D], settings) to values by result name; None where
-            reals against reals mean nothing.
-        needs: of the reference: "statistics" where its mean and covariance suffice, "images", or
-            "nothing".
-        larger_is_better: of its results.
-        generic: what it is called on other features than Inception's, of which only "FID" is said.
+        name: in the option `--metrics`.
+        taps: the network output that it reads, by the kind of network on which it is defined:
+            "inception", and "pooled" for networks with one vector per image.
+        measure: maps (fakes, reals, tap, settings) to the entries by result, and to the values by
+            image [N] of results that are means over images; reals is None for a metric of fakes
+            only.
+        minimum: maps settings to the minimum number of images of each set.
+        settings: the fields of `Settings` that each result reads.
+        floor: maps (reals [n, D], other reals [n, D], settings) to the real-vs-real baseline of
+            each result; None if there is none.
+        needs: what it needs of the reference: "statistics" if mean and covariance suffice,
+            "images", or "nothing".
+        larger_is_better: whether larger results are better.
+        generic: its name on features other than Inception's, since "FID" implies Inception.
     """
 
     name: str
     taps: Mapping[str, str]
-    measure: Callable[[Measured, Measured | None, str, Settings], Results]
+    measure: Callable[[SetFeatures, SetFeatures | None, str, Settings], Results]
     minimum: Callable[[Settings], int]
     settings: Mapping[str, tuple[str, ...]]
     floor: Floor | None = None
@@ -43,13 +44,13 @@ class Metric:
     larger_is_better: bool = False
     generic: str = ""
 
-    def is_called(self, result: str, network: str) -> str:
-        """A result's name in a row: `fid` of Inception, else as `FD[clip:0123456789ab]`."""
+    def result_name(self, result: str, network: str) -> str:
+        """A result's name in a row: `fid` for Inception, else as `FD[clip:0123456789ab]`."""
         return result if network == "inception" else f"{self.generic or result}[{network}]"
 
 
-def _for_jackknife(least: int) -> Callable[[Settings], int]:
-    return lambda settings: max(least, LEAST_FOR_JACKKNIFE) if settings.intervals else least
+def _minimum(least: int) -> Callable[[Settings], int]:
+    return lambda settings: max(least, MIN_FOR_JACKKNIFE) if settings.intervals else least
 
 
 METRICS = {
@@ -59,7 +60,7 @@ METRICS = {
             "fid",
             {"inception": "2048", "pooled": "features"},
             distances.frechet("fid"),
-            _for_jackknife(2),
+            _minimum(2),
             {"fid": ()},
             floor=distances.frechet_floor("fid"),
             needs="statistics",
@@ -69,7 +70,7 @@ METRICS = {
             "sfid",
             {"inception": "spatial"},
             distances.frechet("sfid"),
-            _for_jackknife(2),
+            _minimum(2),
             {"sfid": ()},
             floor=distances.frechet_floor("sfid"),
             needs="statistics",
@@ -77,7 +78,7 @@ METRICS = {
         Metric(
             "kid",
             {"inception": "2048", "pooled": "features"},
-            distances.kid,
+            distances.measure_kid,
             lambda settings: settings.kid_subset_size,
             {"kid": ("kid_subsets", "kid_subset_size", "seed")},
             floor=distances.kid_floor,
@@ -86,7 +87,7 @@ METRICS = {
         Metric(
             "prdc",
             {"inception": "2048", "pooled": "features"},
-            distances.prdc,
+            distances.measure_prdc,
             lambda settings: max(settings.neighbours, settings.neighbours_density) + 1,
             {
                 **dict.fromkeys(MANIFOLD[:2], ("neighbours",)),
@@ -98,7 +99,7 @@ METRICS = {
         Metric(
             "is",
             {"inception": "logits_unbiased"},
-            distances.inception_score_of,
+            distances.measure_inception_score,
             lambda settings: (
                 max(20, 2 * settings.is_splits) if settings.intervals else settings.is_splits
             ),
@@ -109,8 +110,8 @@ METRICS = {
         Metric(
             "cmmd",
             {"pooled": "features"},
-            distances.cmmd_of,
-            _for_jackknife(2),
+            distances.measure_cmmd,
+            _minimum(2),
             {"cmmd": ()},
             floor=distances.cmmd_floor,
             generic="CMMD",
@@ -119,57 +120,58 @@ METRICS = {
 }
 
 
-# Measured caption by caption, or against the training images; see `evaluation.measurements`.
-OF_CAPTIONS = ("oracle", "clip", "memorisation")
-SMALLER_OF_CAPTIONS = ("copies",)
-CAPTION_PREFIX_READ = ("clip_cosine", "clip_score_x100", "clipscore_hessel")
+# Metrics of captions, or against the training images; see `evaluation.measurements`.
+CAPTION_METRICS = ("oracle", "clip", "memorization")
+OLD_NAMES = {"memorisation": "memorization"}
+SMALLER_IS_BETTER = ("copies",)  # of the results of these metrics
+READS_CAPTION_PREFIX = ("clip_cosine", "clip_score_x100", "clipscore_hessel")
 
 
-def metric_of(result: str) -> Metric | None:
-    """The metric that a row's result is of, as "fid" or "FD[clip:0123456789ab]"; None if none."""
+def metric_of_result(result: str) -> Metric | None:
+    """The metric of a result, as "fid" or "FD[clip:0123456789ab]", or None."""
     name = result.partition("[")[0].lower()
     return next((m for m in METRICS.values() if name in (*m.settings, m.generic.lower())), None)
 
 
 def is_larger_better(result: str) -> bool:
-    """Whether more of a row's result is better, by its name."""
-    if metric := metric_of(result):
+    """Whether larger values of a result are better."""
+    if metric := metric_of_result(result):
         return metric.larger_is_better
-    return result.partition("[")[0] not in SMALLER_OF_CAPTIONS
+    return result.partition("[")[0] not in SMALLER_IS_BETTER
 
 
 def settings_read(result: str) -> tuple[str, ...] | None:
-    """The names of the settings that a row's result reads; None if that is not known.
+    """The names of the settings that a result reads; None if the result is unknown.
 
-    An interval reads more of them, but decides no ranking.
+    Settings that only its interval reads are not included, since they do not affect rankings.
     """
     name = result.partition("[")[0].lower()
-    if name in CAPTION_PREFIX_READ:
+    if name in READS_CAPTION_PREFIX:
         return ("caption_prefix",)
-    if metric := metric_of(result):
+    if metric := metric_of_result(result):
         return metric.settings.get(name) or next(iter(metric.settings.values()))
     return None
 
 
-def taps_of(network: str) -> dict[str, str]:
-    """The tap that each metric reads of a kind of network, "inception" or "pooled"."""
-    return {name: one.taps[network] for name, one in METRICS.items() if network in one.taps}
+def taps_for(network: str) -> dict[str, str]:
+    """The tap that each metric reads from a kind of network, "inception" or "pooled"."""
+    return {name: m.taps[network] for name, m in METRICS.items() if network in m.taps}
 
 
 def result_names(metrics: Sequence[str], network: str) -> tuple[str, ...]:
-    """What a row has of the metrics: of "prdc" four."""
+    """The names of the results of these metrics in a row; "prdc" has four."""
     return tuple(
-        METRICS[name].is_called(result, network)
+        METRICS[name].result_name(result, network)
         for name in metrics
         for result in METRICS[name].settings
     )
 
 
 def check_sizes(fakes: int, reals: int | None, metrics: Sequence[str], settings: Settings) -> None:
-    """Whether there are images enough for each metric; reals is None where only statistics are.
+    """Check the numbers of images for each metric; reals is None if there are only statistics.
 
     Raises:
-        ValueError: there are not.
+        ValueError: there are too few fakes or reals for a metric.
     """
     for name in metrics:
         metric = METRICS[name]
@@ -181,6 +183,6 @@ def check_sizes(fakes: int, reals: int | None, metrics: Sequence[str], settings:
                 raise ValueError(f"there are {count} {side}; {name} needs at least {least}{hint}")
         if reals is None and metric.needs == "images":
             raise ValueError(
-                f"{name} needs the images of the reference; only fid and sfid need no more than "
-                "its statistics"
+                f"{name} needs the images of the reference; statistics suffice only for fid and "
+                "sfid"
             )

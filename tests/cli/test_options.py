@@ -10,6 +10,7 @@ import shlex
 import subprocess
 import sys
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -19,6 +20,8 @@ from dalle_jax import diffusion
 from dalle_jax.cli import evaluate_folders, main, options, sampling_options
 from dalle_jax.cli.options import Number, OneOf, Parser, SomeOf
 from dalle_jax.config import choices
+from dalle_jax.evaluation.options import evaluation_of
+from dalle_jax.metrics.table import OLD_NAMES
 from dalle_jax.nearest import nearest
 from tests.conftest import ROOT
 
@@ -119,6 +122,14 @@ def test_a_dash_and_an_underscore_are_alike_in_every_option(verb):
             typed = "--" + spelling[2:]
             plain, _ = parser._sorted([typed if action.nargs == 0 else f"{typed}=1"])
             assert plain[0].partition("=")[0] == name
+
+
+def test_an_old_name_of_a_metric_still_works_and_is_reported(capsys):
+    assert SomeOf(("memorization",), OLD_NAMES)("memorisation") == ("memorization",)
+    assert "memorisation is now called memorization" in capsys.readouterr().err
+    evaluation = evaluation_of(Path("runs"), {"metrics": "memorisation", "seeds": (0,)}, {})
+    assert evaluation.metrics == ("memorization",)
+    assert "memorisation is now called memorization" in capsys.readouterr().err
 
 
 def test_settings_of_a_stage_may_be_typed_with_dashes():

@@ -77,7 +77,7 @@ def test_times_given_by_hand():
     assert grid.sigma[-1] == pytest.approx(float(COSINE.sigma(0.1)))
     with pytest.raises(ValueError, match="4 of them"):
         time_grid(COSINE, 3, np.array([1.0, 0.5, 0.0]))
-    with pytest.raises(ValueError, match="fall strictly"):
+    with pytest.raises(ValueError, match="decrease strictly"):
         time_grid(COSINE, 2, np.array([0.5, 1.0, 0.0]))
 
 

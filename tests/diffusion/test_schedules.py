@@ -108,7 +108,7 @@ def test_rescaling_keeps_the_first_value():
 def test_bad_tables_are_refused():
     with pytest.raises(ValueError, match="inside"):
         from_betas(np.array([0.1, 1.0]))
-    with pytest.raises(ValueError, match="fall strictly"):
+    with pytest.raises(ValueError, match="decrease strictly"):
         from_alpha_bar(np.array([0.5, 0.6]))
     with pytest.raises(ValueError, match="known are linear"):
         diffusion.discrete("lineer")

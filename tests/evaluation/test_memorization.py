@@ -2,7 +2,7 @@ import json
 
 import numpy as np
 
-from dalle_jax.evaluation.memorization import memorisation
+from dalle_jax.evaluation.memorization import measure_memorization
 
 
 def test_a_model_that_copies_is_told_from_one_that_does_not():
@@ -16,7 +16,7 @@ def test_a_model_that_copies_is_told_from_one_that_does_not():
     copied = fresh.copy()
     copied[:20] = seen[:20] ^ rng.integers(0, 4, (20, 8, 8, 3), np.uint8)
     copied[7] = seen[33]
-    report, picture = memorisation(copied, captions, held_out, train)
+    report, picture = measure_memorization(copied, captions, held_out, train)
     assert report["copies"] == 1 and report["data_copying"] < -3
     assert report["distance"]["generated"]["least"] == 0.0
     assert report["distance"]["generated"]["lower quartile"] < 3
@@ -26,5 +26,5 @@ def test_a_model_that_copies_is_told_from_one_that_does_not():
     assert picture.width == 5 * (128 + 12)
     json.dumps(report)
 
-    report, _ = memorisation(fresh, captions, held_out, train)
+    report, _ = measure_memorization(fresh, captions, held_out, train)
     assert report["copies"] == 0 and abs(report["data_copying"]) < 3

@@ -15,7 +15,7 @@ import pytest
 from dalle_jax.cli import evaluate
 from dalle_jax.config.load import load_config
 from dalle_jax.evaluation.workdir import PipelineCache
-from dalle_jax.metrics.images import Chosen
+from dalle_jax.metrics.images import Subset
 from dalle_jax.metrics.protocol import protocol_hash
 from dalle_jax.metrics.results import read_scores
 from dalle_jax.runs import Run, create_run
@@ -79,7 +79,7 @@ def run(workdir, *more):
 
 
 def test_one_evaluation_of_everything(workdir, features, capsys):
-    options = ["--metrics=oracle,fid,kid,prdc,memorisation", f"--features={features}"]
+    options = ["--metrics=oracle,fid,kid,prdc,memorization", f"--features={features}"]
     options += ["--seeds=0,1"]
     oracle, nearest, sets = run(workdir, *options)
     out = capsys.readouterr().out
@@ -105,11 +105,11 @@ def test_one_evaluation_of_everything(workdir, features, capsys):
     assert sets["floor"][f"FD[{name}]"] < fd["value"]
     assert len(set(sets["fake_sha256"])) == 2
 
-    assert nearest["metrics"]["copies"]["value"] == 0 == nearest["memorisation"]["copies"]
+    assert nearest["metrics"]["copies"]["value"] == 0 == nearest["memorization"]["copies"]
     # After twenty steps the images are farther from the training data than real ones.
     assert nearest["metrics"]["data_copying"]["value"] > 5
     assert nearest["floor"]["nearest_train_image"] > 0
-    assert (workdir / "memorisation.png").exists()
+    assert (workdir / "memorization.png").exists()
 
     page = (workdir / "report.html").read_text()
     assert "<img" in page and "Worst captions" in page and 'src="http' not in page
@@ -166,7 +166,7 @@ def test_a_half_done_evaluation_goes_on_to_the_same_row(workdir, tmp_path):
     before = kept.stat().st_mtime_ns
     torn.write_bytes(torn.read_bytes()[:1000])
     gone.unlink()
-    with pytest.warns(UserWarning, match="can't be read and is made again"):
+    with pytest.warns(UserWarning, match="can't be read and is generated again"):
         (again,) = run(other, "--seeds=0,1,2")
     assert again == whole
     assert kept.stat().st_mtime_ns == before
@@ -274,7 +274,7 @@ def test_a_planted_leak_is_found_and_left_out(workdir, features, monkeypatch, ca
     def leaking(self, split):
         """Training data into which ten of the captions and images for testing have slipped."""
         return (
-            Chosen(open_source(self, "test"), range(10))
+            Subset(open_source(self, "test"), range(10))
             if split == "train"
             else open_source(self, split)
         )

@@ -4,7 +4,7 @@ import pytest
 from dalle_jax.data.shapes.captions import short
 from dalle_jax.data.shapes.draw import draw
 from dalle_jax.data.shapes.scene import SceneSettings, sample_scene
-from dalle_jax.metrics.captioned import by_value, clip_scores, oracle_accuracy
+from dalle_jax.metrics.captioned import clip_scores, counts_by_value, oracle_accuracy
 from dalle_jax.metrics.intervals import wilson
 
 
@@ -32,7 +32,7 @@ def test_values_are_the_shares_of_what_is_stated(pairs):
     captions, images = pairs
     order = np.array([1, 0, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11])  # two images change places
     scored = oracle_accuracy(captions, images[None, order])
-    right = by_value(captions, images[order])
+    right = counts_by_value(captions, images[order])
     for kind, values in right.items():
         expected = np.sum(list(values.values()), axis=0)
         entry = scored.metrics[f"oracle/{kind}"]

@@ -5,11 +5,11 @@ import scipy.linalg
 from dalle_jax.metrics.frechet import (
     extrapolate,
     factor,
-    factor_of,
+    factor_features,
     frechet_distance,
     jackknife,
 )
-from dalle_jax.metrics.statistics import Gaussian, gaussian_of
+from dalle_jax.metrics.statistics import Gaussian, fit_gaussian
 
 
 def by_sqrtm(a: Gaussian, b: Gaussian) -> float:
@@ -64,8 +64,8 @@ def test_commuting_and_equal_gaussians_have_their_closed_forms():
 def test_factors_of_features_and_of_their_moments_agree(n):
     features = np.random.default_rng(n).normal(1, 2, (n, 50))
     other = random_gaussian(np.random.default_rng(0), 50, np.linspace(0.5, 2, 50))
-    a = frechet_distance(factor_of(features), other)
-    assert a == pytest.approx(frechet_distance(gaussian_of(features), other), rel=1e-9)
+    a = frechet_distance(factor_features(features), other)
+    assert a == pytest.approx(frechet_distance(fit_gaussian(features), other), rel=1e-9)
     cov = np.cov(features, rowvar=False)
     assert a == pytest.approx(by_sqrtm(Gaussian(features.mean(0), cov), other), rel=1e-5)
 
@@ -76,7 +76,7 @@ def test_bias_of_two_samples_of_one_gaussian():
     for n, expected, repeats in ((256, 8.4, 6), (1024, 2.2, 4), (4096, 0.55, 3), (16384, 0.13, 2)):
         values = [
             frechet_distance(
-                factor_of(rng.normal(size=(n, 64))), factor_of(rng.normal(size=(n, 64)))
+                factor_features(rng.normal(size=(n, 64))), factor_features(rng.normal(size=(n, 64)))
             )
             for _ in range(repeats)
         ]
@@ -115,4 +115,4 @@ def test_what_is_no_covariance_is_refused():
     with pytest.raises(ValueError, match="compared"):
         frechet_distance(Gaussian(np.zeros(2), np.eye(2)), Gaussian(np.zeros(3), np.eye(3)))
     with pytest.raises(ValueError, match="at least 2"):
-        factor_of(np.zeros((1, 4)))
+        factor_features(np.zeros((1, 4)))

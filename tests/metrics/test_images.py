@@ -67,21 +67,21 @@ def test_what_is_left_out_is_counted_and_named_by_reason(folder):
     os.symlink("nowhere", folder / "gone.png")
     assert open_images(folder).left_out == {
         "broken link": ["gone.png"],
-        "of no image's suffix": ["figure.eps", "prompts.txt"],
+        "without an image's suffix": ["figure.eps", "prompts.txt"],
         "system file": ["Thumbs.db"],
     }
 
 
 def test_a_folder_without_images_says_what_it_holds(tmp_path):
     (tmp_path / "a.txt").write_text("")
-    with pytest.raises(ValueError, match=r"holds 1 of no image's suffix \(a\.txt\)"):
+    with pytest.raises(ValueError, match=r"holds 1 without an image's suffix \(a\.txt\)"):
         open_images(tmp_path)
 
 
 def test_an_image_that_goes_away_is_a_sentence(folder):
     opened = open_images(folder)
     os.remove(folder / "0.png")
-    with pytest.raises(ValueError, match=r"0\.png.*repair it or take it away"):
+    with pytest.raises(ValueError, match=r"0\.png.*repair or remove it"):
         opened[0]
 
 
@@ -96,9 +96,9 @@ def test_the_published_tools_decoding_is_asked_for_and_its_differences_are_count
     assert [image[0, 0].tolist() for image in upright] == [[255] * 3, [156] * 3, [255, 0, 0]]
     for _ in range(2):  # An image that is read twice counts once.
         assert [image[0, 0].tolist() for image in converted][:2] == [[10, 20, 30], [255] * 3]
-    assert upright.unlike() == {}
-    assert converted.unlike() == {
-        "transparency dropped": 1,
-        "gray of 16 bits clipped to 255": 1,
-        "not turned upright": 1,
+    assert upright.decoding_differences() == {}
+    assert converted.decoding_differences() == {
+        "transparency discarded": 1,
+        "16-bit gray clipped to 255": 1,
+        "EXIF orientation ignored": 1,
     }

@@ -19,7 +19,7 @@ def test_wilson_solves_its_equation():
 
 def test_no_proportion():
     for right, n in ((0, 0), (5, 4), (-1, 4)):
-        with pytest.raises(ValueError, match="no proportion"):
+        with pytest.raises(ValueError, match="a proportion needs"):
             wilson(right, n)
 
 

@@ -91,7 +91,7 @@ def test_the_picture_shows_the_most_suspicious_first():
 
 def test_mistakes_give_a_sentence():
     features = np.ones((4, 3))
-    with pytest.raises(ValueError, match="k = 5 nearest neighbours are not to be had of 4"):
+    with pytest.raises(ValueError, match="k = 5 is not in 1 … 4"):
         feature_neighbours(features, features, 5)
     with pytest.raises(ValueError, match=r"features \[4, 3\] and \[4, 2\]"):
         feature_neighbours(features, features[:, :2])

@@ -5,7 +5,7 @@ from scipy import stats
 from dalle_jax.metrics.frechet import frechet_distance, jackknife
 from dalle_jax.metrics.kernel import mmd2, mmd2_left_out, polynomial_kernel
 from dalle_jax.metrics.paired import mcnemar, paired, paired_distances, sign_flips
-from dalle_jax.metrics.statistics import Gaussian, gaussian_of
+from dalle_jax.metrics.statistics import Gaussian, fit_gaussian
 
 
 @pytest.mark.parametrize("b, a", [(0, 0), (0, 1), (3, 9), (9, 3), (7, 7), (40, 12), (900, 700)])
@@ -28,7 +28,7 @@ def test_right_and_wrong_are_tested_exactly():
 def test_captions_without_a_score_are_left_out():
     a, b = np.array([1, np.nan, 0, 1.0]), np.array([0, 1, np.nan, 1.0])
     assert paired(a, b) == paired(a[[0, 3]], b[[0, 3]])
-    with pytest.raises(ValueError, match="no caption that both"):
+    with pytest.raises(ValueError, match="no caption with a score in both"):
         paired(np.array([np.nan]), np.array([1.0]))
     with pytest.raises(ValueError, match="3 captions × 1 seeds and of 4 × 1 are not pairs"):
         paired(np.ones(3), np.ones(4))
@@ -80,7 +80,7 @@ def test_the_same_captions_tell_distances_apart_that_intervals_can_not():
     a, b = two_models(np.random.default_rng(3), better=0.06)
     found = by_frechet(a, b)
     assert found.difference == pytest.approx(
-        frechet_distance(gaussian_of(b), REFERENCE) - frechet_distance(gaussian_of(a), REFERENCE)
+        frechet_distance(fit_gaussian(b), REFERENCE) - frechet_distance(fit_gaussian(a), REFERENCE)
     )
     assert found.test == "jackknife" and found.p < 0.01
     low, high = found.interval
@@ -108,5 +108,5 @@ def test_a_kernel_distance_is_compared_likewise():
 
 def test_nothing_differs_or_nothing_is_paired():
     assert paired_distances(1.0, 1.0, [2.0, 3.0], [2.0, 3.0]).p == 1
-    with pytest.raises(ValueError, match="10 and of 9 groups"):
+    with pytest.raises(ValueError, match="10 and 9 groups"):
         paired_distances(1.0, 1.0, np.ones(10), np.ones(9))

@@ -9,7 +9,7 @@ from PIL import Image
 from dalle_jax.interop.inception import convert, load
 from dalle_jax.metrics import published
 from dalle_jax.metrics.features import extract, inception_extractor
-from dalle_jax.metrics.frechet import factor_of, frechet_distance
+from dalle_jax.metrics.frechet import factor_features, frechet_distance
 from dalle_jax.metrics.images import open_images
 from dalle_jax.metrics.inception import TAPS
 from dalle_jax.metrics.inception_score import inception_score
@@ -132,7 +132,7 @@ def test_frechet_distance(feature_sets):
 
     sides = [fid_features_to_statistics(torch.from_numpy(side)) for side in feature_sets]
     expected = fid_statistics_to_metric(*sides, verbose=False)["frechet_inception_distance"]
-    found = frechet_distance(*(factor_of(side) for side in feature_sets))
+    found = frechet_distance(*(factor_features(side) for side in feature_sets))
     assert found == pytest.approx(expected, rel=1e-4)
 
 
@@ -188,7 +188,7 @@ def test_images_through_both(weights_file, network, n):
         assert (difference <= 1e-4 * np.linalg.norm(other["2048"], axis=1)).all()
     pools = [torch.from_numpy(side["2048"]) for side in expected]
     fid = fid_statistics_to_metric(*map(fid_features_to_statistics, pools), verbose=False)
-    assert frechet_distance(*(factor_of(side["2048"]) for side in found)) == pytest.approx(
+    assert frechet_distance(*(factor_features(side["2048"]) for side in found)) == pytest.approx(
         fid["frechet_inception_distance"], rel=1e-4
     )
     kid = kid_features_to_metric(*pools, kid_subsets=10, kid_subset_size=n // 2, verbose=False)

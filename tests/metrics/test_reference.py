@@ -8,12 +8,12 @@ from dalle_jax.metrics.reference import (
     load_reference,
     save_reference,
 )
-from dalle_jax.metrics.statistics import gaussian_of
+from dalle_jax.metrics.statistics import fit_gaussian
 
 
 def gaussians():
     rng = np.random.default_rng(0)
-    return {tap: gaussian_of(rng.normal(size=(30, 5))) for tap in ("2048", "spatial")}
+    return {tap: fit_gaussian(rng.normal(size=(30, 5))) for tap in ("2048", "spatial")}
 
 
 def test_round_trip(tmp_path):
@@ -62,7 +62,7 @@ def test_what_is_no_file_of_statistics(tmp_path):
         load_reference(tmp_path / "no.npz")
     np.savez(tmp_path / "images.npz", arr_0=np.zeros((2, 4, 4, 3), np.uint8))
     assert not is_statistics(tmp_path / "images.npz")
-    with pytest.raises(ValueError, match="holds no statistics"):
+    with pytest.raises(ValueError, match="has no statistics"):
         load_reference(tmp_path / "images.npz")
     np.savez(tmp_path / "pickle.npz", mu=np.array([{}], object), sigma=np.eye(1))
     with pytest.raises(ValueError, match="no readable statistics"):

@@ -52,7 +52,7 @@ def test_a_line_that_is_no_row_is_named(tmp_path):
     append_row(path, row(1.0))
     with path.open("a") as file:
         file.write('{"protocol": {}\n')
-    with pytest.raises(ValueError, match=r"results\.jsonl, line 2, is no row of results"):
+    with pytest.raises(ValueError, match=r"results\.jsonl, line 2, is not a results row"):
         read_rows(path)
     path.write_bytes(b'{"a": "\xff\xfe"}\n')
     with pytest.raises(ValueError, match="line 1"):
@@ -65,13 +65,19 @@ def test_a_line_that_is_no_row_is_named(tmp_path):
 @pytest.mark.parametrize(
     ("row", "message"),
     [
-        ("[1]", "it is no JSON object"),
-        ("3", "it is no JSON object"),
-        ('{"protocol": 1, "protocol_hash": "a", "metrics": {}}', "its protocol is no JSON object"),
-        ('{"protocol": {}, "protocol_hash": 1, "metrics": {}}', "its protocol_hash no text"),
-        ('{"protocol": {}, "protocol_hash": "a", "metrics": [1]}', "its metrics are not of the"),
-        ('{"protocol": {}, "protocol_hash": "a", "metrics": {"fid": 3}}', "its metrics are not"),
-        ("[" * 10_000, "line 1, is no row of results"),
+        ("[1]", "it is not a JSON object"),
+        ("3", "it is not a JSON object"),
+        (
+            '{"protocol": 1, "protocol_hash": "a", "metrics": {}}',
+            "its protocol is not a JSON object",
+        ),
+        (
+            '{"protocol": {}, "protocol_hash": 1, "metrics": {}}',
+            "its protocol_hash is not a string",
+        ),
+        ('{"protocol": {}, "protocol_hash": "a", "metrics": [1]}', "its metrics do not have the"),
+        ('{"protocol": {}, "protocol_hash": "a", "metrics": {"fid": 3}}', "its metrics do not"),
+        ("[" * 10_000, "line 1, is not a results row"),
     ],
 )
 def test_a_row_of_another_form_is_named(tmp_path, row, message):

@@ -22,8 +22,8 @@ from dalle_jax.metrics.images import open_images, pixel_digest, set_digest
 from dalle_jax.metrics.preprocess import Preprocessing
 from dalle_jax.metrics.reference import load_reference
 from dalle_jax.metrics.sets import compare_samples, compare_sets, measure
-from dalle_jax.metrics.statistics import gaussian_of
-from dalle_jax.metrics.table import taps_of
+from dalle_jax.metrics.statistics import fit_gaussian
+from dalle_jax.metrics.table import taps_for
 from tests.metrics.random_inception import random_images
 
 SETTINGS = Settings(kid_subsets=4, kid_subset_size=30, is_splits=2)
@@ -45,7 +45,7 @@ def small_extractor(**preprocessing):
         Preprocessing(**preprocessing),
         forward,
         params,
-        taps_of("inception"),
+        taps_for("inception"),
     )
 
 
@@ -81,7 +81,7 @@ def test_the_value_depends_on_no_batch_size_order_or_number_of_devices(sets):
         side = measure(images[order], small_extractor(), ["2048"], (), batch_size, devices=devices)
         assert side.n == 70
         moments[name] = side
-    other = gaussian_of(np.random.default_rng(0).normal(size=(50, LENGTHS["2048"])))
+    other = fit_gaussian(np.random.default_rng(0).normal(size=(50, LENGTHS["2048"])))
     values = {
         name: frechet_distance(side.gaussians["2048"], other) for name, side in moments.items()
     }
@@ -246,7 +246,7 @@ def test_the_distance_on_other_features_is_that_of_their_arrays(sets):
     row = compare_sets(fake, real, pooled(), ["fid"], SETTINGS, reference="real")
     (x,), (y,) = ([b.features["features"] for b in extract(s, pooled(), 128)] for s in sets)
     assert x.shape == (45, 8)
-    expected = frechet_distance(gaussian_of(x), gaussian_of(y))
+    expected = frechet_distance(fit_gaussian(x), fit_gaussian(y))
     assert row["metrics"]["FD[classifier:0123456789ab]"]["value"] == pytest.approx(expected)
 
 
@@ -288,7 +288,7 @@ def test_several_seeds_are_a_mean_a_spread_and_the_interval_of_one(sets):
     assert {name: len(values) for name, values in scores.items()} == sizes
     for name, values in scores.items():
         assert row["metrics"][name]["by_seed"] == pytest.approx(values.mean(0).tolist())
-    with pytest.raises(ValueError, match="not of one size"):
+    with pytest.raises(ValueError, match="all sets need the same size"):
         compare_samples(
             [fake, fake[:40]], real, small_extractor(), ["fid"], SETTINGS, reference="real"
         )

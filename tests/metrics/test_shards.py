@@ -52,7 +52,7 @@ def test_what_is_torn_is_made_again_and_nothing_else(tmp_path):
     files[2].write_bytes(bytes(changed))
     (one.directory / "shard_00000004.npz.99.partial").write_bytes(b"half")
     asked = []
-    with pytest.warns(UserWarning, match="can't be read and is made again"):
+    with pytest.warns(UserWarning, match="can't be read and is generated again"):
         assert make(one, lambda indices: asked.append(indices[0]) or draw(indices)) == 7
     assert asked == [0, 8]
     np.testing.assert_array_equal(list(one.load()), draw(range(11)))

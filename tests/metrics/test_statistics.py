@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from dalle_jax.metrics.statistics import Moments, gaussian_of
+from dalle_jax.metrics.statistics import Moments, fit_gaussian
 
 
 def streamed(features, batch_size):
@@ -36,6 +36,6 @@ def test_merged_moments_are_those_of_all():
 
 def test_nan_and_too_few_are_refused():
     with pytest.raises(ValueError, match="features of 1 images are not finite"):
-        gaussian_of(np.array([[0.0], [np.nan], [1.0]]))
+        fit_gaussian(np.array([[0.0], [np.nan], [1.0]]))
     with pytest.raises(ValueError, match="at least 2"):
-        gaussian_of(np.zeros((1, 3)))
+        fit_gaussian(np.zeros((1, 3)))
