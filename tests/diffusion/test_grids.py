@@ -75,7 +75,7 @@ def test_every_grid_falls_to_clean_data(schedule, spacing):
 def test_times_given_by_hand():
     grid = time_grid(COSINE, 3, np.array([1.0, 0.5, 0.2, 0.1]))
     assert grid.sigma[-1] == pytest.approx(float(COSINE.sigma(0.1)))
-    with pytest.raises(ValueError, match="4 of them"):
+    with pytest.raises(ValueError, match="4 times including the end"):
         time_grid(COSINE, 3, np.array([1.0, 0.5, 0.0]))
     with pytest.raises(ValueError, match="decrease strictly"):
         time_grid(COSINE, 2, np.array([0.5, 1.0, 0.0]))
