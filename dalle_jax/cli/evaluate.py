@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from dalle_jax.cli.inputs import check_files, check_workdir
 from dalle_jax.cli.options import OneOf, Parser, SomeOf, Suggested, count, local_path, path_text
 from dalle_jax.cli.sampling_options import add_sampling, sampling_settings
-from dalle_jax.config.choices import FITS, PREPROCESSINGS, SPLITS, WEIGHTS
+from dalle_jax.config.choices import FITS, NETWORK_OPTIONS, PREPROCESSINGS, SPLITS, WEIGHTS
 from dalle_jax.metrics.table import CAPTION_METRICS, METRICS, OLD_NAMES
 from dalle_jax.seeds import LIMIT
 
@@ -87,7 +87,7 @@ def parsed(parser: Parser, args: argparse.Namespace) -> "Evaluation":
         parser.error("--images says where a manifest's images lie: give --manifest=FILE.jsonl too")
     check_workdir(args.workdir)
     check_files("caption manifest", [args.manifest])
-    for name in ("inception", "features", "clip", "reference"):
+    for name in ("inception", *NETWORK_OPTIONS, "reference"):
         check_files(f"--{name}", [getattr(args, name)])
     from dalle_jax.evaluation.options import Evaluation
     from dalle_jax.metrics.preprocess import Preprocessing

@@ -1,12 +1,10 @@
-"""Floating-point operations of a training step, a forward pass and the drawing of an image.
+"""Floating-point operations of a training step and of a forward pass.
 
 Those of a program before optimization, as XLA counts them without compiling it.
 """
 
 import copy
 import functools
-from collections.abc import Mapping
-from typing import Any
 
 import jax
 
@@ -50,12 +48,3 @@ def forward_flops(stage_name: str, config: Config) -> float:
     loss = jax.jit(functools.partial(stage.loss, train=True))
     batch = abstract_batch(stage_name, config, 2)
     return flops(loss.lower(params, frozen, batch, abstract_key())) / 2
-
-
-def passes(sampling: Mapping[str, Any]) -> int:
-    """Forward passes of the network that an image takes, two an evaluation if it is guided."""
-    guided = sampling.get("guidance_scale", 1.0) != 1.0
-    steps = sampling["num_inference_steps"]
-    # Heun evaluates at both ends of a step, of the last at its beginning alone.
-    evaluations = 2 * steps - 1 if sampling.get("sampler") == "heun" else steps
-    return evaluations * (2 if guided else 1)

@@ -7,7 +7,7 @@ from typing import Any
 from dalle_jax.evaluation.during_training import open_captions
 from dalle_jax.evaluation.networks import check_network, find_features
 from dalle_jax.evaluation.options import Evaluation
-from dalle_jax.metrics.table import METRICS
+from dalle_jax.metrics.table import CLIP, METRICS
 from dalle_jax.pipelines.checks import check_sampling_defaults
 from dalle_jax.runs import Run
 from dalle_jax.stages import STAGES, build_stage, data_of
@@ -81,7 +81,7 @@ def check_evaluation(
         raise FileNotFoundError(f"--reference={what.reference}: there is no such file or folder")
     if of_sets := [name for name in what.metrics if name in METRICS]:
         check_network(of_sets, what.inception, what.features)
-    if "clip" in what.metrics and not (what.clip or has_clip):
+    if CLIP in what.metrics and not (what.clip or has_clip):
         raise ValueError(
             "the metric clip needs a trained CLIP, and there is none of its own: give --clip=RUN"
         )

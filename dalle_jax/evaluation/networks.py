@@ -17,11 +17,9 @@ from dalle_jax.metrics.features import (
 from dalle_jax.metrics.preprocess import Preprocessing
 from dalle_jax.metrics.table import METRICS, taps_for
 from dalle_jax.runs import Run, open_run
-from dalle_jax.stages import STAGES
+from dalle_jax.stages import EMBEDDERS
 
 CAPTIONS_AT_ONCE = 256
-# The stages that make features of images.
-EMBEDDERS = tuple(name for name, stage in STAGES.items() if stage.encodes == "image_embedding")
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dalle_jax.config.choices import FITS, PREPROCESSINGS, WEIGHTS
+from dalle_jax.config.choices import FITS, NETWORK_OPTIONS, PREPROCESSINGS, WEIGHTS
 from dalle_jax.console import current_name
 from dalle_jax.metrics.preprocess import Preprocessing
 from dalle_jax.metrics.table import CAPTION_METRICS, METRICS, OLD_NAMES
@@ -15,7 +15,7 @@ from dalle_jax.seeds import LIMIT
 
 KNOWN = (*CAPTION_METRICS, *METRICS)
 PREPROCESSING = {"preprocess": "resize", "fit": "fit", "round_trip": "round_trip"}
-PATHS = ("manifest", "inception", "features", "clip", "reference")
+PATHS = ("manifest", "inception", *NETWORK_OPTIONS, "reference")
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Evaluation:
     """What `dalle-jax evaluate` measures; its help says what each option means.
 
     Attributes:
-        sampling: settings as `DallePipeline.generate` takes them, the decoder's by their names,
+        sampling: settings as `DallePipeline.generate` takes them, the main stage's by their names,
             those of another stage as a dict under its name.
 
     Raises:

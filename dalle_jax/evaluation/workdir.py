@@ -27,13 +27,13 @@ from dalle_jax.metrics.leakage import FEATURE_KIND, IMAGE_KINDS, leaked_rows
 from dalle_jax.metrics.protocol import protocol_hash
 from dalle_jax.metrics.results import append_row, find_row, read_rows, read_scores
 from dalle_jax.metrics.shards import SHARD_SIZE, Shards, exclusive
-from dalle_jax.metrics.table import METRICS
+from dalle_jax.metrics.table import CLIP, MEMORIZATION, METRICS, ORACLE
 from dalle_jax.pipelines.checks import check_drawing
 from dalle_jax.pipelines.images import captioned_grid
 from dalle_jax.pipelines.raw_weights import choose_weights, weights_of
 from dalle_jax.pipelines.system import as_given, load_system
 from dalle_jax.pipelines.text_to_image import DallePipeline
-from dalle_jax.runs import Run, open_run
+from dalle_jax.runs import Run, clip_in, open_run
 from dalle_jax.runs.data import check_moved
 
 SAMPLES = 24  # images of samples.png
@@ -133,7 +133,7 @@ def evaluate_workdir(
         ValueError: a metric is unknown or can't be had of these captions, or there are too few.
     """
     check_drawing(what.workdir, what.sampling)
-    check_evaluation(what, has_clip=(what.workdir / "clip" / "config.json").exists())
+    check_evaluation(what, has_clip=clip_in(what.workdir) is not None)
     pipe = (cache or PipelineCache()).load(what.workdir, what.weights)
     run = pipe.run
     if what.data_source:
@@ -192,11 +192,12 @@ def open_measurements(
 ) -> list[Measurement]:
     """The measurements that the metrics ask for."""
     found = []
-    if "oracle" in what.metrics:
+    if ORACLE in what.metrics:
         found.append(by_oracle(held_out, sampling))
-    if "clip" in what.metrics:
-        found.append(by_clip(what.clip or what.workdir / "clip", held_out, sampling))
-    if "memorization" in what.metrics:
+    if CLIP in what.metrics:
+        own = what.clip or clip_in(what.workdir).directory
+        found.append(by_clip(own, held_out, sampling))
+    if MEMORIZATION in what.metrics:
         picture = what.workdir / f"memorization{_suffix(held_out)}.png"
         found.append(memorization_measurement(run, held_out, sampling, picture))
     if of_sets := [name for name in what.metrics if name in METRICS]:

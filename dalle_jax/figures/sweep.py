@@ -15,7 +15,10 @@ from dalle_jax.data.index import NotScannedError, without_scan
 from dalle_jax.figures.figure import Figure, Measured
 from dalle_jax.figures.measurements import Own
 from dalle_jax.figures.rows import rows_of
+from dalle_jax.pipelines.system import find_stages
 from dalle_jax.runs import Run, open_run
+from dalle_jax.stages import main_of
+from dalle_jax.stages.graph import main_stage
 from dalle_jax.sweeps.checks import check_points
 from dalle_jax.sweeps.content import data_signatures
 from dalle_jax.sweeps.graph import Graph, build_graph, from_here
@@ -47,7 +50,9 @@ def swept(figure: Figure, path: Path, options: "FigureOptions", until: float) ->
         for option in options.overrides:
             if not is_sampling(option.removeprefix(PREFIX)):
                 raise ValueError(f"{workdir} is trained already, so {option} can't be set")
-        config, base = workdir / "decoder/config.json", open_run(workdir / "decoder").config
+        runs, stages = find_stages(workdir)
+        trained = runs[main_stage(stages)]
+        config, base = trained.directory / "config.json", trained.config
         config_of = lambda overrides: base
         reuse.append(workdir)
     else:
@@ -67,7 +72,9 @@ def swept(figure: Figure, path: Path, options: "FigureOptions", until: float) ->
     layout = SweepLayout(options.sweeps.absolute(), name)
     of_figure = {"figure": figure, "source": path, "scale": options.scale, "layout": layout}
     if count := options.captions or figure.num_captions:
-        _check_captions(Run(layout.workdir, "decoder", base), count, scan=not options.dry_run)
+        _check_captions(
+            Run(layout.workdir, main_of(base["stages"]), base), count, scan=not options.dry_run
+        )
     # A trained system is measured whatever its data is by now.
     signature_of = workdir is None and data_signatures(layout.workdir, scan=not options.dry_run)
     features = None

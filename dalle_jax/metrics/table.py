@@ -121,7 +121,7 @@ METRICS = {
 
 
 # Metrics of captions, or against the training images; see `evaluation.measurements`.
-CAPTION_METRICS = ("oracle", "clip", "memorization")
+ORACLE, CLIP, MEMORIZATION = CAPTION_METRICS = ("oracle", "clip", "memorization")
 OLD_NAMES = {"memorisation": "memorization"}
 SMALLER_IS_BETTER = ("copies",)  # of the results of these metrics
 READS_CAPTION_PREFIX = ("clip_cosine", "clip_score_x100", "clipscore_hessel")

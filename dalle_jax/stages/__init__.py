@@ -1,12 +1,13 @@
 """The table of stages: what each is called, and how one is built from a run's config."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from dalle_jax.stages.base import Stage
 from dalle_jax.stages.classifier import Classifier
 from dalle_jax.stages.clip import Clip
 from dalle_jax.stages.decoder import Decoder
+from dalle_jax.stages.graph import main_stage
 from dalle_jax.stages.joint import Joint
 from dalle_jax.stages.prior import Prior
 from dalle_jax.stages.upsampler import Upsampler
@@ -23,6 +24,9 @@ STAGES: dict[str, type[Stage]] = {
     "joint": Joint,
 }
 
+# Those that make features of images.
+EMBEDDERS = tuple(name for name, stage in STAGES.items() if stage.encodes == "image_embedding")
+
 # What of a stage's config is not the stage's own: how it is trained, drawn from, and on which data.
 OUTSIDE = ("train", "sample", "data")
 
@@ -30,6 +34,11 @@ OUTSIDE = ("train", "sample", "data")
 def upstream_of(name: str, config: Mapping[str, Any]) -> tuple[str, ...]:
     """The stages whose trained weights the stage `name` learns with."""
     return _stage(name).upstream_of(config[name])
+
+
+def main_of(names: Iterable[str]) -> str | None:
+    """Of some stages the one that draws the first picture of a caption; None if none does."""
+    return main_stage({name: _stage(name) for name in names})
 
 
 def data_of(name: str, config: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,14 +1,19 @@
 """A system as a graph of stages, joined by what they take and give; see `stages.base.Stage`."""
 
+import itertools
 from collections.abc import Mapping
+from typing import Any
 
 from dalle_jax.stages.base import Stage
+
+# By name; classes where only a name is asked for. What a class takes by its config it has not yet.
+Stages = Mapping[str, Stage] | Mapping[str, type[Stage]]
 
 AT_HAND = {"tokens", "sample_index"}  # of each caption
 PICTURES = {"image", "latents", "image_tokens"}
 
 
-def drawing_chain(stages: Mapping[str, Stage]) -> dict[str, Stage]:
+def drawing_chain(stages: Stages) -> dict[str, Any]:
     """The stages that make an image of a caption, in the order in which they are run.
 
     Each takes what a caption gives or what stages before it give. Where no stage gives it, one that
@@ -17,7 +22,7 @@ def drawing_chain(stages: Mapping[str, Stage]) -> dict[str, Stage]:
     can be made.
     """
     waiting = {name: stage for name, stage in stages.items() if not stage.continues}
-    reached: dict[str, Stage] = {}
+    reached: dict[str, Any] = {}
     given, encoded = set(AT_HAND), set()
 
     def ready(known: set[str]) -> str | None:
@@ -37,25 +42,25 @@ def drawing_chain(stages: Mapping[str, Stage]) -> dict[str, Stage]:
     return {name: reached[name] for name in names}
 
 
-def main_stage(stages: Mapping[str, Stage]) -> str | None:
-    """The first stage of a chain that makes a picture, as pixels, latents or tokens; None if none.
+def drawing_names(stages: Stages) -> tuple[str, ...]:
+    """Those of the chain from the first that makes a picture on, as pixels, latents or tokens."""
+    chain = drawing_chain(stages)
+    return tuple(itertools.dropwhile(lambda name: not PICTURES & {*chain[name].gives}, chain))
+
+
+def main_stage(stages: Stages) -> str | None:
+    """The first stage that makes a picture; None if no image can be made.
 
     The settings of a call are its own; those of other stages are given by their names.
     """
-    return next((name for name, stage in stages.items() if PICTURES & {*stage.gives}), None)
+    return next(iter(drawing_names(stages)), None)
 
 
-def drawing_names(stages: Mapping[str, Stage]) -> tuple[str, ...]:
-    """The main stage of a chain and what follows it."""
-    names, main = tuple(stages), main_stage(stages)
-    return names[names.index(main) :] if main else ()
-
-
-def giving(stages: Mapping[str, Stage], quantity: str) -> str | None:
+def giving(stages: Stages, quantity: str) -> str | None:
     """The stage of a chain that gives something; None if none does."""
     return next((name for name, stage in stages.items() if quantity in stage.gives), None)
 
 
-def encoding(stages: Mapping[str, Stage], quantity: str) -> str | None:
+def encoding(stages: Stages, quantity: str) -> str | None:
     """The stage of a chain that makes something of images; None if none does."""
     return next((name for name, stage in stages.items() if quantity == stage.encodes), None)

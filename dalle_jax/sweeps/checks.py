@@ -18,8 +18,8 @@ from dalle_jax.evaluation.measurements import by_oracle
 from dalle_jax.evaluation.options import Evaluation, evaluation_of
 from dalle_jax.pipelines.checks import check_sampling_defaults, check_settings
 from dalle_jax.runs import Run
-from dalle_jax.stages import build_stage
-from dalle_jax.sweeps.graph import NOT_DRAWN_WITH, Graph, PlannedPoint
+from dalle_jax.stages import build_stage, main_of
+from dalle_jax.sweeps.graph import Graph, PlannedPoint
 from dalle_jax.sweeps.jobs import is_measured
 from dalle_jax.sweeps.layout import SweepLayout
 
@@ -58,8 +58,9 @@ def _check_point(point: PlannedPoint, to_be_trained: Collection[str]) -> None:
             check_sampling_defaults(name, stage, point.config[name].get("sample", {}))
         return
     evaluation = evaluation_of(Path(), *point.evaluation)
-    check_evaluation(evaluation, has_clip="clip" in stages, to_be_trained=to_be_trained)
-    drawing = {name: stage for name, stage in stages.items() if name not in NOT_DRAWN_WITH}
+    has_clip = any(stage.embeds_captions() for stage in stages.values())
+    check_evaluation(evaluation, has_clip=has_clip, to_be_trained=to_be_trained)
+    drawing = {name: stage for name, stage in stages.items() if not stage.continues}
     check_settings(drawing, {name: {} for name in drawing}, evaluation.sampling)
 
 
@@ -110,7 +111,8 @@ def data_problems(
         if point.evaluation is None or is_measured(point, layout):
             continue
         what = evaluation_of(layout.system(point), *point.evaluation)
-        planned = Run(layout.run(point.runs["decoder"]), "decoder", point.config)
+        main = main_of(point.runs)
+        planned = Run(layout.run(point.runs[main]), main, point.config)
         captions = (what.manifest, what.images, what.split, what.n)
         read = lambda run, what=what: _read_captions(run, what)
         found.append(problem(planned, read, *captions, "oracle" in what.metrics))

@@ -13,24 +13,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from dalle_jax.config.choices import NETWORK_OPTIONS
 from dalle_jax.files import short_hash
 from dalle_jax.pipelines.settings import settings_of
 from dalle_jax.runs import open_run
 from dalle_jax.runs.data import content_of
 from dalle_jax.runs.fingerprint import FREE_DATA_KNOBS, FREE_TRAIN_KNOBS, fingerprint
-from dalle_jax.stages import STAGES, upstream_of
-from dalle_jax.sweeps.grid import OTHER_CONFIG, Sweep, is_sampling, override_text, point_name
+from dalle_jax.stages import EMBEDDERS, STAGES, main_of, upstream_of
+from dalle_jax.sweeps.grid import OTHER_CONFIG, Sweep, is_sampling, point_name
 
 Config = Mapping[str, Any]
 
-# Its sampling is for previews: after joint training, prior and decoder sample.
-NOT_DRAWN_WITH = ("joint",)
-
 # Options of an evaluation that take several values, as a list or as one text with commas.
 LIST_OPTIONS = ("metrics", "seeds")
-# Options of an evaluation that name a trained network, by its run or the workdir that holds it.
-NETWORK_OPTIONS = ("features", "clip")
-NETWORK_STAGES = ("classifier", "clip")
 
 CONTENT_DIGITS = 8
 
@@ -72,7 +67,7 @@ class PointEvaluation(NamedTuple):
 
     Attributes:
         options: of `dalle-jax evaluate`, by name.
-        sampling: settings as `DallePipeline.generate` takes them, the decoder's by their names,
+        sampling: settings as `DallePipeline.generate` takes them, the main stage's by their names,
             those of another stage as a dict under its name.
     """
 
@@ -90,7 +85,8 @@ class PlannedPoint:
         config: with all overrides.
         runs: keys by stage.
         evaluation: None where only trainings are compared.
-        key: hash of the runs and the evaluation: points that are alike in both share the result.
+        key: hash of the runs, the evaluation, and the checkpoints of the networks that this one
+            names: points that are alike in them share the result.
     """
 
     name: str
@@ -148,7 +144,8 @@ def build_graph(
             run = _stage_run(stage, config, training, keys, runs, signature_of)
             keys[stage] = runs.setdefault(run.key, run).key
         evaluation = None if sweep.evaluation is None else _evaluation(sweep, config, keys)
-        key = _point_key(sweep, config, keys)
+        checkpoints = network_checkpoints(sweep.evaluation or {})
+        key = short_hash([dict(keys), evaluation, checkpoints])
         points.append(PlannedPoint(point_name(overrides), overrides, config, keys, evaluation, key))
     return Graph(runs, points, sweep.cli_overrides)
 
@@ -195,19 +192,20 @@ def _with_sampling(config: Config, overrides: Mapping[str, Any]) -> Config:
 
 
 def _evaluation(sweep: Sweep, config: Config, stages: Iterable[str]) -> PointEvaluation:
-    if "decoder" not in stages:
+    main = main_of(stages)
+    if main is None:
         raise ValueError(
             f"a sweep of {', '.join(stages)} draws no images to evaluate; set its "
-            "evaluation=None, or let it train a decoder"
+            "evaluation=None, or let it train a stage that draws"
         )
     options, sampling = _options(sweep), _sampling(config, stages)
     for name in list(options):
         stage, dot, setting = name.rpartition(".")
-        if dot or name in ("embedding", *settings_of(STAGES["decoder"])):
-            settings = sampling.setdefault(stage or "decoder", {})
+        if dot or name in ("embedding", *settings_of(STAGES[main])):
+            settings = sampling.setdefault(stage or main, {})
             settings.setdefault(setting, options.pop(name))
-    own = sampling.pop("decoder")
-    if "weights" in own:  # decoder.sample.weights chooses those of all stages
+    own = sampling.pop(main)
+    if "weights" in own:  # weights among its settings chooses those of all stages
         options["weights"] = own.pop("weights")
     if "guidance_scale" in own:  # a float in the records of all images
         own["guidance_scale"] = float(own["guidance_scale"])
@@ -230,28 +228,8 @@ def _sampling(config: Config, stages: Iterable[str]) -> dict[str, dict[str, Any]
     return {
         stage: dict(config[stage].get("sample", {}))
         for stage in stages
-        if stage not in NOT_DRAWN_WITH
+        if not STAGES[stage].continues  # whose sampling is for previews
     }
-
-
-def _point_key(sweep: Sweep, config: Config, runs: Mapping[str, str]) -> str:
-    """A hash over runs, evaluation, and the checkpoints of the networks that this one names.
-
-    The evaluation is hashed as the arguments of `dalle-jax evaluate` that it once was, so that
-    results of earlier versions are found.
-    """
-    arguments = None
-    if sweep.evaluation is not None:
-        arguments = []
-        for name, value in _options(sweep).items():
-            listed = name in LIST_OPTIONS and not isinstance(value, str | int)
-            text = ",".join(map(str, value)) if listed else override_text(value)
-            arguments.append(f"--{name}" if value is True else f"--{name}={text}")
-        for stage, settings in _sampling(config, runs).items():
-            prefix = "" if stage == "decoder" else f"{stage}."
-            arguments += [f"--{prefix}{k}={override_text(v)}" for k, v in settings.items()]
-    checkpoints = network_checkpoints(sweep.evaluation or {})
-    return short_hash([dict(runs), arguments, *([checkpoints] if checkpoints else [])])
 
 
 def is_free(setting: str) -> bool:
@@ -270,7 +248,7 @@ def network_checkpoints(options: Mapping[str, Any]) -> tuple[str, ...]:
     found = []
     for option in NETWORK_OPTIONS:
         path = Path(options.get(option, ""))
-        directories = (path, *(path / stage for stage in NETWORK_STAGES))
+        directories = (path, *(path / stage for stage in EMBEDDERS))
         trained = (d for d in directories if option in options and (d / "config.json").exists())
         # The first, which is the one that measures; see `evaluation.networks.open_features`.
         found += [open_run(directory).checkpoint_name for directory in itertools.islice(trained, 1)]

@@ -15,11 +15,13 @@ from typing import NamedTuple
 
 from dalle_jax.cost.abstract import Config
 from dalle_jax.cost.estimate import estimated_operations, shape_of
-from dalle_jax.cost.flops import passes, step_flops
+from dalle_jax.cost.flops import step_flops
 from dalle_jax.evaluation.options import evaluation_of
 from dalle_jax.files import write_atomically
 from dalle_jax.runs import open_run
 from dalle_jax.runs.fingerprint import fingerprint
+from dalle_jax.stages import build_stage
+from dalle_jax.stages.graph import drawing_chain, drawing_names
 from dalle_jax.sweeps.graph import PlannedPoint, StageRun
 from dalle_jax.sweeps.progress import read_curves
 from dalle_jax.sweeps.record import read_attempts
@@ -75,33 +77,30 @@ def _key(what: str, stage_name: str, config: Config) -> str:
 
 
 def drawing_flops(point: PlannedPoint, counts: Counts, drawn: set[str] | None = None) -> float:
-    """Of an evaluation's images: a forward pass an evaluation of the network, two if guided.
-
-    Of a prior's candidates each is drawn.
+    """Of an evaluation's images: of each stage that draws, as many forward passes as it says.
 
     Args:
         point: that is measured.
         counts: of operations.
-        drawn: what priors have drawn for points before this one, to which this one's is added: a
-            process that measures points of the same weights draws the same embeddings once.
+        drawn: what stages before the main one, as priors, have drawn for earlier points, to which
+            this one's is added: of the same weights a process draws the same embeddings once.
     """
     drawn = set() if drawn is None else drawn
     if point.evaluation is None:
         return 0.0
     evaluation = evaluation_of(Path(), *point.evaluation)
     n, seeds = evaluation.n or NUM_CAPTIONS, evaluation.seeds
+    chain = drawing_chain({name: build_stage(name, point.config) for name in point.runs})
     total = 0.0
-    for stage in point.runs:
-        sampling = point.config[stage].get("sample", {})
-        if "num_inference_steps" not in sampling or stage == "joint":
-            continue
-        if stage == "prior":
-            embeddings = json.dumps([dict(point.runs), sampling, n, seeds], sort_keys=True)
-            if embeddings in drawn:
-                continue
+    for name, stage in chain.items():
+        sampling = point.config[name].get("sample", {})
+        passes = stage.passes(**sampling)
+        if name not in drawing_names(chain):
+            embeddings = json.dumps([name, dict(point.runs), sampling, n, seeds], sort_keys=True)
+            passes = 0 if embeddings in drawn else passes
             drawn.add(embeddings)
-        images = n * len(seeds) * sampling.get("num_candidates", 1)
-        total += images * passes(sampling) * counts.forward(stage, point.config)
+        if passes:
+            total += n * len(seeds) * passes * counts.forward(name, point.config)
     return total
 
 

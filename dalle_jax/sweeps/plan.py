@@ -10,6 +10,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from dalle_jax.stages import main_of
 from dalle_jax.sweeps.checks import data_problems
 from dalle_jax.sweeps.graph import Graph, PlannedPoint
 from dalle_jax.sweeps.hours import Counts, Rate, drawing_flops, measured_rates
@@ -82,7 +83,7 @@ def print_plan(
         if cells[-1] == "measure":
             of_images = drawing_flops(point, counts, drawn)
             flops += of_images
-            hours += _hours(of_images, "decoder", rates, guessed)
+            hours += _hours(of_images, main_of(point.runs), rates, guessed)
         flops_left, hours_left = flops_left + flops, hours_left + hours
         costs = f"{flops / 1e12:.2f}", _hours_text(hours)
         table.add_row(str(number), names[point.name], *cells, *costs)

@@ -6,7 +6,10 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
+from configs import unclip_tiny
+from dalle_jax import diffusion
 from dalle_jax.diffusion import chain
+from dalle_jax.stages import build_stage
 from dalle_jax.stages.denoising import Denoising, by_time_bin, schedule_named
 
 T = 4
@@ -185,3 +188,27 @@ def test_a_schedule_is_rescaled_to_end_in_noise_alone(num_timesteps):
     assert before.alpha(1.0) > 0.06 and after.alpha(1.0) == 0
     with pytest.raises(ValueError, match="preserve variance, which edm does not"):
         schedule_named("edm", zero_terminal_snr=True)
+
+
+def test_a_sample_takes_the_sampler_s_evaluations_and_two_passes_each_where_guided():
+    schedule = schedule_named("cosine")
+    denoising = Denoising(schedule, target="v", weighting="simple")
+    for sampler, scale, times in (("ddim", 1.0, 1), ("unipc", 3.0, 2), ("heun", 3.0, 2)):
+        evaluations = diffusion.network_evaluations(schedule, sampler=sampler, steps=7)
+        settings = {"sampler": sampler, "num_inference_steps": 7, "guidance_scale": scale}
+        assert denoising.passes(**settings) == times * evaluations
+        assert denoising.passes(**settings, threshold="none") == times * evaluations
+
+
+def test_stages_say_how_many_passes_a_sample_takes():
+    config = unclip_tiny.get_config().to_dict()
+    passes = {
+        name: build_stage(name, config).passes(**config[name].get("sample", {}))
+        for name in config["stages"]
+    }
+    # Two steps each; two candidates of the prior, and guidance in the decoder.
+    assert passes == {"clip": 0, "prior": 4, "decoder": 4, "upsampler": 2, "joint": 0}
+    config["prior"]["kind"] = "autoregressive"
+    sampling = config["prior"]["sample"]
+    assert build_stage("prior", config).passes(**sampling) == 2
+    assert build_stage("prior", config).passes(**{**sampling, "guidance_scale": 2.0}) == 4

@@ -1,6 +1,5 @@
 """Points as dicts of overrides, and their names."""
 
-import hashlib
 import json
 from functools import partial
 from pathlib import Path
@@ -166,22 +165,6 @@ def test_a_point_is_measured_once_however_the_path_of_its_network_is_written(tmp
     elsewhere = planned("../other")
     assert elsewhere.evaluation == planned(f"{tmp_path}/other").evaluation
     assert elsewhere.key != usual.key
-
-
-def test_points_that_earlier_versions_measured_have_the_same_directories():
-    """They were hashes of the runs and of the arguments of `dalle-jax evaluate`."""
-    points = product(
-        ("decoder.sample.weights", ["ema", "raw"]), ("decoder.sample.spacing", ["trailing", (1, 0)])
-    )
-    evaluation = {"n": 8, "leakage": True, "features": "runs/f"}
-    tiny = partial(load, CONFIG.with_name("tiny.py"))
-    for point in build_graph(Sweep("configs/tiny.py", points, evaluation=evaluation), tiny).points:
-        settings = point.config["decoder"]["sample"]
-        arguments = ["--n=8", "--leakage", "--features=runs/f"]
-        arguments += [f"--{name}={value}" for name, value in settings.items()]
-        assert "--weights=ema" in arguments or "--weights=raw" in arguments
-        text = json.dumps([dict(point.runs), arguments], sort_keys=True)
-        assert point.key == hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
 VALUES = st.one_of(st.text(), st.integers(), st.floats(allow_nan=False), st.tuples(st.integers()))

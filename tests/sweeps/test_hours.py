@@ -6,9 +6,9 @@ import os
 
 import pytest
 
-from dalle_jax import diffusion
-from dalle_jax.cost.flops import forward_flops, passes, step_flops, unrolled
+from dalle_jax.cost.flops import forward_flops, step_flops, unrolled
 from dalle_jax.runs import create_run
+from dalle_jax.stages import build_stage
 from dalle_jax.sweeps.grid import Sweep, product
 from dalle_jax.sweeps.hours import Counts, drawing_flops, measured_rates
 from tests.sweeps.twelve import graph_of
@@ -29,14 +29,6 @@ def graph():
             evaluation={"n": 100, "seeds": "0,1"},
         )
     )
-
-
-def test_an_image_takes_the_samplers_evaluations():
-    schedule = diffusion.CONTINUOUS["cosine"]()
-    for sampler, scale, times in (("ddim", 1.0, 1), ("unipc", 3.0, 2), ("heun", 3.0, 2)):
-        evaluations = diffusion.network_evaluations(schedule, sampler=sampler, steps=7)
-        settings = {"sampler": sampler, "num_inference_steps": 7, "guidance_scale": scale}
-        assert passes(settings) == times * evaluations
 
 
 @pytest.mark.long  # it compiles
@@ -76,7 +68,9 @@ def test_each_candidate_of_a_prior_is_drawn(tmp_path):
     forward = {f"forward {runs['prior']}": 7.0, f"forward {runs['decoder']}": 0.0}
     path.write_text(json.dumps(forward))
     flops = [drawing_flops(point, Counts(path)) for point in points]
-    assert flops[0] == 100 * passes(points[0].config["prior"]["sample"]) * 7
+    config = points[0].config
+    passes = build_stage("prior", config).passes(**config["prior"]["sample"])
+    assert flops[0] == 100 * passes * 7
     assert flops[1:] == [2 * flops[0], 4 * flops[0]]
 
 
