@@ -102,7 +102,8 @@ def evaluation_of(
         given["metrics"] = tuple(dict.fromkeys(metrics))
     if "seeds" in given:
         try:
-            given["seeds"] = tuple(map(int, _listed(given["seeds"])))
+            seeds = _listed(given["seeds"])
+            given["seeds"] = tuple(int(one) if isinstance(one, str) else one for one in seeds)
         except ValueError:
             given["seeds"] = (given["seeds"],)  # which is refused as it was given
     if preprocessing := {name: given.pop(name) for name in PREPROCESSING if name in given}:

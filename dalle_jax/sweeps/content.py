@@ -16,9 +16,9 @@ from dalle_jax.stages import data_of
 def data_signatures(workdir: Path, *, scan: bool = True) -> Callable[[str, Mapping[str, Any]], str]:
     """A function of a stage and a config: the signature of the stage's data, "" if it is built in.
 
-    Each data set is opened once. Of one that is not there, the signature is that by which the runs
-    of the stage in the sweeps' workdir were trained, if they all have the same; else "". So it is
-    of one that would have to be scanned first, if `scan` is false.
+    Each data set is opened once. If it is missing, or would have to be scanned although `scan` is
+    false, the signature is the one that all runs of the stage in the sweeps' workdir were trained
+    with, else "".
     """
     known: dict[str, str] = {}
 

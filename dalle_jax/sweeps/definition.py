@@ -1,4 +1,4 @@
-"""sweep.json: the points of a sweep and their configs, for whoever reads the results."""
+"""sweep.json: the points of a sweep and their configs, for readers of the results."""
 
 import json
 from collections.abc import Mapping

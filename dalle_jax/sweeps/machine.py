@@ -1,4 +1,4 @@
-"""What computes, in words, as figures and costs are told of: "two CPU cores with AVX-512"."""
+"""A readable name of the hardware, for figures and cost tables: "two CPU cores with AVX-512"."""
 
 import functools
 import os
@@ -14,10 +14,10 @@ KINDS = "import jax; [print(d.device_kind) for d in jax.devices() if d.platform 
 
 
 def machine_of(worker: Worker, workers: int = 1) -> str:
-    """What a worker's jobs compute on: its GPUs, or its cores; and beside how many others.
+    """The hardware of a worker's jobs: its GPUs or cores, and how many jobs run at a time.
 
-    GPUs are asked for their kind, once, by a process of their own, since this one is to take no
-    memory of them.
+    The kinds of GPUs are looked up once, by another process, so that this one takes none of their
+    memory.
     """
     kinds = _gpu_kinds(tuple(visible_gpus({**os.environ, **worker.environment})))
     beside = f", {_number(workers)} jobs at a time" if workers > 1 else ""
@@ -25,7 +25,7 @@ def machine_of(worker: Worker, workers: int = 1) -> str:
 
 
 def own_machine() -> str:
-    """What this process itself computes on; jax is asked, and takes the accelerator if any."""
+    """The hardware of this process; asks jax, which takes the accelerator if there is one."""
     import jax
 
     if jax.config.jax_platforms == "cpu":
@@ -35,7 +35,7 @@ def own_machine() -> str:
 
 
 def in_words(cores: int, gpus: Sequence[str] = ()) -> str:
-    """So many CPU cores of this machine, or GPUs of these kinds where there are any."""
+    """A number of CPU cores of this machine, or GPUs of these kinds if there are any."""
     if not gpus:
         return f"{_number(cores)} CPU core{'s' * (cores > 1)} {cpu.vectors()}".strip()
     counts = {kind: gpus.count(kind) for kind in gpus}

@@ -1,4 +1,4 @@
-"""What a machine has for jobs: its cores and GPUs, divided among workers."""
+"""Workers: the cores and GPUs of a machine, divided among jobs that run at a time."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -20,10 +20,9 @@ class Worker:
 
 
 def divide(count: int, *, share: bool = False) -> list[Worker]:
-    """`count` workers, among which this machine's cores and GPUs are divided.
+    """Divide this machine's cores and GPUs among `count` workers.
 
-    With `share` several workers may have the same core or GPU, and each but its part of the GPU's
-    memory.
+    With `share` several workers may have the same core or GPU, each with a part of its memory.
 
     Raises:
         ValueError: there are more workers than cores or GPUs, and they are not to be shared.

@@ -50,8 +50,8 @@ TRIPS = {
     "one figure": (
         *("cli/figure", "figures/make", "figures/sweep", "figures/measurements"),
         *("figures/record", "figures/figure", "figures/plots", "figures/rows", "figures/measures"),
-        *("sweeps/graph", "sweeps/grid", "sweeps/layout", "sweeps/job", "sweeps/jobs"),
-        *("sweeps/local", "sweeps/results", "sweeps/record", "experiments/figures/ddim_steps"),
+        *("sweeps/graph", "sweeps/grid", "sweeps/layout", "sweeps/jobs", "sweeps/launcher"),
+        *("sweeps/points", "sweeps/results", "sweeps/record", "experiments/figures/ddim_steps"),
     ),
 }
 TRIPS_AT_834F76C = {

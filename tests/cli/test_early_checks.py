@@ -31,6 +31,7 @@ MISTAKES = [
     ({"n": 8, "metrics": "oracle,fdi"}, {}, "no metric 'fdi'; did you mean fid"),
     ({"n": 8, "metric": "oracle"}, {}, "no option 'metric'; did you mean metrics"),
     ({"n": 0, "metrics": "oracle"}, {}, "n is 0; it must be a whole number, 1 or more"),
+    ({"seeds": [0.5]}, {}, "seeds is .*; it must be different whole numbers"),
     ({"n": "many"}, {}, "n is 'many'; it must be a whole number"),
     ({"leakage": "yes"}, {}, "leakage is 'yes'; it must be True or False"),
     ({"images": "folder:x"}, {}, "give manifest too"),
