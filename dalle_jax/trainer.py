@@ -24,7 +24,7 @@ from dalle_jax.nn.remat import rematerialized
 from dalle_jax.pipelines.images import captioned_grid, to_uint8
 from dalle_jax.runs import Run, create_run, open_run
 from dalle_jax.runs.data import check_moved
-from dalle_jax.stages import data_of
+from dalle_jax.stages import data_of, sampling_of
 from dalle_jax.stages.base import Stage
 from dalle_jax.training import pending
 from dalle_jax.training.checkpoint import newest_is_damaged
@@ -238,7 +238,7 @@ def _loader(run: Run, source: Source, tokenizer: Tokenizer, **options: Any) -> P
 def make_hooks(run: Run, data: Data, stage: Stage, frozen: Any, mesh: Mesh) -> Hooks:
     """Validation, previews and evaluations of a run, those that its config and data allow."""
     own = run.config[run.stage_name]
-    settings, sampling = own["train"], own.get("sample", {})
+    settings, sampling = own["train"], sampling_of(run.stage_name, run.config)
     batch_size, evaluation = settings["batch_size"], None
     if settings["evaluate_every"]:
         evaluation = make_evaluation(
@@ -292,7 +292,7 @@ def make_preview(
     Raises:
         ValueError: nothing can be drawn with the config's settings.
     """
-    settings = run.config[run.stage_name].get("sample", {})
+    settings = sampling_of(run.stage_name, run.config)
     source = data.validation if len(data.validation) else data.train
     items = [source[i] for i in range(min(NUM_PREVIEWS, len(source)))]
     captions, side = [item["caption"] for item in items], run.data["image_size"]

@@ -14,7 +14,7 @@ from dalle_jax.cost.flops import forward_flops, step_flops
 from dalle_jax.data.loader import make_loader
 from dalle_jax.data.tokenizer import Tokenizer, train_tokenizer
 from dalle_jax.nn.remat import rematerialized
-from dalle_jax.stages import build_stage, data_of, upstream_of
+from dalle_jax.stages import build_stage, data_of, sampling_of, upstream_of
 from dalle_jax.training.optim import make_optimizer
 from dalle_jax.training.sharding import make_mesh, put_batch, put_tree, tree_shardings
 from dalle_jax.training.state import create_state, init_state
@@ -117,7 +117,7 @@ def measure_drawing(
     """A batch of images, drawn as previews are; None for a stage that draws none, and where the
     point is of the gradient alone."""
     del block  # one batch is many evaluations
-    settings, sampling = config[name]["train"], config[name].get("sample", {})
+    settings, sampling = config[name]["train"], sampling_of(name, config)
     stage = build_stage(name, config)
     if not stage.has_preview() or label.split()[0] in ("remat", "accumulate"):
         return None

@@ -10,7 +10,7 @@ from dalle_jax.evaluation.options import Evaluation
 from dalle_jax.metrics.table import CLIP, METRICS
 from dalle_jax.pipelines.checks import check_sampling_defaults
 from dalle_jax.runs import Run
-from dalle_jax.stages import STAGES, build_stage, data_of
+from dalle_jax.stages import STAGES, build_stage, data_of, sampling_of
 
 
 def check_stage(name: str, config: Mapping[str, Any]) -> None:
@@ -21,7 +21,7 @@ def check_stage(name: str, config: Mapping[str, Any]) -> None:
         ValueError: a setting does not fit the others.
     """
     stage, own = build_stage(name, config), config[name]
-    check_sampling_defaults(name, stage, own.get("sample", {}))
+    check_sampling_defaults(name, stage, sampling_of(name, config))
     find_features_of_training(own)
 
 

@@ -10,6 +10,7 @@ from dalle_jax.evaluation.networks import open_features
 from dalle_jax.figures.cache import KeptMeasure, key_of, measure_and_keep, read
 from dalle_jax.figures.figure import Figure, Measured
 from dalle_jax.runs import open_run
+from dalle_jax.stages import sampling_of
 from dalle_jax.sweeps.graph import Graph, PlannedPoint, network_checkpoints, setting_columns
 from dalle_jax.sweeps.layout import SweepLayout
 from dalle_jax.sweeps.machine import own_machine
@@ -140,4 +141,4 @@ class Own:
         directory = self.layout.run(key)
         if not (directory / "config.json").exists():
             return None
-        return open_run(directory).config[stage].get("sample")
+        return sampling_of(stage, open_run(directory).config)

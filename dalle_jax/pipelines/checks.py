@@ -8,6 +8,7 @@ from dalle_jax.nearest import nearest
 from dalle_jax.pipelines.settings import checked_settings
 from dalle_jax.pipelines.system import by_stage, check_source, find_stages
 from dalle_jax.pipelines.text_to_image import DallePipeline
+from dalle_jax.stages import sampling_of
 from dalle_jax.stages.graph import drawing_names
 
 CALLS = (DallePipeline.__call__, DallePipeline.generate_all)
@@ -22,7 +23,7 @@ def check_drawing(workdir: Path, settings: Mapping[str, Any]) -> None:
         ValueError: a setting is unknown, or has a value that can't be.
     """
     runs, stages = find_stages(workdir)
-    defaults = {name: runs[name].config[name].get("sample", {}) for name in stages}
+    defaults = {name: sampling_of(name, runs[name].config) for name in stages}
     check_source(stages, settings.get("embedding"), settings.get("images"))
     check_settings(stages, defaults, settings)
     drawing, until = drawing_names(stages), settings.get("until")

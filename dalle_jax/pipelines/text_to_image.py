@@ -41,6 +41,7 @@ from dalle_jax.pipelines.system import (
 )
 from dalle_jax.runs import warn_of_changed_data
 from dalle_jax.seeds import checked_seed, key_of
+from dalle_jax.stages import sampling_of
 
 BATCH_SIZE = 64  # images that are drawn at once, if there are as many
 MAX_IMAGES = 100_000  # of a call; more would fill the memory before the first is saved
@@ -70,9 +71,7 @@ class DallePipeline:
         self.run = system.runs[system.main]
         self.tokenizer = Tokenizer.load(self.run.tokenizer_path)
         self.words = CaptionWords.load(self.run.words_path)
-        self.defaults = {
-            name: dict(run.config[name].get("sample", {})) for name, run in system.runs.items()
-        }
+        self.defaults = {name: sampling_of(name, run.config) for name, run in system.runs.items()}
         self.memo = Memo()
 
     @classmethod

@@ -46,6 +46,11 @@ def data_of(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
     return {**config["data"], **config[name].get("data", {})}
 
 
+def sampling_of(name: str, config: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings that a stage samples with; none for a stage that draws nothing."""
+    return dict(config[name].get("sample", {}))
+
+
 def build_stage(name: str, config: Mapping[str, Any]) -> Stage:
     """The stage `name` as a run's config describes it, and the stages that it stands on.
 

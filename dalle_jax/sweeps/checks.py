@@ -18,7 +18,7 @@ from dalle_jax.evaluation.measurements import by_oracle
 from dalle_jax.evaluation.options import Evaluation, evaluation_of
 from dalle_jax.pipelines.checks import check_sampling_defaults, check_settings
 from dalle_jax.runs import Run
-from dalle_jax.stages import build_stage, main_of
+from dalle_jax.stages import build_stage, main_of, sampling_of
 from dalle_jax.sweeps.graph import Graph, PlannedPoint
 from dalle_jax.sweeps.jobs import is_measured
 from dalle_jax.sweeps.layout import SweepLayout
@@ -55,7 +55,7 @@ def _check_point(point: PlannedPoint, to_be_trained: Collection[str]) -> None:
         find_features_of_training(point.config[name])
     if point.evaluation is None:
         for name, stage in stages.items():
-            check_sampling_defaults(name, stage, point.config[name].get("sample", {}))
+            check_sampling_defaults(name, stage, sampling_of(name, point.config))
         return
     evaluation = evaluation_of(Path(), *point.evaluation)
     has_clip = any(stage.embeds_captions() for stage in stages.values())

@@ -19,7 +19,7 @@ from dalle_jax.pipelines.settings import settings_of
 from dalle_jax.runs import open_run
 from dalle_jax.runs.data import content_of
 from dalle_jax.runs.fingerprint import FREE_DATA_KNOBS, FREE_TRAIN_KNOBS, fingerprint
-from dalle_jax.stages import EMBEDDERS, STAGES, main_of, upstream_of
+from dalle_jax.stages import EMBEDDERS, STAGES, main_of, sampling_of, upstream_of
 from dalle_jax.sweeps.grid import OTHER_CONFIG, Sweep, is_sampling, point_name
 
 Config = Mapping[str, Any]
@@ -226,7 +226,7 @@ def _options(sweep: Sweep) -> dict[str, Any]:
 def _sampling(config: Config, stages: Iterable[str]) -> dict[str, dict[str, Any]]:
     """All settings that the stages sample with, since a shared run's config may be another's."""
     return {
-        stage: dict(config[stage].get("sample", {}))
+        stage: sampling_of(stage, config)
         for stage in stages
         if not STAGES[stage].continues  # whose sampling is for previews
     }

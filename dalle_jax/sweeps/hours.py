@@ -20,7 +20,7 @@ from dalle_jax.evaluation.options import evaluation_of
 from dalle_jax.files import write_atomically
 from dalle_jax.runs import open_run
 from dalle_jax.runs.fingerprint import fingerprint
-from dalle_jax.stages import build_stage
+from dalle_jax.stages import build_stage, sampling_of
 from dalle_jax.stages.graph import drawing_chain, drawing_names
 from dalle_jax.sweeps.graph import PlannedPoint, StageRun
 from dalle_jax.sweeps.progress import read_curves
@@ -93,7 +93,7 @@ def drawing_flops(point: PlannedPoint, counts: Counts, drawn: set[str] | None = 
     chain = drawing_chain({name: build_stage(name, point.config) for name in point.runs})
     total = 0.0
     for name, stage in chain.items():
-        sampling = point.config[name].get("sample", {})
+        sampling = sampling_of(name, point.config)
         passes = stage.passes(**sampling)
         if name not in drawing_names(chain):
             embeddings = json.dumps([name, dict(point.runs), sampling, n, seeds], sort_keys=True)
@@ -155,12 +155,12 @@ def _rate(run: Path, counts: Counts, known: Container[str]) -> tuple[str, float]
     _, speeds = read_curves(run).get("images_per_second", ((), ()))
     if not speeds or not (run / "config.json").exists():
         return None
-    opened = open_run(run)
+    try:
+        opened = open_run(run)
+    except ValueError:  # of another format
+        return None
     if opened.stage_name in known:
         return None
-    try:
-        operations = counts.step(opened.stage_name, opened.config)
-    except (KeyError, TypeError):  # made by an earlier version, with other settings
-        return None
+    operations = counts.step(opened.stage_name, opened.config)
     batch_size = opened.config[opened.stage_name]["train"]["batch_size"]
     return opened.stage_name, operations / batch_size * statistics.median(speeds)

@@ -99,8 +99,7 @@ def lay_out(layout: SweepLayout, graph: Graph, reuse: Sequence[Path] = ()) -> No
 def find_reusable(layout: SweepLayout, graph: Graph, reuse: Iterable[Path]) -> dict[str, Path]:
     """Runs of other workdirs that are trained as the graph wants them, by their key here.
 
-    A run that has no record of its data, from an earlier version, is taken by its fingerprint. Such
-    runs of sweeps in this workdir, whose directories lack the hash of the content, count too.
+    A run that has no record of its data, as a migrated one, is taken by its fingerprint.
     """
     found = {}
     for workdir in reuse:
@@ -111,10 +110,7 @@ def find_reusable(layout: SweepLayout, graph: Graph, reuse: Iterable[Path]) -> d
     for key, run in graph.runs.items():
         if layout.step(run):
             continue
-        directories = [workdir / run.stage for workdir in reuse]
-        if run.content:
-            directories.append(layout.run(f"{run.stage}-{run.fingerprint}"))
-        for directory in directories:
+        for directory in (workdir / run.stage for workdir in reuse):
             if (directory / "config.json").exists() and _is_trained_as(run, open_run(directory)):
                 found[key] = directory.resolve()
     return found
