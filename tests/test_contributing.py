@@ -13,16 +13,20 @@ import optax
 import pytest
 
 from dalle_jax import diffusion, stages
+from dalle_jax.config.load import load_config
+from dalle_jax.cost.abstract import abstract_training
 from dalle_jax.data import open as open_module
 from dalle_jax.data.loader import make_loader
 from dalle_jax.data.tokenizer import Tokenizer, train_tokenizer
 from dalle_jax.diffusion import samplers
 from dalle_jax.diffusion.analytic import GaussianMixture
+from dalle_jax.evaluation.checks import check_stage
 from dalle_jax.figures.figure import UNDECIDED
 from dalle_jax.figures.files import full_scale, load_figure
 from dalle_jax.metrics.features import pooled_extractor
 from dalle_jax.metrics.sets import compare_sets
 from dalle_jax.metrics.table import METRICS, is_larger_better
+from dalle_jax.runs.fingerprint import fingerprint
 from tests.conftest import ROOT
 
 SECTIONS = re.split(r"^## ", (ROOT / "CONTRIBUTING.md").read_text(), flags=re.MULTILINE)
@@ -143,6 +147,17 @@ def test_the_metric_s_record_makes_it_one_of_the_table(monkeypatch):
     assert row["metrics"]["swd[toy]"]["value"] > 0 and row["floor"]["swd[toy]"] > 0
     assert row["metrics"]["swd[toy]"]["settings"] == ["seed"]
     assert not is_larger_better("swd[toy]")
+
+
+def test_the_stage_needs_no_more_than_its_line_in_the_table(monkeypatch, tmp_path):
+    path = tmp_path / "palette.py"
+    path.write_text(EXAMPLES["A stage"])
+    config = load_config(path).to_dict()
+    monkeypatch.setitem(stages.STAGES, "palette", example("A stage")["Palette"])
+    check_stage("palette", config)
+    shapes = abstract_training("palette", config).state.params
+    assert shapes["Embed_0"]["embedding"].shape == (512, 16)
+    assert fingerprint("palette", config) != fingerprint("decoder", config)
 
 
 def test_the_stage_learns_and_draws(monkeypatch):

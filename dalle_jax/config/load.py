@@ -81,7 +81,7 @@ def check_names(path: Path, config: ConfigDict, base: ConfigDict) -> None:
         ValueError: a setting or section is unknown or missing; the message says which.
     """
     tops = [name for name in base if name not in base.stages]
-    _check_same("", tops, list(config), [*tops, *config.get("stages", ())], path)
+    _check_same("", tops, list(config), [*base, *config.get("stages", ())], path)
     stages = [name for name in config.stages if name in config]
     train = base[base.stages[0]].train
     for section in ("data", "tokenizer"):
