@@ -93,7 +93,8 @@ def drawing_flops(point: PlannedPoint, counts: Counts, drawn: set[str] | None = 
     chain = drawing_chain({name: build_stage(name, point.config) for name in point.runs})
     total = 0.0
     for name, stage in chain.items():
-        sampling = sampling_of(name, point.config)
+        sampling = dict(sampling_of(name, point.config))
+        sampling.pop("weights", None)  # which of a stage's weights draw is no setting of sampling
         passes = stage.passes(**sampling)
         if name not in drawing_names(chain):
             embeddings = json.dumps([name, dict(point.runs), sampling, n, seeds], sort_keys=True)

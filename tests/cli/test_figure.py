@@ -151,7 +151,10 @@ def test_what_is_missing_is_trained_and_measured_once(quick, capsys):
 def test_a_figure_of_a_workdir_trains_nothing(quick):
     config = figure_sweep.load(ROOT / "configs/tiny.py", {"decoder.train.steps": 4})
     create_run(quick / "mine/decoder", "decoder", config)
-    with pytest.raises(ValueError, match="mine/decoder is at step 0 of 4; train it to its end"):
+    with pytest.raises(FileNotFoundError, match="mine/decoder has no checkpoint yet; train one"):
+        figure.run(["guided", "--workdir=mine"])
+    (quick / "mine/decoder/checkpoints/2").mkdir(parents=True)
+    with pytest.raises(ValueError, match="mine/decoder is at step 2 of 4; train it to its end"):
         figure.run(["guided", "--workdir=mine"])
     (quick / "mine/decoder/checkpoints/10").mkdir(parents=True)
     assert figure.run(["guided", "--workdir=mine"]) == 0

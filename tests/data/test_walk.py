@@ -219,6 +219,8 @@ def test_many_files_are_listed_fast(tmp_path):
         for i in range(500):
             (tmp_path / str(folder) / f"{i}.png").touch()
     start = time.process_time()
-    assert len(walk(tmp_path).files) == 5000
-    # A tenth of this is usual: 100,000 files take half a second.
-    assert time.process_time() - start < 0.3
+    plain = [path for folder, _, names in os.walk(tmp_path) for path in names]
+    between = time.process_time()
+    assert len(walk(tmp_path).files) == len(plain) == 5000
+    # Five times the plain listing is usual.
+    assert time.process_time() - between < 25 * (between - start)

@@ -215,7 +215,7 @@ def test_captions_are_compared_as_text(a, b, same):
 
 def test_mistakes_give_a_sentence(planted):
     rows, train = compute_prints(planted), compute_prints(TRAIN)
-    with pytest.raises(ValueError, match="14 and None features of 14 rows and 60 training images"):
+    with pytest.raises(ValueError, match="14 and None features for 14 rows and 60 training images"):
         check_leakage(rows, train, features=np.ones((14, 2)))
     with pytest.raises(ValueError, match="3 and 60 features"):
         check_leakage(rows, train, features=np.ones((3, 2)), train_features=np.ones((60, 2)))

@@ -77,12 +77,12 @@ FILES = {
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize(("file", "unlike"), FILES.values(), ids=FILES.keys())
-def test_pixels_are_pillows_and_their_differences_are_named(file, unlike):
+@pytest.mark.parametrize(("file", "differences"), FILES.values(), ids=FILES.keys())
+def test_pixels_are_pillows_and_their_differences_are_named(file, differences):
     found = decode(file)
     with Image.open(io.BytesIO(file)) as image:
         np.testing.assert_array_equal(found.pixels, np.asarray(image.convert("RGB")))
-    assert list(found.unlike) == unlike
+    assert list(found.differences) == differences
 
 
 @pytest.mark.parametrize("value", [0.5, 1.0, 255.0, 300.0])

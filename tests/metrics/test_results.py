@@ -27,7 +27,7 @@ def test_rows_and_scores_come_back(tmp_path):
         with pytest.raises(ValueError, match="can't be read"):
             read_scores(path, rows[0])
     kept.unlink()
-    with pytest.raises(FileNotFoundError, match="is gone"):
+    with pytest.raises(FileNotFoundError, match="does not exist"):
         read_scores(path, rows[0])
 
 
