@@ -66,7 +66,11 @@ def csv_rows(
         rest = iter([line, *ahead])
         whole = _fields(rest, separator) is not None  # A row, apart from the names in its lines.
         found = len(ahead) - len([*rest]) if whole else 0
-        return max(found, _num_in_doubt(ahead, separator) if line.count('"') % 2 else 0)
+        if line.count('"') % 2 == 0:
+            return found
+        if names_first and not begins.match(line) and not any('"' in one for one in ahead):
+            return len(ahead)  # A row of no image opens a quote: its caption may hold them all.
+        return max(found, _num_in_doubt(ahead, separator))
 
     while (line := take()) is not None:
         number += 1

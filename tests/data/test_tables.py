@@ -234,6 +234,15 @@ def test_an_unclosed_caption_before_its_name_takes_in_no_other(text, captions):
     assert {file: texts for file, texts in read} == {k: (v,) for k, v in captions.items()}
 
 
+@pytest.mark.parametrize("separator", [",", "\t"])
+def test_lines_behind_the_unclosed_quote_of_a_row_of_no_image_are_nobody_s(separator):
+    lines = ("a.png|red", '|"green', "b.png|which a caption of green says", "its end")
+    text = "file_name|caption\n" + "\n".join(lines)
+    read = rows(text.replace("|", separator) + "\n", "c.csv")
+    assert good(read) == [("a.png", ("red",))]
+    assert set(bad(read)) == {3, 4, 5}
+
+
 def test_an_unclosed_quote_costs_few_rows_at_most():
     lines = ['a.png,"red', *(f"{i}.png,blue" for i in range(50)), 'b.png,5"']
     assert len(good(rows("file_name,caption\n" + "\n".join(lines)))) == 51
