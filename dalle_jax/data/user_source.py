@@ -93,9 +93,10 @@ class UserSource:
             )
         numbers = split_numbers(positions, own=own, own_splits=own_splits, **options.shares)
         used = good[mask_of_split(numbers, split)]
-        self._ids, self._rows = [ids[i] for i in used], rows[used]
-        refused = np.setdiff1d(np.arange(len(rows)), good)
-        self._refused = {ids[i]: rows[i] for i in refused.tolist()}
+        self._ids, self._rows = [ids[i] for i in used.tolist()], rows[used]
+        is_refused = np.ones(len(rows), bool)
+        is_refused[good] = False
+        self._refused = {ids[i]: rows[i] for i in np.flatnonzero(is_refused).tolist()}
 
     def _read(self, index: int) -> tuple[bytes | None, Sequence[str]]:
         """The encoded image and the captions of an item."""

@@ -1,10 +1,12 @@
-"""Small files of images that Pillow does not write: PNG and TIFF of any depth, with any extras."""
+"""Images and tables as bytes, among them PNG and TIFF of any depth, which Pillow does not write."""
 
 import io
 import struct
 import zlib
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 GRAY, RGB, PALETTE, GRAY_ALPHA, RGB_ALPHA = 0, 2, 3, 4, 6
 
@@ -13,6 +15,14 @@ def encoded(image, kind="PNG", **settings):
     """The bytes of a Pillow image."""
     file = io.BytesIO()
     image.save(file, kind, **settings)
+    return file.getvalue()
+
+
+def parquet(columns, **options):
+    """The bytes of a Parquet file of columns, or of rows."""
+    table = pa.Table.from_pylist(columns) if isinstance(columns, list) else pa.table(columns)
+    file = io.BytesIO()
+    pq.write_table(table, file, **options)
     return file.getvalue()
 
 

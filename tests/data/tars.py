@@ -5,11 +5,11 @@ import tarfile
 
 from PIL import Image
 
+from tests.data.encoded import encoded
+
 
 def png(value=0, size=(4, 3)):
-    file = io.BytesIO()
-    Image.new("RGB", size, (value, 0, 0)).save(file, "PNG")
-    return file.getvalue()
+    return encoded(Image.new("RGB", size, (value, 0, 0)))
 
 
 def link(name, target, kind=tarfile.LNKTYPE):

@@ -1,10 +1,8 @@
-import io
-
 import pytest
-from PIL import Image
 
 from dalle_jax.data.checked import Finding, inspect_all, inspect_item
 from dalle_jax.data.options import ReadingOptions
+from tests.data.tars import png
 
 
 def inspected(findings, **options):
@@ -56,9 +54,7 @@ def test_the_content_is_that_of_the_items_in_any_order():
     ],
 )
 def test_images_of_other_sizes_are_left_out(size, options, reason):
-    file = io.BytesIO()
-    Image.new("RGB", size).save(file, "PNG")
-    found = inspect_item(file.getvalue(), ["a"], ReadingOptions(**options))
+    found = inspect_item(png(size=size), ["a"], ReadingOptions(**options))
     assert found == Finding(left_out=reason)
 
 

@@ -19,6 +19,7 @@ from dalle_jax.data.embeddings import StoredEmbeddings, WithEmbeddings, write_em
 from dalle_jax.data.loader import make_loader
 from dalle_jax.data.open import open_source
 from dalle_jax.data.tokenizer import Tokenizer, train_tokenizer
+from tests.data.encoded import encoded
 from tests.data.pictures import write
 
 SIDE, COUNT = 8, 12
@@ -81,9 +82,7 @@ def batches(tokenizer, source, count=9):
 
 def jpeg(number):
     image = np.random.default_rng(number).integers(0, 256, (24 + number, 40, 3), np.uint8)
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, "JPEG")
-    return file.getvalue()
+    return encoded(Image.fromarray(image), "JPEG")
 
 
 def make_data(kind, root):

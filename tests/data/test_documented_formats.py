@@ -1,23 +1,21 @@
 """The table of formats in docs/data.md: each row is so, in the words that it quotes."""
 
 import gzip
-import io
 import json
 import os
 import re
 import warnings
 
 import numpy as np
-import pyarrow
 import pytest
 from PIL import Image
-from pyarrow import parquet
 
 from dalle_jax.data import remote_server
 from dalle_jax.data.coco import make_coco_manifest
 from dalle_jax.data.open import open_source
 from dalle_jax.data.tfds_source import TfdsSource
 from tests.conftest import ROOT
+from tests.data.encoded import encoded, parquet
 from tests.data.tars import pair, png, tar_bytes
 from tests.data.test_tfds_source import Like, Plain, Texts
 
@@ -86,17 +84,11 @@ def csv_tables(tmp, said):
     said.read(folder(tmp / "other", **{"captions.csv": "name,words\n0.png,a\n"}))
 
 
-def written(columns, **options):
-    out = io.BytesIO()
-    parquet.write_table(pyarrow.table(columns), out, **options)
-    return out.getvalue()
-
-
 def parquet_tables(tmp, said):
-    table = written({"file_name": ["0.png", "1.png"], "text": ["a", None]})
+    table = parquet({"file_name": ["0.png", "1.png"], "text": ["a", None]})
     said.read(folder(tmp / "good", **{"metadata.parquet": table}), ["a"])
     said.read(folder(tmp / "torn", **{"metadata.parquet": table[:40]}))
-    inside = written({"image": [{"bytes": png(), "path": "0.png"}], "text": ["a"]})
+    inside = parquet({"image": [{"bytes": png(), "path": "0.png"}], "text": ["a"]})
     said.read(folder(tmp / "inside", **{"metadata.parquet": inside}))
 
 
@@ -165,9 +157,7 @@ def img2dataset(tmp, said):
     image[:, 24:40] = (200, 0, 0)
     record = {"caption": "a", "width": 64, "height": 64, "original_width": 100}
     record["original_height"] = 400
-    file = io.BytesIO()
-    Image.fromarray(image).save(file, "PNG")
-    sample = {"00000/000000000.png": file.getvalue(), "00000/000000000.txt": "a"}
+    sample = {"00000/000000000.png": encoded(Image.fromarray(image)), "00000/000000000.txt": "a"}
     sample["00000/000000000.json"] = json.dumps(record)
     said.read(folder(tmp / "files", **sample, **{"00000_stats.json": "{}"}), ["a"])
     members = [(name.partition("/")[2], content) for name, content in sample.items()]
@@ -200,15 +190,15 @@ def shards(tmp, said):
 def parquet_files(tmp, said):
     images = [{"bytes": png(1), "path": "0.png"}, {"bytes": png(2), "path": "1.png"}]
     table = {"image": [*images, {"bytes": None, "path": "x"}], "text": ["a", None, "c"]}
-    (tmp / "0.parquet").write_bytes(written(table))
+    (tmp / "0.parquet").write_bytes(parquet(table))
     (tmp / "1.parquet").write_bytes(b"torn")
     said.read(f"parquet:{tmp}", ["a"])
-    (tmp / "2.parquet").write_bytes(written({"jpg": [png(3)], "captions": [["d", "e"]]}))
+    (tmp / "2.parquet").write_bytes(parquet({"jpg": [png(3)], "captions": [["d", "e"]]}))
     said.read(f"parquet:{tmp / '2.parquet'}", ["d"])
     table = {"image": images, "text": ["a", "b"], "split": ["holdout", "test"]}
-    (tmp / "3.parquet").write_bytes(written(table))
+    (tmp / "3.parquet").write_bytes(parquet(table))
     said.read(f"parquet:{tmp / '3.parquet'}", ["a", "b"])
-    (tmp / "names.parquet").write_bytes(written({"file_name": ["0.png"], "text": ["a"]}))
+    (tmp / "names.parquet").write_bytes(parquet({"file_name": ["0.png"], "text": ["a"]}))
     said.read(f"parquet:{tmp / 'names.parquet'}")
 
 
@@ -238,7 +228,7 @@ def urls(tmp, said):
 
     memory = fsspec.filesystem("memory")
     memory.pipe("/formats/0.tar", tar_bytes([*pair("a", 1), *pair("b", 2)]))
-    memory.pipe("/formats/0.parquet", written({"image": [png(1)], "text": ["a"]}))
+    memory.pipe("/formats/0.parquet", parquet({"image": [png(1)], "text": ["a"]}))
     said.read("webdataset:memory://formats/0.tar", ["1", "2"], cache_dir=tmp)
     said.read("parquet:memory://formats/0.parquet", ["a"], cache_dir=tmp)
     memory.pipe({"/formats/folder/0.png": png(1), "/formats/folder/0.txt": b"b"})
@@ -252,9 +242,8 @@ def formats(tmp, said):
     kinds = {"jpg": "JPEG", "webp": "WEBP", "avif": "AVIF", "gif": "GIF", "tif": "TIFF"}
     kinds |= {"jp2": "JPEG2000", "bmp": "BMP"}
     for suffix, kind in kinds.items():
-        out = io.BytesIO()
-        Image.new("RGB", (8, 8)).save(out, kind)
-        files |= {f"{suffix}.{suffix}": out.getvalue(), f"{suffix}.txt": suffix}
+        image = encoded(Image.new("RGB", (8, 8)), kind)
+        files |= {f"{suffix}.{suffix}": image, f"{suffix}.txt": suffix}
     files |= {"wrong.png": files["jpg.jpg"], "wrong.txt": "wrong"}  # read by its content
     spec = folder(tmp / "all", **files)
     (tmp / "all/2.png").unlink()

@@ -4,14 +4,13 @@ import json
 import os
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from dalle_jax.data.open import open_source
+from tests.data.encoded import encoded, parquet
 from tests.data.pictures import captions, numbers, png, read, write
 
 IMAGES = {f"{i}.png": i for i in range(3)}
@@ -22,9 +21,7 @@ EXPECTED = {f"{i}.png": (f"no. {i}",) for i in range(3)}
 def as_table(name, prefix=""):
     records = [{**record, "file_name": prefix + record["file_name"]} for record in RECORDS]
     if name.endswith(".parquet"):
-        file = io.BytesIO()
-        pq.write_table(pa.Table.from_pylist(records), file)
-        return file.getvalue()
+        return parquet(records)
     if name.endswith(".jsonl"):
         return "\n".join(map(json.dumps, records))
     if name.endswith(".json"):
@@ -307,9 +304,7 @@ def test_karpathys_file_of_flickr_names_no_folder(tmp_path):
 def square(border):
     image = Image.new("RGB", (64, 64), "white" if border else "gray")
     image.paste(Image.new("RGB", (64, 32), "gray"), (0, 16))
-    file = io.BytesIO()
-    image.save(file, "PNG")
-    return file.getvalue()
+    return encoded(image)
 
 
 def test_a_folder_of_img2dataset(tmp_path):

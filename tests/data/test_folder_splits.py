@@ -1,4 +1,3 @@
-import io
 import json
 import os
 import shutil
@@ -6,14 +5,13 @@ import unicodedata
 import warnings
 import zlib
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from dalle_jax.data.folder import FolderSource
 from dalle_jax.data.splits import split_mask
+from tests.data.encoded import parquet
 from tests.data.pictures import SHARES, captions, read, splits, write
 
 SPLITS = ("train", "validation", "test")
@@ -247,9 +245,7 @@ def split_table(kind):
     names = [f"{i}.png" for i in range(len(SPLITS_OF_ROWS))]
     columns = {"file_name": names, "caption": ["x"] * len(names), "split": [*SPLITS_OF_ROWS]}
     if kind == "parquet":
-        file = io.BytesIO()
-        pq.write_table(pa.table(columns), file)
-        return file.getvalue()
+        return parquet(columns)
     rows = [dict(zip(columns, row)) for row in zip(*columns.values())]
     if kind == "json":
         return json.dumps(columns).encode()

@@ -3,7 +3,6 @@ import io
 import json
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +11,7 @@ from dalle_jax.data.options import ReadingOptions
 from dalle_jax.data.table_rows import OtherForm
 from dalle_jax.data.tables import read_table
 from dalle_jax.data.text import clean_captions
+from tests.data.encoded import parquet
 
 SPREADSHEET = (("a.png", "red"), ("b.png", "blue"))
 GOOD = [("a.png", ("red",)), ("b.png", ("blue",))]
@@ -305,9 +305,7 @@ def test_columns_by_name(name):
 
 def table(records, name):
     if name.endswith(".parquet"):
-        file = io.BytesIO()
-        pq.write_table(pa.Table.from_pylist(records), file)
-        return file.getvalue()
+        return parquet(records)
     if name.endswith(".csv"):
         lines = [",".join(records[0])] + [",".join(map(str, r.values())) for r in records]
         return "\n".join(lines)
@@ -459,23 +457,17 @@ def test_karpathys_splits():
     assert bad(read) == {n: "unreadable row: not of Karpathy's form" for n in (5, 6, 7)}
 
 
-def parquet(**columns):
-    file = io.BytesIO()
-    pq.write_table(pa.table(columns), file)
-    return file.getvalue()
-
-
 @pytest.mark.parametrize("text", [pa.string(), pa.large_string(), pa.string_view()])
 def test_parquet(text):
     captions = pa.array(["red", None, "blue"], text)
-    content = parquet(more=[1, 2, 3], text=captions, file_name=["a.png", "x.png", "b.png"])
+    content = parquet(dict(more=[1, 2, 3], text=captions, file_name=["a.png", "x.png", "b.png"]))
     assert good(rows(content, "metadata.parquet")) == [GOOD[0], ("x.png", ()), GOOD[1]]
 
 
 def test_parquet_of_lists_and_of_a_dictionary():
     captions = pa.array([["red", None, "crimson"], None, []])
     names = pa.array(["a.png", "b.png", None]).dictionary_encode()
-    read = rows(parquet(captions=captions, file_name=names), "metadata.parquet")
+    read = rows(parquet(dict(captions=captions, file_name=names)), "metadata.parquet")
     assert good(read) == [("a.png", ("red", "crimson")), ("b.png", ())]
     assert bad(read) == {3: "row without file name"}
 
@@ -483,7 +475,7 @@ def test_parquet_of_lists_and_of_a_dictionary():
 def test_text_in_parquet_that_is_not_utf8_costs_its_row():
     raw = pa.array([b"red", b"ros\xe9", b"blue"], pa.binary())
     text = pa.Array.from_buffers(pa.string(), 3, raw.buffers())
-    read = rows(parquet(file_name=["a.png", "x.png", "b.png"], caption=text), "m.parquet")
+    read = rows(parquet(dict(file_name=["a.png", "x.png", "b.png"], caption=text)), "m.parquet")
     assert good(read) == GOOD and bad(read) == {2: "unreadable caption: not UTF-8"}
 
 
@@ -492,10 +484,16 @@ def test_text_in_parquet_that_is_not_utf8_costs_its_row():
     [
         (b"", "can't be read as Parquet"),
         (b"PAR1" * 9, "can't be read as Parquet"),
-        (parquet(a=["a.png"], b=["red"]), r"\(Parquet\) has the columns a, b; it needs one of"),
-        (parquet(image=[b"\x89PNG"], text=["red"]), "images themselves.*give it as parquet:"),
         (
-            parquet(image=[{"bytes": b"\x89PNG", "path": "a.png"}], text=["red"]),
+            parquet({"a": ["a.png"], "b": ["red"]}),
+            r"\(Parquet\) has the columns a, b; it needs one of",
+        ),
+        (
+            parquet({"image": [b"\x89PNG"], "text": ["red"]}),
+            "images themselves.*give it as parquet:",
+        ),
+        (
+            parquet(dict(image=[{"bytes": b"\x89PNG", "path": "a.png"}], text=["red"])),
             "images themselves.*give it as parquet:",
         ),
     ],
@@ -561,10 +559,9 @@ def test_a_record_with_a_field_twice_is_a_bad_row():
 
 
 def test_a_damaged_page_of_a_parquet_table_is_found_by_its_check_sum():
-    file = io.BytesIO()
-    table = pa.table({"file_name": ["a.png", "b.png"], "text": ["red", "blue"]})
-    pq.write_table(table, file, compression="none", use_dictionary=False, write_page_checksum=True)
-    content = file.getvalue()
+    options = {"compression": "none", "use_dictionary": False, "write_page_checksum": True}
+    columns = {"file_name": ["a.png", "b.png"], "text": ["red", "blue"]}
+    content = parquet(columns, **options)
     assert good(rows(content, "metadata.parquet")) == GOOD
     # Only the first page of values has the text between two lengths.
     damaged = content.replace(b"a.png\5\0\0\0b.png", b"b.png\5\0\0\0a.png")
@@ -597,13 +594,11 @@ def test_columns_of_json_of_other_rows_are_no_table(captions):
 def test_a_column_that_was_named_and_is_not_there_is_an_error(kind):
     columns = {"file_name": ["a.png", "b.png"], "alt": ["red", "blue"]}
     records = [dict(zip(columns, row)) for row in zip(*columns.values())]
-    file = io.BytesIO()
-    pq.write_table(pa.table(columns), file)
     content = {
         "csv": "file_name,alt\na.png,red\nb.png,blue\n",
         "jsonl": "\n".join(map(json.dumps, records)),
         "json": json.dumps(records),
-        "parquet": file.getvalue(),
+        "parquet": parquet(columns),
     }[kind]
     assert good(rows(content, f"t.{kind}", caption_column="alt")) == GOOD
     with pytest.raises(ValueError, match=r"has the columns .*; it needs .* each of alt, blib"):

@@ -14,13 +14,12 @@ from dalle_jax.data.images import center_crop_resize
 from dalle_jax.data.open import open_source
 from dalle_jax.data.splits import SPLITS
 from dalle_jax.data.tfds_source import TfdsSource
+from tests.data import tars
+from tests.data.encoded import encoded
 
 
 def png(value):
-    file = io.BytesIO()
-    Image.new("RGB", (4, 3), (value, 0, 0)).save(file, "PNG")
-    file.seek(0)
-    return file
+    return io.BytesIO(tars.png(value))
 
 
 CAPTIONS = tfds.features.Sequence(
@@ -95,11 +94,10 @@ class Two(Plain, skip_registration=True):
     }
 
     def example(self, split, i):
-        program = io.BytesIO()
-        Image.new("RGB", (4, 3)).save(program, "EPS")
-        file = {"file": io.BytesIO(program.getvalue())}
+        program = encoded(Image.new("RGB", (4, 3)), "EPS")
+        file = {"file": io.BytesIO(program)}
         items = {"picture": png(i), "caption": f"number {i}", "thumbnail": file}
-        return {"items": items, "thumbnails": [{"file": io.BytesIO(program.getvalue())}]}
+        return {"items": items, "thumbnails": [{"file": io.BytesIO(program)}]}
 
 
 @pytest.fixture(scope="module")

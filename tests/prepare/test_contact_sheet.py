@@ -9,12 +9,11 @@ from PIL import Image, ImageFile
 from dalle_jax.data.report import Report
 from dalle_jax.prepare import contact_sheet as module
 from dalle_jax.prepare.contact_sheet import COLUMNS, SHOWN, SIDE, contact_sheet
+from tests.data.encoded import encoded
 
 
 def png(color, size=(12, 8)):
-    out = io.BytesIO()
-    Image.new("RGB", size, color).save(out, "PNG")
-    return out.getvalue()
+    return encoded(Image.new("RGB", size, color))
 
 
 def source(count, size=(8, 12)):
