@@ -18,7 +18,7 @@ DESCRIPTION = """Make a figure of a paper, and say whether what the paper claims
 What is missing is trained and measured as `dalle-jax sweep` does it, in the workdir of --sweeps,
 where all figures and sweeps share what they have in common; the same command goes on after any
 stop. OUT/NAME.png, .pdf and .csv are the figure and its numbers, OUT/NAME.json its claims and how
-it was made. Any knob is set for all points as --config.some.knob=value."""
+it was made. Any setting is given for all points as --config.some.name=value."""
 
 
 def run(argv: list[str]) -> int:
