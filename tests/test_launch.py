@@ -37,7 +37,11 @@ def test_a_preempted_slurm_job_goes_into_the_queue_again(tmp_path, code, requeue
         assert (tmp_path / "scontrol.txt").read_text().split() == ["requeue", "7"]
 
 
-def test_installing_does_nothing_twice_and_keeps_the_extras_of_earlier_calls(tmp_path):
+@pytest.mark.parametrize("venv", [".venv", "other python"])
+def test_installing_does_nothing_twice_and_keeps_the_extras_of_earlier_calls(tmp_path, venv):
+    environ = {**os.environ, "PYTHON": tmp_path / "python"}
+    if venv != ".venv":
+        environ["VENV"] = venv
     shutil.copytree(ROOT / "launch", tmp_path / "launch")
     for name in ("requirements.txt", "pyproject.toml"):
         (tmp_path / name).write_text("jax\n")
@@ -51,7 +55,7 @@ def test_installing_does_nothing_twice_and_keeps_the_extras_of_earlier_calls(tmp
         """What is given to pip as the project, None if it is not called."""
         (tmp_path / "calls.txt").write_text("")
         command = ["bash", tmp_path / "launch/install.sh", *extras]
-        subprocess.run(command, env={**os.environ, "PYTHON": tmp_path / "python"}, check=True)
+        subprocess.run(command, env=environ, check=True)
         calls = (tmp_path / "calls.txt").read_text().splitlines()
         return next((call.split()[-1] for call in calls if "--editable" in call), None)
 
@@ -62,6 +66,7 @@ def test_installing_does_nothing_twice_and_keeps_the_extras_of_earlier_calls(tmp
     assert installed("test") is None and installed() is None
     (tmp_path / "requirements.txt").write_text("jax==0.10.2\n")
     assert installed() == ".[docs,parity,test]"
+    assert [path.parent.name for path in tmp_path.rglob("installed")] == [venv]
 
 
 def test_each_host_of_a_tpu_pod_is_told_the_same(tmp_path):
