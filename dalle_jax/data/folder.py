@@ -12,12 +12,10 @@ from dalle_jax.data.folder_advice import advice_on
 from dalle_jax.data.folder_files import open_folder
 from dalle_jax.data.folder_index import FolderIndex, walk_signature
 from dalle_jax.data.folder_scan import scan_folder
-from dalle_jax.data.former_splits import warn_of_moved
 from dalle_jax.data.index import Index, open_index, signature_of
 from dalle_jax.data.item_digests import digests_of
 from dalle_jax.data.options import ReadingOptions
 from dalle_jax.data.remote_server import shown
-from dalle_jax.data.report import Report
 from dalle_jax.data.splits import check_split, describe_own_splits
 from dalle_jax.data.user_source import UserSource
 
@@ -53,10 +51,7 @@ class FolderSource(UserSource):
         report_path, index_path = _cache_files(tree.root, only_table, cache)
 
         def scan() -> Index:
-            former = Report.load(Path(cache or tree.root) / f"{REPORT}.json")
-            report, items, index = scan_folder(what, self._folder, only_table, options)
-            if former is not None and not former.content:  # Of a version before signatures.
-                warn_of_moved(what, former, items, index, options.shares)
+            report, index = scan_folder(what, self._folder, only_table, options)
             return Index(report, index.arrays())
 
         self.report, arrays = open_index(

@@ -22,7 +22,6 @@ class Item:
         beside: files to take captions from, in order of preference; one list for each name.
         splits: that the folders or the table put it in; "" for none.
         other_split: whether a table puts it in a split of another name.
-        former: names by which versions before signatures of the content knew it.
         problem: why it can't be used, or None.
     """
 
@@ -32,7 +31,6 @@ class Item:
     beside: list[list[str]] = field(default_factory=list)
     splits: set[str] = field(default_factory=set)
     other_split: bool = False
-    former: list[str] = field(default_factory=list)
     problem: str | None = None
 
     @property

@@ -201,8 +201,6 @@ class _Search:
         item.captions += [pair for pair in row.captions if pair not in item.captions]
         item.splits.add(row.split or _folder_split(directory))
         item.other_split |= row.other_split
-        if table in ("metadata.jsonl", "captions.csv"):
-            item.former.append(row.file)
         if not row.captions and not item.captions:
             item.problem = "empty caption"
         elif item.captions:
@@ -242,8 +240,6 @@ class _Search:
                     item.problem = SHARED_CAPTION
                 elif beside not in item.beside:
                     item.beside.append(beside)
-                    if beside[0].endswith(".txt"):
-                        item.former.append(file.name)
                 item.splits.add(_folder_split(_directory(file.name)))
         for stem, of_suffix in texts.items():
             used = stem in of_stem

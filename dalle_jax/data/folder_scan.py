@@ -40,7 +40,7 @@ def scan_folder(
     folder: LocalFolder,
     only_table: str,
     options: ReadingOptions,
-) -> tuple[Report, list[Item], FolderIndex]:
+) -> tuple[Report, FolderIndex]:
     """Read every item once.
 
     Args:
@@ -50,7 +50,7 @@ def scan_folder(
         options: how it is read.
 
     Returns:
-        The report, and the usable items and the index of them, in one order.
+        The report, and the index of the usable items.
 
     Raises:
         ValueError: see `find_items`.
@@ -88,7 +88,7 @@ def scan_folder(
         np.array([own.get(item.split, 0) for item in usable], np.uint8),
         tuple(name for name in SPLITS if any(name in item.splits for item in items)),
     )
-    return report, usable, index
+    return report, index
 
 
 class _Inspector:

@@ -12,13 +12,11 @@ import numpy as np
 
 from dalle_jax.data.checked import Finding, inspect_all, inspect_item
 from dalle_jax.data.files import cache_of, describe_spec, find_files, labels_of
-from dalle_jax.data.former_splits import warn_of_counted_splits
 from dalle_jax.data.index import Index, open_index, signature_of, text_array
 from dalle_jax.data.item_digests import MAX_ITEMS, digests_of
 from dalle_jax.data.options import ReadingOptions
 from dalle_jax.data.parquet_index import (
     columns_in,
-    is_of_version_1,
     is_sound,
     places_of,
     rows_of_files,
@@ -84,21 +82,12 @@ class ParquetSource(UserSource):
         status = [(file.name, file.size, file.version) for file in self._files]
         labels = labels_of(self._files)
 
-        def scan() -> Index:
-            former = signature_of([*status, *options.columns, options.encoding])
-            knew_no_splits = is_of_version_1(index_path, former)
-            index = self._scan(what, labels)
-            if knew_no_splits:
-                positions, *own = self._splits(what, index.arrays)
-                warn_of_counted_splits(what, positions, *own, options.shares)
-            return index
-
         self.report, arrays = open_index(
             index_path,
             report_path,
             signature_of([*status, *options.read_by]),
             partial(is_sound, num_files=len(self._files)),
-            scan,
+            lambda: self._scan(what, labels),
         )
         positions, own, own_splits = self._splits(what, arrays)
         self.report.check_and_warn(

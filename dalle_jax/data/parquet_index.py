@@ -4,7 +4,6 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 
@@ -21,7 +20,6 @@ from dalle_jax.data.parquet_table import (
     raise_if_not_there,
 )
 from dalle_jax.data.splits import SPLITS
-from dalle_jax.files import UNREADABLE_NPZ
 
 # A file that claims more is hostile: an image alone takes more bytes.
 MAX_ROWS_PER_BYTE = 8
@@ -65,15 +63,6 @@ def columns_in(arrays: Mapping[str, np.ndarray]) -> list[Columns]:
         Columns(str(image), str(leaf), tuple(map(str, names)), str(split))
         for image, leaf, names, split in json.loads(arrays["columns"].tobytes())
     ]
-
-
-def is_of_version_1(path: Path, signature: str) -> bool:
-    """Whether an index of these files is one of version 1, which knew no splits of the rows."""
-    try:
-        with np.load(path, allow_pickle=False) as saved:
-            return int(saved["version"]) == 1 and str(saved["signature"]) == signature
-    except (*UNREADABLE_NPZ, MemoryError):
-        return False
 
 
 def places_of(groups: np.ndarray) -> np.ndarray:

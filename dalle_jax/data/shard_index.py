@@ -6,7 +6,6 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
@@ -17,7 +16,6 @@ from dalle_jax.data.no_image import OTHER_IMAGE_SUFFIXES
 from dalle_jax.data.tar_members import Listing, Member, compression, list_members
 from dalle_jax.data.text import caption_columns
 from dalle_jax.data.walk import reserved
-from dalle_jax.files import UNREADABLE_NPZ
 
 CAPTION_SUFFIXES = ("txt", "caption", "json")  # in the order of asking
 ROLES = ("image", *CAPTION_SUFFIXES)
@@ -295,20 +293,3 @@ def _stay_inside(rows: np.ndarray, count: int, sizes: Sequence[int]) -> bool:
     offsets, lengths = rows[:, 1::2], rows[:, 2::2]
     inside = (offsets >= 0) & (lengths >= 0) & (lengths <= ends - offsets)
     return bool((inside | (offsets == -1)).all())
-
-
-def load_former_ids(path: Path, signature: str) -> dict[tuple[int, int], str] | None:
-    """Ids by shard and offset of the image, as an index of version 1 at `path` has them.
-
-    In it an id began with the shard's path below the folder that all shards had in common. None
-    where there is no such index of shards with this signature.
-    """
-    try:
-        with np.load(path, allow_pickle=False) as saved:
-            if "version" in saved or str(saved["signature"]) != signature:
-                return None
-            keys, rows = saved["keys"].tolist(), saved["rows"]
-            places = map(tuple, rows[:, :2].tolist())
-            return {place: str(key) for place, key in zip(places, keys)}
-    except (*UNREADABLE_NPZ, MemoryError, IndexError):
-        return None

@@ -1,7 +1,6 @@
 """Tar shards of images and captions, read at random through an index that is built once."""
 
 import json
-import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dalle_jax.data.checked import Finding, inspect_all, inspect_item
-from dalle_jax.data.files import File, LocalFile, cache_of, describe_spec, find_files, labels_of
+from dalle_jax.data.files import cache_of, describe_spec, find_files, labels_of
 from dalle_jax.data.img2dataset import border_note
 from dalle_jax.data.index import Index, open_index, signature_of, text_array
 from dalle_jax.data.item_digests import MAX_ITEMS, digests_of
@@ -21,13 +20,11 @@ from dalle_jax.data.shard_index import (
     Samples,
     find_samples,
     is_sound,
-    load_former_ids,
     names_of,
 )
 from dalle_jax.data.splits import (
     check_split,
     lies_in_a_split,
-    split_numbers,
     split_positions,
     warn_of_named_splits,
 )
@@ -82,14 +79,8 @@ class WebDatasetSource(UserSource):
         status = [(shard.name, shard.size, shard.version) for shard in self._files]
 
         def scan() -> Index:
-            former = load_former_ids(index_path, _former_signature(self._files))
             found = find_samples(self._files, self._labels, names)
             report, good = self._scan(what, found, options)
-            if former:
-                keys = self._keys(found.keys, found.rows)
-                places = map(tuple, found.rows[good, :2].tolist())
-                there = ((former.get(p), keys[i]) for p, i in zip(places, good))
-                _warn_of_moves([pair for pair in there if pair[0]], options.shares)
             keys = text_array(json.dumps(found.keys))
             return Index(report, {"keys": keys, "rows": found.rows, "good": good})
 
@@ -210,26 +201,3 @@ def _parts(
     else:
         parts = {role: read(*place) for role, place in places.items()}
     return parts.pop("image", None), parts
-
-
-def _former_signature(shards: Sequence[File]) -> str:
-    """The signature in an index of version 1, which there is of local shards only."""
-    return signature_of(
-        (shard.name, shard.size, int(shard.version))
-        for shard in shards
-        if isinstance(shard, LocalFile)
-    )
-
-
-def _warn_of_moves(pairs: Sequence[tuple[str, str]], shares: dict[str, float]) -> None:
-    """Warn if items went by other ids in an index of version 1, and so were in other splits."""
-    before, after = zip(*pairs) if pairs else ((), ())
-    numbers = (split_numbers(split_positions(keys), **shares) for keys in (before, after))
-    moved = int(np.not_equal(*numbers).sum())
-    if moved:
-        warnings.warn(
-            f"{moved} of {len(pairs)} items are in another split than in the index that an earlier "
-            "version made: the key of an item is now its shard's file name and its name there, "
-            "without the shard's folder and a ./ before the name",
-            stacklevel=3,
-        )

@@ -2,14 +2,12 @@ import json
 import os
 import shutil
 import unicodedata
-import warnings
 import zlib
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dalle_jax.data.folder import FolderSource
 from dalle_jax.data.splits import split_mask
 from tests.data.encoded import parquet
 from tests.data.pictures import SHARES, captions, read, splits, write
@@ -105,52 +103,6 @@ def test_a_split_that_no_folder_has_is_a_sentence(tmp_path):
             read(tmp_path, split)
     with pytest.raises(ValueError, match="no split 'dev'"):
         read(tmp_path, "dev")
-
-
-def former_report(root, **skipped):
-    """A report as versions before signatures of the content wrote it."""
-    report = {"what": "x", "total": 30, "skipped": skipped, "signature": "0"}
-    (root / "data_report.json").write_text(json.dumps(report))
-
-
-def opening(root, **options):
-    """The warnings of an opening that are about splits."""
-    with warnings.catch_warnings(record=True) as met:
-        warnings.simplefilter("always")
-        FolderSource(root, "train", max_bad_share=1.0, **{**SHARES, **options})
-    return [str(w.message) for w in met if "another split" in str(w.message)]
-
-
-def test_an_existing_data_set_whose_splits_change_says_so_once(tmp_path):
-    names = [f"{i}.png" for i in range(30)]
-    write(tmp_path, {name: i for i, name in enumerate(names)})
-    rows = [
-        {"file_name": ("./" if i % 2 else "") + name, "text": "x"} for i, name in enumerate(names)
-    ]
-    write(tmp_path, {"metadata.jsonl": rows})
-    now, former = by_hash(names), by_hash([row["file_name"] for row in rows])
-    moved = sum(now[i] != former[i] for i in range(30))
-    assert 0 < moved < 20 and not opening(tmp_path)
-    (tmp_path / "data_index.npz").unlink()
-    former_report(tmp_path)
-    (said,) = opening(tmp_path)
-    assert said.startswith(f"{moved} of 30 items of folder {tmp_path} are in another split")
-    assert not opening(tmp_path)
-
-
-def test_a_folder_whose_splits_stay_says_nothing(tmp_path):
-    write(tmp_path, {f"train/{i}.png": i for i in range(30)})
-    write(tmp_path, {f"train/{i}.txt": "x" for i in range(30)})
-    former_report(tmp_path)
-    assert not opening(tmp_path)
-
-
-def test_split_folders_that_were_split_by_hash_say_so(tmp_path):
-    write(tmp_path, {f"{f}/{i}.png": i for f in ("train", "test") for i in range(15)})
-    write(tmp_path, {f"{f}/{i}.txt": "x" for f in ("train", "test") for i in range(15)})
-    former_report(tmp_path, torn=["train/0.png"])
-    (said,) = opening(tmp_path)
-    assert "and the folders train, test are splits" in said
 
 
 def test_names_of_two_unicode_forms_have_one_split(tmp_path):

@@ -7,7 +7,6 @@ import pytest
 
 from dalle_jax.data import parquet, parquet_index, parquet_table
 from dalle_jax.data.files import find_files
-from dalle_jax.data.index import signature_of
 from dalle_jax.data.parquet import ParquetSource
 from dalle_jax.data.parquet_table import RowGroups, find_columns
 
@@ -383,27 +382,6 @@ def test_a_caption_may_be_in_a_column_of_that_name(tmp_path):
     columns["split"] = columns.pop("text")
     found, report = read(write(tmp_path / "0.parquet", columns), caption_column="split")
     assert len(found) == 40 and not report.noted
-
-
-def as_version_1(path):
-    """Make an index as if version 1 had written it, which read no column of splits."""
-    status = [(file.name, file.size, file.version) for file in find_files(path.parent, ".parquet")]
-    np.savez_compressed(path, version=np.array(1), signature=signature_of([*status, "utf-8"]))
-
-
-def test_items_that_a_column_moves_are_counted_once(tmp_path):
-    write(tmp_path / "a" / "0.parquet", with_splits(0, 40, ("test", "train")))
-    write(tmp_path / "b" / "0.parquet", rows(0, 40))
-    for name in "ab":
-        read(tmp_path / name)
-        (index,) = (tmp_path / name).glob("index-*.npz")
-        as_version_1(index)
-    with pytest.warns(UserWarning, match=r"\d+ of 40 items .*: the column of splits counts now"):
-        ParquetSource(tmp_path / "a")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        ParquetSource(tmp_path / "a")
-        ParquetSource(tmp_path / "b")
 
 
 def test_the_signature_is_that_of_images_and_captions(tmp_path):

@@ -3,13 +3,11 @@ import os
 import tarfile
 import warnings
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from dalle_jax.data.index import signature_of
 from dalle_jax.data.webdataset import WebDatasetSource
 
 from .tars import link, pair, png, special, tar_bytes, write
@@ -481,42 +479,6 @@ def test_the_signature_is_that_of_names_sizes_and_captions(tmp_path):
     assert signature("d", members[2:]) != first
     assert signature("e", [("000.png", png(size=(64, 64))), *members[1:]]) != first
     assert signature("f", [members[0], ("000.txt", b"else"), *members[2:]]) != first
-
-
-def former_index(folder, shards):
-    """Writes what an earlier version did: ids with the shard's path below the common folder."""
-    status = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in shards]
-    name = signature_of(map(str, shards))[:12]
-    keys, rows = [], []
-    for number, path in enumerate(shards):
-        with tarfile.open(path) as tar:
-            members = {member.name: member for member in tar.getmembers()}
-        for key in {name.partition(".")[0] for name in members}:
-            image, text = (members[f"{key}.{suffix}"] for suffix in ("png", "txt"))
-            keys.append(f"{path.relative_to(folder).as_posix()}/{key}")
-            rows.append((number, image.offset_data, image.size, text.offset_data, text.size, 0))
-    path = shards[0].parent / f"index-{name}.npz"
-    np.savez(path, signature=signature_of(status), keys=keys, rows=np.array(rows))
-    return path
-
-
-def test_an_index_of_an_earlier_version_is_made_again_and_a_changed_split_is_a_sentence(tmp_path):
-    shards = [write(tmp_path / f / "0.tar", numbered(n, n + 50)) for n, f in enumerate("ab")]
-    path = former_index(tmp_path, shards)
-    with pytest.warns(UserWarning, match=r"^\d+ of 100 items are in another split than"):
-        WebDatasetSource(f"{tmp_path}/*/*.tar", "all")
-    with np.load(path) as saved:
-        assert "version" in saved
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        WebDatasetSource(f"{tmp_path}/*/*.tar", "all")
-
-
-def test_shards_of_one_folder_keep_their_splits_without_a_word(tmp_path):
-    former_index(tmp_path, [write(tmp_path / "0.tar", numbered(0, 50))])
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert len(WebDatasetSource(f"{tmp_path}/*.tar", "all")) == 50
 
 
 def img2dataset(tmp_path, before, image):
