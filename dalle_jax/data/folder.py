@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +12,12 @@ from dalle_jax.data.folder_advice import advice_on
 from dalle_jax.data.folder_files import open_folder
 from dalle_jax.data.folder_index import FolderIndex, walk_signature
 from dalle_jax.data.folder_scan import scan_folder
-from dalle_jax.data.index import Index, open_index, signature_of
+from dalle_jax.data.index import Index, signature_of
 from dalle_jax.data.item_digests import digests_of
 from dalle_jax.data.options import ReadingOptions
 from dalle_jax.data.remote_server import shown
-from dalle_jax.data.splits import check_split, describe_own_splits
-from dalle_jax.data.user_source import UserSource
-
-REPORT, INDEX = "data_report", "data_index"
+from dalle_jax.data.splits import check_split
+from dalle_jax.data.user_source import Listing, UserSource
 
 
 class FolderSource(UserSource):
@@ -42,36 +40,30 @@ class FolderSource(UserSource):
     """
 
     def __init__(self, root: str | Path, split: str = "train", **options: Any):
-        self._options = options = ReadingOptions(**options)
+        given = ReadingOptions(**options)
         check_split(split)
-        self._folder, only_table = open_folder(root)
+        self._folder, self._only_table = open_folder(root)
         tree = self._folder.tree
-        what = f"folder {shown(str(root))}"
-        cache = options.cache_dir or self._folder.cache
-        report_path, index_path = _cache_files(tree.root, only_table, cache)
+        cache = _cache_files(tree.root, self._only_table, given.cache_dir or self._folder.cache)
+        signature = walk_signature(tree, self._only_table, *given.read_by)
+        super().__init__(f"folder {shown(str(root))}", split, given, cache, signature)
 
-        def scan() -> Index:
-            report, index = scan_folder(what, self._folder, only_table, options)
-            return Index(report, index.arrays())
+    def _scan(self) -> Index:
+        report, index = scan_folder(self._what, self._folder, self._only_table, self._options)
+        return Index(report, index.arrays())
 
-        self.report, arrays = open_index(
-            index_path,
-            report_path,
-            walk_signature(tree, only_table, *options.read_by),
-            lambda arrays: FolderIndex.of(arrays).is_sound(len(tree.files)),
-            scan,
-        )
+    def _is_sound(self, arrays: Mapping[str, np.ndarray]) -> bool:
+        return FolderIndex.of(arrays).is_sound(len(self._folder.tree.files))
+
+    def _listing(self, arrays: Mapping[str, np.ndarray]) -> Listing:
         self._index = index = FolderIndex.of(arrays)
-        what += describe_own_splits(index.own_splits, "each item's name")
-        try:
-            self.report.check_and_warn(what, options.max_bad_share)
-        except ValueError as error:
-            advice = advice_on(self.report, tree.root)
-            raise ValueError(f"{error}.{advice}" if advice else str(error)) from None
-        ids = [tree.files[number].name for number in index.files.tolist()]
+        ids = [self._folder.tree.files[number].name for number in index.files.tolist()]
         numbers = np.arange(len(ids))
-        own = {"own": index.own, "own_splits": index.own_splits}
-        self._use(ids, numbers, numbers, index.positions, split, options, **own)
+        return Listing(ids, numbers, numbers, index.positions, index.own, index.own_splits)
+
+    def _advice(self) -> str:
+        advice = advice_on(self.report, self._folder.tree.root)
+        return f".{advice}" if advice else ""
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         item = super().__getitem__(index)
@@ -114,10 +106,10 @@ class FolderSource(UserSource):
 
 
 def _cache_files(root: str, only_table: str, cache_dir: str | Path | None) -> tuple[Path, Path]:
-    """Where the report and the index of a folder, or of a table in it, lie."""
+    """Where the index and the report of a folder, or of a table in it, lie."""
     # A cache_dir serves several folders, and a folder several tables.
     parts = [only_table, *([root] if cache_dir else [])]
     name = hashlib.sha256(os.fsencode("\0".join(parts))).hexdigest()[:12] if any(parts) else ""
     end = f"-{name}" if name else ""
     folder = Path(os.path.expanduser(cache_dir) if cache_dir else root)
-    return folder / f"{REPORT}{end}.json", folder / f"{INDEX}{end}.npz"
+    return folder / f"data_index{end}.npz", folder / f"data_report{end}.json"

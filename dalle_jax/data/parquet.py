@@ -4,34 +4,17 @@ import hashlib
 import json
 import warnings
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from dalle_jax.data.checked import Finding, inspect_all, inspect_item
-from dalle_jax.data.files import cache_of, describe_spec, find_files, labels_of
-from dalle_jax.data.index import Index, open_index, signature_of, text_array
+from dalle_jax.data.index import Index, text_array
 from dalle_jax.data.item_digests import MAX_ITEMS, digests_of
-from dalle_jax.data.options import ReadingOptions
-from dalle_jax.data.parquet_index import (
-    columns_in,
-    is_sound,
-    places_of,
-    rows_of_files,
-    survey,
-)
+from dalle_jax.data.parquet_index import columns_in, is_sound, places_of, rows_of_files, survey
 from dalle_jax.data.parquet_table import CACHE_BYTES, RowGroups
-from dalle_jax.data.splits import (
-    OTHER_CELL,
-    SPLITS,
-    check_split,
-    describe_own_splits,
-    split_of,
-    split_positions,
-    warn_of_named_splits,
-)
+from dalle_jax.data.splits import OTHER_CELL, SPLITS, split_of, split_positions
 from dalle_jax.data.text import (
     CAPTION_KEYS,
     UNREADABLE_CAPTION,
@@ -39,72 +22,40 @@ from dalle_jax.data.text import (
     captions_of_record,
     decode_text,
 )
-from dalle_jax.data.user_source import UserSource
+from dalle_jax.data.user_source import FileSource, Listing
 
 LARGE_GROUP = 2**25  # bytes
-_OWN = {"": 0, **{name: 1 + place for place, name in enumerate(SPLITS)}}
+_OWN = {"": 0, **{name: number for number, name in enumerate(SPLITS, 1)}}
 
 
-class ParquetSource(UserSource):
+class ParquetSource(FileSource):
     """Rows of Parquet files with an image in one column and captions in others.
 
-    `files` is what `find_files` takes: names, globs, braces, a folder, URLs. `options` are those of
-    `ReadingOptions`. Row groups are decoded when one of their rows is asked for. An item's split is
-    what a column `split` says, else it follows from the content of its image: it stays where it is
-    whatever the order of the rows and the names of the files. Rows of one image are never in two
-    splits.
+    Row groups are decoded when one of their rows is asked for. An item's split is what a column
+    `split` says; else it follows from the content of its image, whatever the order of the rows and
+    the names of the files. Rows of one image are never in two splits.
 
     Its index holds the columns of each file, the row groups, the numbers of the usable rows and the
-    SHA-256 of their images (S32 [G]), and uint8 [N]: 1 + the place in `SPLITS` of the split that
+    SHA-256 of their images (S32 [G]), and uint8 [N]: 1 + the number in `SPLITS` of the split that
     each row's column `split` says, 0 where it says none.
 
     Raises:
-        FileNotFoundError: there are no such files.
-        ValueError: more than `max_bad_share` of the rows are bad, or it is not clear which columns
-            hold the images and the captions.
-        OSError: a file can't be read.
+        ValueError: it is not clear which columns hold the images and the captions.
     """
 
+    kind, suffix, hashed = "parquet", ".parquet", "each image"
+
     def __init__(
-        self,
-        files: str | Path | Sequence[str | Path],
-        split: str = "train",
-        **options: Any,
+        self, files: str | Path | Sequence[str | Path], split: str = "train", **options: Any
     ):
-        self._options = options = ReadingOptions(**options)
-        check_split(split)
-        self._files = find_files(files, ".parquet")
-        what = f"parquet {describe_spec(files, self._files)}"
-        warn_of_named_splits(
-            what, [str(file) for file in self._files], "parquet:FOLDER/train-*.parquet"
-        )
-        index_path, report_path = cache_of(self._files, options.columns, options.cache_dir)
-        status = [(file.name, file.size, file.version) for file in self._files]
-        labels = labels_of(self._files)
+        super().__init__(files, split, **options)
 
-        self.report, arrays = open_index(
-            index_path,
-            report_path,
-            signature_of([*status, *options.read_by]),
-            partial(is_sound, num_files=len(self._files)),
-            lambda: self._scan(what, labels),
-        )
-        positions, own, own_splits = self._splits(what, arrays)
-        self.report.check_and_warn(
-            what + describe_own_splits(own_splits, "each image"), options.max_bad_share
-        )
-        groups, good = arrays["groups"], arrays["good"]
-        self._groups = RowGroups(self._files, columns_in(arrays))
-        _warn_of_large_groups(what, groups)
-        self._digests = arrays["digests"][:MAX_ITEMS]
-        places = _ids(groups, labels), places_of(groups)
-        self._use(*places, good, positions, split, options, own, own_splits)
-
-    def _scan(self, what: str, labels: Sequence[str]) -> Index:
+    def _scan(self) -> Index:
         found = survey(self._files, self._options)
         self._groups = RowGroups(self._files, found.columns)
         places = places_of(found.groups)
-        ids = _ids(found.groups, labels) + [labels[file] for file, _ in found.unreadable]
+        ids = _ids(found.groups, self._labels)
+        ids += [self._labels[file] for file, _ in found.unreadable]
         digests, splits = np.zeros(len(places), "S32"), np.zeros(len(places), np.uint8)
 
         def inspect(i: int) -> Finding:
@@ -126,22 +77,27 @@ class ParquetSource(UserSource):
                 finding = finding._replace(note=OTHER_CELL)
             return finding
 
-        report, good = inspect_all(what, ids, inspect)
+        report, good = inspect_all(self._what, ids, inspect)
         columns = text_array(json.dumps(found.columns))
         arrays = {"columns": columns, "groups": found.groups, "good": good, "own": splits}
         return Index(report, {**arrays, "digests": digests[good]})
 
-    def _splits(
-        self, what: str, arrays: Mapping[str, np.ndarray]
-    ) -> tuple[np.ndarray, np.ndarray, list[str]]:
-        """What `split_numbers` takes: the usable rows' positions and splits, and all splits."""
-        own_splits = [name for name in SPLITS if (arrays["own"] == _OWN[name]).any()]
-        own = _joined(arrays["digests"], arrays["own"][arrays["good"]], what)
-        return split_positions([d.decode() for d in arrays["digests"].tolist()]), own, own_splits
+    def _is_sound(self, arrays: Mapping[str, np.ndarray]) -> bool:
+        return is_sound(arrays, len(self._files))
 
-    def location(self, index: int) -> str:
-        """The file and the row of an item."""
-        return f"{self._ids[index]} of {self._files[int(self._rows[index, 0])]}"
+    def _listing(self, arrays: Mapping[str, np.ndarray]) -> Listing:
+        groups, good, digests, own = (arrays[n] for n in ("groups", "good", "digests", "own"))
+        self._groups = RowGroups(self._files, columns_in(arrays))
+        self._digests = digests[:MAX_ITEMS]
+        _warn_of_large_groups(self._what, groups)
+        return Listing(
+            _ids(groups, self._labels),
+            places_of(groups),
+            good,
+            split_positions([digest.decode() for digest in digests.tolist()]),
+            _joined(digests, own[good], self._what),
+            [name for name in SPLITS if (own == _OWN[name]).any()],
+        )
 
     def item_digests(self) -> np.ndarray:
         """uint64 [N, 2] of the items of all splits, see `item_digests.digests_of`."""
@@ -189,7 +145,7 @@ def _joined(digests: np.ndarray, own: np.ndarray, what: str) -> np.ndarray:
         warnings.warn(
             f"{what}: {moved} rows have the image of a row in another split, and are in that of "
             "both which comes last among train, validation, test",
-            stacklevel=4,
+            stacklevel=6,
         )
     return joined
 
@@ -200,5 +156,5 @@ def _warn_of_large_groups(what: str, groups: np.ndarray) -> None:
         warnings.warn(
             f"{what}: an image read at random costs decoding a row group of "
             f"{sizes.mean() / 2**20:.0f} MiB; write the files with row groups of about 100 images",
-            stacklevel=3,
+            stacklevel=6,
         )

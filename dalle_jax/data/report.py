@@ -76,7 +76,7 @@ class Report:
         self.what = what
         self.check(max_bad_share)
         if self.skipped or self.left_out or self.noted:
-            warnings.warn(f"{self}; all are named in {self.path}", ReportWarning, stacklevel=3)
+            warnings.warn(f"{self}; all are named in {self.path}", ReportWarning, stacklevel=4)
 
     def save(self, path: Path) -> None:
         """Write the report as JSON; a warning says so if the place cannot be written."""

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,11 @@ import tensorflow_datasets as tfds
 from google.protobuf.message import DecodeError
 
 from dalle_jax.data.checked import Finding, inspect_all, inspect_item
-from dalle_jax.data.index import Index, are_numbers_of, open_index, signature_of
+from dalle_jax.data.index import Index, are_numbers_of, signature_of
 from dalle_jax.data.options import ReadingOptions
 from dalle_jax.data.splits import SPLITS, check_split, split_positions
 from dalle_jax.data.text import clean_captions, decode_text
-from dalle_jax.data.user_source import UserSource
+from dalle_jax.data.user_source import Listing, UserSource
 
 INFO = "dataset_info.json"
 FEATURES = "features.json"
@@ -45,8 +45,7 @@ class TfdsSource(UserSource):
     """
 
     def __init__(self, name: str, data_dir: str | Path, split: str = "train", **options: Any):
-        options = ReadingOptions(**options)
-        self._encoding = options.encoding
+        given = ReadingOptions(**options)
         folder = find_prepared(name, data_dir)
         check_features(folder)
         builder = tfds.builder_from_directory(folder)
@@ -58,8 +57,8 @@ class TfdsSource(UserSource):
         paths = _leaves(builder.info.features)
         images = [path for path, kind in paths.items() if kind is tfds.features.Image]
         texts = [path for path, kind in paths.items() if kind is tfds.features.Text]
-        self._image = _choose("image", options.image_column, images, folder, set())
-        self._caption = _choose("caption", options.caption_column, texts, folder, CAPTION_NAMES)
+        self._image = _choose("image", given.image_column, images, folder, set())
+        self._caption = _choose("caption", given.caption_column, texts, folder, CAPTION_NAMES)
 
         self.splits = tuple(dict.fromkeys([*SPLITS, *builder.info.splits]))
         own = split if split in builder.info.splits else "train"
@@ -75,54 +74,52 @@ class TfdsSource(UserSource):
         self._records = builder.as_data_source(
             split=own, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
         )
-        ids = [f"{own}/{i}" for i in range(len(self._records))]
+        self._all_ids = [f"{own}/{i}" for i in range(len(self._records))]
+        check_split("all" if split in builder.info.splits else split)
 
         files = [file for file in sorted(folder.iterdir()) if not file.name.startswith("data_")]
         statuses = [file.stat() for file in files]
-        features = (self._image, self._caption, self._encoding)
         sizes = [(file.name, status.st_size) for file, status in zip(files, statuses)]
-        self._signature = signature_of([*features, *sizes])
+        self._signature = signature_of([self._image, self._caption, given.encoding, *sizes])
         self._changed = [status.st_ctime_ns for status in statuses]
         times = [status.st_mtime_ns for status in statuses]
-        what = f"tfds {name} ({own})"
-        cache = Path(options.cache_dir or folder)
-        self.report, arrays = open_index(
-            cache / f"data_index-{own}.npz",
-            cache / f"data_report-{own}.json",
-            signature_of([self._signature, *options.read_by, *times]),
-            lambda arrays: are_numbers_of(arrays["good"], len(ids)),
-            lambda: self._scan(what, ids, options),
-        )
-        self.report.check_and_warn(what, options.max_bad_share)
-        good = arrays["good"]
-        if split in builder.info.splits and split != "train":
-            split = "all"
-        check_split(split)
+        cache = Path(given.cache_dir or folder)
         # What the data set has as splits of its own need not be taken out of its train.
         shares = {
             name: 0 if name.removesuffix("_share") in builder.info.splits else share
-            for name, share in options.shares.items()
+            for name, share in given.shares.items()
         }
-        options = replace(options, **shares)
-        positions = split_positions([ids[i] for i in good])
-        self._use(ids, np.arange(len(ids)), good, positions, split, options)
+        super().__init__(
+            f"tfds {name} ({own})",
+            "all" if split in builder.info.splits and split != "train" else split,
+            replace(given, **shares),
+            (cache / f"data_index-{own}.npz", cache / f"data_report-{own}.json"),
+            signature_of([self._signature, *given.read_by, *times]),
+        )
 
     @property
     def signature(self) -> str:
         """A hash of the names and sizes of all files, and of which features are read."""
         return self._signature
 
-    def _scan(self, what: str, ids: Sequence[str], options: ReadingOptions) -> Index:
+    def _scan(self) -> Index:
         def inspect(i: int) -> Finding:
             try:
                 encoded, texts = self._parts(i)
                 captions = self._captions(texts)
             except ValueError as error:
                 return Finding(str(error))
-            return inspect_item(encoded, captions, options)
+            return inspect_item(encoded, captions, self._options)
 
-        report, good = inspect_all(what, ids, inspect)
+        report, good = inspect_all(self._what, self._all_ids, inspect)
         return Index(report, {"good": good})
+
+    def _is_sound(self, arrays: Mapping[str, np.ndarray]) -> bool:
+        return are_numbers_of(arrays["good"], len(self._all_ids))
+
+    def _listing(self, arrays: Mapping[str, np.ndarray]) -> Listing:
+        ids, good = self._all_ids, arrays["good"]
+        return Listing(ids, np.arange(len(ids)), good, split_positions([ids[i] for i in good]))
 
     def stamp(self) -> str:
         """A hash that is another as soon as an item may be."""
@@ -143,7 +140,7 @@ class TfdsSource(UserSource):
             raise ValueError("unreadable record") from error
 
     def _captions(self, texts: Any) -> list[str]:
-        texts = list(_texts(texts, self._encoding))
+        texts = list(_texts(texts, self._options.encoding))
         return clean_captions(texts) or [""] * len(texts)
 
 

@@ -1,33 +1,108 @@
 """What the sources of user data have in common."""
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 
-from dalle_jax.data.files import File, stamp_of
+from dalle_jax.data.files import cache_of, describe_spec, find_files, labels_of, stamp_of
 from dalle_jax.data.images import decode
+from dalle_jax.data.index import Index, open_index, signature_of
 from dalle_jax.data.options import ReadingOptions
-from dalle_jax.data.report import Report
-from dalle_jax.data.splits import SPLITS, mask_of_split, split_numbers, splits_there
+from dalle_jax.data.splits import (
+    SPLITS,
+    check_split,
+    describe_own_splits,
+    mask_of_split,
+    split_numbers,
+    splits_there,
+    warn_of_named_splits,
+)
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All items of a data set, in an order that the data alone decides.
+
+    Attributes:
+        ids: of the N items that were scanned.
+        rows: [N, …], where each of them lies.
+        good: int64 [G], the numbers of the usable ones.
+        positions: float64 [G] of these, see `splits.split_positions`.
+        own: uint8 [G], the splits that the data itself has, see `splits.split_numbers`; or None.
+        own_splits: their names.
+    """
+
+    ids: Sequence[str]
+    rows: np.ndarray
+    good: np.ndarray
+    positions: np.ndarray
+    own: np.ndarray | None = None
+    own_splits: Sequence[str] = ()
 
 
 class UserSource:
-    """A split of a data set of the user: the items that a scan found usable, read when asked for.
+    """A split of a user's data set: the items that a scan found usable, read when asked for.
 
-    A reader sets `report` and `_files` (or defines `stamp`), calls `_use`, and defines `location`,
-    `_parts` and `_captions` (or `_read`).
+    A reader defines `_scan`, `_is_sound`, `_listing`, `location`, `stamp`, and `_parts` and
+    `_captions` (or `_read`).
+
+    Args:
+        what: the data set, for messages.
+        split: of `SPLITS`, or all.
+        options: how it is read.
+        cache: paths of the index and the report.
+        signature: a hash that changes whenever the data set has to be scanned again.
+        hashed: what decides on the split of an item, for messages.
 
     Attributes:
-        report: of what is used, bad and left out, in all splits.
-        splits: that the data has, of its own or by a hash of each item's key.
+        report: on all splits: what is used, bad and left out.
+        splits: all that can be loaded, the data's own and those by a hash of each item's key.
+
+    Raises:
+        ValueError: more than `max_bad_share` of the items are bad, or there is no such split.
     """
 
-    report: Report
     splits: Sequence[str] = SPLITS
-    _files: Sequence[File]
-    _ids: Sequence[str]
-    _rows: np.ndarray
+
+    def __init__(
+        self,
+        what: str,
+        split: str,
+        options: ReadingOptions,
+        cache: tuple[Path, Path],
+        signature: str,
+        hashed: str = "each item's name",
+    ):
+        self._what, self._options = what, options
+        self.report, arrays = open_index(*cache, signature, self._is_sound, self._scan)
+        listing = self._listing(arrays)
+        own, own_splits = listing.own, listing.own_splits
+        try:
+            what += describe_own_splits(own_splits, hashed)
+            self.report.check_and_warn(what, options.max_bad_share)
+        except ValueError as error:
+            raise ValueError(f"{error}{self._advice()}") from None
+        if own is not None:
+            self.splits = splits_there(own, own_splits)
+        if split not in ("all", *self.splits):
+            raise ValueError(
+                f"{self.report.what} has no {split} split; it has {', '.join(own_splits)}"
+            )
+        numbers = split_numbers(listing.positions, own=own, own_splits=own_splits, **options.shares)
+        used = listing.good[mask_of_split(numbers, split)]
+        self._ids: list[str] = [listing.ids[i] for i in used.tolist()]
+        self._rows = listing.rows[used]
+        is_refused = np.ones(len(listing.rows), bool)
+        is_refused[listing.good] = False
+        refused = np.flatnonzero(is_refused).tolist()
+        self._refused = {listing.ids[i]: listing.rows[i] for i in refused}
+
+    def _advice(self) -> str:
+        """What to do about too many bad items, for the end of the error."""
+        return ""
 
     @property
     def signature(self) -> str:
@@ -48,10 +123,6 @@ class UserSource:
             ) from error
         return {"image": image, "caption": caption, "captions": tuple(captions), "id": item_id}
 
-    def stamp(self) -> str:
-        """A hash that is another as soon as an item may be."""
-        return stamp_of(self._files, self.report.signature, self._ids)
-
     def encoded(self, item_id: str) -> bytes | None:
         """The encoded image of an item that was refused; None where it has none."""
         row = self._refused.get(item_id)
@@ -60,51 +131,25 @@ class UserSource:
         except (OSError, ValueError):
             return None
 
-    def _use(
-        self,
-        ids: Sequence[str],
-        rows: np.ndarray,
-        good: np.ndarray,
-        positions: np.ndarray,
-        split: str,
-        options: ReadingOptions,
-        own: np.ndarray | None = None,
-        own_splits: Sequence[str] = (),
-    ) -> None:
-        """Take the usable items of a split.
-
-        Args:
-            ids: of all items that were scanned.
-            rows: [N, …] where each of them lies.
-            good: int64 [G]: numbers of the usable ones.
-            positions: float64 [G] of these, of `split_positions`.
-            split: of `SPLITS`, or all.
-            options: of the reading.
-            own, own_splits: the splits that the data has of its own, see `split_numbers`.
-
-        Raises:
-            ValueError: the data has no such split.
-        """
-        if own is not None:
-            self.splits = splits_there(own, own_splits)
-        if split not in ("all", *self.splits):
-            raise ValueError(
-                f"{self.report.what} has no {split} split; it has {', '.join(own_splits)}"
-            )
-        numbers = split_numbers(positions, own=own, own_splits=own_splits, **options.shares)
-        used = good[mask_of_split(numbers, split)]
-        self._ids, self._rows = [ids[i] for i in used.tolist()], rows[used]
-        is_refused = np.ones(len(rows), bool)
-        is_refused[good] = False
-        self._refused = {ids[i]: rows[i] for i in np.flatnonzero(is_refused).tolist()}
-
     def _read(self, index: int) -> tuple[bytes | None, Sequence[str]]:
         """The encoded image and the captions of an item."""
         encoded, texts = self._parts(self._rows[index])
         return encoded, self._captions(texts)
 
+    def _scan(self) -> Index:
+        """Read every item once."""
+        raise NotImplementedError
+
+    def _is_sound(self, arrays: Mapping[str, np.ndarray]) -> bool:
+        """Whether the arrays of an index can be those of this data."""
+        raise NotImplementedError
+
+    def _listing(self, arrays: Mapping[str, np.ndarray]) -> Listing:
+        """The items, by the arrays of the index."""
+        raise NotImplementedError
+
     def _parts(self, row: np.ndarray) -> tuple[bytes | None, Any]:
-        """The encoded image that lies at a row, None where there is none, and what holds captions.
+        """The encoded image at a row, None where there is none, and what holds its captions.
 
         Raises:
             ValueError: they can't be read.
@@ -119,3 +164,45 @@ class UserSource:
     def location(self, index: int) -> str:
         """Where an item lies, for messages."""
         raise NotImplementedError
+
+    def stamp(self) -> str:
+        """A hash that changes as soon as an item may have changed."""
+        raise NotImplementedError
+
+
+class FileSource(UserSource):
+    """A split of a data set in files that each hold many items.
+
+    `files` is what `find_files` takes: names, globs, braces, a folder, URLs, a list of these, or
+    several with `::` between them. The index and the report lie beside the first file (of URLs, in
+    the user's cache folder) or in `cache_dir`. `options` are those of `ReadingOptions`.
+
+    Raises:
+        FileNotFoundError: there are no such files.
+        OSError: a file can't be read.
+    """
+
+    kind: ClassVar[str]
+    suffix: ClassVar[str]
+    hashed: ClassVar[str]
+
+    def __init__(self, files: str | Path | Sequence[str | Path], split: str, **options: Any):
+        given = ReadingOptions(**options)
+        check_split(split)
+        self._files = find_files(files, self.suffix)
+        self._labels = labels_of(self._files)
+        what = f"{self.kind} {describe_spec(files, self._files)}"
+        one_split = f"{self.kind}:FOLDER/train-*{self.suffix}"
+        warn_of_named_splits(what, [str(file) for file in self._files], one_split)
+        cache = cache_of(self._files, given.columns, given.cache_dir)
+        status = [(file.name, file.size, file.version) for file in self._files]
+        signature = signature_of([*status, *given.read_by])
+        super().__init__(what, split, given, cache, signature, self.hashed)
+
+    def stamp(self) -> str:
+        """A hash that changes as soon as an item may have changed."""
+        return stamp_of(self._files, self.report.signature, self._ids)
+
+    def location(self, index: int) -> str:
+        """The id of an item, and the file that holds it."""
+        return f"{self._ids[index]} of {self._files[int(self._rows[index, 0])]}"
