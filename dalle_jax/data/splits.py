@@ -1,4 +1,4 @@
-"""Train, validation and test parts of data that comes without them, or with some of them."""
+"""Train, validation and test splits of data that comes without them, or with some of them."""
 
 import hashlib
 import re
@@ -12,7 +12,7 @@ from dalle_jax.data.options import TEST_SHARE, VALIDATION_SHARE, check_shares
 
 SPLITS = ("train", "validation", "test")
 OTHER_CELL = "split that is none of train, validation, test; split by a hash"
-NAMES = {  # under which folders, files and tables have them, in lower case
+NAMES = {  # by their names in folders, files and tables, in lower case
     **dict.fromkeys(("train", "training"), "train"),
     **dict.fromkeys(("validation", "valid", "val", "dev"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
@@ -26,30 +26,30 @@ def split_mask(
     validation_share: float = VALIDATION_SHARE,
     test_share: float = TEST_SHARE,
 ) -> np.ndarray:
-    """bool [N]: which of the N items belong to `split`, by a hash of each item's id.
-
-    So an item stays in its part whatever is added to or removed from the data. `all` takes all.
+    """bool [N]: which of the N items belong to `split` or to `all`, by a hash of each item's id.
 
     Raises:
         ValueError: there is no such split, or the shares are none.
     """
     check_split(split)
     check_shares(validation_share, test_share)
-    numbers = split_numbers(
-        split_positions(ids), validation_share=validation_share, test_share=test_share
-    )
-    return mask_of_split(numbers, split)
+    shares = {"validation_share": validation_share, "test_share": test_share}
+    return mask_of_split(split_numbers(split_positions(ids), **shares), split)
 
 
-def check_split(split: str, splits: Sequence[str] = SPLITS) -> None:
-    """Raise a ValueError if a split is neither `all` nor one of `splits`."""
-    if split not in (*splits, "all"):
-        raise ValueError(f"there is no split {split!r}; there are {', '.join(splits)} and all")
+def check_split(split: str) -> None:
+    """Raise a ValueError if a split is neither one of `SPLITS` nor `all`."""
+    if split not in (*SPLITS, "all"):
+        raise ValueError(f"there is no split {split!r}; there are {', '.join(SPLITS)} and all")
 
 
 def split_positions(keys: Sequence[str]) -> np.ndarray:
-    """float64 [N]: a fixed uniform number in [0, 1) for each key, by which it gets its split."""
-    return np.array([_position(key) for key in keys], np.float64)
+    """float64 [N]: a fixed uniform number in [0, 1) for each key, by which it gets its split.
+
+    So an item stays in its split whatever is added to or removed from the data.
+    """
+    digests = (hashlib.sha256(key.encode("utf-8", "backslashreplace")).digest() for key in keys)
+    return np.array([int.from_bytes(digest[:6], "big") / 2**48 for digest in digests], np.float64)
 
 
 def split_numbers(
@@ -60,16 +60,16 @@ def split_numbers(
     own: np.ndarray | None = None,
     own_splits: Sequence[str] = (),
 ) -> np.ndarray:
-    """int [N]: the place in `SPLITS` of each item's split, by its position in [0, 1).
+    """int [N]: the number in `SPLITS` of each item's split, by its position in [0, 1).
 
     Args:
         positions: float64 [N], of `split_positions`.
-        validation_share: of the items without a split of their own.
-        test_share: of the same.
-        own: integers [N]: 0 for an item without a split of its own, else 1 + its place in
-            `SPLITS`. It stays there, except for items of train where validation or test is lacking,
-            which is then taken out of train by position.
-        own_splits: the splits that the data has of its own.
+        validation_share: of the items that the data puts in no split.
+        test_share: likewise.
+        own: integers [N], 1 + the number in `SPLITS` of the split that the data puts the item in,
+            0 for none. It stays there, except that a validation or test split that the data lacks
+            is taken out of train by position.
+        own_splits: the splits that the data itself has.
     """
     by_position = np.zeros(len(positions), np.int8)
     by_position[positions < test_share + validation_share] = SPLITS.index("validation")
@@ -84,7 +84,7 @@ def split_numbers(
 
 
 def mask_of_split(numbers: np.ndarray, split: str) -> np.ndarray:
-    """bool [N]: which items belong to `split`, given the places in `SPLITS` of their splits."""
+    """bool [N]: which items belong to `split`, given the numbers in `SPLITS` of their splits."""
     if split == "all":
         return np.ones(len(numbers), bool)
     return numbers == SPLITS.index(split)
@@ -99,15 +99,15 @@ def split_of(value: Any) -> tuple[str, bool]:
 
 
 def splits_there(own: np.ndarray, own_splits: Sequence[str]) -> tuple[str, ...]:
-    """The splits that data has, given those of its own as `split_numbers` takes them.
+    """The splits that can be read: those that data lacks come from its train or from items of none.
 
-    What it lacks is taken out of its train, if it has one, and out of items of no split.
+    The arguments are those of `split_numbers`.
     """
     return SPLITS if not own.all() or "train" in own_splits else tuple(own_splits)
 
 
 def describe_own_splits(own_splits: Sequence[str], by: str) -> str:
-    """What a report says of splits that data has of its own; `by` is what is hashed otherwise."""
+    """A remark for a report on the splits that data itself has; `by` is what is hashed else."""
     if not own_splits:
         return ""
     missing = [name for name in ("validation", "test") if name not in own_splits]
@@ -122,8 +122,8 @@ def warn_of_named_splits(what: str, paths: Sequence[str], spec: str) -> None:
 
     Args:
         what: the data set, for the message.
-        paths: of its files; their own names count, and after these those of their folders.
-        spec: an example of how the files of one split are given.
+        paths: of its files; a file's name takes precedence over its folder's.
+        spec: an example of how to give the files of one split.
     """
     names = ("/".join(reversed(path.lower().split("/")[-2:])) for path in paths)
     words = (re.split(r"[/._-]", name) for name in names)
@@ -134,21 +134,16 @@ def warn_of_named_splits(what: str, paths: Sequence[str], spec: str) -> None:
         warnings.warn(
             f"files of {what} are named after several splits: {shown}. They are read as one data "
             f"set, which is split by a hash. To leave the others out, give those of one: {spec}",
-            stacklevel=4,
+            stacklevel=5,
         )
 
 
 def lies_in_a_split(name: str) -> bool:
-    """Whether one of the folders of a name with "/" is named after a split."""
+    """Whether a folder in the path `name` is named after a split."""
     return any(part.lower() in NAMES for part in name.split("/")[:-1])
 
 
 def named_splits(name: str) -> set[str]:
-    """The splits that folders of a name with "/" are named after in a word, as "val2017"."""
+    """The splits that words in the folders of the path `name` name, as "val2017"."""
     words = re.split(r"[^a-z]+", name.lower().rpartition("/")[0])
     return {NAMES[word] for word in words if word in NAMES}
-
-
-def _position(key: str) -> float:
-    digest = hashlib.sha256(key.encode("utf-8", "backslashreplace")).digest()
-    return int.from_bytes(digest[:6], "big") / 2**48
