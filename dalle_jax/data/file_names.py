@@ -17,10 +17,7 @@ AMBIGUOUS = "ambiguous name"
 class FileNames:
     """The files of a folder by their names as tables spell them.
 
-    Args:
-        tree: the folder's files.
-        given: the folder as the user named it, which absolute names may begin with.
-        is_remote: whether the folder is reached by URL, where there are no links.
+    Absolute names may begin with `given`, the folder as the user named it.
     """
 
     def __init__(self, tree: Walk, given: str, is_remote: bool = False):
@@ -59,9 +56,8 @@ class FileNames:
     def find(self, spelled: str, directory: str = "") -> File | str:
         r"""The file that a table in `directory` (as `sub/`) means, or the reason why there is none.
 
-        A name is taken as it is spelled; else without `.`, `..` and doubled slashes; else with
-        `\\` as `/`; else as the only file that differs in case, in its Unicode form or in blanks
-        around it.
+        A name is tried as it is spelled; without `.`, `..` and doubled slashes; with `\\` as `/`;
+        then as that of the only file that differs in case, Unicode form or blanks around it.
 
         Raises:
             ValueError: the name leads out of the folder.
@@ -84,8 +80,8 @@ class FileNames:
     def find_tail(self, spelled: str, folder: str = "", split: str = "") -> File | str:
         """The only file whose path ends in `spelled`, or the reason why there is none.
 
-        Where there is a folder called `folder`, it is only looked for in that; else not in folders
-        that are named after another split than `split`, if one is given.
+        It must lie in a folder called `folder`, where there is one; else, if `split` is given, in
+        no folder that is named after another split.
         """
         tail = posixpath.normpath(spelled)
         files = self._by_base.get(posixpath.basename(tail), ())

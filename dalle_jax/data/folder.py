@@ -35,8 +35,7 @@ class FolderSource(UserSource):
     Raises:
         FileNotFoundError: there is no such folder or table.
         OSError: a URL can't be read.
-        ValueError: more than `max_bad_share` of the items are bad, a name in a table leads out of
-            the folder, or a table of captions cannot be read at all.
+        ValueError: a name in a table leads out of the folder, or a table can't be read at all.
     """
 
     def __init__(self, root: str | Path, split: str = "train", **options: Any):
@@ -88,7 +87,7 @@ class FolderSource(UserSource):
             return None
 
     def stamp(self) -> str:
-        """A hash that is another as soon as an item, its file or its captions may be."""
+        """A hash that changes as soon as an item, its file or its captions may have changed."""
         numbers = self._index.files[self._rows].tolist()
         files = [tuple(self._folder.tree.files[number]) for number in numbers]
         report = (self.report.signature, self.report.content)

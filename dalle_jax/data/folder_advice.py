@@ -1,4 +1,4 @@
-"""What to do about a folder of which most images can't be used."""
+"""Advice on a folder of which most images can't be used."""
 
 import contextlib
 import os
@@ -6,7 +6,7 @@ import posixpath
 from collections.abc import Sequence
 
 from dalle_jax.data.file_names import NO_IMAGE
-from dalle_jax.data.folder_names import COCO
+from dalle_jax.data.folder_files import COCO
 from dalle_jax.data.report import Report
 from dalle_jax.data.tables import TABLE_SUFFIXES
 from dalle_jax.data.walk import printable, stem_of
@@ -15,10 +15,7 @@ _OTHER_DATA = {".tar": "webdataset:", ".parquet": "parquet:"}
 
 
 def advice_on(report: Report, root: str) -> str:
-    """Sentences for the end of an error: what else there is, and how captions are given.
-
-    `root` is the folder, with all links resolved.
-    """
+    """Sentences for the end of an error: what else there is in `root`, how captions are given."""
     left_out = [name for names in report.left_out.values() for name in names]
     if report.total == 0 and report.left_out:
         ways = [
@@ -27,12 +24,9 @@ def advice_on(report: Report, root: str) -> str:
             if any(name.endswith(suffix) for name in left_out)
         ]
         return f" Give {' and '.join(ways)}" if ways else _of_coco(root)
-    num_small = sum(
-        len(names)
-        for reason, names in report.left_out.items()
-        if reason.startswith(("side below", "aspect ratio"))
-    )
-    if num_small > report.total:
+    by_shape = ("side below", "aspect ratio")
+    small = [names for reason, names in report.left_out.items() if reason.startswith(by_shape)]
+    if sum(map(len, small)) > report.total:
         return " Most images are left out by min_side or max_aspect_ratio: lower or raise these"
     uncaptioned = report.skipped.get("image without caption", [])
     missing = report.skipped.get(NO_IMAGE, [])
@@ -102,10 +96,8 @@ def _of_left_out(names: Sequence[str]) -> str:
 
 def _likely_table(names: Sequence[str]) -> str:
     """A file that a user may have meant as the table, or an example."""
-    tables = (
-        n for n in map(printable, names) if n.lower().endswith(TABLE_SUFFIXES) and "/" not in n
-    )
-    return next(tables, "part.csv")
+    top = (name for name in map(printable, names) if "/" not in name)
+    return next((name for name in top if name.lower().endswith(TABLE_SUFFIXES)), "part.csv")
 
 
 def _stem(name: str) -> str:

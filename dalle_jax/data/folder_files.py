@@ -1,4 +1,4 @@
-"""The files of a folder, on this machine or by URL: listed, opened and read by their names."""
+"""The files of a folder, on this machine or by URL: listed, named, opened and read."""
 
 import io
 import os
@@ -9,9 +9,20 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dalle_jax.data import remote, remote_server
-from dalle_jax.data.folder_names import lies_beside_images, without_own_files
 from dalle_jax.data.tables import TABLE_SUFFIXES
 from dalle_jax.data.walk import File, Walk, reserved, walk
+
+# A caption is read from the first of these that is not empty.
+CAPTION_SUFFIXES = (".txt", ".caption", ".json")
+TABLE_NAMES = frozenset(
+    f"{name}{end}" for name in ("metadata", "captions") for end in TABLE_SUFFIXES
+)
+# As captions_train2017.json: the split, and the rest, by which files belong together.
+COCO = re.compile(r"captions_([a-z]+)(\w*)\.json")
+KARPATHY = re.compile(r"dataset(_\w+)?\.json")
+IMG2DATASET = re.compile(r"\d+(\.parquet|\.csv|_stats\.json)")
+# Reports and indices of this and of other readers.
+_OWN_FILES = re.compile(r"data_(report|index)(-\w+)?\.(json|npz)(\.\w+\.partial)?|index-\w+\.npz")
 
 
 class LocalFolder:
@@ -20,8 +31,8 @@ class LocalFolder:
     Attributes:
         tree: its files, without reports and indices that this package wrote.
         given: the folder as the user named it.
-        cache: where its report and index are written; None if into the folder itself.
-        num_threads: that read at once; None for one per core.
+        cache: where its report and index are written; None for the folder itself.
+        num_threads: number of threads that read at once; None for one per core.
         is_remote: whether it is reached by URL.
     """
 
@@ -31,7 +42,7 @@ class LocalFolder:
 
     def __init__(self, given: str):
         self.given = given
-        self.tree = without_own_files(walk(given))
+        self.tree = _without_own_files(walk(given))
         self._prefix = os.path.join(self.tree.root, "")
 
     def open(self, name: str) -> BinaryIO:
@@ -39,11 +50,7 @@ class LocalFolder:
         return open(self.location(name), "rb")
 
     def read(self, name: str) -> bytes:
-        """The content of a file.
-
-        Raises:
-            OSError: it can't be read.
-        """
+        """The content of a file; an OSError if it can't be read."""
         with open(self._prefix + name, "rb", buffering=0) as file:
             return file.read()
 
@@ -53,7 +60,7 @@ class LocalFolder:
 
 
 class RemoteFolder(LocalFolder):
-    """A folder by URL. Its report and index are written to this machine.
+    """A folder by URL, whose report and index are written to this machine.
 
     Raises:
         FileNotFoundError: there is no such folder, or nothing in it.
@@ -77,18 +84,14 @@ class RemoteFolder(LocalFolder):
                 files.append(File(name, file.size, int(file.version[:15], 16)))
         if not files:
             raise FileNotFoundError(f"there are no files in {remote_server.shown(given)}")
-        self.tree = without_own_files(Walk(given.rstrip("/"), files, dict(left_out)))
+        self.tree = _without_own_files(Walk(given.rstrip("/"), files, dict(left_out)))
 
     def open(self, name: str) -> BinaryIO:
         """A file as a binary stream."""
         return io.BytesIO(self.read(name))
 
     def read(self, name: str) -> bytes:
-        """The content of a file.
-
-        Raises:
-                RemoteError: the connection broke several times.
-        """
+        """The content of a file; a RemoteError if the connection broke several times."""
         return self._files[name].read_all()
 
     def location(self, name: str) -> str:
@@ -101,15 +104,15 @@ def open_folder(root: str | Path) -> tuple[LocalFolder, str]:
 
     Raises:
         FileNotFoundError: there is no such folder or table.
-        ValueError: `root` is a file that is no table.
+        ValueError: `root` is a file, but no table.
     """
     if remote_server.is_url(str(root)):
         url = str(root)
-        if url.partition("?")[0].lower().endswith(TABLE_SUFFIXES):
-            table = remote.find_file(url, ranges=False).name
-            folder, table = _with_images(url.rpartition("/")[0], table)
-            return RemoteFolder(folder), table
-        return RemoteFolder(url), ""
+        if not url.partition("?")[0].lower().endswith(TABLE_SUFFIXES):
+            return RemoteFolder(url), ""
+        table = remote.find_file(url, ranges=False).name
+        folder, table = _with_images(url.rpartition("/")[0], table)
+        return RemoteFolder(folder), table
     given = os.path.expanduser(re.sub(r"^file://", "", str(root), flags=re.IGNORECASE))
     if os.path.isfile(given):
         folder, table = os.path.split(os.path.abspath(given))
@@ -128,9 +131,21 @@ def open_folder(root: str | Path) -> tuple[LocalFolder, str]:
 def _with_images(folder: str, table: str) -> tuple[str, str]:
     """The folder that holds a table's images, and the table in it.
 
-    COCO's and Karpathy's files in a folder `annotations` are of the images in those beside it.
+    COCO's and Karpathy's files in a folder `annotations` describe the images in those beside it.
     """
     above, name = posixpath.split(folder)
-    if name == "annotations" and above and lies_beside_images(table):
+    if name == "annotations" and above and (COCO.fullmatch(table) or KARPATHY.fullmatch(table)):
         return above, f"{name}/{table}"
     return folder, table
+
+
+def _without_own_files(tree: Walk) -> Walk:
+    """The tree without reports and indices that this package wrote into it."""
+    files = [file for file in tree.files if not _is_own_file(file.name)]
+    return Walk(tree.root, files, tree.left_out)
+
+
+def _is_own_file(name: str) -> bool:
+    if "data_" not in name and "index-" not in name:  # Much faster than the pattern.
+        return False
+    return _OWN_FILES.fullmatch(posixpath.basename(name)) is not None

@@ -1,4 +1,4 @@
-"""What an image of a folder is known by, under whichever of its names it is met."""
+"""The images of a folder, each once whichever of its names or links leads to it."""
 
 import hashlib
 import os
@@ -17,10 +17,10 @@ class Item:
 
     Attributes:
         file: the image, by its own name if it lies in the folder, else by its first link's.
-        key: what its split and the signature of the content know it by.
-        captions: of tables, with their columns.
-        beside: files to take captions from, in order of preference; one list for each name.
-        splits: that the folders or the table put it in; "" for none.
+        key: what its split and the signature of the content depend on.
+        captions: from tables, with their columns.
+        beside: caption files in order of preference; one list for each name.
+        splits: where the folders or the table put it; "" for none.
         other_split: whether a table puts it in a split of another name.
         problem: why it can't be used, or None.
     """
@@ -40,14 +40,9 @@ class Item:
 
 
 class Items:
-    """The images met so far, each once.
+    """The images found so far, by their identities, in a folder `root` without links in its path.
 
-    Args:
-        root: the folder, with all links resolved.
-        open_file: opens a file by its name in the folder.
-
-    Attributes:
-        found: the items by their identities.
+    `open_file` opens a file by its name in the folder.
     """
 
     def __init__(self, root: str, open_file: Callable[[str], BinaryIO]):

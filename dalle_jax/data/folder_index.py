@@ -1,4 +1,4 @@
-"""What a folder's scan found, as arrays, so that a second opening reads no caption."""
+"""What a folder's scan found, as arrays, so that loading it again reads no caption."""
 
 import hashlib
 import os
@@ -66,8 +66,8 @@ class FolderIndex:
         captions: of the items; each has one or more.
         columns: the name of the table's column of each caption, "" where there is none.
         positions: float64 [N] in [0, 1), which decide on the split of an item that has none.
-        own: uint8 [N], 0 for such an item, else 1 + the place of its split in `SPLITS`.
-        own_splits: the splits that the folder has of its own.
+        own: uint8 [N], 0 for such an item, else 1 + the number of its split in `SPLITS`.
+        own_splits: the splits that the folder itself has.
     """
 
     files: np.ndarray

@@ -8,8 +8,8 @@ from typing import BinaryIO, NamedTuple
 
 from dalle_jax.data import git_lfs, splits
 from dalle_jax.data.file_names import NO_IMAGE, FileNames, letters
+from dalle_jax.data.folder_files import CAPTION_SUFFIXES, COCO, IMG2DATASET, KARPATHY, TABLE_NAMES
 from dalle_jax.data.folder_images import Item, Items
-from dalle_jax.data.folder_names import CAPTION_SUFFIXES, COCO, IMG2DATASET, KARPATHY, TABLE_NAMES
 from dalle_jax.data.images import IMAGE_SUFFIXES
 from dalle_jax.data.no_image import OTHER_IMAGE_SUFFIXES
 from dalle_jax.data.options import ReadingOptions
@@ -42,10 +42,10 @@ def find_items(
     options: ReadingOptions,
     only_table: str = "",
 ) -> Found:
-    """The images of a folder.
+    """The images of a folder; with `only_table` those that this table names.
 
-    Captions come from the tables in the image's folder or in one above it; where there is none,
-    from a file beside it. With `only_table` they are the images that this table names.
+    Captions come from the tables in the image's folder or in one above it, else from a file beside
+    it.
 
     Raises:
         ValueError: a table can't be read, two lie in one folder, or a name leads out of the folder.
@@ -88,7 +88,7 @@ class _Search:
         self._table_files: list[File] = []
 
     def sort_files(self) -> None:
-        """Tell images, captions, tables and other files from each other by their names."""
+        """Distinguish images, captions, tables and other files by their names."""
         for file in self._tree.files:
             base = posixpath.basename(file.name)
             stem, suffix = stem_of(file.name), suffix_of(file.name)
@@ -130,9 +130,9 @@ class _Search:
             self._check_single(of_folder, file.name)
 
     def read_coco(self) -> None:
-        """Read COCO's annotation files of captions, where nothing else gives captions.
+        """Read COCO's annotation files where nothing else gives captions.
 
-        Images that they do not name, as those of other splits, are left out.
+        Images that they do not name, e.g. those of other splits, are left out.
         """
         files = {
             f"{stem}.json": (stem, of_suffix[".json"])
@@ -169,7 +169,7 @@ class _Search:
             )
 
     def read_table(self, table: str, is_coco: bool = False) -> None:
-        """Add the captions of a table, if `is_coco` of COCO's form, to the images that it names."""
+        """Add the captions of a table (if `is_coco`, in COCO's form) to the images it names."""
         directory = _directory(table)
         with self._open(table) as file:
             if git_lfs.is_pointer(file.read(len(git_lfs.START))):
@@ -207,7 +207,7 @@ class _Search:
             item.problem = None
 
     def look_beside(self) -> None:
-        """Give the images that no table covers the caption files beside them."""
+        """Give images that no table covers the caption files beside them."""
         self.items.hash_outside(self._images)
         of_stem: dict[str, list[File]] = defaultdict(list)
         for file in self._images:
@@ -224,9 +224,8 @@ class _Search:
                 of_stem[file.name if whole else stem].append(file)
         texts = self._texts_by_stem(of_stem)
         for stem, files in of_stem.items():
-            beside = (
-                [texts[stem][s].name for s in self._preferred(texts[stem])] if stem in texts else []
-            )
+            there = texts.get(stem, {})
+            beside = [there[suffix].name for suffix in self._preferred(there)]
             readable = [f for f in files if suffix_of(f.name) in IMAGE_SUFFIXES]
             if len(readable) == 1 and len(files) > 1 and beside:
                 originals = [file.name for file in files if file is not readable[0]]
@@ -252,7 +251,7 @@ class _Search:
                     self.left_out["second caption file of a name"].append(file.name)
 
     def _preferred(self, of_suffix: dict[str, File]) -> Sequence[str]:
-        """The suffixes of a name's caption files, the one to read first; empty files come last.
+        """The suffixes of a name's caption files in the order of reading; empty files come last.
 
         Only JSON has the columns that `caption_column` names.
         """
@@ -264,18 +263,15 @@ class _Search:
     def _texts_by_stem(self, of_stem: dict[str, list[File]]) -> dict[str, dict[str, File]]:
         """Caption files by the stems of their images, which may differ in case or Unicode form."""
         texts = dict(self._texts)
-        alike: dict[str, list[str]] = defaultdict(list)
-        for stem in of_stem:
-            if stem not in texts:
-                alike[letters(stem)].append(stem)
-        others: dict[str, list[str]] = defaultdict(list)
-        for stem in self._texts:
-            if stem not in of_stem:
-                others[letters(stem)].append(stem)
+        images, captions = defaultdict(list), defaultdict(list)
+        for groups, stems, taken in ((images, of_stem, texts), (captions, texts, of_stem)):
+            for stem in stems:
+                if stem not in taken:
+                    groups[letters(stem)].append(stem)
         exact = {letters(stem) for stem in of_stem if stem in texts}
-        for form, stems in alike.items():
-            if len(stems) == len(others[form]) == 1 and form not in exact:
-                texts[stems[0]] = texts.pop(others[form][0])
+        for form, stems in images.items():
+            if len(stems) == len(captions[form]) == 1 and form not in exact:
+                texts[stems[0]] = texts.pop(captions[form][0])
         return texts
 
     def leave_out_unnamed(self) -> None:

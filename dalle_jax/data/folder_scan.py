@@ -36,24 +36,12 @@ SEVERAL_SPLITS = "in several split folders, used in the last of train, validatio
 
 
 def scan_folder(
-    what: str,
-    folder: LocalFolder,
-    only_table: str,
-    options: ReadingOptions,
+    what: str, folder: LocalFolder, only_table: str, options: ReadingOptions
 ) -> tuple[Report, FolderIndex]:
-    """Read every item once.
-
-    Args:
-        what: the data set, for messages.
-        folder: its files.
-        only_table: the table that says what belongs to the data set, or "".
-        options: how it is read.
-
-    Returns:
-        The report, and the index of the usable items.
+    """Read every item of the data set `what` once; the report, and the index of the usable items.
 
     Raises:
-        ValueError: see `find_items`.
+        ValueError: see `find_items`, whose `only_table` it is.
         OSError: a URL can't be read.
     """
     names = FileNames(folder.tree, folder.given, folder.is_remote)
@@ -79,7 +67,7 @@ def scan_folder(
     report.total += len(found.bad_rows)
     numbers = {file.name: number for number, file in enumerate(folder.tree.files)}
     usable = [items[i] for i in good]
-    own = {name: 1 + place for place, name in enumerate(SPLITS)}
+    own = {name: number for number, name in enumerate(SPLITS, 1)}
     index = FolderIndex(
         np.array([numbers[item.file.name] for item in usable], np.int64),
         Captions.of([[text for text, _ in captions[i]] for i in good]),
@@ -97,7 +85,7 @@ class _Inspector:
         self._met: set[str] = set()  # Fields of JSON beside images.
 
     def inspect(self, item: Item) -> tuple[Finding, list[tuple[str, str]]]:
-        """What there is to say of an item, and its captions with their columns."""
+        """The finding on an item, and its captions with their columns."""
         if item.problem is not None:
             return Finding(item.problem, content=item.key), []
         captions = list(item.captions)
@@ -127,24 +115,24 @@ class _Inspector:
         texts = [text for text, _ in captions]
         content = (item.key, len(encoded), texts, item.split)
         finding = inspect_item(encoded, texts, self._options, content, look)
-        if finding.is_used and len(item.splits - {""}) > 1:
-            finding = finding._replace(note=SEVERAL_SPLITS)
-        elif finding.is_used and not item.split and item.other_split:
-            finding = finding._replace(note=OTHER_CELL)
-        elif finding.is_used and not item.split and lies_in_a_split(item.file.name):
-            finding = finding._replace(note=OTHER_SPLIT)
-        elif (
-            finding.is_used and self._options.caption_column and not all(map(_is_json, item.beside))
-        ):
-            finding = finding._replace(note=WITHOUT_COLUMNS)
+        if finding.is_used and (note := self._note(item)):
+            finding = finding._replace(note=note)
         return finding, captions
 
-    def _read_beside(self, name: str) -> list[tuple[str, str]]:
-        """The captions of a file beside an image.
+    def _note(self, item: Item) -> str | None:
+        """A remark on the split or the captions of an item that is used."""
+        if len(item.splits - {""}) > 1:
+            return SEVERAL_SPLITS
+        if not item.split and item.other_split:
+            return OTHER_CELL
+        if not item.split and lies_in_a_split(item.file.name):
+            return OTHER_SPLIT
+        if self._options.caption_column and not all(map(_is_json, item.beside)):
+            return WITHOUT_COLUMNS
+        return None
 
-        Raises:
-            ValueError: they can't be read.
-        """
+    def _read_beside(self, name: str) -> list[tuple[str, str]]:
+        """The captions of a file beside an image; a ValueError if they can't be read."""
         text = decode_text(self._folder.read(name), self._options.encoding)
         if not name.lower().endswith(".json"):
             return [(line, "") for line in captions_of_lines(text)]
@@ -156,11 +144,7 @@ class _Inspector:
         return captions
 
     def check(self, what: str) -> None:
-        """Refuse a field of `caption_column` that no file beside an image has, but others of it.
-
-        Raises:
-            ValueError: there is one.
-        """
+        """Raise a ValueError if files beside images have only some fields of `caption_column`."""
         wanted = caption_columns(self._options.caption_column)
         if not self._met.isdisjoint(wanted):
             check_fields(what, wanted, self._met)
