@@ -1,4 +1,4 @@
-"""Rows of text with separators, each by itself: a quote that is never closed costs one row."""
+"""Rows of text with separators, read one by one: a quote that is never closed costs one row."""
 
 import csv
 import itertools
@@ -24,18 +24,18 @@ BAD_QUOTES = "row with a stray or unclosed quote"
 def csv_rows(
     lines: Iterator[str], separator: str, width: int, names_first: bool = True
 ) -> Iterator[tuple[int, list[str], str | None]]:
-    """(line, fields, problem) of each row, blank ones left out; a problem says why it is bad.
+    """(line, fields, problem) of each row that is not blank; a problem says why it is bad.
 
-    `line` counts from 1. The fields of a bad row are those that its first line seems to have. A row
+    `line` counts from 1; the fields of a bad row are those that its first line seems to have. A row
     may go on over several lines inside quotes, but not over one that holds an image's name as a
-    field: there an unclosed quote would take in the captions of the following images. After a bad
-    row reading goes on in the next line, or behind those of which it is in doubt whose they are.
+    field: an unclosed quote would then swallow the captions of the following images. After a bad
+    row, reading continues in the next line, or behind the lines that may belong to the bad row.
 
     Args:
         lines: of the table behind its header.
-        separator: of fields.
+        separator: between fields.
         width: number of columns.
-        names_first: whether the first column is that of the images' names.
+        names_first: whether the first column holds the images' names.
     """
     # The limit is the whole process's: it is only raised, which no other reader of tables minds.
     csv.field_size_limit(max(csv.field_size_limit(), MAX_FIELD_CHARACTERS))
@@ -107,8 +107,7 @@ def csv_rows(
 def _num_in_doubt(lines: Sequence[str], separator: str) -> int:
     """How many lines behind a quote that seems unclosed may be a part of its field.
 
-    They are if the first quote in them closes a field: they are then rows that begin with an
-    image's name, or the lines of a caption that mentions it.
+    They are if the first quote in them closes a field.
     """
     for count, line in enumerate(lines, 1):
         before, quote, behind = line.strip().replace('""', "").partition('"')

@@ -8,19 +8,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, BinaryIO
 
-from dalle_jax.data.checked import Report
 from dalle_jax.data.coco import CocoRows, other_kind
 from dalle_jax.data.images import IMAGE_SUFFIXES
 from dalle_jax.data.options import ReadingOptions
+from dalle_jax.data.report import Report
 from dalle_jax.data.splits import split_of
-from dalle_jax.data.table_rows import (
-    UNREADABLE_ROW,
-    OtherForm,
-    Row,
-    misfit,
-    row_of,
-    whole_text,
-)
+from dalle_jax.data.table_rows import UNREADABLE_ROW, OtherForm, Row, misfit, row_of, whole_text
 from dalle_jax.data.text import (
     UNREADABLE_CAPTION,
     columns_of_record,
@@ -33,11 +26,7 @@ from dalle_jax.data.walk import stem_of, suffix_of
 
 
 def read_json_lines(file: BinaryIO, name: str, options: ReadingOptions) -> Iterator[Row]:
-    """The rows of a table `name` with a record on each line, or with one list of records.
-
-    Raises:
-        ValueError: no record has a file name, or none has a caption.
-    """
+    """The rows of a table `name` with a record on each line, or with one list of records."""
     start = file.read(4096)
     file.seek(0)
     mark, encoding = marked_encoding(start, options.encoding)
@@ -62,26 +51,30 @@ def read_json_lines(file: BinaryIO, name: str, options: ReadingOptions) -> Itera
     yield from _rows(records(), name, options)
 
 
+def _is_list_of_records(text: str) -> bool:
+    document = parse_json(text)
+    return isinstance(document, list) and any(isinstance(record, dict) for record in document)
+
+
 def _rows(records: Iterable[tuple[int, Any]], name: str, options: ReadingOptions) -> Iterator[Row]:
-    """The rows of numbered records, some of which may be something else, or an error."""
+    """The rows of numbered records, some of which may be something else, or an error.
+
+    Raises:
+        ValueError: no record has a file name, or none has a caption.
+    """
     met: set[str] = set()
-    count = 0
+    is_any_record = False
     for number, record in records:
         if not isinstance(record, dict):
             problem = record if isinstance(record, ValueError) else "no JSON object"
             yield Row(number, None, problem=f"{UNREADABLE_ROW}: {problem}")
             continue
+        is_any_record = True
         met.update(record)
-        count += 1
         yield row_of(number, record, options.file_keys, options)
-    _check_keys(name, met, count, options)
-
-
-def _check_keys(name: str, met: set[str], count: int, options: ReadingOptions) -> None:
-    """Raise a ValueError where no record has a file name, or none a caption."""
     captions = {*options.caption_keys}
     there = captions <= met if options.caption_column else met & captions
-    if count and not (met & {*options.file_keys} and there):
+    if is_any_record and not (met & {*options.file_keys} and there):
         raise ValueError(misfit(name, sorted(met), options, "JSON"))
 
 
@@ -122,11 +115,6 @@ def read_json(text: str, name: str, options: ReadingOptions) -> Iterator[Row]:
     yield from _rows(enumerate(records, 1), name, options)
 
 
-def _is_list_of_records(text: str) -> bool:
-    document = parse_json(text)
-    return isinstance(document, list) and any(isinstance(record, dict) for record in document)
-
-
 def _records(document: Any, options: ReadingOptions) -> list[Any] | None:
     """The records of a JSON table; None where it has another form."""
     if isinstance(document, list):
@@ -143,8 +131,7 @@ def _records(document: Any, options: ReadingOptions) -> list[Any] | None:
             return None
         return [{key: cell[row] for key, cell in cells.items()} for row in rows]
     if document and all(suffix_of(key) in IMAGE_SUFFIXES for key in document):
-        column = options.file_keys[0]
-        field = options.caption_keys[0]
+        column, field = options.file_keys[0], options.caption_keys[0]
         return [
             {**(value if isinstance(value, dict) else {field: value}), column: key}
             for key, value in document.items()
@@ -162,7 +149,7 @@ def _cells(value: Any) -> dict[str, Any] | None:
 
 
 def _record(pairs: list[tuple[str, Any]]) -> dict[str, Any] | str:
-    """`unique_fields`, of a sentence of Karpathy's without its words, which take most memory."""
+    """`unique_fields`, without the words of Karpathy's sentences, which take most memory."""
     record = unique_fields(pairs)
     if isinstance(record, dict) and "raw" in record:
         record.pop("tokens", None)
@@ -170,12 +157,8 @@ def _record(pairs: list[tuple[str, Any]]) -> dict[str, Any] | str:
 
 
 def _is_karpathy(images: Any) -> bool:
-    return (
-        isinstance(images, list)
-        and len(images) > 0
-        and isinstance(images[0], dict)
-        and "sentences" in images[0]
-    )
+    first = images[0] if isinstance(images, list) and images else None
+    return isinstance(first, dict) and "sentences" in first
 
 
 def _read_karpathy(images: Sequence[Any]) -> Iterator[Row]:

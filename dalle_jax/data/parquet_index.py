@@ -1,7 +1,6 @@
 """Where the rows of Parquet files lie, by the files' footers, and which of them are usable."""
 
 import json
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -59,9 +58,9 @@ def is_sound(arrays: Mapping[str, np.ndarray], num_files: int) -> bool:
 
 def columns_in(arrays: Mapping[str, np.ndarray]) -> list[Columns]:
     """The columns of each file, of JSON."""
+    columns = json.loads(arrays["columns"].tobytes())
     return [
-        Columns(str(image), str(leaf), tuple(map(str, names)), str(split))
-        for image, leaf, names, split in json.loads(arrays["columns"].tobytes())
+        Columns(str(i), str(leaf), tuple(map(str, names)), str(s)) for i, leaf, names, s in columns
     ]
 
 
@@ -75,10 +74,8 @@ def places_of(groups: np.ndarray) -> np.ndarray:
 
 def rows_of_files(groups: np.ndarray) -> list[tuple[int, int]]:
     """The file of each row, and its number in the file."""
-    rows = Counter()
-    for file, _, count, _ in groups.tolist():
-        rows[file] += count
-    return [(file, row) for file, count in sorted(rows.items()) for row in range(count)]
+    rows = np.bincount(groups[:, 0], groups[:, 2]).astype(int).tolist()
+    return [(file, row) for file, count in enumerate(rows) for row in range(count)]
 
 
 def survey(files: Sequence[File], options: ReadingOptions) -> Survey:

@@ -34,9 +34,9 @@ class Columns(NamedTuple):
 
     Attributes:
         image: name of the column of images.
-        leaf: where in it the encoded image is, such as "image.bytes".
+        leaf: path of the encoded image in it, such as "image.bytes".
         captions: names of the columns that may hold captions.
-        split: name of the column that says which split a row is of; "" where there is none.
+        split: name of the column of splits; "" where there is none.
     """
 
     image: str
@@ -50,9 +50,8 @@ def find_columns(
 ) -> Columns:
     """The image and caption columns of a file.
 
-    An image is a binary column, or a structure with a binary field `bytes`, as Hugging Face writes
-    it. Captions are texts, or lists of texts, in columns of the usual names, or the only column of
-    that type.
+    An image is a binary column, or Hugging Face's structure with a binary field `bytes`. Captions
+    are texts or lists of texts, in columns of the usual names or in the only column of that type.
 
     Raises:
         ValueError: there are none, or several and no name; the message lists the columns.
@@ -90,7 +89,7 @@ def find_columns(
             )
     if not wanted:
         raise ValueError(f"there is no column of captions; {there}")
-    (image, leaf) = next(iter(images.items()))
+    image, leaf = next(iter(images.items()))
     taken = {image, *wanted}
     splits = [name for name in schema.names if plain(name) == SPLIT_KEY and name not in taken]
     return Columns(image, leaf, tuple(wanted), splits[0] if splits else "")
@@ -107,20 +106,16 @@ def _image_path(field: pa.Field) -> str | None:
 
 
 def _is_binary(kind: pa.DataType) -> bool:
-    return (
-        pa.types.is_binary(kind)
-        or pa.types.is_large_binary(kind)
-        or pa.types.is_binary_view(kind)
-        or pa.types.is_fixed_size_binary(kind)
-    )
+    types = pa.types
+    checks = (types.is_binary, types.is_large_binary, types.is_binary_view)
+    return any(check(kind) for check in (*checks, types.is_fixed_size_binary))
 
 
 def _is_text(kind: pa.DataType) -> bool:
     if isinstance(kind, _HOLDERS):
         kind = kind.value_type
-    return (
-        pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
-    )
+    checks = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+    return any(check(kind) for check in checks)
 
 
 def _short(kind: pa.DataType) -> str:
@@ -137,10 +132,7 @@ def _without_images(schema: pa.Schema, where: str, there: str) -> str:
 
 
 class _Group(NamedTuple):
-    """The rows of a row group: encoded images, and the columns of captions and splits by name.
-
-    A text that is not UTF-8 is replaced by the error.
-    """
+    """A row group: encoded images, and the columns of captions and splits by name."""
 
     images: list[bytes | None]
     cells: dict[str, list[Any]]
@@ -148,13 +140,7 @@ class _Group(NamedTuple):
 
 
 class RowGroups:
-    """Row groups of Parquet files, decoded when a row of them is asked for; the last are held.
-
-    Args:
-        files: to read from.
-        columns: of each file.
-        limit: of the bytes that are held.
-    """
+    """Row groups of Parquet files, decoded on demand; the last `limit` bytes are cached."""
 
     def __init__(self, files: Sequence[File], columns: Sequence[Columns], limit: int = CACHE_BYTES):
         self._files, self._columns, self._limit = files, columns, limit
@@ -165,9 +151,7 @@ class RowGroups:
         self._bytes = 0
 
     def row(self, file: int, group: int, row: int) -> tuple[bytes | None, dict[str, Any], Any]:
-        """The encoded image of a row (None where there is none), its captions and its split.
-
-        The captions are the columns of captions by name; the split is what its column holds.
+        """The encoded image of a row or None, its columns of captions, and its cell of the split.
 
         Raises:
             ValueError: the row group can't be decoded, or a text is not UTF-8.
@@ -220,31 +204,33 @@ class RowGroups:
 
 
 def values_of(column: pa.ChunkedArray) -> list[Any]:
-    """The values of a column; a text that is not UTF-8 is replaced by the error."""
+    """The values of a column, each text that is not UTF-8 replaced by the error."""
+
+    def value_of(scalar: pa.Scalar) -> Any:
+        try:
+            return scalar.as_py()
+        except UnicodeDecodeError as error:
+            return error
+
     try:
         return column.to_pylist()
     except UnicodeDecodeError:
-        return [_value_of(scalar) for scalar in column]
-
-
-def _value_of(scalar: pa.Scalar) -> Any:
-    try:
-        return scalar.as_py()
-    except UnicodeDecodeError as error:
-        return error
+        return [value_of(scalar) for scalar in column]
 
 
 def open_parquet(file: File, about: pq.FileMetaData | None = None) -> pq.ParquetFile:
-    """A Parquet file, of which `about` may already be known."""
-    if isinstance(file, LocalFile):
-        return pq.ParquetFile(file.path, metadata=about, page_checksum_verification=True)
+    """A Parquet file whose metadata `about` may already be known."""
+    is_local = isinstance(file, LocalFile)
     return pq.ParquetFile(
-        file.open(), metadata=about, pre_buffer=True, page_checksum_verification=True
+        file.path if is_local else file.open(),
+        metadata=about,
+        pre_buffer=not is_local,
+        page_checksum_verification=True,
     )
 
 
 def raise_if_not_there(error: BaseException) -> None:
-    """Raise an error that is of the disk or the connection, not of what the file holds."""
+    """Raise an error of the disk or the connection, which says nothing of the file's content."""
     if isinstance(error, RemoteError) or (isinstance(error, OSError) and error.errno is not None):
         raise error
 

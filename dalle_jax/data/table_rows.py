@@ -20,15 +20,15 @@ class Row(NamedTuple):
     """A row of a table.
 
     Attributes:
-        number: of the line, or the number of the row in a table without lines, from 1 on; of COCO's
-            files what the row is of.
-        file: the image's name as it is spelled there; of a bad row as far as it is known.
+        number: of the line, or of the row in a table without lines, from 1 on; in COCO's files the
+            name of what is described.
+        file: the image's name as it is spelled there, if known.
         captions: with the names of their columns.
         problem: why the row is bad, or None.
-        split: that the table puts the image in: train, validation or test; "" if in none.
-        other_split: whether it puts it in a split of another name.
-        anywhere: whether the image may lie in any folder below, as long as only one has the name.
-        folder: that it lies in, if there is one of that name.
+        split: train, validation or test, where the table says so; else "".
+        other_split: whether it names another split.
+        anywhere: whether the image may lie in any folder below, if its name is unique.
+        folder: the folder it lies in, if there is one of that name.
     """
 
     number: int | str
@@ -42,25 +42,19 @@ class Row(NamedTuple):
 
 
 class OtherForm(ValueError):
-    """A file is named as a table of captions is, but is none: of JSON, which may hold anything."""
+    """A JSON file that is named like a table of captions but is none."""
 
 
 def find_columns(
     name: str, header: Sequence[str], options: ReadingOptions, form: str, separator: str = ""
 ) -> dict[str, str]:
-    """The columns of a table to read, by the keys that rows have for them: `plain` names.
+    """The `plain` names of the columns to read, by the keys that rows have for them.
 
-    They are the likeliest column of file names, which comes first, all of captions, and the split.
-
-    Args:
-        name: of the table.
-        header: the names of its columns.
-        options: of the reading.
-        form: what the table is, for the message.
-        separator: of its columns, in a text.
+    First the likeliest column of file names, then all of captions, and the split. `form` says what
+    the table is and `separator` what separates its columns, for the message.
 
     Raises:
-        ValueError: one of file names or of captions is lacking.
+        ValueError: there is no column of file names or none of captions.
     """
     there = {plain(column) for column in header}
     files = [key for key in options.file_keys if plain(key) in there]
@@ -89,11 +83,7 @@ def row_of(
 
 
 def whole_text(file: BinaryIO, name: str, options: ReadingOptions) -> str:
-    """The text of a file that can't be read row by row.
-
-    Raises:
-        ValueError: it is not in the encoding.
-    """
+    """The text of a file that can't be read row by row; a ValueError if the encoding is wrong."""
     try:
         return decode_text(file.read(), options.encoding)
     except ValueError as error:

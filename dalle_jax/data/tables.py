@@ -1,18 +1,13 @@
 """Rows of tables that give images their captions: JSON lines, JSON, CSV, TSV and Parquet."""
 
+import itertools
 from collections.abc import Iterator
 from typing import BinaryIO
 
 from dalle_jax.data.csv_tables import read_csv
 from dalle_jax.data.json_tables import read_json, read_json_lines
 from dalle_jax.data.options import ReadingOptions
-from dalle_jax.data.table_rows import (
-    Row,
-    find_columns,
-    plain,
-    row_of,
-    whole_text,
-)
+from dalle_jax.data.table_rows import Row, find_columns, plain, row_of, whole_text
 from dalle_jax.data.text import UNREADABLE_CAPTION
 from dalle_jax.data.walk import suffix_of
 
@@ -20,7 +15,7 @@ TABLE_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 
 
 def read_table(file: BinaryIO, name: str, options: ReadingOptions) -> Iterator[Row]:
-    """The rows of the table `name`, read from `file`, one by one.
+    """The rows of the table `name` in `file`, one by one.
 
     Raises:
         OtherForm: it is JSON of another form.
@@ -57,14 +52,12 @@ def _read_parquet(file: BinaryIO, name: str, options: ReadingOptions) -> Iterato
                 f"{name} holds the images themselves in the column {file_column}; give it as "
                 "parquet:PATH"
             )
-        number = 0
-        for batch in table.iter_batches(8192, columns=[*dict.fromkeys(wanted.values())]):
-            values = [values_of(batch.column(column)) for column in wanted.values()]
-            for row in zip(*values):
-                number += 1
-                if any(isinstance(value, UnicodeError) for value in row):
-                    yield Row(number, None, problem=f"{UNREADABLE_CAPTION}: not UTF-8")
-                    continue
+        batches = table.iter_batches(8192, columns=[*dict.fromkeys(wanted.values())])
+        rows = (zip(*(values_of(b.column(name)) for name in wanted.values())) for b in batches)
+        for number, row in enumerate(itertools.chain.from_iterable(rows), 1):
+            if any(isinstance(value, UnicodeError) for value in row):
+                yield Row(number, None, problem=f"{UNREADABLE_CAPTION}: not UTF-8")
+            else:
                 yield row_of(number, dict(zip(wanted, row)), [file_key], options)
     except (pa.ArrowException, OSError) as error:
         text = " ".join(str(error).split())
