@@ -21,8 +21,8 @@ class Finding(NamedTuple):
     Attributes:
         bad: why the item can't be used, or None.
         left_out: why it counts as no item, or None.
-        note: what is worth knowing of an item that is used, or None.
-        content: what of it enters the signature of the data's content: key, size, captions.
+        note: a remark on an item that is used, or None.
+        content: what enters the signature of the data's content: key, size, captions.
     """
 
     bad: str | None = None
@@ -44,14 +44,14 @@ def inspect_all(
     left_out: Mapping[str, Sequence[str]] | None = None,
     num_threads: int | None = None,
 ) -> tuple[Report, np.ndarray]:
-    """The report on a data set, and the indices (int64) of the items to use.
+    """The report on the data set `what`, and the indices (int64) of the items to use.
 
     Args:
-        what: the data set, for messages.
+        what: for messages.
         ids: of all items, each once.
-        inspect: reads item i and says what it found; called in threads.
-        left_out: names of other entries that are no items, by reason.
-        num_threads: that inspect items; None for one per core.
+        inspect: reads item i and returns what it found; called in threads.
+        left_out: names of entries that are no items, by reason.
+        num_threads: None for one per core.
     """
     others = {reason: list(names) for reason, names in (left_out or {}).items() if names}
     report = Report(what, len(ids), left_out=others)
@@ -81,14 +81,9 @@ def inspect_item(
     content: object = None,
     look: Callable[[np.ndarray], str | None] | None = None,
 ) -> Finding:
-    """What there is to say of an item: an encoded image (None where there is none), its captions.
+    """The finding on an item of an encoded image, None where there is none, and its captions.
 
-    Args:
-        encoded: the image.
-        captions: of the image; blank ones are none.
-        options: min_side and max_aspect_ratio of the images.
-        content: what of the item enters the signature of the data's content.
-        look: says of the decoded image what is worth knowing, or None.
+    `look` returns a remark on the decoded image, or None.
     """
     if not captions:
         return Finding("image without caption", content=content)

@@ -26,20 +26,19 @@ def make_coco_manifest(
 ) -> Manifest:
     """The manifest of an official `captions_val2014.json` (or of another year and split).
 
-    "one" takes of each image the caption with the lowest number, so that 30,000 rows are as many
-    images; "all" draws from all captions, so that an image may occur several times. Rows are
-    "IMAGE" or "IMAGE#ANNOTATION", by COCO's numbers. The images themselves are not looked for.
+    "one" takes the caption with the lowest number of each image, so that 30,000 rows are as many
+    images; "all" samples from all captions, so that an image may occur several times. Rows are
+    "IMAGE" or "IMAGE#ANNOTATION", by COCO's numbers. The images themselves are not read.
 
-    Rows that can't be used are skipped, and a warning counts and names them: a caption of an image
-    that is not listed, one that is no text, two of one number; an image without a file name, or
-    two files of one number. Blank captions of an image that has others do not count as bad.
+    A warning counts and names the rows that can't be used and are skipped. Blank captions of an
+    image that has others do not count as bad.
 
     Args:
-        annotations: the file, or several, whose images and captions are put together.
+        annotations: the file, or several, whose images and captions are joined.
         rule: of `manifest.RULES`.
         n: number of rows; all, if None.
-        seed: of the draw.
-        max_bad_share: of the rows that may be bad before it is an error.
+        seed: of the sampling.
+        max_bad_share: share of bad rows beyond which it is an error.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -74,11 +73,7 @@ def make_coco_manifest(
 
 
 def _parsed(path: Path, content: bytes) -> dict[str, list]:
-    """The JSON object of a file, which has lists of images and of annotations with captions.
-
-    Raises:
-        ValueError: it is something else; the message says what.
-    """
+    """The JSON object of a file; a ValueError that says what it is, if not one of captions."""
     try:
         if git_lfs.is_pointer(content):
             raise ValueError(git_lfs.POINTER)
@@ -113,14 +108,13 @@ def other_kind(document: Any) -> str | None:
 
 
 class CocoRows:
-    """The sound images and captions of annotation files, and a report of the others.
+    """The usable images and captions of annotation files, and a report on the others.
 
     Args:
-        report: to which captions are added, and images that can't be used.
-        documents: the parsed files, each of which has lists `images` and `annotations`.
+        report: to which captions and unusable images are added.
+        documents: the parsed files, each with lists `images` and `annotations`.
 
     Attributes:
-        report: the same.
         images: by number, the file's name and the captions by their numbers.
     """
 
@@ -187,7 +181,7 @@ class CocoRows:
 
 
 def _number(row: Any, field: str) -> int | None:
-    """A whole number of a row, which may be written as a text; None where there is none."""
+    """An integer of a row, which may be written as text; None where there is none."""
     value = row.get(field) if isinstance(row, dict) else None
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         return None

@@ -1,9 +1,9 @@
-"""Images that memory does not hold, prepared once and then read from a file in the cache folder.
+"""Images that do not fit in memory, prepared once and then read from a file in the cache folder.
 
-The file has one record an item, all of one size: the image's bytes and 4096. A record holds, in
-this order, a digest of 16 bytes, the length of the captions (uint32), the image (uint8 [H, W, 3])
-and the captions as JSON. The digest is BLAKE2b of what follows it; its key is a hash of the data,
-the image size, the code and Pillow's libraries, its salt the item's number.
+The file has one record an item, each of the image's bytes and 4096 more: a digest of 16 bytes, the
+length of the captions (uint32), the image (uint8 [H, W, 3]) and the captions as JSON. The digest is
+BLAKE2b of what follows it; its key is a hash of the data, the image size, the code and Pillow's
+libraries, its salt the item's number.
 
 So any number of processes read and write it at once without a lock: a record that is missing, torn
 by a kill, or of something else fits no digest, and its item is prepared again.
@@ -41,12 +41,9 @@ class OnDisk:
         source: of the items.
         image_size: H = W.
         resize_filter: a key of `images.RESIZE_FILTERS`.
-        path: of the file; it is made if it is not there.
+        path: of the file; created if missing.
         key: at most 64 bytes that differ wherever an item may.
-        num_bytes: that the file may have; items whose records lie beyond are prepared each time.
-
-    Attributes:
-        signature: the source's.
+        num_bytes: the file's limit; items whose records lie beyond are prepared at each visit.
 
     Raises:
         OSError: the file can't be written, or `num_bytes` hold no record.
@@ -151,13 +148,13 @@ def on_disk(
     """`source` as an `OnDisk` if its images take more than `memory_limit` bytes, else itself.
 
     All that read the same data at the same size share a file. What does not fit, or can't be
-    written, is decoded at each visit, and in the latter case a warning says so.
+    written (which gives a warning), is decoded at each visit.
 
     Args:
         source: one without a `stamp`, which is drawn at its size already, is left as it is.
         image_size: H = W.
-        limit: bytes of all such files, of which the least recently used give way; at most half of
-            the free disk is used. 0 is none.
+        limit: bytes of all such files, of which the least recently used are deleted; at most half
+            of the free disk is used. 0 is none.
         memory_limit: of `loader.keep_in_memory`.
         resize_filter: a key of `images.RESIZE_FILTERS`.
         folder: of the files; the user's cache folder if None.
@@ -182,17 +179,17 @@ def _record_bytes(image_size: int) -> int:
 
 
 def _code() -> list[str]:
-    """What an item depends on apart from the data: this folder's code and Pillow's libraries."""
+    """What an item depends on besides the data: this folder's code and Pillow's libraries."""
     files = sorted(Path(__file__).parent.rglob("*.py"))
     code = hashlib.sha256(b"\0".join(file.read_bytes() for file in files)).hexdigest()
     return [code, *(str(features.version(name)) for name in _CODECS)]
 
 
 def _make_room(path: Path, wanted: int, limit: int) -> int:
-    """Bytes that a file may have after others, the least recently used first, gave way to it."""
+    """Delete files, the least recently used first, and return the bytes that a new one may have."""
     others, taken = [], 0
     for file in path.parent.glob("images-*.bin"):
-        with contextlib.suppress(FileNotFoundError):  # It gives way to another process just now.
+        with contextlib.suppress(FileNotFoundError):  # Another process deletes it.
             status = file.stat()
             taken += status.st_blocks * 512
             if file != path:

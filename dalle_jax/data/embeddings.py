@@ -16,6 +16,7 @@ from array_record.python.array_record_module import ArrayRecordReader, ArrayReco
 from dalle_jax.data.loader import Source, describe_item
 
 FORMAT = 1
+_AGAIN = "make them again with `dalle-jax prepare --embeddings`"
 
 
 class StoredEmbeddings:
@@ -23,20 +24,17 @@ class StoredEmbeddings:
 
     Raises:
         ValueError: the file is torn, of another format, made by another run than `made_by`, or of
-            images of another content signature than `data`; "" is an unknown signature.
+            images of another content signature than `data` ("" is unknown).
     """
 
     def __init__(self, path: str | Path, made_by: str, data: str = ""):
         self._reader, self.header = _open(path)
         if data and self.header.get("data", "") not in ("", data):
-            raise ValueError(
-                f"{path} holds embeddings of data that has changed since; make them again with "
-                "`dalle-jax prepare --embeddings`"
-            )
+            raise ValueError(f"{path} holds embeddings of data that has changed since; {_AGAIN}")
         if self.header["made_by"] != made_by:
             raise ValueError(
                 f"{path} holds embeddings of {self.header['made_by']}, and {made_by} is asked for; "
-                "make them again with `dalle-jax prepare --embeddings`"
+                f"{_AGAIN}"
             )
 
     def __len__(self) -> int:
@@ -53,8 +51,7 @@ class WithEmbeddings:
     def __init__(self, source: Source, embeddings: StoredEmbeddings):
         if len(source) != len(embeddings):
             raise ValueError(
-                f"there are {len(embeddings)} stored embeddings for {len(source)} images; make "
-                "them again with `dalle-jax prepare --embeddings`"
+                f"there are {len(embeddings)} stored embeddings for {len(source)} images; {_AGAIN}"
             )
         self._source, self._embeddings = source, embeddings
 
@@ -119,7 +116,5 @@ def _open(path: str | Path) -> tuple[ArrayRecordReader, dict[str, Any]]:
     except (OSError, RuntimeError, ValueError, KeyError, TypeError, IndexError) as error:
         raise ValueError(f"{path} holds no readable embeddings: {error}") from error
     if not whole:
-        raise ValueError(
-            f"{path} is not whole; make it again with `dalle-jax prepare --embeddings`"
-        )
+        raise ValueError(f"{path} is not whole; {_AGAIN.replace('them', 'it')}")
     return reader, header

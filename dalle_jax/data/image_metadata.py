@@ -1,4 +1,4 @@
-"""Encoded images apart from their metadata, for those whose metadata Pillow refuses."""
+"""Images without their metadata, where Pillow refuses the metadata."""
 
 import re
 import zlib
@@ -10,7 +10,7 @@ _EXIF = b"Exif\0\0"
 def separate_metadata(encoded: bytes) -> tuple[bytes, bytes] | None:
     """The image without texts, colour profile and EXIF; and its EXIF, b"" where there is none.
 
-    None where it is no PNG or JPEG: of others Pillow reads the metadata apart by itself.
+    None if it is neither PNG nor JPEG: of other formats Pillow itself reads the metadata apart.
     """
     if encoded.startswith(_PNG):
         return _separate_png(encoded)
@@ -56,10 +56,7 @@ def _separate_jpeg(encoded: bytes) -> tuple[bytes, bytes]:
 
 
 def without_avif_exif(encoded: bytes) -> bytes:
-    """An AVIF image without its EXIF, whose orientation does not count: the container has its own.
-
-    Pillow writes all of that EXIF anew to tell the container's orientation in it.
-    """
+    """An AVIF image without its EXIF, in which Pillow would write the container's orientation."""
     if encoded[4:8] != b"ftyp":
         return encoded
     # An item of a type that no decoder knows is passed over. An item's entry is its version,

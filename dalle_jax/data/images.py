@@ -26,15 +26,14 @@ _EXCLUDED = frozenset(("EPS", "WMF", "BUFR", "GRIB", "HDF5", "MPEG", "IPTC"))
 
 Image.init()
 _COMMON = ("JPEG", "PNG", "WEBP", "GIF")
-
-
-def _place(id: str) -> tuple[bool, int]:
-    return Image.OPEN[id][1] is None, (*_COMMON, id).index(id)
-
-
 # A file is read by its content, whatever its suffix. Formats that have no signature come last,
 # since they might take another's file for theirs; the common ones first, as each is tried in turn.
-FORMATS: tuple[str, ...] = tuple(sorted((id for id in Image.ID if id not in _EXCLUDED), key=_place))
+FORMATS: tuple[str, ...] = tuple(
+    sorted(
+        (id for id in Image.ID if id not in _EXCLUDED),
+        key=lambda id: (Image.OPEN[id][1] is None, (*_COMMON, id).index(id)),
+    )
+)
 IMAGE_SUFFIXES: frozenset[str] = frozenset(
     suffix
     for suffix, id in Image.registered_extensions().items()
@@ -65,18 +64,14 @@ UPRIGHT = {  # By EXIF's orientation.
 }
 
 RESIZE_FILTERS = {
-    "box": Image.Resampling.BOX,
-    "bilinear": Image.Resampling.BILINEAR,
-    "bicubic": Image.Resampling.BICUBIC,
-    "lanczos": Image.Resampling.LANCZOS,
+    name: Image.Resampling[name.upper()] for name in ("box", "bilinear", "bicubic", "lanczos")
 }
-
 
 Result = TypeVar("Result")
 
 
 class RefusedError(ValueError):
-    """What an image is refused for, whatever its metadata are."""
+    """An image is refused, whatever its metadata are."""
 
 
 class Opened(NamedTuple):
@@ -86,7 +81,7 @@ class Opened(NamedTuple):
         image: Pillow's.
         encoded: its bytes.
         tags: of a TIFF; None for other formats.
-        exif: where the orientation is read if not in the image itself.
+        exif: from which the orientation is read instead of the image.
     """
 
     image: Image.Image
@@ -96,23 +91,21 @@ class Opened(NamedTuple):
 
     def orientation(self) -> int:
         """EXIF's, once the image is loaded; 1 if it can't be read."""
-        try:
+        # EXIF is written by all kinds of software, and is no part of the picture.
+        with contextlib.suppress(Exception):
             if self.exif is not None:
                 found = Image.Exif()
                 found.load(self.exif)
             else:
                 found = self.image.getexif() if self.tags is None else self.tags
             return int(found.get(ExifTags.Base.Orientation, 1))
-        except (
-            Exception
-        ):  # EXIF is written by all kinds of software, and is no part of the picture.
-            return 1
+        return 1
 
 
 def decode(encoded: bytes) -> np.ndarray:
     """uint8 [H, W, 3] of an encoded image: its first frame, turned upright, over white.
 
-    Metadata that Pillow refuses cost nothing but themselves: the image is then read without them.
+    Metadata that Pillow refuses are ignored.
 
     Raises:
         ValueError: it is no image of `FORMATS`, is torn, has values that no rule scales to 256
@@ -122,7 +115,7 @@ def decode(encoded: bytes) -> np.ndarray:
 
 
 def read(encoded: bytes, pixels: Callable[[Opened], Result]) -> Result:
-    """What `pixels` makes of an encoded image, of it without its metadata if it fails otherwise.
+    """What `pixels` makes of an encoded image, without its metadata if it fails otherwise.
 
     Raises:
         ValueError: as `decode` does.
@@ -217,7 +210,7 @@ def to_rgb(image: Image.Image) -> np.ndarray:
 
 
 def _tiff_rgb(image: Image.Image, tags: Any) -> np.ndarray:
-    """`to_rgb`, for which the tags say how many bits an integer has and whether 0 is white."""
+    """`to_rgb` by the tags, which say how many bits an integer has and whether 0 is white."""
     if not image.mode.startswith("I") and image.mode != "F":
         return to_rgb(image)
     bits = tags.get(_BITS_PER_SAMPLE, (16,))[0]
@@ -249,10 +242,10 @@ def _gray_levels(image: Image.Image, bits: int) -> np.ndarray:
 
 
 def _transparent(image: Image.Image, encoded: bytes) -> Image.Image | None:
-    """Where a PNG of 16-bit colours has the one that it calls transparent; None for all others.
+    """Where a PNG of 16-bit colours has its transparent one; None for all other images.
 
-    Pillow compares that colour, of as many bits as the file has, with what it has made of the
-    pixels. Where gray has other levels there, the colour is put right in the image's info.
+    Pillow compares that colour, of as many bits as the file has, with the pixels that it has
+    converted to 8 bits. Where gray has other levels there, the colour is corrected in `image.info`.
     """
     color = image.info.get("transparency")
     if image.format != "PNG" or not image.tile or not isinstance(color, (int, tuple)):
@@ -273,7 +266,7 @@ def _transparent(image: Image.Image, encoded: bytes) -> Image.Image | None:
 
 
 def _png_bytes(encoded: bytes, rawmode: str) -> np.ndarray:
-    """Of a 16-bit PNG the upper bytes, or the lower ones where it is read as little-endian."""
+    """The upper bytes of a 16-bit PNG, or the lower ones if it is read as little-endian."""
     with Image.open(io.BytesIO(encoded), formats=("PNG",)) as image:
         image.tile = [image.tile[0]._replace(args=rawmode)]
         return np.asarray(image)

@@ -1,4 +1,4 @@
-"""What the scan of a data set found, in a file, so that no item is read at a second opening."""
+"""What the scan of a data set found, in a file, so that loading it again reads no item."""
 
 import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -25,8 +25,7 @@ class Index(NamedTuple):
 class NotScannedError(Exception):
     """A data set would have to be scanned first, within `without_scan`.
 
-    Attributes:
-        is_known: whether it was scanned before and has changed, or was touched, since.
+    `is_known` says whether it was scanned before and has changed, or was touched, since.
     """
 
     def __init__(self, is_known: bool):
@@ -54,13 +53,13 @@ def open_index(
     is_sound: Callable[[Mapping[str, np.ndarray]], bool],
     scan: Callable[[], Index],
 ) -> Index:
-    """The index at a path; that of a scan where there is none of this signature, or a damaged one.
+    """The index at a path if it has this signature and is undamaged, else that of a new scan.
 
     Args:
-        index_path: of the index's file; where it can't be written, the data is scanned each time.
+        index_path: where it can't be written, the data is scanned each time.
         report_path: where the report is written too, for people.
         signature: of names, sizes and times, and of the options that the scan depends on.
-        is_sound: whether arrays can be those of this data; may raise what damaged ones make it.
+        is_sound: whether arrays can be those of this data; may raise on damaged ones.
         scan: reads every item.
 
     Raises:
@@ -85,7 +84,7 @@ def _save(path: Path, index: Index) -> None:
     try:
         write_atomically(path, lambda file: np.savez(file, **head, **index.arrays))
     except OSError:
-        return  # The report beside it warns of a place that cannot be written.
+        return  # The report beside it warns of a folder that can't be written.
 
 
 def _load(path: Path, signature: str, is_sound: Callable[..., bool]) -> Index | None:
@@ -101,12 +100,12 @@ def _load(path: Path, signature: str, is_sound: Callable[..., bool]) -> Index | 
 
 
 def text_array(text: str) -> np.ndarray:
-    """uint8 [B]: a text of ASCII, as JSON is."""
+    """uint8 [B] of ASCII text such as JSON."""
     return np.frombuffer(text.encode("ascii"), np.uint8)
 
 
 def are_numbers_of(numbers: np.ndarray, count: int) -> bool:
-    """Whether int64 [N] numbers, each larger than the one before, lie in 0 … `count` − 1."""
+    """Whether int64 [N] numbers ascend strictly within 0 … `count` − 1."""
     if numbers.dtype != np.int64 or numbers.ndim != 1:
         return False
     inside = (numbers >= 0) & (numbers < count)
@@ -114,7 +113,7 @@ def are_numbers_of(numbers: np.ndarray, count: int) -> bool:
 
 
 def signature_of(parts: Iterable[object]) -> str:
-    """A short hash of `parts` (paths, sizes, times) that changes when any of them does."""
+    """A short hash of `parts`, such as paths, sizes and times."""
     digest = hashlib.sha256()
     for part in parts:
         digest.update(repr(part).encode("utf-8", "backslashreplace"))

@@ -17,12 +17,11 @@ MEMORY_LIMIT = 2**30  # bytes
 class Source(Protocol):
     """Captioned images by index.
 
-    An item holds "image" (uint8 [H, W, 3]) and "caption"; one with several captions of the image
-    also holds "captions": training draws one of them at each visit, evaluation takes "caption". A
-    stored "image_embedding" (float32 [D]) comes along into the batch. A source that also has
-    `location(index) -> str` says where an item lies, for messages; one that also has
-    `without_image(index)` gives the rest of an item sooner than the whole; one that also has
-    `stamp() -> str`, a hash that is another as soon as an item may be, can be cached on disk.
+    An item holds "image" (uint8 [H, W, 3]) and "caption"; one with several captions also holds
+    "captions", of which training samples one at each visit. A stored "image_embedding" (float32
+    [D]) goes into the batch. Optional methods are `location(index) -> str`, where an item lies, for
+    messages; `without_image(index)`, the rest of an item, faster than the whole; `stamp() -> str`,
+    a hash that changes as soon as an item may have changed, by which items are cached on disk.
     """
 
     def __len__(self) -> int: ...
@@ -31,7 +30,7 @@ class Source(Protocol):
 
 
 class InMemory:
-    """A source whose items are read once, at their first use, and held at `image_size`."""
+    """A source whose items are read at their first use and cached at `image_size`."""
 
     def __init__(self, source: Source, image_size: int, resize_filter: str = "lanczos"):
         self._source = source
@@ -49,8 +48,8 @@ class InMemory:
                 item["image"], self._images.shape[1], self._resize_filter
             )
             # Written last: another thread that sees it may use the image.
-            kept = ("caption", "captions", "image_embedding")
-            self._rest[index] = {name: item[name] for name in kept if name in item}
+            names = ("caption", "captions", "image_embedding")
+            self._rest[index] = {name: item[name] for name in names if name in item}
         return {"image": self._images[index], **self._rest[index]}
 
     def location(self, index: int) -> str:
@@ -70,29 +69,21 @@ def keep_in_memory(
     memory_limit: int = MEMORY_LIMIT,
     resize_filter: str = "lanczos",
 ) -> Source:
-    """`source` as an `InMemory` if its images then take at most `memory_limit` bytes, else itself.
-
-    Whoever reads all captions before training keeps the images decoded for it by calling this.
-    """
+    """`source` as an `InMemory` if its images fit in `memory_limit` bytes, else itself."""
     if isinstance(source, InMemory) or not fits_in_memory(source, image_size, memory_limit):
         return source
     return InMemory(source, image_size, resize_filter)
 
 
 def describe_item(source: Source, index: int) -> str:
-    """Where an item of a source lies, as far as the source says."""
+    """Where an item of a source lies, if the source says so."""
     if hasattr(source, "location"):
         return source.location(index)
     return f"item {index} of {type(source).__name__}"
 
 
 def read_item(source: Source, index: int) -> Mapping[str, Any]:
-    """`source[index]`; what it raises names the item.
-
-    Raises:
-        OSError, MemoryError: it raised such an error.
-        ValueError: it raised any other.
-    """
+    """`source[index]`; errors name the item, and become a ValueError unless of system or memory."""
     try:
         return source[index]
     except Exception as error:
@@ -125,25 +116,24 @@ def make_loader(
 
     Global batch k holds the items k·B … (k+1)·B − 1 of an endless sequence of epochs, each a new
     permutation of the source; process p gets rows p·b … (p+1)·b − 1 of it. So each item comes once
-    an epoch over all processes, none is dropped, and what a batch holds depends on (seed, k) only,
-    on neither the number of threads nor that of processes. `get_state` / `set_state` hold k.
+    an epoch over all processes, none is dropped, and a batch depends on (seed, k) only, not on the
+    number of threads or processes. `get_state` / `set_state` hold k.
 
     Args:
         source: the captioned images; those of another size are centre-cropped and resized.
         tokenizer: turns captions into ids [b, L].
         batch_size: B, over all processes.
         image_size: H = W.
-        seed: of the order and of all drawing (caption, flip, shift).
+        seed: of the order and of all random choices (caption, flip, shift).
         shuffle: a new order each epoch; otherwise the source's order.
-        repeat: endless; otherwise one pass whose batches also hold "mask" (bool [b]): the last
-            batch is filled up with blank rows that have mask False.
+        repeat: endless; otherwise one pass whose batches also hold "mask" (bool [b]), False in the
+            blank rows that fill up the last batch.
         flip: mirror half of the images (wrong for captions that say left or right).
-        max_shift: move each image by up to so many pixels each way, its edge repeated.
+        max_shift: pixels by which each image is moved at most each way, its edge repeated.
         resize_filter: a key of `images.RESIZE_FILTERS`.
-        memory_limit: a source whose images take at most so many bytes is decoded only once.
-        num_threads: that prepare whole batches ahead; 0 prepares each when asked for.
-        patience: seconds after which a batch that does not come is an error, `prefetch.Stalled`,
-            that names the item whose reading hangs.
+        memory_limit: bytes; a source whose images take no more is decoded only once.
+        num_threads: that prepare whole batches ahead; 0 prepares each on demand.
+        patience: seconds to wait for a batch before `prefetch.Stalled` names the item that hangs.
         process_index: p of this process.
         process_count: number of processes.
     """
@@ -180,8 +170,16 @@ def make_loader(
         # Drawn for the global batch, so that they are the same however it is divided.
         draws = np.random.default_rng((seed, k)).random((batch_size, 4))
         draws = draws[process_index * share :][:share]
-        how = {"resize_filter": resize_filter, "flip": flip, "max_shift": max_shift}
-        return batch_of(items, draws, tokenizer, image_size, is_training=repeat, **how)
+        return batch_of(
+            items,
+            draws,
+            tokenizer,
+            image_size,
+            is_training=repeat,
+            resize_filter=resize_filter,
+            flip=flip,
+            max_shift=max_shift,
+        )
 
     def doing(k: int) -> str:
         index = reading.get(k)
@@ -204,10 +202,10 @@ def batch_of(
     flip: bool,
     max_shift: int,
 ) -> dict[str, np.ndarray]:
-    """The batch of at most b items whose captions, flips and shifts are decided by draws [b, 4].
+    """The batch of at most b items, their captions, flips and shifts chosen by draws [b, 4].
 
-    In training one of an item's captions is drawn; otherwise it is its first, and "mask" is False
-    in the rows behind the items, which are blank.
+    Without `is_training` a caption is an item's first, and "mask" is False in the blank rows behind
+    the items.
     """
     images = np.zeros((len(draws), image_size, image_size, 3), np.uint8)
     captions = [""] * len(draws)
@@ -227,7 +225,7 @@ def batch_of(
 
 
 def augment(image: np.ndarray, draw: np.ndarray, *, flip: bool, max_shift: int) -> np.ndarray:
-    """`image` [H, W, 3] mirrored and shifted as three uniform numbers `draw` say."""
+    """`image` [H, W, 3] mirrored and shifted by three uniform numbers `draw`."""
     if flip and draw[0] < 0.5:
         image = image[:, ::-1]
     if max_shift:

@@ -7,9 +7,9 @@ A manifest is a JSONL file. Its first line is the header, each other line is a r
     {"id": "test/00017", "caption": "a large red circle", "image": 17, "split": "test", "hash": "…"}
 
 `image` is the item's index in the source's split, or a file's path below the folder of images.
-`sha256` is the SHA-256 of the whole content: header, then rows, each as JSON with sorted keys,
-without the hashes. `hash` is what that SHA-256 begins with once the line is through, so that the
-first changed line is known. How the file is spaced and escaped does not count.
+`sha256` is the SHA-256 of the content: header, then rows, each as JSON with sorted keys, without
+the hashes. `hash` is the beginning of that SHA-256 up to the line, so that the first changed line
+is known. Spaces and escapes in the file do not count.
 """
 
 import hashlib
@@ -57,11 +57,11 @@ class Header:
     Attributes:
         rule: of `RULES`.
         source: the data set, as `data.open` names it; of a path only its last part.
-        data: what else the source was opened with, as image_size and captions.
+        data: the source's other arguments, as image_size and captions.
         split: of the source.
-        seed: of the drawing.
+        seed: of the sampling.
         count: number of rows.
-        of: number of rows that they were drawn from.
+        of: number of rows that they were sampled from.
     """
 
     rule: str
@@ -75,21 +75,20 @@ class Header:
 
 @dataclass(frozen=True)
 class Manifest:
-    """Header and rows; making one checks every row.
+    """Header and rows, all of which are checked.
 
     Raises:
         ValueError: there is no row, a row's caption, id or image can't be used, two rows have one
-            id, or their number is not that of the header. The message names the line.
+            id, or the header has another number of rows. The message names the line.
     """
 
     header: Header
     rows: tuple[Row, ...]
 
     def __post_init__(self):
-        texts = {what: getattr(self.header, what) for what in ("rule", "source", "split")}
-        texts["data"] = json.dumps(self.header.data, ensure_ascii=False)
-        for what, text in texts.items():
-            if problem := _text_problem(what, text, MAX_NAME):
+        data = json.dumps(self.header.data, ensure_ascii=False)
+        for what, text in {**vars(self.header), "data": data}.items():
+            if isinstance(text, str) and (problem := _text_problem(what, text, MAX_NAME)):
                 raise ValueError(f"line 1: {problem}")
         if self.header.rule not in RULES:
             raise ValueError(
@@ -120,7 +119,7 @@ class Manifest:
 
     @cached_property
     def sha256(self) -> str:
-        """Of the content: the name by which results know the manifest."""
+        """The hash of the content, by which results name the manifest."""
         *_, last = _running_sha256(self.header, self.rows)
         return last
 
@@ -137,9 +136,9 @@ def choose(
 ) -> Manifest:
     """The manifest of images given as (id, image, [(caption's id, caption), …]).
 
-    Rows are ordered by the SHA-256 of "seed/id", and the first n are taken: a draw without
-    replacement in which n = 512 is the beginning of n = 1,024, on every machine. By the rule "one"
-    a row has its image's id, by "all" the caption's id after it: "17#0".
+    The first n rows in the order of the SHA-256 of "seed/id": sampling without replacement, in
+    which n = 512 is the beginning of n = 1,024. By the rule "one" a row has its image's id, by
+    "all" the caption's id after it: "17#0".
 
     Raises:
         ValueError: an unknown rule, fewer than n rows, or a caption that can't be used.
@@ -165,7 +164,7 @@ def choose(
 
 
 def write_manifest(path: str | Path, manifest: Manifest) -> None:
-    """Write the file, whole or not at all.
+    """Write the file atomically.
 
     Raises:
         ValueError: there is another manifest: results that name it could no longer be repeated.
@@ -273,12 +272,9 @@ def _canonical(record: Any) -> bytes:
 
 def _problem(row: Row) -> str | None:
     """Why a row can't be used, or None."""
-    texts = {"id": (row.id, MAX_NAME), "caption": (row.caption, MAX_CAPTION)}
-    texts["split"] = (row.split, MAX_NAME)
-    if isinstance(row.image, str):
-        texts["image"] = (row.image, MAX_NAME)
-    for what, (text, limit) in texts.items():
-        if problem := _text_problem(what, text, limit):
+    for what, text in vars(row).items():
+        limit = MAX_CAPTION if what == "caption" else MAX_NAME
+        if isinstance(text, str) and (problem := _text_problem(what, text, limit)):
             return problem
     if isinstance(row.image, str):
         # Either kind of separator, so that a manifest means the same on every machine.

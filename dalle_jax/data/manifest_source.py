@@ -26,16 +26,16 @@ def make_manifest(
     seed: int = 0,
     data: Mapping[str, Any] | None = None,
 ) -> Manifest:
-    """The manifest of a source's split; `manifest.choose` draws the n rows.
+    """The manifest of a source's split; `manifest.choose` samples the n rows.
 
     Args:
-        source: the split, opened.
+        source: the split.
         name: of the source, as `open_source` takes it.
         split: of the source.
         rule: of `RULES`; n counts images for "one", captions for "all".
         n: number of rows; all, if None.
-        seed: of the draw.
-        data: what the source was opened with; of it, the header has what its kind of source takes.
+        seed: of the sampling.
+        data: arguments of the source, of which the header gets those that its kind takes.
 
     Raises:
         ValueError: an unknown rule, fewer than n rows, or a caption that can't be used.
@@ -122,12 +122,12 @@ def open_manifest(
     """The manifest's images and captions as a source.
 
     Args:
-        manifest: what to open.
+        manifest: to load.
         data_dir: where prepared data sets are.
-        source: where the data lies on this machine, if the manifest does not say: "folder:PATH" of
+        source: location of the data on this machine, if the manifest does not say: "folder:PATH" of
             the images (or of a table beside them) for one of a folder or of COCO,
             "webdataset:SHARDS".
-        options: further arguments of `open_source` by which user data are read.
+        options: further arguments of `open_source` for reading user data.
 
     Raises:
         FileNotFoundError: there is no such data.
@@ -154,11 +154,11 @@ def open_manifest(
 
 
 def open_split(header: Header, source: str, **where: Any) -> Source:
-    """The whole split whose items a manifest numbers; `where` goes on to `open_source`.
+    """The whole split whose items a manifest numbers; `where` is passed to `open_source`.
 
     Raises:
         FileNotFoundError: there is no such data.
-        ValueError: the header states what no source is opened with.
+        ValueError: the header has arguments that no source takes.
     """
     unknown = sorted(set(header.data) - set(SOURCE_ARGUMENTS))
     # User data come at their own size, and their manifests state none.
@@ -174,6 +174,6 @@ def _item_id(item: Mapping[str, Any], split: str, index: int) -> str:
 
 
 def _name(spec: str) -> str:
-    """A source's name without the place where it lies on this machine."""
+    """A source's name with only the last part of its path."""
     kind, _, path = spec.partition(":")
     return f"{kind}:{Path(path).name}" if is_at_path(spec) else spec

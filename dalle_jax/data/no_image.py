@@ -1,4 +1,4 @@
-"""What a file is that is no image which can be read, by how it begins."""
+"""What a file is that is no readable image, by its first bytes."""
 
 import re
 

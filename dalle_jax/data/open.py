@@ -61,8 +61,8 @@ class Kind(NamedTuple):
         open: (name, split, data_dir, **arguments) -> source; imports the reader only when called.
         usage: how specs of the kind are written.
         arguments: those of `open_source` that it takes.
-        is_at_path: whether it is named by a path or URL, which is not part of what the data is.
-        has_file_ids: whether the items' ids are the paths of their images below that place.
+        is_at_path: whether its name is a path or URL, which does not identify the data.
+        has_file_ids: whether items' ids are the paths of their images below that path.
     """
 
     open: Callable[..., "Source"]
@@ -73,7 +73,7 @@ class Kind(NamedTuple):
 
     @property
     def is_built_in(self) -> bool:
-        """Whether the data comes with the package, and not from the user."""
+        """Whether the data comes with the package."""
         return ":" not in self.usage[0]
 
 
@@ -108,10 +108,10 @@ def open_source(
         split: "train", "validation", "test", or another that the data set has.
         image_size: resolution at which the built-in data sets were drawn; other images come at
             their own size, and the loader resizes them.
-        captions: the kind of caption of captioned_shapes; the share of each kind; or text that
-            says them, see `captions_of_split`.
+        captions: of captioned_shapes: a kind, the share of each kind, or either as text, see
+            `captions_of_split`.
         languages: of the captions of emoji.
-        max_bad_share: of the items of user data that may be bad before it is an error.
+        max_bad_share: of user data, the share of bad items beyond which it is an error.
         options: further `options.ReadingOptions` of user data, e.g. test_share or cache_dir.
 
     Raises:
@@ -140,24 +140,22 @@ def kind_of(spec: str) -> Kind | None:
 
 
 def check_spec(spec: str) -> None:
-    """Refuse a data set's name that is not known, or that of a folder that is not there.
-
-    Nothing is imported for it that takes time.
+    """Check the name of a data set without slow imports.
 
     Raises:
-        ValueError: the data set is unknown; the message says what there is, and the nearest name.
+        ValueError: the data set is unknown; the message lists all, and the nearest name.
         FileNotFoundError: there is no such folder.
     """
-    kind, place = kind_of(spec), spec.partition(":")[2]
-    if kind is None or not (place or spec in (*kind.usage, "captioned_shapes")):
+    kind, path = kind_of(spec), spec.partition(":")[2]
+    if kind is None or not (path or spec in (*kind.usage, "captioned_shapes")):
         raise ValueError(_unknown_source(spec))
-    folder = os.path.expanduser(place)
-    if spec.startswith("folder:") and "://" not in place and not os.path.exists(folder):
+    folder = os.path.expanduser(path)
+    if spec.startswith("folder:") and "://" not in path and not os.path.exists(folder):
         raise FileNotFoundError(f"there is no folder {folder}")
 
 
 def _unknown_source(spec: str) -> str:
-    """A sentence for a name that is no data set's, with what was most likely meant."""
+    """A sentence for the name of no data set, with what was most likely meant."""
     known = [usage for kind in SOURCES.values() for usage in kind.usage]
     built_in = [usage for usage in known if ":" not in usage]
     user_kinds = [name for name, kind in SOURCES.items() if not kind.is_built_in]
@@ -179,7 +177,7 @@ def _unknown_source(spec: str) -> str:
 
 
 def captions_of_split(text: str, split: str) -> str | dict[str, float]:
-    """ "short:0.05,descriptive:0.95" as the share of each kind of caption; or one kind, as it is.
+    """A kind of caption, or of "short:0.05,descriptive:0.95" the share of each kind.
 
     A mixture is for training: held-out captions are of the kind that is named first.
     """
@@ -202,25 +200,24 @@ def is_at_path(spec: str) -> bool:
 
 
 def has_file_ids(spec: str) -> bool:
-    """Whether the ids of a source's items are the paths of their images below its place."""
+    """Whether the ids of a source's items are the paths of their images below its path."""
     kind = kind_of(spec)
     return kind is not None and kind.has_file_ids
 
 
 def normalized_source(spec: str) -> str:
-    """A spec with its path absolute, links followed, `~`, `.` and a last `/` resolved.
+    """A spec with each path absolute, links followed, `~`, `.` and a last `/` resolved.
 
-    Names without a path, such as `captioned_shapes/easy`, and URLs are returned as they are. Of
-    several patterns joined by `::` each is normalized.
+    Names without a path, such as `captioned_shapes/easy`, and URLs are returned as they are.
     """
     if not is_at_path(spec):
         return spec
-    kind, _, places = spec.partition(":")
-    return f"{kind}:{'::'.join(map(_normalized_path, places.split('::')))}"
+    kind, _, paths = spec.partition(":")
+    return f"{kind}:{'::'.join(map(_normalized_path, paths.split('::')))}"
 
 
 def is_same_source(one: str, other: str) -> bool:
-    """Whether both are of one kind and lead to the same place, seen from the working directory."""
+    """Whether two specs have the same kind and path, relative to the working directory."""
     return one == other or normalized_source(one) == normalized_source(other)
 
 

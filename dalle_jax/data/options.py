@@ -1,4 +1,4 @@
-"""How user data are read: the options that all sources of user data share."""
+"""The options that all sources of user data share."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -17,18 +17,18 @@ class ReadingOptions:
     """How user data are read.
 
     Attributes:
-        max_bad_share: share of the items that may be bad before it is an error.
-        validation_share: share of the items, where the data has no validation split of its own.
+        max_bad_share: share of bad items beyond which it is an error.
+        validation_share: share of the items, where the data itself has no validation split.
         test_share: likewise.
-        cache_dir: where the report and the index are written; by default, beside the data.
+        cache_dir: where the report and the index are written; beside the data if None.
         encoding: of captions and tables; a byte order mark takes precedence.
-        image_column: the column, member or feature of the images or of their names; "" finds it.
-        caption_column: likewise of the captions; several, separated by commas, are all read.
+        image_column: column, member or feature of the images or their names; "" finds it.
+        caption_column: likewise of the captions; of several, separated by commas, all are read.
         min_side: in pixels; images with a shorter side are left out.
-        max_aspect_ratio: longer by shorter side; images beyond it are left out. 0 is any.
+        max_aspect_ratio: of the longer to the shorter side; 0 for any.
 
     Raises:
-        ValueError: there is no such encoding, or the shares are none.
+        ValueError: there is no such encoding, or the shares are impossible.
     """
 
     max_bad_share: float = 0.01
@@ -47,18 +47,18 @@ class ReadingOptions:
 
     @property
     def shares(self) -> dict[str, float]:
-        """Of the items that are validation's and test's."""
+        """Shares of the validation and test items, as keywords."""
         return {"validation_share": self.validation_share, "test_share": self.test_share}
 
     @property
     def columns(self) -> list[str]:
-        """The names of columns; [] where none is stated."""
+        """The column settings; [] where none is set."""
         stated = [self.image_column, self.caption_column]
         return stated if any(stated) else []
 
     @property
     def read_by(self) -> tuple[str, str, str, int, float]:
-        """The options that what a scan finds depends on."""
+        """The options on which the result of a scan depends."""
         return (
             *(self.encoding, self.image_column, self.caption_column),
             *(self.min_side, self.max_aspect_ratio),
@@ -93,7 +93,7 @@ READING_DEFAULTS = {
 
 
 def reading_options(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of some settings that are options of reading and set to other than their defaults."""
+    """The settings that are reading options and differ from their defaults."""
     return {
         name: settings[name]
         for name, default in READING_DEFAULTS.items()

@@ -1,4 +1,4 @@
-"""Batches made ahead of their use in threads; the wait for one has an end, and a named cause."""
+"""Batches made ahead of use in threads; waiting for one ends in an error that names the cause."""
 
 import queue
 import threading
@@ -10,21 +10,20 @@ from typing import Any
 
 
 class Stalled(OSError):
-    """No batch came in the time allowed: a worker hangs, in a disk or a network most likely."""
+    """No batch came in time: a worker hangs, most likely in a disk or a network."""
 
 
 class Prefetch:
     """An iterator over make(0), make(1), … make(count − 1), made ahead in `num_threads` threads.
 
-    What `make` raises is raised by `next`. Unlike those of a pool, the threads keep no process
-    alive: one that hangs ends with it.
+    `next` raises what `make` raises. Unlike the threads of a pool, these keep no process alive.
 
     Args:
         make: k -> batch k; called in any thread.
         count: number of batches.
-        num_threads: 0 makes each batch when it is asked for, in a thread none the less.
+        num_threads: 0 makes each batch on demand, but still in a thread.
         patience: seconds that `next` waits before it raises `Stalled`.
-        doing: k -> what make(k) is at just now, for that error.
+        doing: k -> what make(k) is doing, for that error.
     """
 
     def __init__(
@@ -71,19 +70,19 @@ class Prefetch:
         return {"next_index": self._next}
 
     def set_state(self, state: Mapping[str, int]) -> None:
-        """Go on from there."""
+        """Continue at the batch that `get_state` gave."""
         _cancel(self._futures)
         self._next = state["next_index"]
 
     def _ask_for(self, ahead: int) -> None:
-        """Let `ahead` batches from the next on be made, or have been."""
+        """Request the next `ahead` batches, as far as they are not made yet."""
         for k in range(self._next + len(self._futures), min(self._next + ahead, self._count)):
             self._futures.append(Future())
             self._tasks.put((k, self._futures[-1]))
 
 
 def _work(tasks: queue.SimpleQueue, make: Callable[[int], Any]) -> None:
-    """What a thread does: make what is asked for, until it gets None."""
+    """Make the requested batches until None is requested."""
     while (task := tasks.get()) is not None:
         k, future = task
         if future.set_running_or_notify_cancel():

@@ -21,12 +21,11 @@ class Report:
         what: the data set, for messages.
         total: number of items, bad ones included.
         skipped: ids of the bad items, by reason; they count against `max_bad_share`.
-        left_out: names of what counts as no item, by reason: other files, images smaller than
-            asked for.
-        noted: ids of items that are used although something about them is worth knowing.
-        signature: of names, sizes and times; as long as it is the same, no item is read again.
-        content: of names, sizes and captions, wherever the data lies and however it is reached.
-        path: of the file that it is written to, which does not hold it.
+        left_out: names of what counts as no item, by reason: other files, too small images.
+        noted: ids of items that are used, by a remark on them.
+        signature: of names, sizes and times; no item is read again until it changes.
+        content: hash of names, sizes and captions, wherever the data lies.
+        path: of the file that it is written to.
     """
 
     what: str
@@ -68,18 +67,14 @@ class Report:
             )
 
     def check_and_warn(self, what: str, max_bad_share: float) -> None:
-        """Check the report of a data set that is opened as `what`, and warn of what is not used.
-
-        Raises:
-            ValueError: as `check` does.
-        """
+        """`check` the report on the data set `what`, and warn of what is not used."""
         self.what = what
         self.check(max_bad_share)
         if self.skipped or self.left_out or self.noted:
             warnings.warn(f"{self}; all are named in {self.path}", ReportWarning, stacklevel=4)
 
     def save(self, path: Path) -> None:
-        """Write the report as JSON; a warning says so if the place cannot be written."""
+        """Write the report as JSON, or warn that it can't be written there."""
         try:
             write_atomically(path, lambda file: file.write(self.to_json().encode()))
         except OSError as error:
@@ -96,7 +91,7 @@ class Report:
 
     @classmethod
     def load(cls, path: Path) -> "Report | None":
-        """The report saved at `path`, or None where there is none that can be read."""
+        """The report saved at `path`, or None if there is no readable one."""
         try:
             return cls.parse(path.read_bytes())
         except OSError:

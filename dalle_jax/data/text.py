@@ -50,11 +50,7 @@ _INVISIBLE_CATEGORIES = frozenset(("Cc", "Cf", "Cs", "Zs", "Zl", "Zp"))
 
 
 def check_encoding(encoding: str) -> str:
-    """The name of a text encoding as Python spells it.
-
-    Raises:
-        ValueError: Python knows no text encoding of that name.
-    """
+    """The name of a text encoding as Python spells it; a ValueError if there is none."""
     try:
         "".encode(encoding)  # Also rejects codecs from bytes to bytes, such as hex.
         return codecs.lookup(encoding).name
@@ -68,8 +64,7 @@ def check_encoding(encoding: str) -> str:
 def decode_text(encoded: bytes, encoding: str = "utf-8") -> str:
     """The text of a whole file, strictly decoded: no character is ever replaced.
 
-    A byte order mark at the beginning of the file decides between UTF-8, UTF-16 and UTF-32
-    whatever `encoding` is, and is dropped; without one the file is in `encoding`.
+    A byte order mark at the beginning takes precedence over `encoding`, and is dropped.
 
     Raises:
         ValueError: the bytes are not in that encoding; the reason is fit for a report.
@@ -87,7 +82,7 @@ def decode_text(encoded: bytes, encoding: str = "utf-8") -> str:
 
 
 def marked_encoding(encoded: bytes, encoding: str = "utf-8") -> tuple[int, str]:
-    """Length in bytes of a byte order mark to skip, and the encoding of what follows."""
+    """The number of bytes of a byte order mark to skip, and the encoding of the rest."""
     for mark, name in _MARKS:
         if encoded.startswith(mark):
             # Python reads the direction of UTF-16 and UTF-32 from the mark, and drops it.
@@ -96,7 +91,7 @@ def marked_encoding(encoded: bytes, encoding: str = "utf-8") -> tuple[int, str]:
 
 
 def not_decodable(encoded: bytes, encoding: str = "utf-8") -> str:
-    """Why bytes are not a text of `encoding`, for a report, with a guess of what they are."""
+    """Why bytes are not text in `encoding`, for a report, with a guess of the right one."""
     name = {"utf-8": "UTF-8", "utf-16": "UTF-16", "utf-32": "UTF-32"}.get(encoding, encoding)
     guess = _guess(encoded) if encoding == "utf-8" else ""
     return f"not {name}" + (f" ({guess}? state encoding={guess})" if guess else "")
@@ -113,7 +108,7 @@ def captions_of_lines(text: str) -> list[str]:
 def captions_of_record(record: Any, column: str = "") -> list[str] | None:
     """The captions of a record; [] where it has none, None where it is of another form.
 
-    They are those of the first of `CAPTION_KEYS` that holds any, or of the columns that `column`
+    They come from the first of `CAPTION_KEYS` that holds any, or from all columns that `column`
     names, separated by commas. A field holds a text or a list of texts; null, NaN and blank texts
     are no captions.
     """
@@ -122,7 +117,7 @@ def captions_of_record(record: Any, column: str = "") -> list[str] | None:
 
 
 def columns_of_record(record: Any, column: str = "") -> list[tuple[str, str]] | None:
-    """As `captions_of_record`, each caption with the name of the column that it comes from."""
+    """As `captions_of_record`, each caption with the name of its column."""
     if not isinstance(record, dict):
         return None
     found, misshapen = [], False
@@ -136,7 +131,7 @@ def columns_of_record(record: Any, column: str = "") -> list[tuple[str, str]] | 
 
 
 def parse_json(text: str) -> Any:
-    """What JSON holds, objects as `unique_fields` has them; None where it is no JSON."""
+    """The content of JSON, with `unique_fields`; None if it is no JSON."""
     try:
         return json.loads(text, object_pairs_hook=unique_fields)
     except (ValueError, RecursionError):
@@ -144,30 +139,27 @@ def parse_json(text: str) -> Any:
 
 
 def unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any] | str:
-    """For `json.loads`: an object, or in place of one that has a field twice a text that says so.
+    """For `json.loads`: an object, or a text that says that a field occurs twice.
 
-    Two records of which the damage of a file made one have their fields twice; `json` itself takes
-    the last of each, and so one image's name and another's caption.
+    So do the fields of two records that damage has merged: `json` itself would take the last of
+    each, and so one image's name and another's caption.
     """
     fields = dict(pairs)
     return fields if len(fields) == len(pairs) else "a field occurs twice"
 
 
 def caption_columns(column: str) -> list[str]:
-    """The names of columns in the option `caption_column`, separated by commas."""
+    """The names of columns in the setting `caption_column`."""
     return [name for name in map(str.strip, column.split(",")) if name]
 
 
 def check_fields(what: str, wanted: Sequence[str], met: Collection[str]) -> None:
-    """Refuse fields of captions that no JSON of a data set has.
+    """Raise a ValueError if the JSON of the data set `what` lacks a field of captions.
 
     Args:
-        what: the data set, for the message.
-        wanted: fields that the option `caption_column` names.
-        met: all fields that its JSON has; none where there is no JSON that could be read.
-
-    Raises:
-        ValueError: there is one; the message says which fields there are.
+        what: for the message.
+        wanted: fields that the setting `caption_column` names.
+        met: all fields of its JSON; none if there is no readable JSON.
     """
     if met and (lacking := [name for name in wanted if name not in met]):
         shown = [repr(name) if "," in name or not name.isprintable() else name for name in met]
@@ -184,7 +176,7 @@ def clean_captions(texts: list[str]) -> list[str]:
 
 
 def doubt_about(captions: Iterable[str]) -> str | None:
-    """Why texts are hardly captions although they can be read as such, or None."""
+    """Why readable texts are hardly captions, or None."""
     for caption in captions:
         if caption.casefold() in _PLACEHOLDERS:
             return "caption such as nan, None or #NAME?, which stands for a missing one"
@@ -208,8 +200,8 @@ def _doubt_about_encoding(caption: str) -> str | None:
 def is_visible(text: str) -> bool:
     """Whether a text has any character that leaves a mark on the page.
 
-    Spaces, control and format characters (zero-width, bidirectional, soft hyphens, byte order
-    marks), variation selectors, blank fillers and lone surrogates leave none.
+    Spaces, control and format characters, variation selectors, blank fillers and lone surrogates
+    leave none.
     """
     if text.isascii():
         return any("!" <= character <= "~" for character in text)
@@ -240,10 +232,7 @@ def _is_missing(value: Any) -> bool:
 
 
 def _looks_like_utf16(encoded: bytes) -> bool:
-    """Whether every second byte is a control code for the most part, and the others are not.
-
-    Such are the upper bytes of letters up to U+07FF, as the NUL of Latin text.
-    """
+    """Whether every second byte tends to be a control code, as the upper bytes of letters are."""
     if len(encoded) < 6 and 0 not in encoded:
         return False
     few, many = sorted((_controls(encoded[::2]), _controls(encoded[1::2])))
@@ -275,7 +264,7 @@ def _controls(encoded: bytes) -> int:
 
 
 def _decodes(encoded: bytes, encoding: str) -> str:
-    """The text of bytes in an encoding, without an end that a cut made torn; "" if it is none."""
+    """The text of bytes in an encoding without a torn end; "" if they are none."""
     try:
         return codecs.getincrementaldecoder(encoding)().decode(encoded)
     except UnicodeDecodeError:

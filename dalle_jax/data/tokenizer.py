@@ -29,8 +29,8 @@ def train_tokenizer(captions: Iterable[str], vocab_size: int) -> tokenizers.Toke
     """A byte-level BPE (Sennrich et al. 2016; Radford et al. 2019) trained on `captions`.
 
     Text is NFKC-normalised, lower-cased and its white space collapsed. The alphabet holds all
-    256 bytes, so that no text ever needs an unknown token. The same captions, in any order,
-    give the same tokenizer. May give fewer than `vocab_size` tokens where no pair is left to merge.
+    256 bytes, so that no text needs an unknown token. The order of the captions does not matter.
+    There are fewer than `vocab_size` tokens if no pair is left to merge.
     """
     alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
     smallest = len(alphabet) + 2
@@ -66,8 +66,8 @@ def train_tokenizer(captions: Iterable[str], vocab_size: int) -> tokenizers.Toke
 class Tokenizer:
     """An encoder of captions as int32 [B, max_length] rows: tokens, end of text (1), padding (0).
 
-    A given tokenizer keeps its vocabulary; only two ids are exchanged so that its padding token
-    becomes 0 and its end-of-text token 1. Either token is added where there is none.
+    Of the ids of any tokenizer two are exchanged so that its padding token becomes 0 and its
+    end-of-text token 1. Either token is added where there is none.
     """
 
     tok: tokenizers.Tokenizer
@@ -99,12 +99,12 @@ class Tokenizer:
 
     @property
     def num_cut(self) -> int:
-        """How many captions were too long and were cut so far."""
+        """The number of captions that were too long and cut so far."""
         return self._counts["cut"]
 
     @cached_property
     def _ids(self) -> np.ndarray:
-        """[vocab_size]: the tokenizer's own id → the id in a batch. Its own inverse or a cycle."""
+        """[vocab_size]: the tokenizer's id → the id in a batch."""
         ids = np.arange(max(self.tok.get_vocab().values()) + 1, dtype=np.int32)
         own_pad = self.tok.padding["pad_id"]
         own_end = _find_or_add(self.tok, END_TOKENS, taken=())
@@ -116,7 +116,7 @@ class Tokenizer:
     def encode(self, captions: Sequence[str]) -> np.ndarray:
         """Token ids int32 [B, max_length] of B captions; too long ones are cut and counted.
 
-        A warning gives the count the first time and then each time it has grown tenfold.
+        A warning gives the count the first time and each time it has grown tenfold.
         """
         longest = MAX_CHARACTERS_PER_TOKEN * self.max_length
         texts = []
@@ -152,7 +152,7 @@ class Tokenizer:
         return self.tok.decode(own[tokens].tolist(), skip_special_tokens=False).strip()
 
     def save(self, path: str | Path) -> None:
-        """Write one `tokenizer.json`, max_length included, whole or not at all."""
+        """Write one `tokenizer.json`, max_length included, atomically."""
         content = self.tok.to_str(pretty=True).encode()
         write_atomically(Path(path), lambda file: file.write(content))
 

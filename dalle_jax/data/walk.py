@@ -15,7 +15,7 @@ CIRCLE = "link in a circle"
 SPECIAL = "no regular file"
 UNREADABLE = "unreadable"
 
-# Names, in lower case, under which systems and tools keep their own files.
+# Names, in lower case, of the files of systems and tools.
 _SYSTEM_NAMES = (
     "thumbs.db|thumbs.db:encryptable|ehthumbs.db|ehthumbs_vista.db|desktop.ini|icon\r|__macosx|"
     "__pycache__|lost+found|@eadir|@tmp|#recycle|#snapshot|@recycle|@recently-snapshot|~snapshot|"
@@ -29,12 +29,12 @@ class File(NamedTuple):
     """A regular file below the folder.
 
     Attributes:
-        name: its path from the folder on, with "/" between the parts.
+        name: its path below the folder, with "/" between the parts.
         size: in bytes.
-        mtime_ns: when it was last modified.
-        real: the path with all links resolved; None where no link lies on the way.
+        mtime_ns: time of the last modification.
+        real: the path with all links resolved; None where there is no link on the way.
         outside: whether `real` lies outside the folder.
-        ctime_ns: when its content or its status last changed, which nothing sets back.
+        ctime_ns: time of the last change of content or status, which nothing sets back.
     """
 
     name: str
@@ -52,7 +52,7 @@ class Walk:
     Attributes:
         root: the folder, with all links resolved.
         files: ordered by name.
-        left_out: names by reason, ordered; a folder's ends with "/" and means all it holds.
+        left_out: names by reason, ordered; that of a folder ends with "/" and means all it holds.
     """
 
     root: str
@@ -63,10 +63,9 @@ class Walk:
 def walk(root: str | Path) -> Walk:
     """All regular files below `root`, in linked folders too.
 
-    A link to a folder that is being listed is left out. So are names for which `reserved` has a
-    reason, links to nothing, whatever is neither a file nor a folder, and folders that may not be
-    read. A folder that two links lead to is listed under both names, so that a file's name never
-    depends on which other links there are.
+    Left out are links to a folder above them, `reserved` names, broken links, whatever is neither
+    file nor folder, and unreadable folders. A folder that two links lead to is listed under both
+    names, so that a file's name does not depend on which other links there are.
 
     Raises:
         FileNotFoundError: there is no such folder.
@@ -84,10 +83,10 @@ def walk(root: str | Path) -> Walk:
 
 
 def reserved(name: str) -> str | None:
-    """The reason why a file or member of the relative path `name` is nobody's data, if any.
+    """The reason why the relative path `name` is nobody's data, if any.
 
-    HIDDEN where a part of it begins with a dot, SYSTEM where one is a name under which a system
-    or a tool keeps its own files.
+    HIDDEN where a part of it begins with a dot, SYSTEM where one is a name that systems and tools
+    reserve for their own files.
     """
     reasons = (_reserved_part(part) for part in name.split("/") if part not in (".", ".."))
     return next((reason for reason in reasons if reason), None)
@@ -110,7 +109,7 @@ def suffix_of(name: str) -> str:
 
 
 def printable(name: str) -> str:
-    """A name as it can stand in a sentence on one line."""
+    """A name fit for a sentence on one line."""
     return name if name.isprintable() else ascii(name)
 
 
@@ -199,7 +198,7 @@ class _Listing:
         return None
 
     def _target(self, folder: _Folder, entry: os.DirEntry) -> str:
-        """The real path of a linked file; its folder's is looked up once for all its files."""
+        """The real path of a linked file; that of its folder is looked up once for all files."""
         where, base = os.path.split(os.path.join(folder.path, os.readlink(entry.path)))
         if where not in self._real_folders:
             self._real_folders[where] = os.path.realpath(where)

@@ -1,7 +1,7 @@
-"""The words of the training captions and which stand side by side, to know a prompt of others.
+"""The words of the training captions and their neighbouring pairs, to recognize unusual prompts.
 
-A small file beside a run's tokenizer. Where captions are so many and free that nearly every new one
-has a pair of its own, pairs say nothing and are left out.
+A small file beside a run's tokenizer. Pairs are left out where captions are so varied that nearly
+every new one has a new pair.
 """
 
 import itertools
@@ -22,20 +22,20 @@ _WORD = re.compile(f"[{_EACH}]|[^\\W{_EACH}]+")
 
 
 class CaptionWords:
-    """What words captions have, and which follow each other; None for what is not known."""
+    """The words of captions, and which follow each other; None for what is unknown."""
 
     def __init__(self, words: Iterable[str] = (), pairs: Iterable[str] = ()):
         self.words: set[str] | None = set(words)
         self.pairs: set[str] | None = set(pairs)  # "large red"
 
     def watch(self, captions: Iterable[str]) -> Iterator[str]:
-        """The captions as they are, their words and pairs added on the way."""
+        """The captions themselves, their words and pairs added on the way."""
         for caption in captions:
             self.add(caption)
             yield caption
 
     def add(self, caption: str) -> None:
-        """Add a caption's words and pairs; beyond `MOST_…` they are given up."""
+        """Add a caption's words and pairs, until there are more than `MOST_…`."""
         words = words_of(caption)
         if self.words is not None:
             self.words.update(words)
@@ -72,7 +72,7 @@ class CaptionWords:
         return f"{', and '.join(parts)}: the images may not show what the prompt says there"
 
     def save(self, path: Path) -> None:
-        """Write them, sorted, whole or not at all."""
+        """Write them, sorted, atomically."""
         lists = {"words": self.words, "pairs": self.pairs}
         document = {k: None if v is None else sorted(v) for k, v in lists.items()}
         # As ASCII, which can hold a lone surrogate of a caption too.
@@ -80,10 +80,7 @@ class CaptionWords:
 
     @classmethod
     def load(cls, path: Path) -> "CaptionWords | None":
-        """What `save` wrote; None where there is no such file, as in a run of before, or no good.
-
-        It serves a warning only, so that a damaged one costs nothing else.
-        """
+        """What `save` wrote; None where there is no such file or a damaged one."""
         try:
             document = json.loads(path.read_text(encoding="utf-8"))
             made = cls(document["words"] or (), document["pairs"] or ())
