@@ -1,4 +1,4 @@
-"""The files that names, globs, braces, lists and folders stand for, on this machine or by URL."""
+"""The files that names, globs, braces, lists and folders mean, on this machine or by URL."""
 
 import glob
 import os
@@ -18,7 +18,7 @@ MAX_DEPTH = 20  # of braces in braces
 
 # `::` between names, but not that of an IPv6 address such as http://[::1]:8000/.
 _BETWEEN = re.compile(r"::(?![^\[\]]*\])")
-# Indices and reports, which lie beside the data and would match `data/*`.
+# Indices and reports lie beside the data and would match `data/*`.
 _OWN = re.compile(r"index-[0-9a-f]{12}\.npz|data_report(-[0-9a-f]{12})?\.json")
 _RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)(?:\.\.(-?\d+))?")
 
@@ -66,23 +66,20 @@ File = LocalFile | RemoteFile
 def find_files(spec: str | Path | Sequence[str | Path], suffix: str) -> list[File]:
     """The files that `spec` means, sorted, each once.
 
-    A spec is a list of names, or names with `::` between them. A name is, in this order: that of a
-    file; of a folder, for all files in it that end in `suffix`; a name with braces (`{000..127}`,
-    `{a,b}`) or a glob, or both. What of a path is there as it is written is taken as it is written,
-    so a folder may be called `run[1]`. Each may be a URL.
+    A spec is a list of names, or names with `::` between them. A name is that of a file; of a
+    folder, for all files in it that end in `suffix`; or has braces (`{000..127}`, `{a,b}`), a glob
+    or both. The existing beginning of a path is taken literally, so a folder may be called
+    `run[1]`. Each may be a URL.
 
     Raises:
         FileNotFoundError: a name, an alternative in braces or a glob means no file.
         ValueError: braces stand for more than `MAX_NAMES` names.
     """
     found: list[File] = []
-    for text in [spec] if isinstance(spec, str | Path) else spec:
-        text = str(text)
+    for text in map(str, [spec] if isinstance(spec, str | Path) else spec):
         # A file whose name has `::` in it is that file.
-        names = (
-            [text] if not remote_server.is_url(text) and _is_file(text) else _BETWEEN.split(text)
-        )
-        for name in filter(None, map(str.strip, names)):
+        is_one = not remote_server.is_url(text) and _is_file(text)
+        for name in filter(None, map(str.strip, [text] if is_one else _BETWEEN.split(text))):
             found += _find(name, suffix)
     if not found:
         raise FileNotFoundError(f"no {suffix} file is named in {spec!r}")
@@ -90,16 +87,15 @@ def find_files(spec: str | Path | Sequence[str | Path], suffix: str) -> list[Fil
 
 
 def _once(found: list[File]) -> list[File]:
-    """The files sorted, without further names of one file.
+    """The files sorted, each under one name, if possible not that of a link."""
 
-    A file that is found both as itself and by a link goes by its own name.
-    """
-    by_identity: dict[str, tuple[bool, File]] = {}
-    for file in sorted(set(found), key=str):
-        own = isinstance(file, LocalFile) and os.path.realpath(file.path) == file.path
-        if file.identity not in by_identity or (own and not by_identity[file.identity][0]):
-            by_identity[file.identity] = (own, file)
-    return sorted((file for _, file in by_identity.values()), key=str)
+    def is_link(file: File) -> bool:
+        return not isinstance(file, LocalFile) or os.path.realpath(file.path) != file.path
+
+    by_identity: dict[str, File] = {}
+    for file in sorted(set(found), key=lambda file: (is_link(file), str(file))):
+        by_identity.setdefault(file.identity, file)
+    return sorted(by_identity.values(), key=str)
 
 
 def _find(name: str, suffix: str) -> list[File]:
@@ -140,7 +136,7 @@ def _find_remote(url: str, suffix: str) -> list[File]:
 
 
 def _split_literal(path: str) -> tuple[str, str]:
-    """The beginning of a path that is there as it is written, and the rest, "" if all is."""
+    """The beginning of a path that exists as it is written, and the rest, "" if all of it does."""
     if _is_file(path) or os.path.isdir(path):
         return path, ""
     parts = path.split("/")
@@ -190,7 +186,7 @@ def _what_is_there(folder: str) -> str:
 
 
 def labels_of(files: Sequence[File]) -> list[str]:
-    """Names of files that differ: their own, or paths where two have the same."""
+    """Different names of files: their own, or paths where two have the same."""
     counts = Counter(file.name for file in files)
     paths = [file.address.replace("://", "/", 1).strip("/") for file in files]
     common = os.path.commonpath([os.path.dirname(path) for path in paths]) if paths else ""
@@ -201,10 +197,9 @@ def labels_of(files: Sequence[File]) -> list[str]:
 
 
 def stamp_of(files: Sequence[File], *parts: object) -> str:
-    """A hash of `parts` that is another as soon as the content of a file may be.
+    """A hash of `parts` that changes as soon as the content of a file may have changed.
 
-    Times of a change of status go in, which nothing sets back; of URLs, what the server says of a
-    version.
+    It depends on times of a change of status, which nothing sets back, and on versions of URLs.
     """
     times = [os.stat(f.path).st_ctime_ns for f in files if isinstance(f, LocalFile)]
     return signature_of([*((f.address, f.size, f.version) for f in files), times, *parts])
@@ -213,9 +208,9 @@ def stamp_of(files: Sequence[File], *parts: object) -> str:
 def cache_of(
     files: Sequence[File], options: Sequence[str], cache_dir: str | Path | None
 ) -> tuple[Path, Path]:
-    """Where the index and the report of files lie, which are read with some options.
+    """The paths of the index and the report of files that are read with some options.
 
-    That is beside the first file, of URLs in the user's cache folder, or in `cache_dir`.
+    They lie beside the first file, for URLs in the user's cache folder, or in `cache_dir`.
     """
     first = files[0]
     folder = Path(first.path).parent if isinstance(first, LocalFile) else remote.cache_folder()
@@ -226,7 +221,7 @@ def cache_of(
 
 
 def describe_spec(spec: str | Path | Sequence[str | Path], files: Sequence[File]) -> str:
-    """Files as they were given, or of URLs (which may hold a signature) what may be shown."""
+    """The spec for messages; that of URLs may hold a signature and is not shown."""
     if all(isinstance(file, LocalFile) for file in files):
         return str(spec)
     return str(files[0]) + (f" and {len(files) - 1} more" if files[1:] else "")

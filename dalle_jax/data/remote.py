@@ -26,14 +26,14 @@ from dalle_jax.data.remote_server import (
 BLOCK = 8 * 2**20  # bytes
 BLOCKS = 4
 
-# What of a file's description changes when its content does, under the names of several servers.
+# What several servers call the parts of a file's description that change when its content does.
 _VERSIONS = ("ETag", "etag", "Content-MD5", "md5Hash", "content_md5", "generation", "Last-Modified")
 _VERSIONS += ("LastModified", "last_modified", "updated", "mtime", "created", "blob_id")
 _ranges_answered: dict[str, bool] = {}  # by server
 
 
 def cache_folder() -> Path:
-    """Where indices and reports of data by URL lie unless a cache_dir is given."""
+    """The folder of indices and reports of data by URL, unless a cache_dir is given."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dalle_jax" / "data"
 
 
@@ -66,18 +66,13 @@ class RemoteFile:
     def read(self, offset: int, size: int) -> bytes:
         """`size` bytes from `offset` on; fewer at the end of the file.
 
-        Raises:
-            OSError: the connection broke `TRIES` times, or the server does not answer ranges.
+        An OSError if the connection broke `TRIES` times, or the server does not answer ranges.
         """
         size = min(size, self.size - offset)
         return self._fetch(size, start=offset, end=offset + size) if size > 0 else b""
 
     def read_all(self) -> bytes:
-        """The whole file, which a server without ranges sends too.
-
-        Raises:
-            OSError: the connection broke `TRIES` times.
-        """
+        """The whole file, also of a server without ranges; an OSError as of `read`."""
         return self._fetch(self.size)
 
     def _fetch(self, size: int, **part: int) -> bytes:
@@ -103,11 +98,7 @@ class RemoteFile:
 
 
 def find_file(url: str, ranges: bool = True) -> RemoteFile:
-    """The file of a URL.
-
-    Args:
-        url: of a file.
-        ranges: whether parts of it will be read, and not only the whole file.
+    """The file of a URL; with `ranges` its server must answer requests for parts of it.
 
     Raises:
         FileNotFoundError: there is none.
@@ -130,10 +121,12 @@ def is_folder(url: str) -> bool:
 
 def match_files(pattern: str) -> list[RemoteFile]:
     """The files that a URL with `*`, `**`, `?` or `[ ]` matches, sorted by URL."""
+    from fsspec.utils import glob_translate
+
     if by_http(pattern):
         beginning = re.split(r"[*[]", pattern, maxsplit=1)[0].rpartition("/")[0] + "/"
         depth = None if "**" in pattern else pattern.count("/") - beginning.count("/")
-        matches = re.compile(_expression(pattern)).fullmatch
+        matches = re.compile(glob_translate(pattern)).fullmatch
         return _described((url, {}) for url in _links(beginning, depth) if matches(url))
     files, path = open_server(pattern)
     found = repeat(pattern, lambda: files.glob(path, detail=True))
@@ -156,16 +149,10 @@ def list_folder(folder: str) -> dict[str, RemoteFile]:
     }
 
 
-def _expression(pattern: str) -> str:
-    from fsspec.utils import glob_translate
-
-    return glob_translate(pattern)
-
-
 def _links(folder: str, depth: int | None) -> list[str]:
-    """URLs of the files that the pages of a folder link to; `depth` folders further down.
+    """URLs of the files that the pages of a folder link to, down to `depth` folders below it.
 
-    fsspec lists them too, but takes a page that can't be read for an empty one.
+    fsspec would take an unreadable page for an empty one.
 
     Raises:
         FileNotFoundError: the server has no such page, or it links to nothing below it.
@@ -182,12 +169,8 @@ def _links(folder: str, depth: int | None) -> list[str]:
             entries = []
         for url in entries:
             name = url[len(page) :]
-            if (
-                url in seen
-                or not url.startswith(page)
-                or not name
-                or re.search(r"[?#]|(^|/)\.\.?(/|$)", name)
-            ):
+            is_below = url.startswith(page) and name
+            if url in seen or not is_below or re.search(r"[?#]|(^|/)\.\.?(/|$)", name):
                 continue
             seen.add(url)
             if not url.endswith("/"):
@@ -223,10 +206,7 @@ def _describe(url: str, about: dict[str, Any], ranges: bool = True) -> RemoteFil
 
 
 def _check_ranges(file: RemoteFile, about: dict[str, Any]) -> None:
-    """Raise an OSError if the server of a file sends whole files only.
-
-    Asked once a server, before a read of a few bytes could fetch gigabytes.
-    """
+    """Raise an OSError if the server of a file, asked once, sends whole files only."""
     parts = split_url(file.url)
     if not by_http(file.url) or file.size < 3:
         return
@@ -254,7 +234,7 @@ def _no_ranges(url: str) -> OSError:
 
 
 class ReadAhead:
-    """A reader of a remote file in blocks, which holds the last: for reading mostly in order."""
+    """A reader of a remote file mostly in order, in blocks of which the last are cached."""
 
     def __init__(self, file: RemoteFile, block: int = BLOCK, blocks: int = BLOCKS):
         self._file, self._block, self._max_blocks = file, block, blocks

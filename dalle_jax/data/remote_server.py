@@ -1,4 +1,4 @@
-"""Servers of files by URL: connections through fsspec, tries that are repeated, and errors."""
+"""Servers of files by URL: connections through fsspec, retries and errors."""
 
 import os
 import re
@@ -26,12 +26,12 @@ _servers: dict[tuple[int, str, str], Any] = {}
 
 
 def is_url(name: str) -> bool:
-    """Whether a name is a URL of another place than this machine's disks."""
+    """Whether a name is a URL, and not of this machine's disks."""
     return bool(_SCHEME.match(name)) and not name.lower().startswith("file://")
 
 
 def split_url(url: str) -> SplitResult:
-    """The parts of a URL; a ValueError that names it if it is none."""
+    """The parts of a URL; a ValueError if it is none."""
     try:
         return urlsplit(url)
     except ValueError as error:
@@ -39,7 +39,7 @@ def split_url(url: str) -> SplitResult:
 
 
 def shown(url: str) -> str:
-    """A URL for messages and logs: without a password, and without the signature of its query."""
+    """A URL for messages and logs, without password and query, which may hold a signature."""
     if not is_url(url):
         return url
     parts = split_url(url)
@@ -49,7 +49,7 @@ def shown(url: str) -> str:
 
 
 def by_http(url: str) -> bool:
-    """Whether a URL is that of a server of HTTP, which need not list its files."""
+    """Whether a URL is of an HTTP server, which need not list its files."""
     return split_url(url).scheme in ("http", "https")
 
 
@@ -62,7 +62,7 @@ class RefusedError(RemoteError):
 
 
 def in_threads(ask: Callable[[Any], Result], arguments: Iterable[Any]) -> list[Result]:
-    """The results of a function that waits for servers, for each argument, in their order."""
+    """The results of a function that waits for servers, for each argument in order."""
     with ThreadPoolExecutor(REQUESTS) as threads:
         return list(threads.map(ask, arguments))
 
@@ -98,11 +98,11 @@ def _connect(url: str) -> Any:
 
 
 def repeat(url: str, action: Callable[[], Result]) -> Result:
-    """The result of an action on a URL, tried again with growing pauses while it breaks.
+    """The result of an action on a URL, retried with growing pauses.
 
     Raises:
         FileNotFoundError: there is nothing at the URL.
-        OSError: all tries broke, or trying again can't help.
+        OSError: all tries failed, or another can't help.
     """
     for tries in range(1, TRIES + 1):
         try:
@@ -124,7 +124,7 @@ def repeat(url: str, action: Callable[[], Result]) -> Result:
 
 
 def _reason(error: BaseException) -> BaseException:
-    """What an error comes from: fsspec says of a broken connection, too, that there is no file."""
+    """The cause of an error: fsspec says of a broken connection, too, that there is no file."""
     while isinstance(error, FileNotFoundError) and error.__cause__ is not None:
         error = error.__cause__
     if getattr(error, "status", None) == 404:

@@ -1,4 +1,4 @@
-"""The samples of tar shards: which members belong together, and where they lie. Built once."""
+"""The samples of tar shards: which members belong together, and where they lie."""
 
 import json
 import posixpath
@@ -33,10 +33,10 @@ class Names:
     """Which members are images and which captions.
 
     Attributes:
-        image: what a name ends in behind a key and a dot, such as "jpg" or "input.jpg"; "" for any
-            suffix of an image.
-        captions: the same of captions; () for any of `CAPTION_SUFFIXES`.
-        fields: of JSON members, that hold captions; () for the usual ones.
+        image: what follows the key and a dot in an image's name, such as "jpg" or "input.jpg"; ""
+            for any suffix of an image.
+        captions: likewise for captions; () for any of `CAPTION_SUFFIXES`.
+        fields: of captions in JSON members; () for the usual ones.
     """
 
     image: str = ""
@@ -80,9 +80,9 @@ class Samples:
     """All samples of shards, before any of them is read.
 
     Attributes:
-        keys: what the members of a sample have in common; "" for what lies behind a tear.
+        keys: what the names of a sample's members have in common; "" for the rest of a torn shard.
         rows: int64 [N, 9]: shard, then offset and size of the member of each of the `ROLES`; an
-            offset of −1 says that there is none.
+            offset of −1 means that there is none.
         problems: why a sample can't be used whatever its content, by its number.
         left_out: members that belong to no sample, by reason.
     """
@@ -94,12 +94,7 @@ class Samples:
 
 
 def find_samples(shards: Sequence[File], labels: Sequence[str], names: Names) -> Samples:
-    """The samples of shards.
-
-    Args:
-        shards: their files.
-        labels: names of the shards, for what is left out.
-        names: of the members to use.
+    """The samples of shards, whose members are left out under the shards' `labels`.
 
     Raises:
         ValueError: a shard is compressed; or there are members, but no image with a caption.
@@ -145,7 +140,7 @@ def find_samples(shards: Sequence[File], labels: Sequence[str], names: Names) ->
 
 @dataclass
 class _Sample:
-    """The members of one key, by role: every place in the shard where one of that role lies."""
+    """The members of one key, by role."""
 
     members: dict[str, list[Member]] = field(default_factory=dict)
 
@@ -167,16 +162,16 @@ class _Sample:
         return None
 
     def places(self) -> list[int]:
-        places = (self.members.get(role, [Member("", -1, 0)])[0][1:] for role in ROLES)
-        return [number for place in places for number in place]
+        first = (self.members.get(role, [Member("", -1, 0)])[0] for role in ROLES)
+        return [number for member in first for number in (member.offset, member.size)]
 
 
 def group(listing: Listing, names: Names) -> tuple[dict[str, _Sample], dict[str, list[str]]]:
     """The samples of a shard by key, and the names of all members that belong to none, by reason.
 
-    Members of one key are one sample: the key is the name up to its last dot (`v1.0_000.png` and
-    `v1.0_000.txt`). One that has no partner of that key, but is a further member by WebDataset's
-    rule (`0001.seg.png` beside `0001.png`: up to the first dot), belongs to no sample.
+    The key is the name up to its last dot (`v1.0_000.png` and `v1.0_000.txt`). A member without a
+    partner of that key that is a further member by WebDataset's rule, the name up to the first dot
+    (`0001.seg.png` beside `0001.png`), belongs to no sample.
     """
     samples: dict[str, _Sample] = {}
     left_out = {reason: list(left) for reason, left in listing.left_out.items()}
@@ -213,7 +208,7 @@ def group(listing: Listing, names: Names) -> tuple[dict[str, _Sample], dict[str,
 
 
 def _join_whole_names(samples: dict[str, _Sample]) -> None:
-    """Put captions with the whole name of an image, as `a.png.txt`, to it if it has no others."""
+    """Give an image without captions those of its whole name, as `a.png.txt`."""
     captions = [key for key, sample in samples.items() if not sample.has_image]
     images = {
         unicodedata.normalize("NFC", member.name): sample
@@ -238,7 +233,7 @@ def _is_further(key: str, samples: dict[str, _Sample]) -> bool:
 
 
 def _suffix(name: str) -> str:
-    """What follows a member's key by WebDataset's rule, the first dot."""
+    """What follows the first dot of a member's name, its key by WebDataset's rule."""
     return posixpath.basename(name).partition(".")[2].lower() or NO_SUFFIX
 
 

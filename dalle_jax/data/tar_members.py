@@ -37,9 +37,9 @@ class Listing:
     """The members of a tar.
 
     Attributes:
-        members: the regular files, in order; links to one of them lie where it lies.
+        members: the regular files, in order; links to one of them have its location.
         left_out: names of what is neither a regular file nor a folder, by reason.
-        problem: why the reading ended before the end of the file; empty where it did not.
+        problem: why the reading ended before the end of the file, or "".
     """
 
     members: list[Member] = field(default_factory=list)
@@ -52,7 +52,7 @@ class Listing:
 
 
 def compression(beginning: bytes) -> tuple[str, str] | None:
-    """Name of the compression that a file's first bytes show, and the program that undoes it."""
+    """The compression that a file's first bytes show, and the program that undoes it."""
     for mark, names in _COMPRESSIONS.items():
         if beginning.startswith(mark) and not _is_header(beginning):
             return names
@@ -60,10 +60,10 @@ def compression(beginning: bytes) -> tuple[str, str] | None:
 
 
 def list_members(read: Callable[[int, int], bytes], size: int) -> Listing:
-    """The members of the tar of `size` bytes of which `read(offset, length)` gives a part.
+    """The members of a tar of `size` bytes that `read(offset, length)` reads.
 
-    Reading goes on behind an end mark, where another tar may follow (`cat a.tar b.tar`). It ends
-    at the first header that is none.
+    Reading continues behind an end mark, where another tar may follow (`cat a.tar b.tar`), and ends
+    at the first invalid header.
     """
     tar = _Tar(read, size)
     tar.list()
@@ -171,7 +171,7 @@ class _Tar:
         return offset + -(-size // BLOCK) * BLOCK
 
     def resolve_links(self) -> None:
-        """Give links the place of the member that they lead to, and leave out all others."""
+        """Give links the location of their target, and leave out those without one."""
         if not self._links:
             return
         members = self.listing.members
