@@ -35,13 +35,10 @@ class TfdsSource(UserSource):
     `caption_column="captions/text"`). A split that the data set lacks is taken out of its `train`
     by a hash of the item's number. `options` are those of `ReadingOptions`.
 
-    Attributes:
-        splits: that can be opened, its own and those that are taken out of its train.
-
     Raises:
         FileNotFoundError: the data set is not prepared in `data_dir`.
-        ValueError: it has no such features or several, or one of a class that is not tfds' own, is
-            in another file format, or more than `max_bad_share` of its items are bad.
+        ValueError: it has no such features or several, or one of a class that is not tfds' own, or
+            is in another file format.
     """
 
     def __init__(self, name: str, data_dir: str | Path, split: str = "train", **options: Any):
@@ -194,7 +191,7 @@ def check_features(folder: Path) -> None:
 
 
 def _named_classes(node: Any) -> Iterator[str]:
-    """What a part of features.json names as classes; texts in it may be JSON of features too."""
+    """The classes that a part of features.json names; texts in it may be JSON of features too."""
     if isinstance(node, str):
         try:
             node = json.loads(node)
@@ -209,7 +206,7 @@ def _named_classes(node: Any) -> Iterator[str]:
 
 
 def _leaves(feature: Any, path: str = "") -> dict[str, type]:
-    """Image and text features by path; a sequence has the path of what it holds."""
+    """Image and text features by path; a sequence has the path of its content."""
     if isinstance(feature, tfds.features.Sequence):
         return _leaves(feature.feature, path)
     if isinstance(feature, tfds.features.FeaturesDict):
@@ -232,10 +229,10 @@ def _only(feature: Any, paths: set[str], path: str = "") -> Any:
         return None if inner is None else tfds.features.Sequence(inner)
     if isinstance(feature, tfds.features.FeaturesDict):
         parts = {
-            key: _only(inner, paths, f"{path}/{key}" if path else key)
+            key: part
             for key, inner in feature.items()
+            if (part := _only(inner, paths, f"{path}/{key}" if path else key)) is not None
         }
-        parts = {key: part for key, part in parts.items() if part is not None}
         return tfds.features.FeaturesDict(parts) if parts else None
     return feature if path in paths else None
 
@@ -264,10 +261,8 @@ def _nested(path: str, value: Any) -> Any:
 
 def _value(record: Any, path: str) -> Any:
     for key in path.split("/"):
-        if isinstance(record, list | tuple):
-            record = [inner[key] for inner in record]
-        else:
-            record = record[key]
+        is_list = isinstance(record, list | tuple)
+        record = [inner[key] for inner in record] if is_list else record[key]
     return record
 
 

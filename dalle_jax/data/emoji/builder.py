@@ -77,15 +77,8 @@ class Emoji(tfds.core.GeneratorBasedBuilder, skip_registration=True):
     def _generate_examples(self, items: list, pngs: dict[str, bytes]) -> Iterator:
         for symbol, captions in items:
             languages, texts = map(list, zip(*captions))
-            yield (
-                symbol,
-                {
-                    "image": io.BytesIO(pngs[symbol]),
-                    "emoji": symbol,
-                    "captions": texts,
-                    "languages": languages,
-                },
-            )
+            texts = {"emoji": symbol, "captions": texts, "languages": languages}
+            yield symbol, {"image": io.BytesIO(pngs[symbol]), **texts}
 
 
 def prepare(
@@ -94,12 +87,12 @@ def prepare(
     font: str | Path | None = None,
     max_bad_share: float = 0.25,
 ) -> Report:
-    """Draw the emoji at `resolution` into `data_dir`, unless that is done; the report on them.
+    """Draw the emoji at `resolution` into `data_dir`, unless they are there; the report on them.
 
     Raises:
         FileNotFoundError: no font is given and none is installed.
-        ValueError: the data there was drawn with another font than the one given, or the font
-            cannot draw more than `max_bad_share` of all emoji.
+        ValueError: the data there was drawn with another font, or the font can't draw more than
+            `max_bad_share` of all emoji.
     """
     folder = _folder(data_dir, resolution)
     report = Report.load(folder / REPORT)
@@ -122,7 +115,7 @@ def prepare(
 
 
 class EmojiSource:
-    """Items of a prepared `emoji` split: image, caption, all captions of the languages, emoji.
+    """Items of a prepared `emoji` split: image, caption, captions, emoji.
 
     `captions` are the names and aliases in `languages`, in that order, or the English ones of an
     emoji that has none; `caption` is the first.

@@ -8,23 +8,14 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 FONT_FOLDERS = (
-    "/usr/share/fonts",
-    "/usr/local/share/fonts",
-    "~/.local/share/fonts",
-    "~/.fonts",
-    "/System/Library/Fonts",
-    "/Library/Fonts",
-    "~/Library/Fonts",
+    *("/usr/share/fonts", "/usr/local/share/fonts", "~/.local/share/fonts", "~/.fonts"),
+    *("/System/Library/Fonts", "/Library/Fonts", "~/Library/Fonts"),
 )
 FONT_NAMES = (
-    "NotoColorEmoji.ttf",
-    "NotoColorEmoji-Regular.ttf",
-    "Apple Color Emoji.ttc",
-    "TwitterColorEmoji-SVGinOT.ttf",
-    "Twemoji.Mozilla.ttf",
-    "JoyPixels.ttf",
+    *("NotoColorEmoji.ttf", "NotoColorEmoji-Regular.ttf", "Apple Color Emoji.ttc"),
+    *("TwitterColorEmoji-SVGinOT.ttf", "Twemoji.Mozilla.ttf", "JoyPixels.ttf"),
 )
-# Bitmap fonts load at the sizes of their strikes only: Noto at 109, Apple's at 160, and so on.
+# Bitmap fonts load only at their own sizes: Noto at 109, Apple's at 160, and so on.
 SIZES = (109, 160, 137, 136, 128, 96, 72, 64)
 
 MARGIN = 1 / 16
@@ -36,11 +27,7 @@ NOT_ONE = "the font draws it as several pictures"
 
 
 def find_font() -> Path:
-    """The colour-emoji font of this machine.
-
-    Raises:
-        FileNotFoundError: there is none; the sentence says how to get one.
-    """
+    """The colour-emoji font of this machine; a FileNotFoundError says how to get one."""
     for folder in map(Path, FONT_FOLDERS):
         for name in FONT_NAMES:
             found = sorted(folder.expanduser().rglob(name))
@@ -99,13 +86,12 @@ class EmojiFont:
         return canvas
 
     def draw(self, text: str, resolution: int) -> np.ndarray:
-        """uint8 [resolution, resolution, 3]: the emoji, centred on white.
+        """uint8 [resolution, resolution, 3]: the emoji, centred on white, at the font's scale.
 
-        All emoji are drawn at the font's own scale (a small square stays smaller than a large
-        one) on a square that leaves a margin around the widest, then resized with a Lanczos filter.
+        It lies on a square that leaves a margin around the widest emoji, resized by Lanczos.
 
         Raises:
-            ValueError: the font cannot draw `text` as one picture.
+            ValueError: the font can't draw `text` as one picture.
         """
         if self._font.getlength(text) > 1.2 * self._advance:
             raise ValueError(NOT_ONE)

@@ -72,8 +72,8 @@ def split_of(symbol: str, captions: list[str]) -> str:
     """The split of an emoji with these English captions.
 
     `test_combination` if a caption is in HELD_OUT_COMBINATIONS; `train` if it is another colour
-    of one of these objects; otherwise by a hash of the base: a fixed tenth of all bases is `test`,
-    a twentieth `validation`.
+    of one of these objects; else by a hash of the base: of all bases a tenth is `test`, a twentieth
+    `validation`.
     """
     combinations = [match.groups() for match in map(_COMBINATION.fullmatch, captions) if match]
     if any(colour in HELD_OUT_COMBINATIONS[thing] for colour, thing in combinations):
@@ -91,8 +91,8 @@ def assign(groups: Iterable[Sequence[str]]) -> dict[str, list[tuple[str, list[tu
     """(symbol, (language, caption) pairs) of each split; a group is emoji with one picture.
 
     An alias can be the name of another emoji. So that nothing held out is trained on, a held-out
-    emoji loses the aliases that are the name of one in training, and one in training loses
-    whatever then is a caption of one held out.
+    emoji loses the aliases that are the name of one in training, and one in training loses all
+    remaining captions of those held out.
     """
     splits: dict[str, list] = {name: [] for name in SPLITS}
     for symbols in groups:

@@ -77,11 +77,8 @@ class CaptionedShapes(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             image = io.BytesIO()
             Image.fromarray(draw(scene, config.resolution)).save(image, "PNG", compress_level=1)
             image.seek(0)
-            captions = {f"caption_{kind}": caption(scene, kind, rng).text for kind in CAPTION_KINDS}
-            yield (
-                index,
-                {"id": f"{split}/{index:05d}", "image": image, "scene": text, **captions},
-            )
+            texts = {f"caption_{kind}": caption(scene, kind, rng).text for kind in CAPTION_KINDS}
+            yield index, {"id": f"{split}/{index:05d}", "image": image, "scene": text, **texts}
 
 
 def prepare(
@@ -92,14 +89,14 @@ def prepare(
     seed: int = 0,
     split_sizes: Mapping[str, int] | None = None,
 ) -> Path:
-    """Draw the data set into `data_dir`, unless that is done; its folder.
+    """Draw the data set into `data_dir`, unless it is there; its folder.
 
     Args:
-        data_dir: where TFDS keeps its data sets.
+        data_dir: folder of prepared data sets.
         config: of `CONFIGS`.
         resolution: of the images, in pixels.
         seed: of the scenes; each has its own folder.
-        split_sizes: number of scenes of some of `SPLITS` in place of those there.
+        split_sizes: number of scenes where they differ from `SPLITS`.
 
     Raises:
         ValueError: an unknown config or split, or the data set is there with other split sizes.
@@ -126,8 +123,8 @@ def prepare(
 class CaptionedShapesSource:
     """Items of a prepared split: image, caption, caption_kind, scene (JSON) and id.
 
-    `caption` names the kind of caption, or the share of each kind in a mixture of them, e.g.
-    `{"short": 0.05, "descriptive": 0.95}`; which one an item has depends on (seed, index) only.
+    `caption` is a kind of caption, or the share of each kind in a mixture, e.g. `{"short": 0.05,
+    "descriptive": 0.95}`; which one an item has depends on (caption_seed, index) only.
     """
 
     def __init__(
@@ -161,7 +158,7 @@ class CaptionedShapesSource:
         self._records = builder.as_data_source(split=split)
         encoded = {"image": tfds.decode.SkipDecoding()}
         self._encoded = builder.as_data_source(split=split, decoders=encoded)
-        # In a fixed order, so that the order in which a mixture is written does not matter.
+        # In a fixed order, so that the order of the mixture does not matter.
         kinds = [kind for kind in CAPTION_KINDS if kind in shares]
         chosen = np.random.default_rng(caption_seed).choice(
             len(kinds), size=len(self._records), p=[shares[kind] for kind in kinds]
@@ -177,7 +174,7 @@ class CaptionedShapesSource:
         return {"image": record["image"], **self._texts(record, kind)}
 
     def without_image(self, index: int) -> dict[str, Any]:
-        """The item but for its image, which is not decoded: in half the time."""
+        """The item without its image, which is not decoded: in half the time."""
         return self._texts(self._encoded[index], self._kinds[index])
 
     @staticmethod

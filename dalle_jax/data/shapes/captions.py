@@ -31,7 +31,7 @@ class Statement:
     """One thing a caption says.
 
     `value` is a number of objects for `count`, else a name. `subject` is the index of the object
-    it is about, in the caption's order; `other` the one that a relation refers to.
+    in the caption's order; `other` that of the object that a relation refers to.
     """
 
     kind: str
@@ -49,17 +49,12 @@ class Caption:
 
 
 def caption(scene: Scene, kind: str, rng: np.random.Generator) -> Caption:
-    """A caption of one of `CAPTION_KINDS`; only `natural` and `alt` draw from `rng`."""
-    match kind:
-        case "short":
-            return short(scene)
-        case "natural":
-            return natural(scene, rng)
-        case "descriptive":
-            return descriptive(scene)
-        case "alt":
-            return alt(scene, rng)
-    raise ValueError(f"there is no caption {kind!r}; there are {', '.join(CAPTION_KINDS)}")
+    """A caption of one of `CAPTION_KINDS`; only `natural` and `alt` use `rng`."""
+    if kind not in CAPTION_KINDS:
+        raise ValueError(f"there is no caption {kind!r}; there are {', '.join(CAPTION_KINDS)}")
+    if kind in ("short", "descriptive"):
+        return short(scene) if kind == "short" else descriptive(scene)
+    return natural(scene, rng) if kind == "natural" else alt(scene, rng)
 
 
 def short(scene: Scene) -> Caption:
@@ -92,7 +87,7 @@ def descriptive(scene: Scene) -> Caption:
 
 
 def natural(scene: Scene, rng: np.random.Generator) -> Caption:
-    """As people would say it: changing words, and any of the attributes, or an object, left out."""
+    """As people say it: with changing words, and without some attributes or an object."""
     mentioned = list(scene.objects)
     if len(mentioned) > 1 and rng.random() < 0.1:
         mentioned.pop(int(rng.random() * len(mentioned)))
@@ -131,7 +126,7 @@ def natural(scene: Scene, rng: np.random.Generator) -> Caption:
 
 
 def alt(scene: Scene, rng: np.random.Generator) -> Caption:
-    """As found beside images in the web: of one object at best, with noise, or about nothing."""
+    """As on the web: of one object at best, with noise, or unrelated."""
     if rng.random() < 0.2:
         return Caption(_pick(rng, _UNRELATED).format(int(rng.integers(1, 10_000))), ())
     o = _pick(rng, scene.objects)
@@ -152,9 +147,9 @@ def alt(scene: Scene, rng: np.random.Generator) -> Caption:
 
 
 def named(scene: Scene, text: str) -> tuple[Statement, ...]:
-    """The shape and colour of a scene's one object, as far as an `alt` caption names them.
+    """The shape and colour of a scene's only object, as far as an `alt` caption names them.
 
-    In capitals or with dashes too; what is misspelt is not named.
+    Capitals and dashes are allowed, misspellings are not.
     """
     (o,) = scene.objects
     text = re.sub("[-_]", " ", text.lower())
@@ -191,9 +186,11 @@ def _parse_objects(objects: list[re.Match]) -> Iterator[Statement]:
 
 def _parse_descriptive(text: str, match: re.Match) -> Iterator[Statement]:
     objects = [_PLACED_OBJECT.fullmatch(part) for part in _JOINTS.split(match["objects"])]
-    if not all(objects) or match["count"] != _COUNTS.get(len(objects)):
-        raise _not_understood(text)
-    if match["objects"] != _join([m.group() for m in objects]):
+    if (
+        not all(objects)
+        or match["count"] != _COUNTS.get(len(objects))
+        or match["objects"] != _join([m.group() for m in objects])
+    ):
         raise _not_understood(text)
     count, *attributes = _parse_objects(objects)
     yield from (count, Statement("background", match["background"]), *attributes)
@@ -273,34 +270,16 @@ _PLACE_WORDS = {
     for place in PLACES.values()
 }
 _FRAMES = (
-    "{}",
-    "{}",
-    "a picture of {}",
-    "an image showing {}",
-    "there is {}",
-    "a simple drawing of {}",
-    "this shows {}",
+    *("{}", "{}", "a picture of {}", "an image showing {}", "there is {}"),
+    *("a simple drawing of {}", "this shows {}"),
 )
 _WEB = (
-    "{}",
-    "{} icon",
-    "{} clipart {}",
-    "{}.png",
-    "{} vector image - free download",
-    "{} sticker, {} pieces",
-    "buy {} online | shop",
-    "shape of the day: {}",
-    "{} (2)",
+    *("{}", "{} icon", "{} clipart {}", "{}.png", "{} vector image - free download"),
+    *("{} sticker, {} pieces", "buy {} online | shop", "shape of the day: {}", "{} (2)"),
 )
 _UNRELATED = (
-    "IMG_{:04d}",
-    "untitled {}",
-    "photo {} of our holiday",
-    "click here to enlarge",
-    "best prices for shoes",
-    "page {}",
-    "thumbnail",
-    "weather for tomorrow",
+    *("IMG_{:04d}", "untitled {}", "photo {} of our holiday", "click here to enlarge"),
+    *("best prices for shoes", "page {}", "thumbnail", "weather for tomorrow"),
 )
 
 _COUNTS = {1: "one object", 2: "two objects", 3: "three objects"}

@@ -104,13 +104,13 @@ class Scene:
 
 @dataclass(frozen=True)
 class SceneSettings:
-    """Which scenes are drawn from.
+    """The distribution of scenes.
 
     Attributes:
         counts: probability of one, two, three objects.
-        related: probability that the first two objects of a scene stand in a clear relation.
+        related: probability that the first two objects of a scene have a clear relation.
         novel: whether every (shape, color) pair and every clear relation is a held-out one
-        (`is_held_out_pair`, `is_held_out_relation`); if not, none is.
+            (`is_held_out_pair`, `is_held_out_relation`); if not, none is.
     """
 
     counts: tuple[float, ...] = (1.0,)
@@ -119,16 +119,16 @@ class SceneSettings:
 
 
 def is_held_out_pair(shape: str, color: str) -> bool:
-    """One color of each shape: those with (3·shape + color) mod 8 = 0, counted from 0."""
+    """One color of each shape: (3·shape + color) mod 8 = 0, counted from 0."""
     return (3 * SHAPES.index(shape) + tuple(COLORS).index(color)) % len(COLORS) == 0
 
 
 def is_held_out_relation(first: str, relation: str, second: str) -> bool:
     """One ordered pair of shapes in eight for each axis.
 
-    With i the left one's or the upper one's index and j the other's: (i + 3j) mod 8 = 2 for left
-    and right, 6 for above and below. So "a circle left of a heart" may be held out where "a heart
-    left of a circle" is not; the same arrangement named from the other end is the same.
+    With i the index of the left or upper shape and j the other's: (i + 3j) mod 8 = 2 for left and
+    right, 6 for above and below. So "a circle left of a heart" may be held out where "a heart left
+    of a circle" is not; the same arrangement named from the other end is the same.
     """
     if relation in ("right of", "below"):
         first, relation, second = second, OPPOSITE[relation], first
@@ -145,7 +145,7 @@ _PAIRS = {
 def relation_between(
     a: "Object | _Spot", b: "Object | _Spot", margin: float = RELATION_MARGIN
 ) -> str | None:
-    """Where a stands as seen from b, or None where neither axis prevails by `margin`."""
+    """The relation of a to b, or None where neither axis prevails by `margin`."""
     return relation_of_offset(b.cx - a.cx, b.cy - a.cy, margin)
 
 
@@ -172,7 +172,7 @@ def place_of(cx: float, cy: float) -> str:
 
 
 def sample_scene(rng: np.random.Generator, settings: SceneSettings) -> Scene:
-    """Draw one scene. Objects lie inside the image and keep `GAP` from each other."""
+    """Sample one scene, whose objects lie inside the image, `GAP` from each other."""
     count = 1 + _choose(rng, settings.counts)
     related = count > 1 and rng.random() < settings.related
     while True:
