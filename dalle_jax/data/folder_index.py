@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from dalle_jax.data.images import IMAGE_SUFFIXES
-from dalle_jax.data.index import VERSION
+from dalle_jax.data.index import VERSION, are_numbers_of
 from dalle_jax.data.splits import SPLITS
 from dalle_jax.data.walk import Walk
 
@@ -101,7 +101,7 @@ class FolderIndex:
         """Whether all numbers lead to files and texts that are there."""
         count = len(self.files) if self.files.ndim == 1 else -1
         return (
-            _ascending(self.files, count, num_files - 1)
+            are_numbers_of(self.files, num_files)
             and self.captions.is_sound(count)
             and self.columns.is_sound(count)
             and bool((np.diff(self.captions.last, prepend=0) > 0).all())

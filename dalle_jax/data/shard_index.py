@@ -139,7 +139,7 @@ def find_samples(shards: Sequence[File], labels: Sequence[str], names: Names) ->
 
 
 @dataclass
-class _Sample:
+class Sample:
     """The members of one key, by role."""
 
     members: dict[str, list[Member]] = field(default_factory=dict)
@@ -166,14 +166,14 @@ class _Sample:
         return [number for member in first for number in (member.offset, member.size)]
 
 
-def group(listing: Listing, names: Names) -> tuple[dict[str, _Sample], dict[str, list[str]]]:
+def group(listing: Listing, names: Names) -> tuple[dict[str, Sample], dict[str, list[str]]]:
     """The samples of a shard by key, and the names of all members that belong to none, by reason.
 
     The key is the name up to its last dot (`v1.0_000.png` and `v1.0_000.txt`). A member without a
     partner of that key that is a further member by WebDataset's rule, the name up to the first dot
     (`0001.seg.png` beside `0001.png`), belongs to no sample.
     """
-    samples: dict[str, _Sample] = {}
+    samples: dict[str, Sample] = {}
     left_out = {reason: list(left) for reason, left in listing.left_out.items()}
     for member in listing.members:
         folder, base = posixpath.split(member.name)
@@ -185,7 +185,7 @@ def group(listing: Listing, names: Names) -> tuple[dict[str, _Sample], dict[str,
             left_out.setdefault(reason, []).append(member.name)
             continue
         key = unicodedata.normalize("NFC", posixpath.join(folder, found[0]))
-        places = samples.setdefault(key, _Sample()).members.setdefault(found[1], [])
+        places = samples.setdefault(key, Sample()).members.setdefault(found[1], [])
         places.append(member)
     _join_whole_names(samples)
     for name in (name for left in listing.left_out.values() for name in left):
@@ -207,7 +207,7 @@ def group(listing: Listing, names: Names) -> tuple[dict[str, _Sample], dict[str,
     return samples, left_out
 
 
-def _join_whole_names(samples: dict[str, _Sample]) -> None:
+def _join_whole_names(samples: dict[str, Sample]) -> None:
     """Give an image without captions those of its whole name, as `a.png.txt`."""
     captions = [key for key, sample in samples.items() if not sample.has_image]
     images = {
@@ -221,7 +221,7 @@ def _join_whole_names(samples: dict[str, _Sample]) -> None:
             sample.members.update(samples.pop(key).members)
 
 
-def _is_further(key: str, samples: dict[str, _Sample]) -> bool:
+def _is_further(key: str, samples: dict[str, Sample]) -> bool:
     """Whether what has this key is a further member of another sample."""
     roles = samples[key].members.keys()
     if "image" in roles and roles & {"txt", "caption"}:

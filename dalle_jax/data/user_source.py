@@ -46,8 +46,7 @@ class Listing:
 class UserSource:
     """A split of a user's data set: the items that a scan found usable, read when asked for.
 
-    A reader defines `_scan`, `_is_sound`, `_listing`, `location`, `stamp`, and `_parts` and
-    `_captions` (or `_read`).
+    A reader defines the methods that raise a NotImplementedError here, as far as it needs them.
 
     Args:
         what: the data set, for messages.
@@ -149,11 +148,9 @@ class UserSource:
         raise NotImplementedError
 
     def _parts(self, row: np.ndarray) -> tuple[bytes | None, Any]:
-        """The encoded image at a row, None where there is none, and what holds its captions.
+        """The encoded image at a row or None, and what holds its captions.
 
-        Raises:
-            ValueError: they can't be read.
-            OSError: the connection or the disk fails.
+        A ValueError if they can't be read, an OSError if the connection or the disk fails.
         """
         raise NotImplementedError
 

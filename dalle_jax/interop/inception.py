@@ -1,9 +1,9 @@
 """Import and export of FID's Inception-v3 weights in the formats of pytorch-fid and torch-fidelity.
 
 `pt_inception-2015-12-05-6726825d.pth` (pytorch-fid) and `weights-inception-2015-12-05-6726825d.pth`
-(torch-fidelity) hold the same tensors under the same names. A converted file has the same tensors
-and names, so that the conversion is lossless in both directions. `load` folds batch normalization
-into the convolutions of `metrics.inception.Inception`. Nothing is downloaded.
+(torch-fidelity) hold the same tensors under the same names, which a converted file keeps. `load`
+folds batch normalization into the convolutions of `metrics.inception.Inception`. Nothing is
+downloaded.
 """
 
 import functools

@@ -1,4 +1,4 @@
-"""A sheet of small pictures: what was read of a data set, with captions, and what was refused."""
+"""A sheet of thumbnails of a data set: images that were read, with captions, and refused ones."""
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,13 +23,12 @@ Picture = tuple[np.ndarray, str]  # uint8 [SIDE, SIDE, 3], and the text under it
 def contact_sheet(
     source: Source, report: Report, encoded: Callable[[str], bytes | None]
 ) -> Image.Image:
-    """The first pictures that were read, evenly over all, over those that were refused.
+    """Pictures of used items, evenly spread, above those of refused ones.
 
     Args:
         source: of all items that are used.
         report: of its scan.
-        encoded: gives the image of an item that was refused, by its name in the report; None where
-            it has none.
+        encoded: the image of a refused item, if it has one, by its name in the report.
     """
     indices = np.unique(np.linspace(0, len(source) - 1, SHOWN).astype(int)).tolist()
     used = [_used(source, index) for index in indices]
@@ -57,23 +56,20 @@ def _used(source: Source, index: int) -> Picture:
     item = source[index]
     captions = item.get("captions") or (item["caption"],)
     more = f" (+{len(captions) - 1})" if len(captions) > 1 else ""
-    return _fitted(item["image"]), _shortened(captions[0]) + more
+    return fitted(item["image"]), _shortened(captions[0]) + more
 
 
 def _refused(report: Report, encoded: Callable[[str], bytes | None]) -> Iterator[Picture]:
-    """Of each reason one after the other, so that each is seen.
-
-    Of what is left out, only pictures: a hidden file is none.
-    """
+    """In turns one of each reason; of what is left out, only images."""
     reasons = [_named(reason, names) for reason, names in sorted(report.skipped.items())]
     left_out = [_named(reason, names) for reason, names in sorted(report.left_out.items())]
     for reason, name in _in_turns(reasons):
-        image = _partly_decoded(encoded(name))
-        yield _cross() if image is None else _fitted(image), _shortened(f"{reason}: {name}")
+        image = partly_decoded(encoded(name))
+        yield _cross() if image is None else fitted(image), _shortened(f"{reason}: {name}")
     for reason, name in _in_turns(left_out):
-        image = _partly_decoded(encoded(name))
+        image = partly_decoded(encoded(name))
         if image is not None:
-            yield _fitted(image), _shortened(f"{reason}: {name}")
+            yield fitted(image), _shortened(f"{reason}: {name}")
 
 
 def _named(reason: str, names: Sequence[str]) -> list[tuple[str, str]]:
@@ -84,8 +80,8 @@ def _in_turns(lists: Iterable[Sequence[tuple[str, str]]]) -> Iterator[tuple[str,
     return filter(None, chain.from_iterable(zip_longest(*lists)))
 
 
-def _partly_decoded(encoded: bytes | None) -> np.ndarray | None:
-    """The image, of a torn one what there is; None where nothing can be shown."""
+def partly_decoded(encoded: bytes | None) -> np.ndarray | None:
+    """The image, or the readable part of a torn one, or None."""
     if not encoded:
         return None
     for pixels in (decode, lambda torn: read(torn, _torn_rgb)):
@@ -95,7 +91,7 @@ def _partly_decoded(encoded: bytes | None) -> np.ndarray | None:
 
 
 def _torn_rgb(opened: Opened) -> np.ndarray:
-    """uint8 [H, W, 3] of an image of which the decoder gave up: the rest is black."""
+    """uint8 [H, W, 3] of an image at which the decoder failed: the rest is black."""
     try:
         opened.image.load()
     except (OSError, SyntaxError):
@@ -103,8 +99,8 @@ def _torn_rgb(opened: Opened) -> np.ndarray:
     return to_rgb(opened.image)
 
 
-def _fitted(image: np.ndarray) -> np.ndarray:
-    """All of an image [H, W, 3] in a grey square [SIDE, SIDE, 3], small ones enlarged."""
+def fitted(image: np.ndarray) -> np.ndarray:
+    """An image [H, W, 3] resized to fit into a grey square [SIDE, SIDE, 3]."""
     picture = Image.fromarray(image)
     scale = SIDE / max(picture.size)
     size = tuple(max(1, round(length * scale)) for length in picture.size)

@@ -1,4 +1,4 @@
-"""Data sets that the project draws are built, one's own are scanned; both are reported."""
+"""Build the data sets that the project draws, scan user data, and report on both."""
 
 import contextlib
 import io
@@ -23,25 +23,25 @@ def prepare(
     quiet: bool = False,
     **reading: Any,
 ) -> None:
-    """Build a data set that the project draws, or scan one's own; print what there is.
+    """Build a data set that the project draws, or scan user data; print a summary.
 
     Args:
-        source: `captioned_shapes/easy`, `emoji`, or one's own as `folder:PATH`.
+        source: `captioned_shapes/easy`, `emoji`, or user data as `folder:PATH`.
         data_dir: folder of prepared data sets.
         image_size: side of the drawn images in pixels.
-        font: of `emoji`; found by itself if not given.
-        quiet: whether progress bars are left out.
-        reading: how one's own data are read, as `data.options.ReadingOptions` and `max_bad_share`.
+        font: of `emoji`; an installed one if None.
+        quiet: whether to hide progress bars.
+        reading: the `data.options.ReadingOptions` of user data.
 
     Raises:
-        FileNotFoundError: the data or the font are not there.
+        FileNotFoundError: the data or the font are missing.
         ValueError: the data can't be read, or too many items can't be used.
     """
     name, _, variant = source.partition("/")
     is_drawn = name == "captioned_shapes" or source == "emoji"
-    given = [key for key, value in reading.items() if value != READING_DEFAULTS.get(key, value)]
-    if is_drawn and given:
-        raise ValueError(f"{source!r} has no option {given[0]!r}: it is drawn, not read")
+    changed = [key for key, value in reading.items() if value != READING_DEFAULTS.get(key, value)]
+    if is_drawn and changed:
+        raise ValueError(f"{source!r} has no option {changed[0]!r}: it is drawn, not read")
     if name == "captioned_shapes":
         from dalle_jax.data.shapes import builder
 
@@ -55,13 +55,13 @@ def prepare(
             drawn = builder.prepare(data_dir, image_size, font=font)
         print(drawn)
     else:
-        how = {"data_dir": data_dir, "image_size": image_size, **reading}
-        show(source, lambda split: open_source(source, split=split, **how), data_dir)
+        given = {"data_dir": data_dir, "image_size": image_size, **reading}
+        show(source, lambda split: open_source(source, split=split, **given), data_dir)
 
 
 @contextlib.contextmanager
 def _drawn_here(source: str, data_dir: Path, image_size: int, quiet: bool) -> Iterator[None]:
-    """Say what is done, in the place of what TFDS prints: a download of unknown size."""
+    """Say what is done instead of TFDS, which prints that it downloads an unknown size."""
     console.note(
         f"{source}, {image_size} pixels: drawn into {data_dir} unless it is there; "
         "nothing is downloaded"
@@ -75,7 +75,7 @@ def _drawn_here(source: str, data_dir: Path, image_size: int, quiet: bool) -> It
 
 
 def save_manifest(path: Path, manifest: Manifest) -> None:
-    """Write the manifest and print what it is known by."""
+    """Write the manifest and print its content and hash."""
     write_manifest(path, manifest)
     header = manifest.header
     print(

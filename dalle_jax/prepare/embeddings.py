@@ -1,4 +1,4 @@
-"""`dalle-jax prepare --embeddings`: store CLIP's image embeddings for the stages above it."""
+"""`dalle-jax prepare --embeddings`: store CLIP's image embeddings for the stages after it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -9,10 +9,10 @@ SPLITS = ("train", "validation")
 
 
 def store(workdir: Path, split: str, batch_size: int = 256) -> Path:
-    """Embeddings of one split, in the order of its source; the file that holds them.
+    """Write the embeddings of one split, in the order of its source; the path of the file.
 
     Raises:
-        FileNotFoundError: the workdir holds no run of a CLIP.
+        FileNotFoundError: the workdir has no CLIP.
     """
     import jax
 

@@ -1,4 +1,4 @@
-"""What `prepare` says of one's own data: the items of each split, what is not used and why."""
+"""What `prepare` prints of user data: the items of each split, what is not used and why."""
 
 import os
 import re
@@ -20,20 +20,20 @@ SHEETS = "contact_sheets"  # folder in data_dir
 
 
 def show(spec: str, open_split: Callable[[str], Source], data_dir: Path) -> None:
-    """Scan a data set, print what there is and what is not used, and draw its contact sheet.
+    """Scan a data set, print what is used and what is not, and write its contact sheet.
 
     Args:
         spec: as `config.data.source` names it.
-        open_split: gives a split of it.
+        open_split: loads a split of it.
         data_dir: the sheet is written into a folder in it.
     """
-    with warnings.catch_warnings(record=True) as told:
+    with warnings.catch_warnings(record=True) as met:
         warnings.simplefilter("always")
         everything = open_split("all")
         sizes = {name: len(open_split(name)) for name in getattr(everything, "splits", SPLITS)}
     report = everything.report
-    # Each once, though every split is opened; what the report has is printed below.
-    for warning in {str(warning.message): warning for warning in told}.values():
+    # Each once, though every split is loaded; the report itself is printed below.
+    for warning in {str(warning.message): warning for warning in met}.values():
         if not issubclass(warning.category, ReportWarning):
             warnings.warn_explicit(
                 warning.message, warning.category, warning.filename, warning.lineno
@@ -41,7 +41,7 @@ def show(spec: str, open_split: Callable[[str], Source], data_dir: Path) -> None
     for line in summary(spec, report, sizes):
         print(line)
     path = data_dir / SHEETS / f"{_file_name(spec)}.png"
-    sheet = contact_sheet(everything, report, _reader_of_refused(everything))
+    sheet = contact_sheet(everything, report, getattr(everything, "encoded", lambda name: None))
     try:
         write_atomically(path, lambda file: sheet.save(file, "PNG"))
     except OSError as error:
@@ -51,7 +51,7 @@ def show(spec: str, open_split: Callable[[str], Source], data_dir: Path) -> None
 
 
 def summary(spec: str, report: Report, sizes: Mapping[str, int]) -> list[str]:
-    """Lines on how many items each split has, what is skipped, left out and noted, and why."""
+    """Lines on the number of items of each split, and what is skipped, left out, noted and why."""
     used = report.total - report.num_skipped
     splits = ", ".join(f"{size:,} {name}" for name, size in sizes.items())
     lines = [f"{spec}: {used:,} of {report.total:,} items used: {splits}"]
@@ -65,19 +65,14 @@ def summary(spec: str, report: Report, sizes: Mapping[str, int]) -> list[str]:
     return lines
 
 
-def _reader_of_refused(source: Source) -> Callable[[str], bytes | None]:
-    """A function from the name of an item that was refused to its encoded image, if it has one."""
-    return getattr(source, "encoded", lambda name: None)
-
-
 def _file_name(spec: str) -> str:
-    """A file's name for a source: its kind, the last two parts of its place, a hash of the place.
+    """A file name for a source: its kind, the last two parts of its path, a hash of the path.
 
     So folders of one name do not overwrite each other's sheets.
     """
-    kind, _, place = spec.partition(":")
-    parts = [part for part in re.split(r"[\\/]+", place) if part not in ("", ".", "..")]
-    if is_at_path(spec) and not is_url(place):
-        place = os.path.abspath(os.path.expanduser(place))
+    kind, _, path = spec.partition(":")
+    parts = [part for part in re.split(r"[\\/]+", path) if part not in ("", ".", "..")]
+    if is_at_path(spec) and not is_url(path):
+        path = os.path.abspath(os.path.expanduser(path))
     name = re.sub(r"[^\w.-]+", "_", "_".join([kind, *parts[-2:]]))[:120]
-    return f"{name}-{short_hash(place)[:6]}"
+    return f"{name}-{short_hash(path)[:6]}"

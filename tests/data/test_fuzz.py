@@ -1,7 +1,7 @@
 import pytest
 
 from dalle_jax.data.parquet_table import RowGroups
-from dalle_jax.data.shard_index import _Sample
+from dalle_jax.data.shard_index import Sample
 from tests.conftest import ROOT
 
 
@@ -41,7 +41,7 @@ def crashes(self, file, group, row):
     [
         ("parquet", RowGroups, "row", shifted_row, "has the captions"),
         ("parquet", RowGroups, "row", crashes, "KeyError"),
-        ("shard", _Sample, "problem", lambda self: None, "has the captions"),
+        ("shard", Sample, "problem", lambda self: None, "has the captions"),
     ],
 )
 def test_a_fault_of_a_reader_is_found(fuzz, monkeypatch, reader, of, name, fault, word):

@@ -52,7 +52,7 @@ def test_a_picture_is_shown_whole_whatever_its_shape(size):
     (item,) = source(1, size)
     item["image"][-1, -1] = (255, 0, 255)
     item["image"][: size[0] // 2 or 1, : size[1] // 2 or 1] = (0, 0, 255)
-    fitted = module._fitted(item["image"])
+    fitted = module.fitted(item["image"])
     assert fitted.shape == (SIDE, SIDE, 3)
     assert (0, 0, 255) in colors(fitted) or min(size) == 1
 
@@ -99,6 +99,6 @@ def test_of_a_torn_picture_what_there_is_is_shown(kind):
     whole = io.BytesIO()
     Image.effect_noise((128, 128), 90).convert("RGB").save(whole, kind)
     encoded = whole.getvalue()
-    shown = module._partly_decoded(encoded[: len(encoded) // 2])
+    shown = module.partly_decoded(encoded[: len(encoded) // 2])
     filled = float((shown.sum(axis=-1) > 0).mean())
     assert shown.shape == (128, 128, 3) and 0.2 < filled < 0.6
