@@ -118,7 +118,7 @@ def find_samples(shards: Sequence[File], labels: Sequence[str], names: Names) ->
             if problem := sample.problem():
                 found.problems[len(rows)] = problem
             found.keys.append(key)
-            rows.append((number, *sample.places()))
+            rows.append((number, *sample.locations()))
             usable = usable or (sample.has_image and sample.has_caption)
         if listing.problem:
             found.problems[len(rows)] = listing.problem
@@ -146,13 +146,16 @@ class Sample:
 
     @property
     def has_image(self) -> bool:
+        """Whether one of the members is an image."""
         return "image" in self.members
 
     @property
     def has_caption(self) -> bool:
+        """Whether one of the members holds captions."""
         return any(role != "image" for role in self.members)
 
     def problem(self) -> str | None:
+        """Why the sample is ambiguous, or None."""
         for members in self.members.values():
             names = {member.name for member in members}
             if len(members) > len(names):
@@ -161,7 +164,8 @@ class Sample:
                 return TWO_IMAGES if members is self.members.get("image") else KEY_TWICE
         return None
 
-    def places(self) -> list[int]:
+    def locations(self) -> list[int]:
+        """Offset and size of the member of each of the `ROLES`."""
         first = (self.members.get(role, [Member("", -1, 0)])[0] for role in ROLES)
         return [number for member in first for number in (member.offset, member.size)]
 
@@ -185,8 +189,7 @@ def group(listing: Listing, names: Names) -> tuple[dict[str, Sample], dict[str, 
             left_out.setdefault(reason, []).append(member.name)
             continue
         key = unicodedata.normalize("NFC", posixpath.join(folder, found[0]))
-        places = samples.setdefault(key, Sample()).members.setdefault(found[1], [])
-        places.append(member)
+        samples.setdefault(key, Sample()).members.setdefault(found[1], []).append(member)
     _join_whole_names(samples)
     for name in (name for left in listing.left_out.values() for name in left):
         # What can't be read leaves it open which of several was meant.
