@@ -43,21 +43,22 @@ class Names:
     captions: tuple[str, ...] = ()
     fields: tuple[str, ...] = ()
 
-    def split(self, base: str) -> tuple[str, str] | None:
+    def split(self, name: str) -> tuple[str, str] | None:
         """The key and the role ("image", "txt", "caption" or "json") of a member, or None."""
-        lower = base.lower()
-        for end in self.captions:
-            if lower.endswith("." + end):
-                return base[: -len(end) - 1], end.rpartition(".")[2]
-        if self.image and lower.endswith("." + self.image):
-            return base[: -len(self.image) - 1], "image"
-        key, _, suffix = base.rpartition(".")
-        suffix = suffix.lower()
+        folder, base = posixpath.split(name)
+        suffix = base.rpartition(".")[2].lower()
+        ends = [(end, end.rpartition(".")[2]) for end in self.captions]
+        if self.image:
+            ends.append((self.image, "image"))
         if not self.captions and suffix in CAPTION_SUFFIXES:
-            return key, suffix
+            ends.append((suffix, suffix))
         if not self.image and "." + suffix in IMAGE_SUFFIXES | OTHER_IMAGE_SUFFIXES:
-            return key, "image"
-        return None
+            ends.append((suffix, "image"))
+        end, role = next((pair for pair in ends if base.lower().endswith("." + pair[0])), ("", ""))
+        key = base[: -len(end) - 1]
+        if not role or not key:
+            return None
+        return unicodedata.normalize("NFC", posixpath.join(folder, key)), role
 
 
 def names_of(image_column: str, caption_column: str) -> Names:
@@ -180,24 +181,21 @@ def group(listing: Listing, names: Names) -> tuple[dict[str, Sample], dict[str, 
     samples: dict[str, Sample] = {}
     left_out = {reason: list(left) for reason, left in listing.left_out.items()}
     for member in listing.members:
-        folder, base = posixpath.split(member.name)
-        reason, found = reserved(member.name), names.split(base)
-        if reason is None and (found is None or not found[0]):
-            suffix = base.rpartition(".")[2].lower()
-            reason = f"suffix .{suffix}" if "." in base else NO_SUFFIX
+        reason, found = reserved(member.name), names.split(member.name)
+        if reason is None and found is None:
+            _, dot, suffix = posixpath.basename(member.name).lower().rpartition(".")
+            reason = f"suffix .{suffix}" if dot else NO_SUFFIX
         if reason is not None:
             left_out.setdefault(reason, []).append(member.name)
             continue
-        key = unicodedata.normalize("NFC", posixpath.join(folder, found[0]))
-        samples.setdefault(key, Sample()).members.setdefault(found[1], []).append(member)
+        key, role = found
+        samples.setdefault(key, Sample()).members.setdefault(role, []).append(member)
     _join_whole_names(samples)
     for name in (name for left in listing.left_out.values() for name in left):
         # What can't be read leaves it open which of several was meant.
-        folder, base = posixpath.split(name)
-        role = names.split(base)
-        key = unicodedata.normalize("NFC", posixpath.join(folder, role[0])) if role else ""
+        key, role = names.split(name) or ("", "")
         if key in samples:
-            samples[key].members.setdefault(role[1], []).append(Member(name, -1, 0))
+            samples[key].members.setdefault(role, []).append(Member(name, -1, 0))
     for key in [key for key in samples if _is_further(key, samples)]:
         further = samples.pop(key)
         left = (member.name for members in further.members.values() for member in members)
