@@ -9,11 +9,22 @@ from typing import Any
 
 import numpy as np
 
+from dalle_jax.data import git_lfs
 from dalle_jax.data.checked import Finding, inspect_all, inspect_item
-from dalle_jax.data.index import Index, text_array
+from dalle_jax.data.files import File
+from dalle_jax.data.index import Index, are_numbers_of, text_array
 from dalle_jax.data.item_digests import MAX_ITEMS, digests_of
-from dalle_jax.data.parquet_index import columns_in, is_sound, places_of, rows_of_files, survey
-from dalle_jax.data.parquet_table import CACHE_BYTES, RowGroups
+from dalle_jax.data.options import ReadingOptions
+from dalle_jax.data.parquet_table import (
+    CACHE_BYTES,
+    UNREADABLE_PARQUET,
+    Columns,
+    RowGroups,
+    find_columns,
+    first_line,
+    open_parquet,
+    raise_if_not_there,
+)
 from dalle_jax.data.splits import OTHER_CELL, SPLITS, split_of, split_positions
 from dalle_jax.data.text import (
     CAPTION_KEYS,
@@ -25,6 +36,8 @@ from dalle_jax.data.text import (
 from dalle_jax.data.user_source import FileSource, Listing
 
 LARGE_GROUP = 2**25  # bytes
+# A file that claims more is hostile: an image alone takes more bytes.
+MAX_ROWS_PER_BYTE = 8
 _OWN = {"": 0, **{name: number for number, name in enumerate(SPLITS, 1)}}
 
 
@@ -51,16 +64,15 @@ class ParquetSource(FileSource):
         super().__init__(files, split, **options)
 
     def _scan(self) -> Index:
-        found = survey(self._files, self._options)
-        self._groups = RowGroups(self._files, found.columns)
-        places = places_of(found.groups)
-        ids = _ids(found.groups, self._labels)
-        ids += [self._labels[file] for file, _ in found.unreadable]
+        columns, groups, unreadable = _survey(self._files, self._options)
+        self._groups = RowGroups(self._files, columns)
+        places = _places_of(groups)
+        ids = _ids(groups, self._labels) + [self._labels[file] for file, _ in unreadable]
         digests, splits = np.zeros(len(places), "S32"), np.zeros(len(places), np.uint8)
 
         def inspect(i: int) -> Finding:
             if i >= len(places):
-                return Finding(found.unreadable[i - len(places)][1], content=ids[i])
+                return Finding(unreadable[i - len(places)][1], content=ids[i])
             try:
                 encoded, record, cell = self._row(places[i])
                 captions = self._captions(record)
@@ -78,21 +90,32 @@ class ParquetSource(FileSource):
             return finding
 
         report, good = inspect_all(self._what, ids, inspect)
-        columns = text_array(json.dumps(found.columns))
-        arrays = {"columns": columns, "groups": found.groups, "good": good, "own": splits}
-        return Index(report, {**arrays, "digests": digests[good]})
+        arrays = {"columns": text_array(json.dumps(columns)), "groups": groups, "good": good}
+        return Index(report, {**arrays, "own": splits, "digests": digests[good]})
 
     def _is_sound(self, arrays: Mapping[str, np.ndarray]) -> bool:
-        return is_sound(arrays, len(self._files))
+        groups, good, digests, own = (arrays[name] for name in ("groups", "good", "digests", "own"))
+        if groups.dtype != np.int64 or groups.shape[1:] != (4,) or (groups < 0).any():
+            return False
+        return bool(
+            len(_columns_in(arrays)) == len(self._files)
+            and (groups[:, 0] < len(self._files)).all()
+            and are_numbers_of(good, groups[:, 2].sum())
+            and digests.dtype == np.dtype("S32")
+            and digests.shape == good.shape
+            and own.dtype == np.uint8
+            and own.shape == (groups[:, 2].sum(),)
+            and (own <= len(SPLITS)).all()
+        )
 
     def _listing(self, arrays: Mapping[str, np.ndarray]) -> Listing:
         groups, good, digests, own = (arrays[n] for n in ("groups", "good", "digests", "own"))
-        self._groups = RowGroups(self._files, columns_in(arrays))
+        self._groups = RowGroups(self._files, _columns_in(arrays))
         self._digests = digests[:MAX_ITEMS]
         _warn_of_large_groups(self._what, groups)
         return Listing(
             _ids(groups, self._labels),
-            places_of(groups),
+            _places_of(groups),
             good,
             split_positions([digest.decode() for digest in digests.tolist()]),
             _joined(digests, own[good], self._what),
@@ -131,8 +154,9 @@ class ParquetSource(FileSource):
 
 
 def _ids(groups: np.ndarray, labels: Sequence[str]) -> list[str]:
-    """The ids of all rows."""
-    return [f"{labels[file]}#{row}" for file, row in rows_of_files(groups)]
+    """The ids of all rows: their files, and their numbers in these."""
+    counts = np.bincount(groups[:, 0], groups[:, 2]).astype(int).tolist()
+    return [f"{label}#{row}" for label, count in zip(labels, counts) for row in range(count)]
 
 
 def _joined(digests: np.ndarray, own: np.ndarray, what: str) -> np.ndarray:
@@ -158,3 +182,59 @@ def _warn_of_large_groups(what: str, groups: np.ndarray) -> None:
             f"{sizes.mean() / 2**20:.0f} MiB; write the files with row groups of about 100 images",
             stacklevel=6,
         )
+
+
+def _columns_in(arrays: Mapping[str, np.ndarray]) -> list[Columns]:
+    """The columns of each file, of JSON."""
+    columns = json.loads(arrays["columns"].tobytes())
+    return [
+        Columns(str(i), str(leaf), tuple(map(str, names)), str(s)) for i, leaf, names, s in columns
+    ]
+
+
+def _places_of(groups: np.ndarray) -> np.ndarray:
+    """int64 [N, 3]: file, row group and row in it of each row."""
+    rows = groups[:, 2]
+    starts = np.repeat(np.cumsum(rows) - rows, rows)
+    row = np.arange(rows.sum()) - starts
+    return np.stack([*np.repeat(groups[:, :2], rows, axis=0).T, row], axis=1)
+
+
+def _survey(
+    files: Sequence[File], options: ReadingOptions
+) -> tuple[list[Columns], np.ndarray, list[tuple[int, str]]]:
+    """What the footers of files say.
+
+    Returns:
+        The columns of each file; int64 [G, 4]: file, number in the file, rows and bytes of each row
+        group; and the numbers of unreadable files with the reasons.
+
+    Raises:
+        ValueError: it is not clear which columns hold the images and the captions.
+        OSError: a file can't be read.
+    """
+    columns: list[Columns] = []
+    groups: list[tuple[int, int, int, int]] = []
+    unreadable: list[tuple[int, str]] = []
+    for number, file in enumerate(files):
+        columns.append(Columns("", "", ()))
+        try:
+            with open_parquet(file) as opened:
+                schema, about = opened.schema_arrow, opened.metadata
+                counts = [about.row_group(i).num_rows for i in range(about.num_row_groups)]
+                sizes = [about.row_group(i).total_byte_size for i in range(about.num_row_groups)]
+        except UNREADABLE_PARQUET as error:
+            raise_if_not_there(error)
+            pointer = git_lfs.is_pointer(file.read(0, len(git_lfs.START)))
+            reason = git_lfs.POINTER if pointer else f"unreadable file: {first_line(error)}"
+            unreadable.append((number, reason))
+            continue
+        if not 0 <= sum(counts) <= MAX_ROWS_PER_BYTE * file.size or min(counts, default=0) < 0:
+            unreadable.append((number, "unreadable file: more rows than it has bytes for"))
+            continue
+        if sum(counts):
+            columns[-1] = find_columns(
+                schema, str(file), options.image_column, options.caption_column
+            )
+        groups += [(number, i, n, max(size, 0)) for i, (n, size) in enumerate(zip(counts, sizes))]
+    return columns, np.array(groups, np.int64).reshape(len(groups), 4), unreadable

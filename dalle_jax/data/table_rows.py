@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import Any, BinaryIO, NamedTuple
 
-from dalle_jax.data.csv_rows import SEPARATORS
 from dalle_jax.data.images import IMAGE_SUFFIXES
 from dalle_jax.data.options import ReadingOptions
 from dalle_jax.data.splits import split_of
@@ -11,6 +10,7 @@ from dalle_jax.data.text import UNREADABLE_CAPTION, columns_of_record, decode_te
 from dalle_jax.data.walk import suffix_of
 
 SPLIT_KEY = "split"
+SEPARATORS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 
 UNREADABLE_ROW = "unreadable row"
 NO_FILE_NAME = "row without file name"

@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import itemgetter
 from pathlib import Path
@@ -125,20 +125,19 @@ def describe(left_out: Mapping[str, Sequence[str]]) -> str:
 
 
 class _Folder(NamedTuple):
-    """A folder on the way down: its name with a final "/", where it lies and the one above it."""
+    """A folder on the way down.
+
+    Attributes:
+        name: with a final "/"; "" for the top.
+        path: without links.
+        chain: device and inode of this folder and of all above it.
+        linked: whether a link leads to one of these.
+    """
 
     name: str
     path: str
-    identity: tuple[int, int]
-    linked: bool
-    above: "_Folder | None"
-
-    def chain(self) -> Iterable[tuple[int, int]]:
-        """Device and inode of this folder and of all above it."""
-        folder = self
-        while folder is not None:
-            yield folder.identity
-            folder = folder.above
+    chain: tuple[tuple[int, int], ...]
+    linked: bool = False
 
 
 @dataclass
@@ -150,7 +149,7 @@ class _Listing:
 
     def list(self, top: str) -> None:
         status = os.stat(top)
-        folders = [_Folder("", top, (status.st_dev, status.st_ino), False, None)]
+        folders = [_Folder("", top, ((status.st_dev, status.st_ino),))]
         while folders:
             folder = folders.pop()
             try:
@@ -160,7 +159,7 @@ class _Listing:
                         if below is not None:
                             folders.append(below)
             except OSError:
-                if folder.above is None:
+                if not folder.name:
                     raise
                 self._leave_out(UNREADABLE, folder.name)
 
@@ -181,11 +180,11 @@ class _Listing:
         if is_folder:
             identity = (status.st_dev, status.st_ino)
             linked = folder.linked or is_link
-            if linked and identity in folder.chain():
+            if linked and identity in folder.chain:
                 return self._leave_out(CIRCLE, name + "/")
             # The path stays free of links, so that a file's real path is folder and name.
             path = os.path.realpath(entry.path) if is_link else entry.path
-            return _Folder(name + "/", path, identity, linked, folder)
+            return _Folder(name + "/", path, (*folder.chain, identity), linked)
         if not stat.S_ISREG(status.st_mode):
             return self._leave_out(SPECIAL, name)
         real, outside = None, False

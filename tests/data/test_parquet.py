@@ -5,7 +5,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from dalle_jax.data import parquet, parquet_index, parquet_table
+from dalle_jax.data import parquet, parquet_table
 from dalle_jax.data.files import find_files
 from dalle_jax.data.parquet import ParquetSource
 from dalle_jax.data.parquet_table import RowGroups, find_columns
@@ -420,7 +420,7 @@ def test_large_row_groups_are_a_warning(tmp_path, monkeypatch):
 
 
 def test_a_file_that_claims_very_many_rows_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr(parquet_index, "MAX_ROWS_PER_BYTE", 0.001)
+    monkeypatch.setattr(parquet, "MAX_ROWS_PER_BYTE", 0.001)
     write(tmp_path / "0.parquet", rows(0, 9))
     with pytest.raises(ValueError, match="more rows than it has bytes for"):
         read(tmp_path)
