@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs, draws the built-in data, trains a text-to-image model on it, and shows what it learnt.
-# What is there already is reused; an interrupted training goes on.
+# Installs, generates the built-in data, trains a text-to-image model on it, and evaluates it.
+# Existing data and checkpoints are reused; an interrupted training continues.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

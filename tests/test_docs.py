@@ -1,6 +1,8 @@
 """The documentation keeps its word: links lead somewhere, and what it names exists."""
 
 import ast
+import contextlib
+import io
 import re
 from functools import cache
 from importlib import import_module
@@ -124,16 +126,96 @@ def test_each_feature_names_a_test_that_exists():
     assert not lost, "a test was moved or renamed: change docs/log/features.md with it"
 
 
-def test_each_option_in_the_list_of_features_exists(capsys):
-    for verb in VERBS:
-        file = import_module(f"dalle_jax.cli.{verb}")
-        for variant in ([], ["--fake=a", "--real=b"])[: 1 + (verb == "evaluate")]:
-            with pytest.raises(SystemExit):
-                file.run([*variant, "--help"])
-    shown = set(re.findall(r"--[\w-]+", USAGE + capsys.readouterr().out))
+GUIDES = [
+    page
+    for page in PAGES
+    if page.parts[:2] not in (("docs", "log"), ("experiments", "results"))
+    and str(page) not in ("CHANGELOG.md", "experiments/README.md")
+]
+CODE = (".py", ".sh", ".toml", ".sbatch", ".yaml")
+FOLDERS = ("dalle_jax", "configs", "experiments", "launch", "tests", "docs")
+
+
+@cache
+def words_of_the_code() -> set[str]:
+    """All words in the project's code, and the names of its files."""
+    files = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*.*")]
+    words = {path.name for path in files} | {path.stem for path in files}
+    for path in [*(path for path in files if path.suffix in CODE), ROOT / "pyproject.toml"]:
+        words |= set(re.findall(r"\w+", path.read_text()))
+    return words
+
+
+def code_in(page: Path) -> list[str]:
+    """What a page says in code: its spans, and its commands and programs."""
+    text = page.read_text()
+    blocks = re.findall(r"^```(?:bash|python)\n(.*?)^```", text, flags=re.MULTILINE | re.DOTALL)
+    text = re.sub(r"^(```+).*?^\1", "", text, flags=re.MULTILINE | re.DOTALL)
+    return [*re.findall(r"`([^`\n]+)`", text), *blocks]
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=str)
+def test_each_name_and_file_that_a_guide_mentions_in_code_exists(page):
+    """Names with an underscore, and files of the project's folders."""
+    examples = {"arrays.py", "palette.py", "damaged_STEP"}
+    spans = code_in(ROOT / page)
+    names = {
+        name for span in spans for name in re.findall(r"(?<![\w/-])[A-Za-z]\w*_\w+(?![\w…])", span)
+    }
+    assert sorted(names - words_of_the_code() - examples) == []
+    rooms = "|".join(path.name for path in (ROOT / "dalle_jax").iterdir() if path.is_dir())
+    within = rf"(?:{'|'.join(FOLDERS)})/[\w./*-]*[\w*/]|(?:{rooms})/[\w/]+\.py"
+    pattern = rf"(?<![\w./-])(?:{within})(?![\w/-])"
+    files = {file for span in spans for file in re.findall(pattern, span)}
+    lost = [
+        file
+        for file in files
+        if not any(list((ROOT / start).glob(file)) for start in ("", "dalle_jax", "experiments"))
+        and Path(file).name not in examples
+        and "NAME" not in file
+    ]
+    assert sorted(lost) == []
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=str)
+def test_each_option_of_a_script_in_a_guide_exists(page):
+    commands = [
+        match
+        for code in code_in(ROOT / page)
+        for match in re.findall(r"python (\w[\w/]*\.py)([^\n|&#]*(?:\\\n[^\n|&#]*)*)", code)
+    ]
+    for script, arguments in commands:
+        text = (ROOT / script).read_text()
+        for option in re.findall(r"--(\w+)", arguments):
+            assert f"--{option}" in text, f"{script} has no --{option}"
+
+
+@pytest.fixture(scope="module")
+def options() -> set[str]:
+    """All options that the commands show in their help."""
+    shown = io.StringIO()
+    with contextlib.redirect_stdout(shown):
+        for verb in VERBS:
+            file = import_module(f"dalle_jax.cli.{verb}")
+            for variant in ([], ["--fake=a", "--real=b"])[: 1 + (verb == "evaluate")]:
+                with pytest.raises(SystemExit):
+                    file.run([*variant, "--help"])
+    return set(re.findall(r"--[\w-]+", USAGE + shown.getvalue()))
+
+
+@pytest.mark.parametrize("page", GUIDES, ids=str)
+def test_each_command_in_a_guide_and_its_options_exist(page, options):
+    for code in code_in(ROOT / page):
+        for verb, arguments in re.findall(r"dalle-jax ([a-z]+)((?:[^\n]*\\\n)*[^\n#&;]*)", code):
+            assert verb in {*VERBS, "help", "completion"}, code
+            listed = set(re.findall(r"--[a-z][a-z_-]*\b(?![.\w])", arguments))
+            assert sorted(listed - options) == [], code
+
+
+def test_each_option_in_the_list_of_features_exists(options):
     listed = set(re.findall(r"--[a-z_-]+\b(?![.\w])", LIST))
     assert len(listed) > 80
-    assert sorted(listed - shown) == []
+    assert sorted(listed - options) == []
 
 
 def settings(section):
