@@ -6,7 +6,7 @@ import pytest
 
 import dalle_jax
 from dalle_jax.config.load import load_config
-from dalle_jax.trainer import validation_size
+from dalle_jax.trainer.hooks import validation_size
 from tests.conftest import ROOT, SMALLER
 
 

@@ -1,4 +1,4 @@
-"""`dalle-jax bench`: how fast a config trains and draws here, against what the device can do."""
+"""`dalle-jax bench`: how fast a config trains and samples here, against what the device can do."""
 
 from dalle_jax.cli.options import Parser, SomeOf, count, local_path
 from dalle_jax.cli.output_paths import OutputFile
@@ -9,8 +9,13 @@ EXAMPLE = """examples:
   dalle-jax bench --config=configs/quickstart.py --sweep=batch,remat --csv=bench.csv
 """
 
-# What a sweep varies, one at a time, the rest being the config's.
+# What a sweep varies, one at a time.
 SWEEPS = ("batch", "mesh", "dtype", "remat", "scan", "accumulate")
+DESCRIPTION = (
+    "Time the training step and the sampling of a config's stages with random weights, images and "
+    "captions. Between the steps a matrix product is timed, for the share of this device's peak. "
+    "Any setting of the config is given as --config.some.name=value."
+)
 
 
 def run(argv: list[str]) -> int:
@@ -25,21 +30,14 @@ def run(argv: list[str]) -> int:
 
 
 def make_parser() -> Parser:
-    """The options of the verb."""
-    parser = Parser(
-        "bench",
-        "Time the training step and the drawing of a config's stages with random weights, images "
-        "and captions. Between the steps a matrix product is timed, for the share of this device's "
-        "peak. Any setting of the config is given as --config.some.name=value.",
-        EXAMPLE,
-    )
-    parser.add_argument("--config", required=True, type=local_path, help="a file of configs/")
-    parser.add_argument("--stage", help="only this stage of the config")
-    parser.add_argument("--sweep", type=SomeOf(SWEEPS), default=(), help="some, with commas, of")
-    parser.add_argument("--rounds", type=count, default=5, help="whose median is reported")
-    parser.add_argument("--block", type=count, default=10, help="steps a round")
-    parser.add_argument(
-        "--csv", type=OutputFile(), metavar="FILE", help="also write the rows to this file"
-    )
+    """The options of the command."""
+    parser = Parser("bench", DESCRIPTION, EXAMPLE)
+    option = parser.add_argument
+    option("--config", required=True, type=local_path, help="a file of configs/")
+    option("--stage", help="only this stage of the config")
+    option("--sweep", type=SomeOf(SWEEPS), default=(), help="some, with commas, of")
+    option("--rounds", type=count, default=5, help="whose median is reported")
+    option("--block", type=count, default=10, help="steps a round")
+    option("--csv", type=OutputFile(), metavar="FILE", help="also write the rows to this file")
     parser.add_prefix(PREFIX, "overrides")
     return parser

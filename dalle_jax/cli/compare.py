@@ -14,7 +14,7 @@ as --vary. Each row is tested against the best on the same captions and noise: b
 test where a caption is right or wrong, by random signs of the captions' differences where it has
 a score, and distances by a jackknife that leaves out the same captions of both.
 
-Of files of reference statistics it is told what they hold, and how far they are from the first."""
+Of files of reference statistics it prints what they hold, and how far they are from the first."""
 
 
 def run(argv: list[str]) -> int:
@@ -33,17 +33,13 @@ def run(argv: list[str]) -> int:
 
 
 def make_parser() -> Parser:
-    """The options of the verb."""
+    """The options of the command."""
     parser = Parser("compare", DESCRIPTION, EXAMPLE)
-    parser.add_argument(
-        "results",
-        nargs="+",
-        type=local_path,
-        help="files of rows, results.jsonl; or of statistics, .npz",
-    )
-    parser.add_argument("--metric", help="as oracle/caption, fid, fd, precision")
-    parser.add_argument(
-        "--vary", default="", help="what may differ, as sampling.guidance_scale,sampling.sampler"
-    )
-    parser.add_argument("--protocol", help="only rows of this protocol, by its hash")
+    option = parser.add_argument
+    text = "files of rows, results.jsonl; or of statistics, .npz"
+    option("results", nargs="+", type=local_path, help=text)
+    option("--metric", help="as oracle/caption, fid, fd, precision")
+    text = "what may differ, as sampling.guidance_scale,sampling.sampler"
+    option("--vary", default="", help=text)
+    option("--protocol", help="only rows of this protocol, by its hash")
     return parser

@@ -20,7 +20,7 @@ def run(argv: list[str]) -> int:
 
 
 def make_parser() -> Parser:
-    """The options of the verb."""
+    """The options of the command."""
     parser = Parser(
         "convert",
         "Convert weights of other projects to .safetensors, or back to .pth. `inception` is FID's "

@@ -13,7 +13,6 @@ from dalle_jax.metrics.table import CAPTION_METRICS, METRICS, OLD_NAMES
 from dalle_jax.seeds import LIMIT
 
 if TYPE_CHECKING:
-    from dalle_jax.evaluation.options import Evaluation
     from dalle_jax.evaluation.workdir import Evaluated
 
 EXAMPLE = """examples:
@@ -42,23 +41,21 @@ def run(argv: list[str]) -> int:
     if args.points:
         run_points(args.points)
         return 0
-    evaluation = parsed(parser, args)
+    if not args.workdir:
+        parser.error("--workdir is needed")
+    if args.images and not args.manifest:
+        parser.error("--images says where a manifest's images lie: give --manifest=FILE.jsonl too")
+    check_workdir(args.workdir)
+    check_files("caption manifest", [args.manifest])
+    for name in ("inception", *NETWORK_OPTIONS, "reference"):
+        check_files(f"--{name}", [getattr(args, name)])
+    from dalle_jax.evaluation.options import KNOWN_OPTIONS, evaluation_of
     from dalle_jax.evaluation.workdir import evaluate_workdir
 
-    show(evaluate_workdir(evaluation))
+    options = {name: value for name, value in vars(args).items() if name in KNOWN_OPTIONS}
+    sampling = sampling_settings(parser, args)
+    report(evaluate_workdir(evaluation_of(args.workdir, options, sampling)))
     return 0
-
-
-def show(found: "Evaluated") -> None:
-    """Print the rows, and write the report."""
-    from dalle_jax.evaluation.tables import print_row
-    from dalle_jax.html.evaluation import write_report
-
-    for row in found.rows:
-        print_row(row)
-    if found.samples:
-        print(f"pictures: {found.samples}")
-    print(f"report: {write_report(found)}")
 
 
 def run_points(path: Path) -> None:
@@ -71,101 +68,56 @@ def run_points(path: Path) -> None:
     cache = PipelineCache()
 
     def measure(point: Mapping[str, Any], on_progress: Callable[[int, int], None]) -> None:
-        workdir = Path(point["workdir"])
-        evaluation = evaluation_of(workdir, point["options"], point["sampling"])
-        show(evaluate_workdir(evaluation, cache, on_progress))
+        evaluation = evaluation_of(Path(point["workdir"]), point["options"], point["sampling"])
+        report(evaluate_workdir(evaluation, cache, on_progress))
         give_back()
 
     measure_points(path, measure)
 
 
-def parsed(parser: Parser, args: argparse.Namespace) -> "Evaluation":
-    """The evaluation of a workdir that arguments ask for."""
-    if not args.workdir:
-        parser.error("--workdir is needed")
-    if args.images and not args.manifest:
-        parser.error("--images says where a manifest's images lie: give --manifest=FILE.jsonl too")
-    check_workdir(args.workdir)
-    check_files("caption manifest", [args.manifest])
-    for name in ("inception", *NETWORK_OPTIONS, "reference"):
-        check_files(f"--{name}", [getattr(args, name)])
-    from dalle_jax.evaluation.options import Evaluation
-    from dalle_jax.metrics.preprocess import Preprocessing
+def report(found: "Evaluated") -> None:
+    """Print the rows, and write the report."""
+    from dalle_jax.evaluation.tables import print_row
+    from dalle_jax.html.evaluation import write_report
 
-    return Evaluation(
-        workdir=args.workdir,
-        manifest=args.manifest,
-        images=args.images,
-        data_source=args.data_source,
-        split=args.split,
-        n=args.n,
-        metrics=args.metrics,
-        seeds=args.seeds,
-        inception=args.inception,
-        features=args.features,
-        clip=args.clip,
-        preprocessing=Preprocessing(args.preprocess, args.fit, args.round_trip),
-        reference=args.reference,
-        kid_subset_size=args.kid_subset_size,
-        leakage=args.leakage,
-        weights=args.weights,
-        sampling=sampling_settings(parser, args),
-    )
+    for row in found.rows:
+        print_row(row)
+    if found.samples:
+        print(f"pictures: {found.samples}")
+    print(f"report: {write_report(found)}")
 
 
 def make_parser() -> Parser:
-    """The options of the verb for a workdir; those for two sets are in `evaluate_folders`."""
+    """The options of the command for a workdir; those for two sets are in `evaluate_folders`."""
     parser = Parser("evaluate", DESCRIPTION, EXAMPLE)
-    parser.add_argument("--workdir", type=local_path, help="of the trained system")
-    parser.add_argument(
-        "--points",
-        metavar="FILE",
-        type=local_path,
-        help="several workdirs and their options, as `dalle-jax sweep` writes them",
-    )
-    parser.add_argument(
-        "--manifest", type=path_text, help="captions; made by `dalle-jax prepare --manifest`"
-    )
-    parser.add_argument("--images", help="where a manifest's images lie, as folder:PATH")
-    parser.add_argument(
-        "--data_source",
-        metavar="SOURCE",
-        default="",
-        help="where the data of the run are now, as folder:PATH",
-    )
-    parser.add_argument(
-        "--split", type=Suggested(SPLITS), default="test", help="captions without a manifest, as"
-    )
-    parser.add_argument("--n", type=count, help="how many captions; 512 of a split, else all")
-    parser.add_argument(
-        "--metrics",
-        type=SomeOf((*CAPTION_METRICS, *METRICS), OLD_NAMES),
-        default="oracle",
-        help="with commas, some of",
-    )
-    parser.add_argument(
-        "--inception", metavar="FILE", type=path_text, help="the network of fid and its kin"
-    )
-    parser.add_argument(
-        "--features", metavar="RUN", type=path_text, help="or a trained classifier or clip"
-    )
-    parser.add_argument(
-        "--clip", metavar="RUN", type=path_text, help="of the metric clip; else WORKDIR's own"
-    )
+    option = parser.add_argument
+    option("--workdir", type=local_path, help="of the trained system")
+    text = "several workdirs and their options, as `dalle-jax sweep` writes them"
+    option("--points", metavar="FILE", type=local_path, help=text)
+    text = "captions; made by `dalle-jax prepare --manifest`"
+    option("--manifest", type=path_text, help=text)
+    option("--images", help="where a manifest's images lie, as folder:PATH")
+    text = "where the data of the run are now, as folder:PATH"
+    option("--data_source", metavar="SOURCE", default="", help=text)
+    text = "captions without a manifest, as"
+    option("--split", type=Suggested(SPLITS), default="test", help=text)
+    option("--n", type=count, help="how many captions; 512 of a split, else all")
+    metrics = SomeOf((*CAPTION_METRICS, *METRICS), OLD_NAMES)
+    option("--metrics", type=metrics, default="oracle", help="with commas, some of")
+    text = "the network of fid and related metrics"
+    option("--inception", metavar="FILE", type=path_text, help=text)
+    text = "or a trained classifier or clip"
+    option("--features", metavar="RUN", type=path_text, help=text)
+    text = "of the metric clip; else WORKDIR's own"
+    option("--clip", metavar="RUN", type=path_text, help=text)
     add_preprocessing(parser)
-    parser.add_argument(
-        "--reference", metavar="PATH", type=path_text, help="reals; the manifest's own, if none"
-    )
-    parser.add_argument("--seeds", type=seeds, default="0", help="of sampling, as 0,1,2")
-    parser.add_argument("--kid_subset_size", type=count, help="1,000, or half of n if that is less")
-    parser.add_argument(
-        "--leakage",
-        action="store_true",
-        help="look for the captions and images in the training data, and measure without them too",
-    )
-    parser.add_argument(
-        "--weights", type=OneOf(WEIGHTS), default="ema", help="ema: averaged over training"
-    )
+    text = "reals; the manifest's own, if none"
+    option("--reference", metavar="PATH", type=path_text, help=text)
+    option("--seeds", type=seeds, default="0", help="of sampling, as 0,1,2")
+    option("--kid_subset_size", type=count, help="1,000, or half of n if that is less")
+    text = "look for the captions and images in the training data, and measure without them too"
+    option("--leakage", action="store_true", help=text)
+    option("--weights", type=OneOf(WEIGHTS), default="ema", help="ema: averaged over training")
     parser.add_quiet()
     add_sampling(parser)
     parser.also = ("--fake", "--real")
@@ -174,21 +126,13 @@ def make_parser() -> Parser:
 
 def add_preprocessing(parser: Parser) -> None:
     """How images become the input of a network of features."""
-    parser.add_argument(
-        "--preprocess",
-        type=OneOf(PREPROCESSINGS),
-        default="torch-fidelity",
-        help="of Inception, as the tool does it",
-    )
-    parser.add_argument(
-        "--fit", type=OneOf(FITS), default="squeeze", help="what is not square: squeeze or crop"
-    )
-    parser.add_argument(
-        "--round_trip",
-        type=Suggested(("none", "png", "jpeg:75")),
-        default="none",
-        help="encode and decode images first: none, png, or jpeg:QUALITY",
-    )
+    option = parser.add_argument
+    text = "of Inception, as the tool does it"
+    option("--preprocess", type=OneOf(PREPROCESSINGS), default="torch-fidelity", help=text)
+    text = "what is not square: squeeze or crop"
+    option("--fit", type=OneOf(FITS), default="squeeze", help=text)
+    known, text = ("none", "png", "jpeg:75"), "encode and decode images first: none, png, or "
+    option("--round_trip", type=Suggested(known), default="none", help=f"{text}jpeg:QUALITY")
 
 
 def seeds(text: str) -> tuple[int, ...]:

@@ -1,4 +1,4 @@
-"""`dalle-jax evaluate --fake=DIR --real=DIR`: FID and its kin of any two sets of images."""
+"""`dalle-jax evaluate --fake=DIR --real=DIR`: FID and related metrics of any two sets of images."""
 
 from dalle_jax import console
 from dalle_jax.cli.evaluate import add_preprocessing
@@ -13,13 +13,17 @@ EXAMPLE = """examples:
   dalle-jax evaluate --fake=samples.npz --real=fid_stats.npz --metrics=fid --intervals=off \\
       --inception=inception.safetensors
 """
+DESCRIPTION = (
+    "Measure one set of images against another. A set is a folder, or a .npz or .npy of uint8 "
+    "[N, H, W, 3]; the real one may also be statistics, for fid and sfid: those of "
+    "--save_statistics, pytorch-fid or guided-diffusion."
+)
 
 
 def run(argv: list[str]) -> int:
     """Measure, append the row, print its table."""
     args = make_parser().parse_args(argv)
-    given = [args.fake, args.real, args.inception, args.features]
-    check_files("folder or file", given)
+    check_files("folder or file", [args.fake, args.real, args.inception, args.features])
     from dalle_jax.evaluation.folders import evaluate_folders
     from dalle_jax.evaluation.tables import print_row
     from dalle_jax.metrics.distances import Settings
@@ -28,21 +32,19 @@ def run(argv: list[str]) -> int:
 
     if not 0 <= args.seed < 2**32:  # numpy's older generators, which torch-fidelity draws with
         raise ValueError(f"--seed is {args.seed}; it must be a whole number from 0 to 2**32 − 1")
-    settings = Settings(
-        kid_subsets=args.kid_subsets,
-        kid_subset_size=args.kid_subset_size,
-        is_splits=args.is_splits,
-        intervals=args.intervals == "on",
-        seed=args.seed,
-    )
-    preprocessing = Preprocessing(args.preprocess, args.fit, args.round_trip)
     row = evaluate_folders(
         args.fake,
         args.real,
         list(args.metrics),
         args.inception,
-        preprocessing,
-        settings,
+        Preprocessing(args.preprocess, args.fit, args.round_trip),
+        Settings(
+            kid_subsets=args.kid_subsets,
+            kid_subset_size=args.kid_subset_size,
+            is_splits=args.is_splits,
+            intervals=args.intervals == "on",
+            seed=args.seed,
+        ),
         features=args.features,
         n=args.n,
         batch_size=args.batch_size,
@@ -57,51 +59,27 @@ def run(argv: list[str]) -> int:
 
 
 def make_parser() -> Parser:
-    """The options of the verb for two sets of images."""
-    parser = Parser(
-        "evaluate",
-        "Measure one set of images against another. A set is a folder, or a .npz or .npy of uint8 "
-        "[N, H, W, 3]; the real one may also be statistics, for fid and sfid: those of "
-        "--save_statistics, pytorch-fid or guided-diffusion.",
-        EXAMPLE,
-    )
-    parser.add_argument(
-        "--fake", type=path_text, required=True, help="the images that are measured"
-    )
-    parser.add_argument(
-        "--real", type=path_text, required=True, help="images or statistics to measure against"
-    )
-    parser.add_argument(
-        "--metrics", type=SomeOf(tuple(METRICS)), default="fid", help="with commas, some of"
-    )
-    parser.add_argument(
-        "--inception", type=path_text, help="weights, made by `dalle-jax convert inception`"
-    )
-    parser.add_argument(
-        "--features",
-        metavar="RUN",
-        type=path_text,
-        help="a trained classifier or clip in Inception's place",
-    )
+    """The options of the command for two sets of images."""
+    parser = Parser("evaluate", DESCRIPTION, EXAMPLE)
+    option = parser.add_argument
+    option("--fake", type=path_text, required=True, help="the images that are measured")
+    text = "images or statistics to measure against"
+    option("--real", type=path_text, required=True, help=text)
+    option("--metrics", type=SomeOf(tuple(METRICS)), default="fid", help="with commas, some of")
+    option("--inception", type=path_text, help="weights, made by `dalle-jax convert inception`")
+    text = "a trained classifier or clip in Inception's place"
+    option("--features", metavar="RUN", type=path_text, help=text)
     add_preprocessing(parser)
-    parser.add_argument("--n", type=count, help="how many fakes there must be; fewer is an error")
-    parser.add_argument("--batch_size", type=count, default=64, help="images at a time")
-    parser.add_argument("--kid_subsets", type=count, default=100, help="over which KID is a mean")
-    parser.add_argument("--kid_subset_size", type=count, default=1000, help="images in each")
-    parser.add_argument("--is_splits", type=count, default=10, help="over which IS is a mean")
-    parser.add_argument(
-        "--intervals",
-        type=OneOf(("on", "off")),
-        default="on",
-        help="off: no errors and no floor, and for fid and sfid a memory that does not grow",
-    )
-    parser.add_argument("--seed", type=whole, default=2020, help="of subsets and resampling")
-    parser.add_argument(
-        "--save_statistics",
-        metavar="FILE.npz",
-        type=OutputFile((".npz",)),
-        help="of the real images",
-    )
+    option("--n", type=count, help="how many fakes there must be; fewer is an error")
+    option("--batch_size", type=count, default=64, help="images at a time")
+    option("--kid_subsets", type=count, default=100, help="over which KID is a mean")
+    option("--kid_subset_size", type=count, default=1000, help="images in each")
+    option("--is_splits", type=count, default=10, help="over which IS is a mean")
+    text = "off: no errors and no floor, and for fid and sfid a memory that does not grow"
+    option("--intervals", type=OneOf(("on", "off")), default="on", help=text)
+    option("--seed", type=whole, default=2020, help="of subsets and resampling")
+    statistics = OutputFile((".npz",))
+    option("--save_statistics", metavar="FILE.npz", type=statistics, help="of the real images")
     parser.add_quiet()
-    parser.add_argument("--out", type=OutputFile(), help="append the row to this results.jsonl")
+    option("--out", type=OutputFile(), help="append the row to this results.jsonl")
     return parser

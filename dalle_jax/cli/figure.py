@@ -42,38 +42,28 @@ def run(argv: list[str]) -> int:
 
 
 def make_parser() -> Parser:
-    """The options of the verb."""
+    """The options of the command."""
     parser = Parser("figure", DESCRIPTION, EXAMPLE)
-    parser.add_argument("name", nargs="?", help="a figure of experiments/figures, or a file")
-    parser.add_argument("--list", action="store_true", help="the figures, their cost and status")
-    parser.add_argument("--scale", type=OneOf(SCALES), default="tiny", help="of the figure")
-    parser.add_argument("--workdir", type=local_path, help="a trained system; else one is trained")
-    parser.add_argument(
-        "--features", type=path_text, help="a trained run for distances; else one is trained"
-    )
-    parser.add_argument(
-        "--sweeps", type=output_folder, default="runs/sweeps", help="workdir of what is missing"
-    )
-    parser.add_argument(
-        "--reuse", type=local_paths, default=[], help="workdirs whose fitting runs are taken over"
-    )
-    parser.add_argument(
-        "--out", type=output_folder, default="figures", help="folder of the files that are made"
-    )
-    parser.add_argument(
-        "--captions", type=count, help="that it is measured on, in the place of the scale's"
-    )
-    parser.add_argument("--workers", type=count, default=1, help="processes at a time")
-    parser.add_argument(
-        "--max-hours",
-        type=hours,
-        default=float("inf"),
-        help="then nothing more is started, and what is there is drawn",
-    )
-    parser.add_argument("--dry-run", action="store_true", help="print what would be done")
-    parser.add_argument(
-        "--readme", action="store_true", help="write the list of experiments/README.md anew"
-    )
+    option = parser.add_argument
+    option("name", nargs="?", help="a figure of experiments/figures, or a file")
+    option("--list", action="store_true", help="the figures, their cost and status")
+    option("--scale", type=OneOf(SCALES), default="tiny", help="of the figure")
+    option("--workdir", type=local_path, help="a trained system; else one is trained")
+    text = "a trained run for distances; else one is trained"
+    option("--features", type=path_text, help=text)
+    text = "workdir of what is missing"
+    option("--sweeps", type=output_folder, default="runs/sweeps", help=text)
+    text = "workdirs whose fitting runs are taken over"
+    option("--reuse", type=local_paths, default=[], help=text)
+    text = "folder of the files that are made"
+    option("--out", type=output_folder, default="figures", help=text)
+    option("--captions", type=count, help="that it is measured on, in the place of the scale's")
+    option("--workers", type=count, default=1, help="processes at a time")
+    text = "then nothing more is started, and what is there is drawn"
+    option("--max-hours", type=hours, default=float("inf"), help=text)
+    option("--dry-run", action="store_true", help="print what would be done")
+    text = "write the list of experiments/README.md anew"
+    option("--readme", action="store_true", help=text)
     parser.add_quiet()
     parser.add_prefix(PREFIX, "overrides")
     return parser

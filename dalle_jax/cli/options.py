@@ -50,23 +50,23 @@ class _Help(argparse.RawDescriptionHelpFormatter):
 
 
 class Parser(argparse.ArgumentParser):
-    """The options of one verb; in their names `-` and `_` are alike."""
+    """The options of one command; in their names `-` and `_` are alike."""
 
     def __init__(self, verb: str, description: str, examples: str):
         super().__init__(
             prog=f"dalle-jax {verb}",
-            description=_wrapped(description),
+            description="\n".join(textwrap.fill(line, 100) for line in description.splitlines()),
             epilog=examples,
             formatter_class=_Help,
             allow_abbrev=False,
         )
-        self.also: tuple[str, ...] = ()  # options of the verb's other uses, to name in errors
-        self.prefixes: dict[str, tuple[str, tuple[str, ...] | None]] = {}
+        self.also: tuple[str, ...] = ()  # options of the command's other uses, to name in errors
+        self.prefixes: dict[str, str] = {}
         self.of_stages: tuple[str, tuple[str, ...]] = ("", ())
 
-    def add_prefix(self, prefix: str, dest: str, names: Iterable[str] | None = None) -> None:
-        """Take `PREFIXname=value` for the given names, or for any, as a list of texts in `dest`."""
-        self.prefixes[prefix] = (dest, None if names is None else tuple(names))
+    def add_prefix(self, prefix: str, dest: str) -> None:
+        """Take any `PREFIXname=value`, as a list of texts in `dest`."""
+        self.prefixes[prefix] = dest
 
     def add_stages(self, dest: str, names: Iterable[str]) -> None:
         """Take `--STAGE.name=value` of any stage for the given names, as a list of texts."""
@@ -84,15 +84,14 @@ class Parser(argparse.ArgumentParser):
         if {"-h", "--help"} & set(typed):
             print(self.format_help(), end="")  # argparse's own drops errors of the stream
             sys.exit(0)
-        plain, prefixed = self._sorted(typed)
+        plain, prefixed = self.split_prefixed(typed)
         args = super().parse_args([*plain, *argv[len(typed) :]])
-        for name, texts in prefixed.items():
-            setattr(args, name, texts)
+        vars(args).update(prefixed)
         console.be_quiet(getattr(args, "quiet", False))
         return args
 
     def format_help(self) -> str:
-        """The help, above it what has to be given."""
+        """The help, below a first line of what has to be given."""
         names = [
             f"{action.option_strings[0]}=…" if action.option_strings else action.dest
             for action in self._actions
@@ -111,14 +110,12 @@ class Parser(argparse.ArgumentParser):
         print(f"{self.prog}: {message}{ending}", file=sys.stderr)
         sys.exit(2)
 
-    def _sorted(self, argv: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
+    def split_prefixed(self, argv: Sequence[str]) -> tuple[list[str], dict[str, list[str]]]:
         """What argparse is to read, by the known spelling, and what begins with a prefix."""
         spelled = {_spelling(name): name for name in self._option_string_actions}
         plain: list[str] = []
-        prefixed: dict[str, list[str]] = {dest: [] for dest, _ in self.prefixes.values()}
         of_stages, settings = self.of_stages
-        if of_stages:
-            prefixed[of_stages] = []
+        prefixed = {dest: [] for dest in (*self.prefixes.values(), of_stages) if dest}
         waiting = False  # whether the option before may take this token as its value
         for token in argv:
             name, equals, value = token.partition("=")
@@ -131,18 +128,14 @@ class Parser(argparse.ArgumentParser):
                 plain.append(f"{known}{equals}{value}")
                 waiting = not equals and self._option_string_actions[known].nargs != 0
             elif prefix := next((p for p in self.prefixes if _spelling(name).startswith(p)), None):
-                dest, names = self.prefixes[prefix]
-                name = name if names is None else _spelling(name)
                 if not equals:
                     self.error(f"{token!r} lacks its value; write it as {prefix}some.name=value")
-                if names is not None and name.removeprefix(prefix) not in names:
-                    self.error(f"there is no option {name}{nearest(name, _joined(prefix, names))}")
-                prefixed[dest].append(f"{name}{equals}{value}")
+                prefixed[self.prefixes[prefix]].append(token)
             elif of_stages and "." in name:
                 name = _spelling(name)
                 stage, _, setting = name.partition(".")
                 if setting not in settings:
-                    known = _joined(f"{stage}.", settings)
+                    known = [f"{stage}.{one}" for one in settings]
                     self.error(f"there is no option {name}{nearest(name, known)}")
                 if not equals:
                     self.error(f"{token!r} lacks its value; write it as {name}=…")
@@ -169,28 +162,17 @@ class Parser(argparse.ArgumentParser):
         if known and "=" in token and not re.search(r"\s", token):
             self.error(f"{token!r} lacks its two dashes; type {known}={token.partition('=')[2]}")
         if token == "=":
-            self.error("an option and its value stand without blanks: --name=value")
+            self.error("an option and its value are written without blanks: --name=value")
 
     def option_names(self) -> list[str]:
-        """The long options, and those of known names that begin with a prefix."""
+        """The long options."""
         names = [name for name in self._option_string_actions if name.startswith("--")]
-        names += self.also
-        for prefix, (_, known) in self.prefixes.items():
-            names += _joined(prefix, known or ())
-        return names
-
-
-def _wrapped(text: str) -> str:
-    return "\n".join(textwrap.fill(line, 100) for line in text.splitlines())
+        return [*names, *self.also]
 
 
 def _spelling(name: str) -> str:
     dashes = len(name) - len(name.lstrip("-"))
     return name[:dashes] + name[dashes:].replace("-", "_")
-
-
-def _joined(prefix: str, names: Iterable[str]) -> list[str]:
-    return [prefix + name for name in names]
 
 
 def values_of(action: argparse.Action) -> tuple[str, ...]:

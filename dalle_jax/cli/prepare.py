@@ -1,8 +1,6 @@
 """`dalle-jax prepare`: build a data set, scan one's own, fix the captions of an evaluation."""
 
 import argparse
-import warnings
-from typing import TYPE_CHECKING, Any
 
 from dalle_jax.cli.inputs import check_workdir
 from dalle_jax.cli.options import (
@@ -20,9 +18,6 @@ from dalle_jax.cli.output_paths import OutputFile
 from dalle_jax.config.choices import CAPTIONS, OWN_SPLITS, RULES, SOURCES, SPLITS
 from dalle_jax.data.open import check_spec, is_at_path
 
-if TYPE_CHECKING:
-    from dalle_jax.data.manifest import Manifest
-
 EXAMPLE = """examples:
   dalle-jax prepare captioned_shapes/easy --resolution=32
   dalle-jax prepare emoji --resolution=32 --font=NotoColorEmoji.ttf
@@ -34,7 +29,13 @@ a caption manifest, which an evaluation is of:
       --seed=0 --manifest=data/manifests/easy_test.jsonl
   dalle-jax prepare --coco_captions=captions_val2014.json --manifest=data/manifests/coco30k.jsonl
 """
-size, ratio = Number(int, 0), Number(float, 0)
+DESCRIPTION = (
+    "Build a data set (captioned_shapes/easy, captioned_shapes/pairs, captioned_shapes/full, "
+    "emoji), or scan one's own (folder:PATH, webdataset:SHARDS, parquet:FILES, tfds:NAME) for "
+    "items that can't be used. With --manifest, also fix the captions that an evaluation is of: a "
+    "hashed file that is made once. With --embeddings, store the image embeddings of a trained "
+    "CLIP."
+)
 MANIFEST_DEFAULTS = {
     "split": "test",
     "rule": "one",
@@ -57,93 +58,70 @@ def run(argv: list[str]) -> int:
         return 0
     if args.source:
         check_spec(args.source)
-    from dalle_jax.prepare.datasets import prepare, save_manifest
+    from dalle_jax.data.options import reading_options
+    from dalle_jax.prepare import datasets
 
+    reading = {"max_bad_share": args.max_bad_share, **reading_options(vars(args))}
     if args.source:
         where = {"image_size": args.resolution, "font": args.font, "quiet": args.quiet}
-        prepare(args.source, args.data_dir, **where, **_reading(args))
+        datasets.prepare(args.source, args.data_dir, **where, **reading)
     if args.manifest:
-        save_manifest(args.manifest, manifest_of(args))
+        choice = {name: getattr(args, name) for name in ("rule", "n", "seed")}
+        if args.coco_captions:
+            manifest = datasets.manifest_of_coco(
+                args.coco_captions, **choice, max_bad_share=args.max_bad_share
+            )
+        else:
+            data = {"image_size": args.resolution, "captions": args.captions}
+            data["languages"] = args.languages.split(",")
+            manifest = datasets.manifest_of_split(
+                args.source, args.split, args.data_dir, data=data, reading=reading, **choice
+            )
+        datasets.save_manifest(args.manifest, manifest)
     return 0
 
 
 def make_parser() -> Parser:
-    """The options of the verb."""
-    parser = Parser(
-        "prepare",
-        "Build a data set (captioned_shapes/easy, captioned_shapes/pairs, captioned_shapes/full, "
-        "emoji), or scan one's own (folder:PATH, webdataset:SHARDS, parquet:FILES, tfds:NAME) for "
-        "items that can't be used. With --manifest, also fix the captions that an evaluation is "
-        "of: a hashed file that is made once. With --embeddings, store the image embeddings of a "
-        "trained CLIP.",
-        EXAMPLE,
-    )
-    parser.add_argument("source", nargs="?", type=Suggested(SOURCES), help="what data")
-    parser.add_argument(
-        "--data_dir", type=local_path, default="data", help="where prepared data sets are"
-    )
-    parser.add_argument("--resolution", type=count, default=32, help="side of the images in pixels")
-    parser.add_argument(
-        "--font", type=local_path, help="emoji: a colour-emoji font; found by itself"
-    )
-    own = parser.add_argument_group("one's own data")
-    own.add_argument(
-        "--max_bad_share",
-        type=share,
-        default=0.01,
-        help="share of items that may be unusable before it is an error",
-    )
-    own.add_argument("--encoding", default="utf-8", help="of captions and tables, such as cp1252")
-    own.add_argument(
-        "--image_column", default="", help="of a table; found by its usual names if not given"
-    )
-    own.add_argument("--caption_column", default="", help="the same; several with commas")
-    own.add_argument(
-        "--min_side", type=size, default=0, help="pixels; images with a shorter side are left out"
-    )
-    own.add_argument(
-        "--max_aspect_ratio",
-        type=ratio,
-        default=0.0,
-        help="longer side / shorter side; images beyond it are left out, 0 is any",
-    )
-    manifest = parser.add_argument_group("caption manifest")
-    manifest.add_argument(
-        "--manifest", metavar="FILE.jsonl", type=OutputFile(), help="write one of the data set"
-    )
-    manifest.add_argument(
-        "--split", type=Suggested(SPLITS), help="that it is of (default: test), such as"
-    )
-    manifest.add_argument(
-        "--rule",
-        type=OneOf(RULES),
-        help="one: the first caption of each image; all: every caption (default: one)",
-    )
-    manifest.add_argument(
-        "--n", type=count, help="draw as many captions (default: all; of COCO 30,000)"
-    )
-    manifest.add_argument("--seed", type=whole, help="of the drawing (default: 0)")
-    manifest.add_argument(
-        "--captions",
-        type=OneOf(CAPTIONS),
-        help="captioned_shapes: the kind of caption (default: short)",
-    )
-    manifest.add_argument("--languages", help="emoji: of the captions, as en,zh (default: en)")
-    manifest.add_argument(
-        "--coco_captions",
-        metavar="FILE.json",
-        type=local_paths,
-        help="COCO's annotation file of captions, or several with commas, in place of a source",
-    )
+    """The options of the command."""
+    parser = Parser("prepare", DESCRIPTION, EXAMPLE)
+    option = parser.add_argument
+    option("source", nargs="?", type=Suggested(SOURCES), help="what data")
+    option("--data_dir", type=local_path, default="data", help="where prepared data sets are")
+    option("--resolution", type=count, default=32, help="side of the images in pixels")
+    option("--font", type=local_path, help="emoji: a colour-emoji font; found by itself")
+    option = parser.add_argument_group("one's own data").add_argument
+    text = "share of items that may be unusable before it is an error"
+    option("--max_bad_share", type=share, default=0.01, help=text)
+    option("--encoding", default="utf-8", help="of captions and tables, such as cp1252")
+    text = "of a table; found by its usual names if not given"
+    option("--image_column", default="", help=text)
+    option("--caption_column", default="", help="the same; several with commas")
+    text = "pixels; images with a shorter side are left out"
+    option("--min_side", type=Number(int, 0), default=0, help=text)
+    text = "longer side / shorter side; images beyond it are left out, 0 is any"
+    option("--max_aspect_ratio", type=Number(float, 0), default=0.0, help=text)
+    option = parser.add_argument_group("caption manifest").add_argument
+    text = "write one of the data set"
+    option("--manifest", metavar="FILE.jsonl", type=OutputFile(), help=text)
+    text = "that it is of (default: test), such as"
+    option("--split", type=Suggested(SPLITS), help=text)
+    text = "one: the first caption of each image; all: every caption (default: one)"
+    option("--rule", type=OneOf(RULES), help=text)
+    option("--n", type=count, help="sample as many captions (default: all; of COCO 30,000)")
+    option("--seed", type=whole, help="of the sampling (default: 0)")
+    text = "captioned_shapes: the kind of caption (default: short)"
+    option("--captions", type=OneOf(CAPTIONS), help=text)
+    option("--languages", help="emoji: of the captions, as en,zh (default: en)")
+    text = "COCO's annotation file of captions, or several with commas, in place of a source"
+    option("--coco_captions", metavar="FILE.json", type=local_paths, help=text)
     parser.add_quiet()
-    embeddings = parser.add_argument_group("image embeddings")
-    embeddings.add_argument(
-        "--embeddings",
-        action="store_true",
-        help="compute the image embeddings of a workdir's trained CLIP once and store them in it; "
-        "prior and decoder then read them, with the same results as without",
+    option = parser.add_argument_group("image embeddings").add_argument
+    text = (
+        "compute the image embeddings of a workdir's trained CLIP once and store them in it; "
+        "prior and decoder then read them, with the same results as without"
     )
-    embeddings.add_argument("--workdir", type=local_path, help="of the trained CLIP")
+    option("--embeddings", action="store_true", help=text)
+    option("--workdir", type=local_path, help="of the trained CLIP")
     return parser
 
 
@@ -176,45 +154,3 @@ def parse(argv: list[str]) -> argparse.Namespace:
         elif not args.manifest:
             parser.error(f"--{name} is of a manifest: give --manifest=FILE.jsonl")
     return args
-
-
-def _reading(args: argparse.Namespace) -> dict[str, Any]:
-    """How the items of one's own data are read."""
-    from dalle_jax.data.options import reading_options
-
-    return {"max_bad_share": args.max_bad_share, **reading_options(vars(args))}
-
-
-def manifest_of(args: argparse.Namespace) -> "Manifest":
-    """The manifest that the options ask for: of COCO's annotations or of a split of a data set."""
-    if args.coco_captions:
-        from dalle_jax.data.coco import NUM_CAPTIONS, make_coco_manifest
-
-        return make_coco_manifest(
-            args.coco_captions,
-            rule=args.rule,
-            n=NUM_CAPTIONS if args.n is None else args.n,
-            seed=args.seed,
-            max_bad_share=args.max_bad_share,
-        )
-    from dalle_jax.data.manifest_source import make_manifest
-    from dalle_jax.data.open import open_source
-
-    data = {
-        "image_size": args.resolution,
-        "captions": args.captions,
-        "languages": args.languages.split(","),
-    }
-    where = {"data_dir": args.data_dir, "split": args.split}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # The report before it has said all of it.
-        source = open_source(args.source, **where, **data, **_reading(args))
-    return make_manifest(
-        source,
-        name=args.source,
-        split=args.split,
-        rule=args.rule,
-        n=args.n,
-        seed=args.seed,
-        data=data,
-    )

@@ -52,36 +52,23 @@ def run(argv: list[str]) -> int:
 
 
 def make_parser() -> Parser:
-    """The options of the verb."""
+    """The options of the command."""
     parser = Parser("sweep", DESCRIPTION, EXAMPLE)
-    parser.add_argument(
-        "experiment", type=local_path, help="a file with get_sweep(scale), as in experiments/"
-    )
-    parser.add_argument(
-        "--workdir",
-        type=output_folder,
-        required=True,
-        help="sweeps in one workdir share their runs",
-    )
-    parser.add_argument("--scale", type=OneOf(SCALES), default="tiny", help="of the experiment")
-    parser.add_argument(
-        "--backend", type=OneOf(("local", "slurm")), default="local", help="where jobs run"
-    )
-    parser.add_argument("--workers", type=count, default=1, help="processes; Slurm's array tasks")
-    parser.add_argument("--share", action="store_true", help="several workers on one core or GPU")
-    parser.add_argument(
-        "--retries", type=Number(int, 0), default=1, help="of a job that comes no further"
-    )
-    parser.add_argument(
-        "--max-hours", type=hours, default=float("inf"), help="then no new job is started"
-    )
-    parser.add_argument(
-        "--reuse",
-        type=local_paths,
-        default=[],
-        help="workdirs of `train`, with commas; fitting runs are taken over",
-    )
-    parser.add_argument("--dry-run", action="store_true", help="print what would be done")
+    option = parser.add_argument
+    text = "a file with get_sweep(scale), as in experiments/"
+    option("experiment", type=local_path, help=text)
+    text = "sweeps in one workdir share their runs"
+    option("--workdir", type=output_folder, required=True, help=text)
+    option("--scale", type=OneOf(SCALES), default="tiny", help="of the experiment")
+    option("--backend", type=OneOf(("local", "slurm")), default="local", help="where jobs run")
+    option("--workers", type=count, default=1, help="processes; Slurm's array tasks")
+    option("--share", action="store_true", help="several workers on one core or GPU")
+    option("--retries", type=Number(int, 0), default=1, help="of a job that comes no further")
+    text = "then no new job is started"
+    option("--max-hours", type=hours, default=float("inf"), help=text)
+    text = "workdirs of `train`, with commas; fitting runs are taken over"
+    option("--reuse", type=local_paths, default=[], help=text)
+    option("--dry-run", action="store_true", help="print what would be done")
     parser.add_quiet()
     parser.add_prefix(PREFIX, "overrides")
     parser.add_prefix(SLURM, "slurm")

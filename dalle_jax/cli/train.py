@@ -15,20 +15,24 @@ EXAMPLE = """examples:
 
 Under Slurm, in a Kubernetes JobSet and on a TPU pod the processes find each other (launch/).
 """
+DESCRIPTION = (
+    "Train the stages of a config. Any setting of it is given as --config.some.name=value. Ctrl-C "
+    "or SIGTERM, and only SIGTERM where processes train together, saves a checkpoint; the same "
+    "command continues from there."
+)
 
 
 def run(argv: list[str]) -> int:
     """Train what is not trained yet; the same command goes on where an earlier one stopped."""
     parser = make_parser()
     args = parser.parse_args(argv)
-    overrides = args.overrides
     if not (args.explain or args.print_config or args.workdir):
         parser.error("--workdir is needed")
     if args.mesh and not args.explain:
         parser.error("--mesh goes with --explain; a training's is --config.STAGE.train.mesh.fsdp=8")
     check_files("--settings", [args.settings])
     settings = read_settings(args.settings) if args.settings else {}
-    config = load_config(args.config, overrides, settings)
+    config = load_config(args.config, args.overrides, settings)
     if args.replay:
         check_files("batch", [args.replay])
         args.stage = args.stage or args.replay.absolute().parent.name  # whose run it lies in
@@ -37,18 +41,16 @@ def run(argv: list[str]) -> int:
         print(*as_options(config), sep="\n")
         return 0
     if args.explain:
-        from dalle_jax.cost.explain import explain, use_virtual_devices
+        from dalle_jax.cost.explain import explain
 
-        if args.explain == "compiled":
-            use_virtual_devices(args.mesh)
-        for stage in stages:
-            explain(stage, config.to_dict(), args.mesh, args.explain == "compiled")
+        explain(stages, config.to_dict(), args.mesh, args.explain == "compiled")
         return 0
     if not args.data_source:
         for stage in stages:
             if not (args.workdir / stage / "config.json").exists():
                 check_spec(config[stage].get("data", {}).get("source", config.data.source))
     from dalle_jax import trainer
+    from dalle_jax.trainer.replay import replay_step
     from dalle_jax.training import distributed
     from dalle_jax.training.signals import Interrupted
 
@@ -57,7 +59,7 @@ def run(argv: list[str]) -> int:
     )
     try:
         if args.replay:
-            trainer.replay_step(stages[0], config, args.workdir, args.replay, args.data_source)
+            replay_step(stages[0], config, args.workdir, args.replay, args.data_source)
         else:
             trainer.train(config, args.workdir, stages=stages, data_source=args.data_source)
     except Interrupted as stop:
@@ -67,54 +69,30 @@ def run(argv: list[str]) -> int:
 
 
 def make_parser() -> Parser:
-    """The options of the verb."""
-    parser = Parser(
-        "train",
-        "Train the stages of a config. Any setting of it is given as --config.some.name=value. "
-        "Ctrl-C or SIGTERM, and only SIGTERM where processes train together, saves a checkpoint; "
-        "the same command continues from there.",
-        EXAMPLE,
+    """The options of the command."""
+    parser = Parser("train", DESCRIPTION, EXAMPLE)
+    option = parser.add_argument
+    option("--config", required=True, type=local_path, help="a file of configs/")
+    option("--workdir", type=output_folder, help="each stage is trained in WORKDIR/STAGE")
+    option("--stage", help="only this stage of the config")
+    text = 'settings of the config as JSON, {"some.name": value}; `sweep` passes them so'
+    option("--settings", metavar="FILE", type=local_path, help=text)
+    text = "where the data of a run that continues are now, as folder:PATH"
+    option("--data_source", metavar="SOURCE", default="", help=text)
+    text = "a diverged_STEP.npz of a run: say what in that step is not finite; trains nothing"
+    option("--replay", metavar="FILE", type=local_path, help=text)
+    kinds = OneOf(("computed", "compiled"))
+    text = (
+        "report what a step takes of each device, and train nothing; `compiled` compiles it "
+        "for as many virtual CPU devices, which takes minutes"
     )
-    parser.add_argument("--config", required=True, type=local_path, help="a file of configs/")
-    parser.add_argument(
-        "--workdir", type=output_folder, help="each stage is trained in WORKDIR/STAGE"
-    )
-    parser.add_argument("--stage", help="only this stage of the config")
-    parser.add_argument(
-        "--settings",
-        metavar="FILE",
-        type=local_path,
-        help='settings of the config as JSON, {"some.name": value}; `sweep` passes them so',
-    )
-    parser.add_argument(
-        "--data_source",
-        metavar="SOURCE",
-        default="",
-        help="where the data of a run that continues are now, as folder:PATH",
-    )
-    parser.add_argument(
-        "--replay",
-        metavar="FILE",
-        type=local_path,
-        help="a diverged_STEP.npz of a run: say what in that step is not finite; trains nothing",
-    )
-    parser.add_argument(
-        "--explain",
-        nargs="?",
-        const="computed",
-        type=OneOf(("computed", "compiled")),
-        help="report what a step takes of each device, and train nothing; `compiled` compiles it "
-        "for as many virtual CPU devices, which takes minutes",
-    )
-    parser.add_argument("--mesh", help="with --explain: sizes such as data=8,fsdp=64, of any pod")
-    parser.add_argument(
-        "--print_config",
-        action="store_true",
-        help="print the config with what is typed, as options that can be pasted; trains nothing",
-    )
+    option("--explain", nargs="?", const="computed", type=kinds, help=text)
+    option("--mesh", help="with --explain: sizes such as data=8,fsdp=64, of any pod")
+    text = "print the config with what is typed, as options that can be pasted; trains nothing"
+    option("--print_config", action="store_true", help=text)
     parser.add_quiet()
-    parser.add_argument("--coordinator", metavar="HOST:PORT", help="where process 0 is")
-    parser.add_argument("--num_processes", type=count, help="that train together")
-    parser.add_argument("--process_id", type=Number(int, 0), help="of this one, from 0")
+    option("--coordinator", metavar="HOST:PORT", help="where process 0 is")
+    option("--num_processes", type=count, help="that train together")
+    option("--process_id", type=Number(int, 0), help="of this one, from 0")
     parser.add_prefix(PREFIX, "overrides")
     return parser

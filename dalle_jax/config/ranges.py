@@ -1,18 +1,20 @@
 """The values that the settings of a config may have, as plain data, and the check against them.
 
 Each numeric setting is in `RANGES` or in `FREE`, each name of a fixed list in `CHOICES`, all others
-in `OTHERS`: a setting in none of them is misspelt. What depends on two settings, such as a width
-and its number of heads, is checked by `RELATIONS`. Nothing here imports jax, so a value out of
-range is refused at once, before data are read.
+in `OTHERS`: a setting in none of them is misspelt. What depends on two settings is in `relations`.
+Nothing here imports jax, so a value out of range is refused at once, before data are read.
 """
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from numbers import Real
 from typing import Any
 
+from ml_collections import ConfigDict
+
+from dalle_jax.config.relations import conflict
 from dalle_jax.nearest import nearest
 
 
@@ -188,7 +190,7 @@ def check(config: Mapping[str, Any]) -> None:
     Raises:
         ValueError: one is; the message says which, and what it may be.
     """
-    for name, value in _settings(config):
+    for name, value in flatten(config):
         if reason := refusal(name, value):
             raise ValueError(reason)
         # Samplers have options of their own, which they check.
@@ -207,13 +209,8 @@ def check(config: Mapping[str, Any]) -> None:
                 f"config.stages names {stage!r}, of which the config has no section; it has "
                 f"{', '.join(known)}{nearest(stage, known)}"
             )
-        for relation in RELATIONS:
-            try:
-                reasons = list(relation(stage, config))
-            except (KeyError, TypeError, AttributeError):
-                continue  # a setting is missing, which building the stage reports
-            if reasons:
-                raise ValueError(reasons[0])
+        if reason := conflict(stage, config):
+            raise ValueError(reason)
 
 
 def refusal(name: str, value: Any) -> str | None:
@@ -251,115 +248,10 @@ def is_known(name: str) -> bool:
     return any(fnmatchcase(name, pattern) for pattern in (*RANGES, *FREE, *CHOICES, *OTHERS))
 
 
-def _settings(section: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """All settings by dotted name."""
-    for key, value in section.items():
-        if isinstance(value, Mapping):
-            yield from _settings(value, f"{prefix}{key}.")
+def flatten(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """All settings of a config by dotted name, as ("decoder.train.steps", 4000)."""
+    for key, value in config.items():
+        if isinstance(value, Mapping | ConfigDict):
+            yield from flatten(value, f"{prefix}{key}.")
         else:
             yield prefix + key, value
-
-
-# What two settings have to be to each other: (stage, config) -> reasons why they are not.
-
-
-def _heads(stage: str, config: Mapping[str, Any]) -> Iterator[str]:
-    """Attention heads cut the width of a transformer into equal parts; most have blocks."""
-    model = config[stage].get("model", {})
-    for part, own in model.items():
-        if not isinstance(own, Mapping) or "num_heads" not in own:
-            continue
-        if part == "text" and own["depth"] == 0 and "unet" not in model:
-            yield f"config.{stage}.model.text.depth is 0; it must be at least 1"
-        unused = (
-            (part == "text" and own["depth"] == 0)
-            or (part == "layout" and not own["size"])
-            or (part == "latent" and config[stage]["kind"] != "autoregressive")
-        )
-        if not unused and own["width"] % own["num_heads"]:
-            yield (
-                f"config.{stage}.model.{part}.width is {own['width']}; it must be a multiple of "
-                f"num_heads, {own['num_heads']}"
-            )
-
-
-def _groups(stage: str, config: Mapping[str, Any]) -> Iterator[str]:
-    """Group norm cuts the width of each level into equal groups, attention into equal heads."""
-    model = config[stage].get("model", {})
-    name, net = ("unet.", model["unet"]) if "unet" in model else ("", model)
-    if "channel_mult" not in net:
-        return
-    side = _side(stage, config) / net.get("patch_size", 1)
-    for level, mult in enumerate(net["channel_mult"]):
-        width, of = net["channels"] * mult, f"config.{stage}.model.{name}"
-        told = f"{of}channels times channel_mult is {width} at level {level}"
-        if width % net["norm_groups"]:
-            yield f"{told}; it must be a multiple of norm_groups, {net['norm_groups']}"
-        last = level == len(net["channel_mult"]) - 1
-        attends = "head_channels" in net and (
-            last or side / 2**level in net["attention_resolutions"]
-        )
-        if attends and width % net["head_channels"]:
-            yield f"{told}; it must be a multiple of head_channels, {net['head_channels']}"
-
-
-def _sides(stage: str, config: Mapping[str, Any]) -> Iterator[str]:
-    """Images can be cut into patches, halved at each level, and shrunk from those of the data."""
-    model, side = config[stage].get("model", {}), _side(stage, config)
-    data = _data_side(stage, config)
-    if "unet" in model:
-        net = model["unet"]
-        factor = net.get("patch_size", 1) * 2 ** (len(net["channel_mult"]) - 1)
-        crop = config[stage].get("loss", {}).get("crop_size", side)
-        for pixels in {side: None, crop: None}:
-            if pixels % factor:
-                yield (
-                    f"the U-Net of {stage} takes images of {pixels} pixels; with its patch_size "
-                    f"and {len(net['channel_mult'])} levels it needs a multiple of {factor}"
-                )
-    if "patch_size" in model.get("image", {}) and side % model["image"]["patch_size"]:
-        yield (
-            f"config.{stage}.model.image_size is {side}; it must be a multiple of "
-            f"image.patch_size, {model['image']['patch_size']}"
-        )
-    if "image_size" in model and data % side:
-        yield (
-            f"config.{stage}.model.image_size is {side}; images of data.image_size, {data} pixels, "
-            "must be a multiple of it"
-        )
-
-
-def _batches(stage: str, config: Mapping[str, Any]) -> Iterator[str]:
-    """A batch is worked through in equal parts."""
-    train = config[stage].get("train", {})
-    if "accumulate" in train and train["batch_size"] % train["accumulate"]:
-        yield (
-            f"config.{stage}.train.batch_size is {train['batch_size']}; it must be a multiple of "
-            f"accumulate, {train['accumulate']}"
-        )
-
-
-def _codes(stage: str, config: Mapping[str, Any]) -> Iterator[str]:
-    """An autoregressive prior's PCA has fewer dimensions than there are items to measure it on."""
-    own = config[stage]
-    if own.get("kind") == "autoregressive":
-        sizes = own["autoregressive"]
-        if sizes["num_fitted"] <= sizes["num_dimensions"]:
-            yield (
-                f"config.{stage}.autoregressive.num_fitted is {sizes['num_fitted']}; it must be "
-                f"above num_dimensions, {sizes['num_dimensions']}"
-            )
-
-
-def _data_side(stage: str, config: Mapping[str, Any]) -> int:
-    return {**config["data"], **config[stage].get("data", {})}["image_size"]
-
-
-def _side(stage: str, config: Mapping[str, Any]) -> int:
-    """Of the images that a stage's network is given."""
-    return config[stage].get("model", {}).get("image_size") or _data_side(stage, config)
-
-
-RELATIONS: tuple[Callable[[str, Mapping[str, Any]], Iterator[str]], ...] = (
-    *(_heads, _groups, _sides, _batches, _codes),
-)

@@ -1,8 +1,8 @@
-"""`dalle-jax train --explain`: what a training takes of its devices, told without them."""
+"""`dalle-jax train --explain`: what a training takes of its devices, computed without them."""
 
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -44,32 +44,35 @@ def parse_mesh(text: str) -> dict[str, int]:
         ) from None
 
 
-def use_virtual_devices(mesh: str | None) -> None:
-    """Compute on as many CPU devices as a mesh has; to be called before anything is computed.
-
-    Raises:
-        ValueError: there are too many, or fewer than one.
-    """
-    count = math.prod(parse_mesh(mesh).values()) if mesh else 1
-    if not 0 < count <= MOST_COMPILED:
-        raise ValueError(
-            f"--explain=compiled takes a --mesh of 1 to {MOST_COMPILED} devices, not {count}; "
-            "without `=compiled` any number"
-        )
-    jax.config.update("jax_platforms", "cpu")
-    jax.config.update("jax_num_cpu_devices", count)
-
-
-def explain(name: str, config: Mapping[str, Any], mesh: str | None, compiles: bool) -> None:
-    """Print what training the stage `name` takes of each device of a mesh.
+def explain(
+    stages: Sequence[str], config: Mapping[str, Any], mesh: str | None, compiles: bool
+) -> None:
+    """Print what training each of the stages takes of each device of a mesh.
 
     Args:
-        name: of the stage.
+        stages: their names.
         config: whole.
         mesh: `data=8,fsdp=64`; None for that of the config on the devices that are here.
         compiles: also compile the step for as many virtual CPU devices, and print what the
-            compiler says of it beside what was computed.
+            compiler says of it beside what was computed. No device may be in use yet.
+
+    Raises:
+        ValueError: the mesh is not understood, does not fit the batch, or has too many devices.
     """
+    if compiles:
+        count = math.prod(parse_mesh(mesh).values()) if mesh else 1
+        if not 0 < count <= MOST_COMPILED:
+            raise ValueError(
+                f"--explain=compiled takes a --mesh of 1 to {MOST_COMPILED} devices, not {count}; "
+                "without `=compiled` any number"
+            )
+        jax.config.update("jax_platforms", "cpu")
+        jax.config.update("jax_num_cpu_devices", count)
+    for name in stages:
+        _explain_stage(name, config, mesh, compiles)
+
+
+def _explain_stage(name: str, config: Mapping[str, Any], mesh: str | None, compiles: bool) -> None:
     settings = config[name]["train"]
     axes = parse_mesh(mesh) if mesh else settings["mesh"]
     if mesh and -1 in axes.values():

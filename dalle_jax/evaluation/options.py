@@ -70,6 +70,14 @@ class Evaluation:
             raise ValueError("images says where a manifest's images lie: give manifest too")
 
 
+# The options of an evaluation by name, as `dalle-jax evaluate` takes them too.
+KNOWN_OPTIONS = sorted(
+    {field.name for field in dataclasses.fields(Evaluation)}
+    - {"workdir", "preprocessing", "sampling"}
+    | PREPROCESSING.keys()
+)
+
+
 def evaluation_of(
     workdir: Path, options: Mapping[str, Any], sampling: Mapping[str, Any]
 ) -> Evaluation:
@@ -84,11 +92,9 @@ def evaluation_of(
     Raises:
         ValueError: there is no such option, or it has a value that it does not take.
     """
-    fields = {field.name for field in dataclasses.fields(Evaluation)}
-    known = sorted(fields - {"workdir", "preprocessing", "sampling"} | PREPROCESSING.keys())
     for name in options:
-        if name not in known:
-            hint = nearest(name, known) or f"; known are {', '.join(known)}"
+        if name not in KNOWN_OPTIONS:
+            hint = nearest(name, KNOWN_OPTIONS) or f"; known are {', '.join(KNOWN_OPTIONS)}"
             raise ValueError(f"an evaluation has no option {name!r}{hint}")
     given = dict(options)
     for name in PATHS:

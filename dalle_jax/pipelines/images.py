@@ -1,6 +1,8 @@
 """What a person gets to see: images that know how they were made, and captioned grids."""
 
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from einops import rearrange
@@ -96,3 +98,45 @@ def captioned_grid(
             fill = colors[i] if colors else "black"
             text.draw(grid, (x, y + side + 2 + n * line_height), line, fill, FONT_SIZE)
     return grid
+
+
+def check_image_file(path: Path) -> None:
+    """Refuse a name that PIL can't save an image under, and warn of one that holds no record.
+
+    Raises:
+        ValueError: it does not end as an image file does.
+    """
+    kind = Image.registered_extensions().get(path.suffix.lower())
+    if kind is None:
+        raise ValueError(f"--out={path} does not end as an image file does; give FILE.png")
+    if kind != "PNG":
+        warnings.warn(
+            f"{path} will not hold the record of how it was drawn, which only a PNG has: it can't "
+            "be drawn again with --from_png",
+            stacklevel=2,
+        )
+
+
+def save_images(
+    images: Sequence[GeneratedImage], captions: Sequence[str], path: Path
+) -> Iterator[str]:
+    """Save one image under `path`, or several numbered ones and a grid of them; what was written.
+
+    Args:
+        images: of one size.
+        captions: one of each image.
+        path: of the only image, or of the grid.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if len(images) == 1:
+        images[0].save(path)
+        yield str(path)
+        return
+    for i, image in enumerate(images):
+        numbered = path.with_name(f"{path.stem}_{i}{path.suffix}")
+        image.save(numbered)
+        yield str(numbered)
+    grid = captioned_grid(np.stack([np.asarray(image) for image in images]), captions)
+    record = shared_record([image.record for image in images])
+    GeneratedImage.from_array(np.asarray(grid), record).save(path)
+    yield f"{path} (all of them)"

@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from dalle_jax.pipelines.images import GeneratedImage
+
 # Of a record, what is no setting of a stage.
 FIXED = (
     *("prompt", "negative_prompt", "seed", "sample_index", "batch"),
@@ -103,6 +105,31 @@ def redraw(pipe: Any, record: Mapping[str, str], image: Any | None = None) -> np
         **settings,
     )
     return drawn[position]
+
+
+def redraw_file(pipe: Any, path: Path, out: Path, image: Any | None = None) -> str:
+    """Make the image of a PNG again and save it; a line that says whether it is the same.
+
+    Args:
+        pipe: as of `redraw`.
+        path: of the PNG.
+        out: where the image is saved, with the same record.
+        image: as of `redraw`.
+
+    Raises:
+        FileNotFoundError, ValueError: as `read_record` and `redraw` do.
+    """
+    record, there = read_record(path)
+    drawn = redraw(pipe, record, image)
+    differs = difference(drawn, there)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    GeneratedImage.from_array(drawn, record).save(out)
+    if differs:
+        return (
+            f"{out}: {differs}, from {path}, which another kind of machine or another version "
+            f"({record['Software']}) drew, or which was changed"
+        )
+    return f"{out} (the same as {path} to the bit)"
 
 
 def difference(drawn: np.ndarray, there: np.ndarray) -> str | None:

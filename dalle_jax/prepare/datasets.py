@@ -3,12 +3,15 @@
 import contextlib
 import io
 import sys
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dalle_jax import console
+from dalle_jax.data.coco import NUM_CAPTIONS, make_coco_manifest
 from dalle_jax.data.manifest import RULES, Manifest, write_manifest
+from dalle_jax.data.manifest_source import make_manifest
 from dalle_jax.data.open import open_source
 from dalle_jax.data.options import READING_DEFAULTS
 from dalle_jax.prepare.report import show
@@ -72,6 +75,44 @@ def _drawn_here(source: str, data_dir: Path, image_size: int, quiet: bool) -> It
         tfds.disable_progress_bar()
     with contextlib.redirect_stdout(io.StringIO()):
         yield
+
+
+def manifest_of_coco(
+    annotations: Sequence[Path], *, rule: str, n: int | None, seed: int, max_bad_share: float
+) -> Manifest:
+    """The manifest of COCO's files of captions, of 30,000 captions where `n` is None."""
+    n = NUM_CAPTIONS if n is None else n
+    return make_coco_manifest(annotations, rule=rule, n=n, seed=seed, max_bad_share=max_bad_share)
+
+
+def manifest_of_split(
+    source: str,
+    split: str,
+    data_dir: Path,
+    *,
+    data: Mapping[str, Any],
+    reading: Mapping[str, Any],
+    rule: str,
+    n: int | None,
+    seed: int,
+) -> Manifest:
+    """The manifest of a split of a data set that `prepare` reported on.
+
+    Args:
+        source: as of `prepare`.
+        split: whose captions it holds.
+        data_dir: as of `prepare`.
+        data: the size of the images and the kind and languages of the captions, which the manifest
+            states.
+        reading: as of `prepare`.
+        rule: "one" or "all" captions of each image.
+        n: how many captions; None for all.
+        seed: of the sampling.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # The report before it has said all of it.
+        opened = open_source(source, data_dir=data_dir, split=split, **data, **reading)
+    return make_manifest(opened, name=source, split=split, rule=rule, n=n, seed=seed, data=data)
 
 
 def save_manifest(path: Path, manifest: Manifest) -> None:

@@ -10,15 +10,8 @@
 
 from dalle_jax.runs.create import create_run
 from dalle_jax.runs.fingerprint import fingerprint
-from dalle_jax.runs.run import (
-    FORMAT,
-    MIGRATION,
-    Run,
-    clip_in,
-    open_run,
-    runs_in,
-    warn_of_changed_data,
-)
+from dalle_jax.runs.run import FORMAT, MIGRATION, Run, open_run
+from dalle_jax.runs.workdir import clip_in, runs_in, warn_of_changed_data
 
 __all__ = [
     "FORMAT",

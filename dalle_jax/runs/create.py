@@ -24,7 +24,7 @@ def create_run(
 
     Raises:
         ValueError: the run there has another config, or a stage that it needs does not fit it; the
-            differing knobs are named.
+            differing settings are named.
     """
     directory = Path(directory).expanduser()
     if not (directory / "config.json").exists():

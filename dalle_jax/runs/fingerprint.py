@@ -1,19 +1,19 @@
 """What of a run's config its weights depend on: the fingerprint, and which settings may change."""
 
 import copy
-import hashlib
 import json
 from collections.abc import Mapping
 from typing import Any
 
 from dalle_jax.data.open import is_same_source
+from dalle_jax.files import short_hash
 from dalle_jax.stages import OUTSIDE, STAGES, data_of, upstream_of
 
 UPSTREAM = "upstream "  # before the name of a stage whose dependencies follow
 
-# Knobs that change how a run is watched or laid out, not what it learns: they may differ when it
+# Settings of how a run is logged and laid out, not of what it learns: they may differ when it
 # goes on, and the fingerprint leaves them out.
-FREE_TRAIN_KNOBS = (
+FREE_TRAIN_SETTINGS = (
     "log_every",
     "validate_every",
     "validation_images",
@@ -26,17 +26,15 @@ FREE_TRAIN_KNOBS = (
     "mesh",
     "remat",
 )
-FREE_DATA_KNOBS = ("dir", "num_threads", "disk_cache", "max_bad_share")
+FREE_DATA_SETTINGS = ("dir", "num_threads", "disk_cache", "max_bad_share")
 
 
 def fingerprint(stage_name: str, config: Mapping[str, Any]) -> str:
     """Hash of a stage's config, its data and its upstream: all that its weights depend on."""
-    parts = dependencies(stage_name, config)
-    text = json.dumps(parts, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return short_hash(dependencies(stage_name, config))
 
 
-def differing_knobs(there: Any, given: Any, prefix: str = "") -> list[str]:
+def differing_settings(there: Any, given: Any, prefix: str = "") -> list[str]:
     """`decoder.train.batch_size is 16 there, 48 given` for each setting that is not the same.
 
     A data source that is spelled otherwise and leads to the same place is the same.
@@ -46,7 +44,7 @@ def differing_knobs(there: Any, given: Any, prefix: str = "") -> list[str]:
         return [
             difference
             for name in names
-            for difference in differing_knobs(
+            for difference in differing_settings(
                 there.get(name), given.get(name), f"{prefix}.{name}" if prefix else name
             )
         ]
@@ -79,10 +77,10 @@ def dependencies(stage_name: str, config: Mapping[str, Any]) -> dict[str, Any]:
         for name, section in config[stage_name].items()
         if name not in OUTSIDE or name == "train"
     }
-    for name in FREE_TRAIN_KNOBS:
+    for name in FREE_TRAIN_SETTINGS:
         own["train"].pop(name, None)
     data = data_of(stage_name, config)
-    data = {name: value for name, value in data.items() if name not in FREE_DATA_KNOBS}
+    data = {name: value for name, value in data.items() if name not in FREE_DATA_SETTINGS}
     parts = {
         "seed": config["seed"],
         "data": data,

@@ -18,7 +18,7 @@ from dalle_jax.files import short_hash
 from dalle_jax.pipelines.settings import settings_of
 from dalle_jax.runs import open_run
 from dalle_jax.runs.data import content_of
-from dalle_jax.runs.fingerprint import FREE_DATA_KNOBS, FREE_TRAIN_KNOBS, fingerprint
+from dalle_jax.runs.fingerprint import FREE_DATA_SETTINGS, FREE_TRAIN_SETTINGS, fingerprint
 from dalle_jax.stages import EMBEDDERS, STAGES, main_of, sampling_of, upstream_of
 from dalle_jax.sweeps.grid import OTHER_CONFIG, Sweep, is_sampling, point_name
 
@@ -239,8 +239,8 @@ def is_free(setting: str) -> bool:
     """
     section, name, of_training, *_ = (*setting.split("."), "", "")
     if section == "data":
-        return name in FREE_DATA_KNOBS
-    return name == "train" and of_training in FREE_TRAIN_KNOBS
+        return name in FREE_DATA_SETTINGS
+    return name == "train" and of_training in FREE_TRAIN_SETTINGS
 
 
 def network_checkpoints(options: Mapping[str, Any]) -> tuple[str, ...]:

@@ -1,8 +1,7 @@
 """Memory that is free and still counts as the process's."""
 
+import contextlib
 import ctypes
-import functools
-from collections.abc import Callable
 
 
 def give_back() -> None:
@@ -12,13 +11,5 @@ def give_back() -> None:
     it (`dalle_jax/cpu.py`). Each of a training's hundred threads leaves holes in other places, so
     that in hours ever more of the heap is resident.
     """
-    if (trim := _malloc_trim()) is not None:
-        trim(0)
-
-
-@functools.cache
-def _malloc_trim() -> Callable[[int], int] | None:
-    try:
-        return ctypes.CDLL(None).malloc_trim
-    except (AttributeError, OSError, TypeError):
-        return None
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        ctypes.CDLL(None).malloc_trim(0)

@@ -106,7 +106,7 @@ class Training:
     title: str = "train"
     quiet: bool = False
 
-    def due_at(self, step: int) -> list[str]:
+    def scheduled_at(self, step: int) -> list[str]:
         """The events of a step, in the order in which they are made; of the last step, all.
 
         Drawing comes after saving, as it may outlast the time that there is.

@@ -15,7 +15,7 @@ needs_bash = pytest.mark.skipif(BASH is None, reason="there is no bash")
 
 @pytest.fixture(scope="module")
 def script():
-    return completion.bash()
+    return completion.script("bash")
 
 
 def completed(script, *words, breaks="\"'@><=;|&(: \t\n"):
@@ -80,7 +80,7 @@ def test_every_option_of_a_verb_is_offered(verb, script):
     offered = completed(script, verb, "--")
     names = {
         name
-        for action in completion._actions(verb)
+        for action in completion.options_of(verb)
         for name in action.option_strings
         if name.startswith("--")
     }
@@ -145,7 +145,7 @@ def in_shell(command, home):
 @pytest.mark.skipif(ZSH is None, reason="there is no zsh")
 def test_zsh_completes(tmp_path):
     (tmp_path / "a_folder").mkdir()
-    (tmp_path / "script").write_text(completion.zsh())
+    (tmp_path / "script").write_text(completion.script("zsh"))
     command = [ZSH, "-f", "-c", TERMINAL, "-", *TYPED]
     done = in_shell(command, tmp_path)
     assert done.stdout.splitlines() == list(TYPED.values()), done
@@ -154,7 +154,7 @@ def test_zsh_completes(tmp_path):
 @pytest.mark.skipif(FISH is None, reason="there is no fish")
 def test_fish_completes(tmp_path):
     (tmp_path / "a_folder").mkdir()
-    (tmp_path / "script").write_text(completion.fish())
+    (tmp_path / "script").write_text(completion.script("fish"))
     asked = "source script; for line in $argv; complete -C $line; echo end; end"
     command = [FISH, "--no-config", "-c", asked, *(f"dalle-jax {typed}" for typed in TYPED)]
     done = in_shell(command, tmp_path)

@@ -37,7 +37,7 @@ def caption(folder, text, count=60):
 def go(cards, tmp_path, monkeypatch):
     """Types the command of a training, which takes no step, with further options."""
     monkeypatch.setattr(trainer, "fit", lambda training: None)
-    monkeypatch.setattr(trainer, "make_preview", lambda *_: None)
+    monkeypatch.setattr("dalle_jax.trainer.hooks.make_preview", lambda *_: None)
     typed = [f"--config={ROOT / 'configs/tiny.py'}", f"--workdir={tmp_path / 'work'}"]
     typed += [f"--config.data.source=folder:{cards}", "--config.data.max_bad_share=0.7"]
     return lambda *more: train.run([*typed, *more])

@@ -75,7 +75,7 @@ def refused(capsys, verb, *argv):
         ("train config.seed=3", "lacks its two dashes; type --config.seed=3"),
         ("train —workdir=x", "long dash; type --workdir"),
         ("train –workdir x", "long dash; type --workdir"),
-        ("train --workdir = x", "stand without blanks: --name=value"),
+        ("train --workdir = x", "written without blanks: --name=value"),
         # Values.
         ("sample a --workdir", "--workdir needs a value"),
         ("train --workdir --config=x", "--workdir needs a value"),
@@ -120,7 +120,7 @@ def test_a_dash_and_an_underscore_are_alike_in_every_option(verb):
             continue
         for spelling in (name.replace("-", "_"), name.replace("_", "-")):
             typed = "--" + spelling[2:]
-            plain, _ = parser._sorted([typed if action.nargs == 0 else f"{typed}=1"])
+            plain, _ = parser.split_prefixed([typed if action.nargs == 0 else f"{typed}=1"])
             assert plain[0].partition("=")[0] == name
 
 

@@ -23,7 +23,7 @@ def numbers(line: str) -> list[float]:
 
 def test_what_is_printed_adds_up(capsys):
     config = load_config(ROOT / "configs/unclip_tiny.py", OVERRIDES).to_dict()
-    explain("clip", config, "data=2,fsdp=4", False)
+    explain(["clip"], config, "data=2,fsdp=4", False)
     text = capsys.readouterr().out
     lines = text.splitlines()
     params = jax.eval_shape(build_stage("clip", config).init, jax.random.key(0))
@@ -73,7 +73,7 @@ def test_stacked_blocks_have_lines_of_their_own():
 def test_a_mesh_that_can_not_be_is_refused(mesh, told):
     config = load_config(ROOT / "configs/unclip_tiny.py").to_dict()
     with pytest.raises(ValueError, match=told):
-        explain("clip", config, mesh, False)
+        explain(["clip"], config, mesh, False)
 
 
 @pytest.mark.long  # it compiles for four devices

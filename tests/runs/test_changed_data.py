@@ -119,6 +119,6 @@ def test_data_that_would_take_longer_to_look_at_is_not_opened(tmp_path, monkeypa
     data = type("Data", (list,), {"signature": "" if source == "emoji" else "aa"})()
     run.record_data(data, data)
     monkeypatch.setattr(
-        "dalle_jax.runs.run.open_source", lambda *_, **__: pytest.fail("it was opened")
+        "dalle_jax.runs.opening.open_source", lambda *_, **__: pytest.fail("it was opened")
     )
     assert told(run) == []

@@ -40,7 +40,7 @@ def config(source="folder:cards", steps=20, **overrides):
 def opened(monkeypatch):
     """What `open_source` gives, by source; each asked for is noted."""
     there = {}
-    monkeypatch.setattr(run_module, "open_source", lambda source, **_: there[source])
+    monkeypatch.setattr("dalle_jax.runs.opening.open_source", lambda source, **_: there[source])
     return there
 
 

@@ -318,7 +318,9 @@ def test_a_stage_of_own_data_at_the_default_differs_from_the_system_s_setting():
 
 def test_settings_reach_the_reader_of_own_data_and_no_other(monkeypatch, tmp_path):
     options = {}
-    monkeypatch.setattr(run_module, "open_source", lambda source, **given: options.update(given))
+    monkeypatch.setattr(
+        "dalle_jax.runs.opening.open_source", lambda source, **given: options.update(given)
+    )
     run = create_run(tmp_path, "decoder", config(**{"data.source": "folder:x"}))
     run.open_source("train")
     assert not {"encoding", "min_side"} & options.keys()  # a built-in data set takes none

@@ -8,7 +8,6 @@ from types import SimpleNamespace
 import pytest
 
 from dalle_jax.runs import FORMAT, create_run
-from dalle_jax.runs import run as run_module
 from dalle_jax.runs.data import DataRecord, Reading, read_record, write_record
 from dalle_jax.sweeps.content import data_signatures
 from dalle_jax.sweeps.definition import read_definition
@@ -109,7 +108,7 @@ def test_each_data_set_is_opened_once_and_built_in_ones_never(tmp_path, monkeypa
         opened.append(source)
         return SimpleNamespace(signature=f"of {source} in {data_dir}")
 
-    monkeypatch.setattr(run_module, "open_source", open_source)
+    monkeypatch.setattr("dalle_jax.runs.opening.open_source", open_source)
     signature = data_signatures(tmp_path)
     assert signature("decoder", config("captioned_shapes/easy")) == ""
     assert signature("decoder", config("emoji")) == ""

@@ -8,7 +8,7 @@ import optax
 import pytest
 from PIL import Image
 
-from dalle_jax.training import loop
+from dalle_jax.training import events
 from dalle_jax.training.checkpoint import load_params, steps_in
 from dalle_jax.training.evaluate import evaluate
 from dalle_jax.training.loop import Diverged, fit
@@ -200,7 +200,7 @@ def test_evaluation_is_of_the_ema_weights_of_its_step(tmp_path):
 
 def test_the_best_checkpoint_is_kept_over_a_restart(tmp_path, monkeypatch):
     losses = iter([2.0, 1.0, 3.0, 4.0, 5.0, 6.0])
-    monkeypatch.setattr(loop, "evaluate", lambda *_: {"loss": next(losses)})
+    monkeypatch.setattr(events, "evaluate", lambda *_: {"loss": next(losses)})
     often = {"validate_every": 2, "checkpoint_every": 2, "keep_checkpoints": 1}
     fit_tiny(tmp_path, steps=6, **often)
     assert steps_in(tmp_path / "checkpoints") == [4, 6]

@@ -11,7 +11,7 @@ import time
 import numpy as np
 import pytest
 
-from dalle_jax.training import loop, pending, sharding
+from dalle_jax.training import events, loop, pending, sharding
 from dalle_jax.training.checkpoint import Checkpoints, load_params, steps_in
 from dalle_jax.training.signals import Interrupted
 from tests.training.started import assert_equal, lines, start, wait_for_line
@@ -165,12 +165,12 @@ def test_a_signal_does_not_tear_the_last_save(tmp_path, monkeypatch):
     assert saved[-1] == "told" and steps_in(tmp_path / "checkpoints")[-1] == 24
 
 
-def signal_before_step(monkeypatch, step, validated):
-    """SIGTERM between the reading of a step's batch and the step, after so many validations."""
+def signal_before_step(monkeypatch, step):
+    """SIGTERM between the reading of a step's batch and the step."""
     calls = itertools.count(1)
 
-    def put_batch(*arguments):  # which validation calls too, twice each time
-        if next(calls) == step + 2 * validated:
+    def put_batch(*arguments):
+        if next(calls) == step:
             os.kill(os.getpid(), signal.SIGTERM)
         return sharding.put_batch(*arguments)
 
@@ -183,7 +183,7 @@ def test_told_to_stop_it_saves_and_draws_when_it_goes_on(uninterrupted, tmp_path
     def preview(params, step, wait):
         drawn.append((step, steps_in(tmp_path / "checkpoints")))
 
-    signal_before_step(monkeypatch, 12, validated=1)
+    signal_before_step(monkeypatch, 12)
     with pytest.raises(Interrupted, match="stopped by SIGTERM at step 12"):
         fit_tiny(tmp_path, hooks={"preview": preview})
     assert drawn == [] and steps_in(tmp_path / "checkpoints")[-1] == 12
@@ -197,8 +197,8 @@ def test_a_loss_that_was_told_late_makes_its_checkpoint_the_best(tmp_path, monke
     losses = iter([4.0, 3.0, 3.0, 3.0, 1.0, *[2.0] * 7])  # of the steps 2, 4, …, 24
 
     often = {"validate_every": 2, "checkpoint_every": 2}
-    monkeypatch.setattr(loop, "evaluate", lambda *_: {"loss": next(losses)})
-    signal_before_step(monkeypatch, 10, validated=0)  # by nothing that takes batches
+    monkeypatch.setattr(events, "evaluate", lambda *_: {"loss": next(losses)})
+    signal_before_step(monkeypatch, 10)
     with pytest.raises(Interrupted, match="at step 10"):
         fit_tiny(tmp_path, **often)
     fit_tiny(tmp_path, **often)
@@ -219,7 +219,7 @@ def test_an_evaluation_of_an_hour_does_not_keep_a_signal_waiting(tmp_path, monke
 
     evaluated = {"hooks": {"evaluation": evaluation}, "evaluate_every": 6}
     if moment == "before":
-        signal_before_step(monkeypatch, 6, validated=0)
+        signal_before_step(monkeypatch, 6)
     start = time.monotonic()
     with pytest.raises(Interrupted, match="stopped by SIGTERM at step 6") as stop:
         fit_tiny(tmp_path, **evaluated)

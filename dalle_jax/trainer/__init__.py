@@ -1,0 +1,129 @@
+"""From a config to trained runs: each stage's run directory, data, hooks and loop."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from dalle_jax import console
+from dalle_jax.config.load import load_config
+from dalle_jax.evaluation.checks import check_later_data, check_stage
+from dalle_jax.nn.remat import rematerialized
+from dalle_jax.runs import Run, create_run
+from dalle_jax.runs.data import check_moved
+from dalle_jax.stages import data_of
+from dalle_jax.trainer.data import Data, open_data, training_batches
+from dalle_jax.trainer.hooks import make_hooks
+from dalle_jax.training import pending
+from dalle_jax.training.checkpoint import newest_is_damaged
+from dalle_jax.training.distributed import exclusive, in_turn, naming_the_dead
+from dalle_jax.training.loop import fit
+from dalle_jax.training.optim import make_optimizer
+from dalle_jax.training.sharding import make_mesh, put_tree
+from dalle_jax.training.training import Settings, Training
+
+
+def train(
+    config: str | Path | Mapping[str, Any],
+    workdir: str | Path,
+    *,
+    stages: Sequence[str] | None = None,
+    data_source: str = "",
+) -> dict[str, Run]:
+    """Train the stages of a config, each in WORKDIR/STAGE; what is trained already is kept.
+
+    A training that was stopped continues from its newest checkpoint, with the numbers that it
+    would have had. For example::
+
+        config = load_config("quickstart")  # of dalle_jax.config.load
+        config.decoder.train.steps = 2000
+        runs = dalle_jax.train(config, "runs/quickstart")
+
+    Args:
+        config: of a system, or the name or path of a config file.
+        workdir: of the runs.
+        stages: only these, in this order; by default all of the config.
+        data_source: where the data of runs that continue lies now, as folder:PATH.
+
+    Returns:
+        The runs by stage.
+
+    Raises:
+        FileNotFoundError: data, or a run that a stage needs, is not there.
+        ValueError: a setting or the data is wrong, a run there has another config, another process
+            trains it, or the training diverged (`training.loop.Diverged`).
+        training.signals.Interrupted: a signal came; a checkpoint is saved.
+    """
+    config, workdir = as_dict(config), Path(workdir).expanduser()
+    names = list(config["stages"] if stages is None else stages)
+    if unknown := [name for name in names if name not in config["stages"]]:
+        raise ValueError(
+            f"the config has no stage {unknown[0]!r}; it has {', '.join(config['stages'])}"
+        )
+    if data_source:
+        check_moved([data_of(name, config)["source"] for name in names], data_source)
+    for name in names:
+        check_stage(name, config)
+    check_later_data(names, config, workdir, data_source)
+    with naming_the_dead():
+        return {name: train_stage(name, config, workdir, data_source) for name in names}
+
+
+def train_stage(name: str, config: Mapping[str, Any], workdir: Path, data_source: str = "") -> Run:
+    """Train one stage to its last step, if that is not done; see `train`."""
+    run, steps = make_run(name, config, workdir, data_source), config[name]["train"]["steps"]
+    if (
+        run.step == steps
+        and not newest_is_damaged(run.directory / "checkpoints")
+        and not pending.read_as_first(run.directory, steps)
+    ):
+        console.note(f"{name}: trained to step {steps} already, in {run.directory}")
+        return run
+    with exclusive(run.directory), rematerialized(config[name]["train"]["remat"]):
+        fit(build_training(run, open_data(run, record=True)))
+    return run
+
+
+def as_dict(config: str | Path | Mapping[str, Any]) -> dict[str, Any]:
+    """A config, or that of a file, as a plain dict."""
+    if isinstance(config, str | Path):
+        config = load_config(config)
+    return config if isinstance(config, dict) else config.to_dict()
+
+
+def make_run(name: str, config: Mapping[str, Any], workdir: Path, data_source: str) -> Run:
+    """The run of a stage, made if it is not there; of several processes the first makes it."""
+    directory = workdir / name
+    with in_turn(f"make the run of {name}"):
+        if not (directory / "config.json").exists():
+            # First: a mistake leaves no run behind that would refuse the mended config.
+            planned = Run(directory, name, config, data_source)
+            planned.build_stage()
+            planned.check_known_data()
+            for split in ("train", "validation"):
+                planned.open_source(split)
+        return create_run(directory, name, config, data_source)
+
+
+def build_training(run: Run, data: Data) -> Training:
+    """The training of a run's stage, with the weights of the stages before it on the devices."""
+    name, config = run.stage_name, run.config
+    settings, stage = config[name]["train"], run.build_stage()
+    start, local = stage.start_from(run.load_frozen())
+    mesh = make_mesh(settings["mesh"])
+    start, frozen = None if start is None else put_tree(start, mesh), put_tree(local, mesh)
+    stage.prepare(local, training_batches(run, data))
+    del local  # what is on one device; `frozen` is cut over the mesh
+    names = [field.name for field in fields(Settings) if field.name != "seed"]
+    return Training(
+        stage,
+        training_batches(run, data),
+        run.directory,
+        make_optimizer(**settings["optimizer"], steps=settings["steps"]),
+        Settings(seed=config["seed"], **{name: settings[name] for name in names}),
+        make_hooks(run, data, stage, frozen, mesh),
+        frozen=frozen,
+        start=start,
+        title=name,
+        quiet=console.is_quiet(),
+    )
