@@ -1,8 +1,9 @@
-"""One row of `dalle-jax bench`: a training step, or a batch of images drawn, timed."""
+"""One row of `dalle-jax bench`: a training step, or the sampling of a batch, timed."""
 
 import functools
 import time
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -16,15 +17,25 @@ from dalle_jax.data.tokenizer import Tokenizer, train_tokenizer
 from dalle_jax.nn.remat import rematerialized
 from dalle_jax.stages import build_stage, data_of, sampling_of, upstream_of
 from dalle_jax.training.optim import make_optimizer
-from dalle_jax.training.sharding import make_mesh, put_batch, put_tree, tree_shardings
-from dalle_jax.training.state import create_state, init_state
-from dalle_jax.training.step import make_train_step
+from dalle_jax.training.sharding import make_mesh, put_batch, put_tree
+from dalle_jax.training.training import Settings, Training, set_up
 
 Row = dict[str, Any]
-COLUMNS = (
-    *("stage", "what", "point", "compile_seconds", "milliseconds", "steps_per_second"),
-    *("images_per_second", "gflop", "share_of_peak", "peak_mib", "loop_ratio", "data_stall"),
-)
+# By name, how a column is printed: heading, width, format.
+COLUMNS = {
+    "stage": ("stage", -14, ""),
+    "what": ("", -7, ""),
+    "point": ("point", -20, ""),
+    "compile_seconds": ("compile s", 10, ".1f"),
+    "milliseconds": ("ms", 10, ".1f"),
+    "steps_per_second": ("steps/s", 9, ".2f"),
+    "images_per_second": ("images/s", 10, ".1f"),
+    "gflop": ("GFLOP", 10, ".2f"),
+    "share_of_peak": ("of peak", 9, ".1%"),
+    "peak_mib": ("peak MiB", 10, ".1f"),
+    "loop_ratio": ("in loop", 9, ".3f"),
+    "data_stall": ("stall", 8, ".1%"),
+}
 
 
 class RandomItems:
@@ -53,22 +64,23 @@ def measure_training(
     settings = config[name]["train"]
     mesh = make_mesh(settings["mesh"])
     stage, loader, frozen, start = _prepared(name, config, mesh)
-    optimizer = make_optimizer(**settings["optimizer"], steps=settings["steps"])
-    init = functools.partial(create_state, stage, optimizer)
-    shardings = tree_shardings(jax.eval_shape(init, jax.random.key(0), start), mesh)
-    state = init_state(stage, optimizer, jax.random.key(0), shardings, start)
-    step = make_train_step(
-        stage,
-        optimizer,
-        mesh=mesh,
-        state_shardings=shardings,
-        ema_decay=settings["ema_decay"],
-        accumulate=settings["accumulate"],
+    wanted = ("steps", "ema_decay", "mesh", "accumulate")
+    programs = set_up(
+        Training(
+            stage,
+            loader,
+            Path(),
+            make_optimizer(**settings["optimizer"], steps=settings["steps"]),
+            Settings(**{name: settings[name] for name in wanted}),
+            frozen=frozen,
+            start=start,
+        )
     )
-    key, batch = jax.random.key(1), put_batch(next(loader), mesh)
+    state, frozen = programs.init(), programs.frozen
+    key, batch = programs.root_key, put_batch(next(loader), mesh)
     with rematerialized(settings["remat"]):
         began = time.perf_counter()
-        program = step.lower(state, frozen, batch, key).compile()
+        program = programs.step.lower(state, frozen, batch, key).compile()
         compile_seconds = time.perf_counter() - began
 
     def bare() -> float:
@@ -81,7 +93,7 @@ def measure_training(
         return (time.perf_counter() - began) / block
 
     def in_loop() -> tuple[float, float]:
-        """Seconds a step as `train.fit` makes it, and those in which the device had no batch."""
+        """Seconds a step in a loop like `fit`, and those in which the device had no batch."""
         nonlocal state
         began, stalled, metrics = time.perf_counter(), 0.0, None
         for _ in range(block):
@@ -150,7 +162,7 @@ def measure_drawing(
 
 
 def matmul_rate(dtype: str) -> Callable[[], float]:
-    """A function that tells FLOP/s of one device: the best of five products of two matrices."""
+    """A function that measures FLOP/s of one device: the best of five products of two matrices."""
     side = 2048 if jax.default_backend() == "cpu" else 8192
     matrix = jax.random.normal(jax.random.key(2), (side, side), jnp.dtype(dtype))
     product = jax.jit(jnp.matmul)
@@ -168,7 +180,7 @@ def matmul_rate(dtype: str) -> Callable[[], float]:
 
 
 def _dtype(own: Mapping[str, Any]) -> str:
-    """What a stage computes in; one that stands on others alone, as joint does, in float32."""
+    """What a stage computes in; one without a network of its own, as joint, in float32."""
     return own.get("model", {}).get("dtype", "float32")
 
 

@@ -1,9 +1,8 @@
-"""Times of training steps and of drawing, as a table in the terminal and in a CSV file."""
+"""Times of training steps and of sampling, as a table in the terminal and in a CSV file."""
 
 import contextlib
 import copy
 import csv
-import itertools
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -15,10 +14,7 @@ from dalle_jax.cost.bench import COLUMNS, measure_drawing, measure_training
 from dalle_jax.training.sharding import AXES, mesh_sizes
 
 HEADINGS = "".join(
-    (
-        f"{'stage':14}{'':7}{'point':20}{'compile s':>10}{'ms':>10}{'steps/s':>9}{'images/s':>10}",
-        f"{'GFLOP':>10}{'of peak':>9}{'peak MiB':>10}{'in loop':>9}{'stall':>8}",
-    )
+    f"{heading:{'<' if width < 0 else '>'}{abs(width)}}" for heading, width, _ in COLUMNS.values()
 )
 
 
@@ -141,26 +137,8 @@ def points(
 
 def line(row: Mapping[str, Any]) -> str:
     """A row as text, under HEADINGS; what does not apply is left blank."""
-
-    def cell(name: str, width: int, text: str) -> str:
-        return f"{'' if row[name] is None else text.format(row[name]):>{width}}"
-
-    return "".join(
-        itertools.chain(
-            (f"{row['stage']:14}{row['what']:7}{row['point']:20}",),
-            itertools.starmap(
-                cell,
-                (
-                    ("compile_seconds", 10, "{:.1f}"),
-                    ("milliseconds", 10, "{:.1f}"),
-                    ("steps_per_second", 9, "{:.2f}"),
-                    ("images_per_second", 10, "{:.1f}"),
-                    ("gflop", 10, "{:.2f}"),
-                    ("share_of_peak", 9, "{:.1%}"),
-                    ("peak_mib", 10, "{:.1f}"),
-                    ("loop_ratio", 9, "{:.3f}"),
-                    ("data_stall", 8, "{:.1%}"),
-                ),
-            ),
-        )
-    )
+    cells = []
+    for name, (_, width, shape) in COLUMNS.items():
+        text = "" if row[name] is None else format(row[name], shape)
+        cells.append(f"{text:{'<' if width < 0 else '>'}{abs(width)}}")
+    return "".join(cells)

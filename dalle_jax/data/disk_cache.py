@@ -26,8 +26,8 @@ import numpy as np
 from PIL import features
 
 from dalle_jax.data.images import center_crop_resize
-from dalle_jax.data.loader import MEMORY_LIMIT, Source, describe_item, fits_in_memory
 from dalle_jax.data.remote import cache_folder
+from dalle_jax.data.source import MEMORY_LIMIT, Source, describe_item, fits_in_memory
 
 _HEADER = struct.Struct("<16sI")
 _BESIDE_IMAGE = 4096  # bytes of a record: its header and its captions

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
-from dalle_jax.data.loader import Source, describe_item
+from dalle_jax.data.source import Source, describe_item
 
 FORMAT = 1
 _AGAIN = "make them again with `dalle-jax prepare --embeddings`"

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from dalle_jax.data.images import decode
-from dalle_jax.data.loader import Source
 from dalle_jax.data.manifest import Header, Manifest, choose
 from dalle_jax.data.open import has_file_ids, is_at_path, kind_of, open_source
+from dalle_jax.data.source import Source
 
 # What a manifest's `data` may hold: arguments that only built-in data sets depend on.
 SOURCE_ARGUMENTS = ("image_size", "captions", "languages")

@@ -9,7 +9,7 @@ from dalle_jax.data.options import OPTIONS
 from dalle_jax.nearest import nearest
 
 if TYPE_CHECKING:  # the loader brings jax along
-    from dalle_jax.data.loader import Source
+    from dalle_jax.data.source import Source
 
 
 def _captioned_shapes(

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy as np
 
-from dalle_jax.data.loader import Source
 from dalle_jax.data.manifest import Manifest, read_manifest
 from dalle_jax.data.manifest_source import (
     SOURCE_ARGUMENTS,
@@ -17,6 +16,7 @@ from dalle_jax.data.manifest_source import (
 )
 from dalle_jax.data.open import captions_of_split, is_at_path
 from dalle_jax.data.options import reading_options
+from dalle_jax.data.source import Source
 from dalle_jax.metrics.images import Subset
 from dalle_jax.runs import Run
 

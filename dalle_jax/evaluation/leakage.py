@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from dalle_jax.console import note
-from dalle_jax.data.loader import Source
+from dalle_jax.data.source import Source
 from dalle_jax.evaluation.captions import HeldOut, Images, source_arguments
 from dalle_jax.evaluation.networks import open_features
 from dalle_jax.files import UNREADABLE_NPZ, short_hash, write_atomically

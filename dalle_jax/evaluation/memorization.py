@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dalle_jax.data.loader import Source
+from dalle_jax.data.source import Source
 from dalle_jax.metrics.intervals import bootstrap
 from dalle_jax.metrics.neighbours import Neighbours, data_copying, picture_cells, pixel_neighbours
 from dalle_jax.pipelines.images import captioned_grid

@@ -33,7 +33,7 @@ import numpy as np
 from einops import reduce
 from PIL import Image
 
-from dalle_jax.data.loader import Source
+from dalle_jax.data.source import Source
 from dalle_jax.files import write_atomically
 from dalle_jax.metrics.images import pixel_digest
 from dalle_jax.metrics.neighbours import feature_neighbours

@@ -7,7 +7,7 @@ import numpy as np
 from einops import rearrange
 
 from dalle_jax.data.images import center_crop_resize
-from dalle_jax.data.loader import Source
+from dalle_jax.data.source import Source
 from dalle_jax.metrics.kernel import normalized
 
 BLOCK = 2048  # training images in memory

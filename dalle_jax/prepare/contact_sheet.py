@@ -8,8 +8,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from dalle_jax.data.images import Opened, decode, read, to_rgb
-from dalle_jax.data.loader import Source
 from dalle_jax.data.report import Report
+from dalle_jax.data.source import Source
 from dalle_jax.pipelines.images import captioned_grid
 
 SIDE = 144  # pixels of a picture

@@ -6,10 +6,10 @@ import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from dalle_jax.data.loader import Source
 from dalle_jax.data.open import is_at_path
 from dalle_jax.data.remote_server import is_url
 from dalle_jax.data.report import Report, ReportWarning
+from dalle_jax.data.source import Source
 from dalle_jax.data.splits import SPLITS
 from dalle_jax.data.walk import first_of
 from dalle_jax.files import short_hash, write_atomically

@@ -20,8 +20,8 @@ import numpy as np
 
 from dalle_jax.data.index import NotScannedError
 from dalle_jax.data.item_digests import MAX_ITEMS, describe_change, load_digests, save_digests
-from dalle_jax.data.loader import Source
 from dalle_jax.data.open import is_at_path
+from dalle_jax.data.source import Source
 from dalle_jax.files import write_atomically
 
 FILE, ITEMS_FILE = "data.json", "data_items.npz"

@@ -8,9 +8,9 @@ from typing import Any
 
 from dalle_jax.data.embeddings import StoredEmbeddings, WithEmbeddings
 from dalle_jax.data.index import NotScannedError, without_scan
-from dalle_jax.data.loader import Source, read_item
 from dalle_jax.data.open import is_at_path, open_source
 from dalle_jax.data.options import reading_options
+from dalle_jax.data.source import Source, read_item
 from dalle_jax.data.tokenizer import Tokenizer, train_tokenizer
 from dalle_jax.data.words import CaptionWords
 from dalle_jax.runs.data import (

@@ -7,8 +7,9 @@ import jax
 
 from dalle_jax import console
 from dalle_jax.data.disk_cache import OnDisk, on_disk
-from dalle_jax.data.loader import Source, keep_in_memory, make_loader
+from dalle_jax.data.loader import make_loader
 from dalle_jax.data.prefetch import Prefetch
+from dalle_jax.data.source import Source, keep_in_memory
 from dalle_jax.data.tokenizer import Tokenizer
 from dalle_jax.runs import Run
 from dalle_jax.training.distributed import in_turn

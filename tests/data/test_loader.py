@@ -4,8 +4,9 @@ import threading
 import numpy as np
 import pytest
 
-from dalle_jax.data.loader import InMemory, augment, keep_in_memory, make_loader
+from dalle_jax.data.loader import augment, make_loader
 from dalle_jax.data.prefetch import Stalled
+from dalle_jax.data.source import InMemory, keep_in_memory
 from dalle_jax.data.tokenizer import Tokenizer, train_tokenizer
 
 
