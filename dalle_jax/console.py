@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Mapping
 
-# In the place of what ASCII or a code page lacks; all else is shown by its number.
+# Instead of what ASCII or a code page lacks; all else is shown by its number.
 PLAIN = str.maketrans({"–": "-", "—": "-", "−": "-", "…": "...", "×": "x", "·": "*", "→": "->"})
 PLAIN |= str.maketrans({"≥": ">=", "≤": "<=", "±": "+-", "σ": "sigma", "α": "alpha", "²": "^2"})
 _quiet = False

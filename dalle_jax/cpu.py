@@ -1,4 +1,4 @@
-"""The settings that make XLA fast on a CPU, in one place; they must stand before jax is imported.
+"""The settings that make XLA fast on a CPU, in one place; to be made before jax is imported.
 
 Convolutions go to the Eigen kernels instead of jaxlib's newer default, which is slower at the
 widths of small networks. The C library hands out huge pages and keeps what is freed, since XLA
@@ -28,10 +28,9 @@ HEAP = ":".join(
         "top_pad": 2**26,  # bytes by which the heap grows at least
     }.items()
 )
-# Device files of accelerators, under /dev: NVIDIA's (a container may have any one alone), WSL2's,
+# Device files of accelerators, under /dev: NVIDIA's (a container may have any one only), WSL2's,
 # a TPU's, AMD's.
 ACCELERATORS = ("nvidia[0-9]*", "dxg", "accel0", "vfio/0", "kfd")
-# XLA aborts the process at a flag it does not know, so the flag is set for known versions alone.
 FLAG_VERSIONS = ("0.10.",)
 
 
@@ -44,7 +43,7 @@ def configure(environ: MutableMapping[str, str] = os.environ) -> bool:
     if environ.get(SWITCH) == "off" or "jax" in sys.modules or not on_cpu(environ):
         return False
     flags = environ.get("XLA_FLAGS", "")
-    if "xla_cpu_experimental_ynn_fusion_type" in flags or not _flag_is_known():
+    if "xla_cpu_experimental_ynn_fusion_type" in flags or not flag_is_known():
         return False
     environ["XLA_FLAGS"] = f"{flags} {CONVOLUTION_FLAG}".strip()
     return True
@@ -53,7 +52,7 @@ def configure(environ: MutableMapping[str, str] = os.environ) -> bool:
 def restart_with_heap(environ: MutableMapping[str, str] = os.environ) -> None:
     """Start this program anew with `HEAP`, which the C library reads when a process starts.
 
-    For the command line alone: a library must not restart the program that imports it.
+    Only for the command line: a library must not restart the program that imports it.
     """
     tunables = environ.get("GLIBC_TUNABLES", "")
     unwanted = environ.get(SWITCH) == "off" or not on_cpu(environ) or "hugetlb" in tunables
@@ -64,7 +63,7 @@ def restart_with_heap(environ: MutableMapping[str, str] = os.environ) -> None:
 
 
 def on_cpu(environ: MutableMapping[str, str] = os.environ, devices: Path = Path("/dev")) -> bool:
-    """Whether jax will compute on the CPU, told without importing it, by the files of `devices`."""
+    """Whether jax will compute on the CPU, by the files of `devices` and without importing it."""
     platforms = environ.get("JAX_PLATFORMS", "")
     if platforms:
         return platforms.split(",")[0] == "cpu"
@@ -82,12 +81,13 @@ def vectors(flags: str | None = None) -> str:
         except OSError:
             return ""
         flags = next((line for line in lines if line.startswith("flags")), "")
-    if "sse2" not in flags:  # another architecture, or a system that does not tell
+    if "sse2" not in flags:  # another architecture, or a system that does not say
         return ""
     return "with AVX-512" if "avx512f" in flags.split() else "without AVX-512"
 
 
-def _flag_is_known() -> bool:
+def flag_is_known() -> bool:
+    """Whether this jaxlib has `CONVOLUTION_FLAG`; XLA aborts the process at one that it has not."""
     try:
         return version("jaxlib").startswith(FLAG_VERSIONS) and platform.machine() == "x86_64"
     except PackageNotFoundError:

@@ -1,4 +1,4 @@
-"""The known name that a mistyped one most likely stands for."""
+"""The known name that was most likely meant by a mistyped one."""
 
 import difflib
 from collections.abc import Iterable

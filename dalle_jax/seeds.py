@@ -1,4 +1,4 @@
-"""Seeds: which numbers are one, and the random key that each stands for."""
+"""Seeds: which numbers are one, and the random key of each."""
 
 import operator
 from typing import Any
@@ -31,7 +31,7 @@ def as_whole(value: Any) -> int | None:
 def key_of(seed: Any, name: str = "seed"):
     """The typed random key of a seed, another one for each of the 2**64.
 
-    `jax.random.key(seed)` as it is with 64 bits enabled; without, it takes the lower 32 bits alone,
+    `jax.random.key(seed)` as it is with 64 bits enabled; without, it takes only the lower 32 bits,
     and 2**32 + 5 would draw what 5 draws.
     """
     import jax

@@ -21,10 +21,10 @@ import jax
 from dalle_jax.config.load import load_config
 from dalle_jax.cost.abstract import abstract_training
 from dalle_jax.cost.footprint import (
-    Kept,
+    Residuals,
     device_bytes,
     gathered_arrays,
-    kept_for_gradient,
+    gradient_residuals,
     num_bytes,
     traffic,
 )
@@ -62,7 +62,7 @@ averaged, GB |
 |---|---|---|---|---|---|---|---|"""
 
 
-def kept_by(training, policy: str) -> Kept:
+def kept_by(training, policy: str) -> Residuals:
     """What a step keeps for its gradient, for the whole batch at once."""
 
     def loss(params, frozen, batch, key):
@@ -70,7 +70,7 @@ def kept_by(training, policy: str) -> Kept:
 
     with rematerialized(policy):
         key = jax.eval_shape(lambda: jax.random.key(0))
-        return kept_for_gradient(loss, training.state.params, training.frozen, training.batch, key)
+        return gradient_residuals(loss, training.state.params, training.frozen, training.batch, key)
 
 
 def state_bytes(training, mesh) -> int:
@@ -81,7 +81,7 @@ def state_bytes(training, mesh) -> int:
     return kept + (2 * gradients - 1) * params
 
 
-def working_bytes(training, mesh, kept: Kept, parts: int) -> float:
+def working_bytes(training, mesh, kept: Residuals, parts: int) -> float:
     """Of one device: batch, activations, the block at work, weights in the computing dtype."""
     shards = mesh.shape["data"] * mesh.shape["fsdp"]
     params = training.state.params
@@ -95,7 +95,7 @@ def largest_array(training, mesh) -> int:
     return max(gathered_arrays(training.state.params, mesh))
 
 
-def fits(training, pod: Pod, kept: Kept) -> str:
+def fits(training, pod: Pod, kept: Residuals) -> str:
     """A row of the table of pods, after the pod's name."""
     mesh = abstract_mesh({"data": -1, "fsdp": FSDP}, pod.chips)
     batch = training.settings["batch_size"]

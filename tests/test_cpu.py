@@ -38,7 +38,7 @@ print(float(loss), float(optax.tree.norm(found)))
 @pytest.fixture
 def before_jax(monkeypatch):
     monkeypatch.delitem(sys.modules, "jax")
-    monkeypatch.setattr(cpu, "_flag_is_known", lambda: True)
+    monkeypatch.setattr(cpu, "flag_is_known", lambda: True)
 
 
 def test_the_flag_is_added_once_and_others_stay(before_jax):

@@ -83,13 +83,13 @@ def _fish_lines() -> Iterator[str]:
 
 
 def _cases() -> Iterator[str]:
-    """A branch for each verb: its options, the values of the one before the cursor, its places."""
+    """A branch for each verb: options, values of the option before the cursor, arguments."""
     for verb in _verbs():
-        names, values, places = [], [], []
+        names, values, arguments = [], [], []
         for action in options_of(verb):
             known = " ".join(_values(verb, action))
             if not action.option_strings:
-                places.append(known)
+                arguments.append(known)
                 continue
             name = action.option_strings[-1]
             names.append(name if action.nargs == 0 else f"{name}=")
@@ -99,7 +99,7 @@ def _cases() -> Iterator[str]:
             elif known:
                 values.append(f'{plain}) values="{known}" ;;')
         yield f"        {verb})"
-        yield f'            names="{" ".join(names)}" places="{" ".join(places)}"'
+        yield f'            names="{" ".join(names)}" places="{" ".join(arguments)}"'
         yield '            case "$option" in'
         yield from (f"                {line}" for line in values)
         yield "            esac ;;"

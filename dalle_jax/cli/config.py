@@ -1,4 +1,4 @@
-"""The former place of `dalle_jax.config.load`, importable for one release."""
+"""The former module of `dalle_jax.config.load`, importable for one release."""
 
 from dalle_jax.config.load import PREFIX, load_config
 

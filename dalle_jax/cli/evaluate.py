@@ -23,9 +23,9 @@ EXAMPLE = """examples:
 """
 DESCRIPTION = """Draw an image of each held-out caption with a trained workdir, and measure them.
 
-The images are kept in WORKDIR/generated: several processes may run the same command at once, and
+The images are stored in WORKDIR/generated: several processes may run the same command at once, and
 one that was stopped goes on. A row for each kind of metric is added to WORKDIR/results.jsonl, what
-is there already is printed as it stands, and WORKDIR/report.html shows it all. Two sets of
+is there already is printed unchanged, and WORKDIR/report.html shows it all. Two sets of
 images are measured against each other with --fake and --real, whose options
 `dalle-jax evaluate --fake --help` shows."""
 

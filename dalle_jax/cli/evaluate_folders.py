@@ -67,7 +67,7 @@ def make_parser() -> Parser:
     option("--real", type=path_text, required=True, help=text)
     option("--metrics", type=SomeOf(tuple(METRICS)), default="fid", help="with commas, some of")
     option("--inception", type=path_text, help="weights, made by `dalle-jax convert inception`")
-    text = "a trained classifier or clip in Inception's place"
+    text = "a trained classifier or clip instead of Inception"
     option("--features", metavar="RUN", type=path_text, help=text)
     add_preprocessing(parser)
     option("--n", type=count, help="how many fakes there must be; fewer is an error")

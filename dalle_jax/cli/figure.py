@@ -57,7 +57,7 @@ def make_parser() -> Parser:
     option("--reuse", type=local_paths, default=[], help=text)
     text = "folder of the files that are made"
     option("--out", type=output_folder, default="figures", help=text)
-    option("--captions", type=count, help="that it is measured on, in the place of the scale's")
+    option("--captions", type=count, help="that it is measured on, instead of the scale's number")
     option("--workers", type=count, default=1, help="processes at a time")
     text = "then nothing more is started, and what is there is drawn"
     option("--max-hours", type=hours, default=float("inf"), help=text)

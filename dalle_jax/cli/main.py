@@ -1,4 +1,4 @@
-"""`dalle-jax VERB`: the verbs, and how their errors are told."""
+"""`dalle-jax VERB`: the commands, and how their errors are printed."""
 
 import gc
 import logging
@@ -96,7 +96,7 @@ def exit_code(verb: str, run: Callable[[], int]) -> int:
 
 
 def quieten() -> None:
-    """Leave out what TFDS and Orbax tell their developers through absl; warnings as sentences."""
+    """Silence what TFDS and Orbax log for their developers; print warnings as sentences."""
     logging.getLogger("absl").setLevel(logging.ERROR)
     warnings.showwarning = _show_warning
 

@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 from dalle_jax import console
 from dalle_jax.nearest import nearest
 
-# Where argparse's own messages are in words of its own: a pattern and the sentence in its place.
+# Messages of argparse: a pattern and the sentence that replaces it.
 MESSAGES = (
     (r"the following arguments are required: (.*), (\S+)", r"\1 and \2 are needed"),
     (r"the following arguments are required: (.*)", r"\1 is needed"),

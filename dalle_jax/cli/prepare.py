@@ -112,7 +112,7 @@ def make_parser() -> Parser:
     text = "captioned_shapes: the kind of caption (default: short)"
     option("--captions", type=OneOf(CAPTIONS), help=text)
     option("--languages", help="emoji: of the captions, as en,zh (default: en)")
-    text = "COCO's annotation file of captions, or several with commas, in place of a source"
+    text = "COCO's annotation file of captions, or several with commas, instead of a source"
     option("--coco_captions", metavar="FILE.json", type=local_paths, help=text)
     parser.add_quiet()
     option = parser.add_argument_group("image embeddings").add_argument

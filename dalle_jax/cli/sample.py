@@ -73,7 +73,7 @@ def make_parser() -> Parser:
     parser = Parser("sample", "Sample images of captions with a trained workdir.", EXAMPLE)
     option = parser.add_argument
     option("prompt", nargs="*", help="one or more captions")
-    text = "make the image of a PNG again, by the record in it, in place of a caption's"
+    text = "make the image of a PNG again, by the record in it, instead of a caption's"
     option("--from_png", type=local_path, help=text)
     text = "where `dalle-jax train` trained"
     option("--workdir", type=local_path, required=True, help=text)

@@ -74,7 +74,7 @@ def sampling_settings(parser: Parser, args: argparse.Namespace) -> dict[str, Any
     """The settings that were given, by name; those of a stage as a dict by its name."""
     given = {name: getattr(args, name) for name in (*SETTINGS, "embedding")}
     settings = {name: value for name, value in given.items() if value is not None}
-    if "guidance_scale" in settings:  # so it stands in the records of all earlier images
+    if "guidance_scale" in settings:  # as the records of all earlier images have it
         settings["guidance_scale"] = float(settings["guidance_scale"])
     for text in args.stage_settings:
         option, _, value = text.partition("=")

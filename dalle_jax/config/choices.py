@@ -1,7 +1,7 @@
 """The names that options take, for `--help`, typing errors and completion.
 
 They are written a second time here, and in `config.ranges` what configs hold too, since the tables
-themselves stand beside code that imports jax; tests compare them.
+themselves are beside code that imports jax; tests compare them.
 """
 
 from dalle_jax.config.ranges import CHOICES

@@ -143,5 +143,5 @@ def _typed(name: str, value: Any, default: Any) -> Any:
 
 
 def _tuples(value: Any) -> Any:
-    """A value with tuples in the place of its lists, as JSON has them."""
+    """A value with its lists, as JSON has them, made tuples."""
     return tuple(map(_tuples, value)) if isinstance(value, list | tuple) else value

@@ -76,7 +76,7 @@ SHARE = Range(0, 1)
 BELOW_ONE = Range(0, 1, below=True)
 FINITE = Range()
 
-# By dotted name, in which * stands for any part of it. The first pattern that fits counts.
+# By dotted name, in which * matches any part of it. The first pattern that fits counts.
 RANGES: dict[str, Range] = {
     "seed": Range(0, 2**64 - 1),
     "data.max_bad_share": SHARE,

@@ -118,7 +118,7 @@ def _configs_of(folder: Path) -> Iterator[None]:
 def config_folders(beside: Path) -> list[Path]:
     """The folders of config files that a file in the folder `beside` sees, nearest first."""
     folders = [folder for folder in (beside, *beside.parents) if folder.name == "configs"]
-    folders += [place / "configs" for place in (beside, beside.parent, Path.cwd())]
+    folders += [one / "configs" for one in (beside, beside.parent, Path.cwd())]
     return [folder for folder in dict.fromkeys([*folders, CONFIGS]) if folder.is_dir()]
 
 
@@ -146,7 +146,7 @@ def find_config(name: str | Path, beside: Path | None = None) -> Path:
     path = Path(name).expanduser()
     here = Path.cwd()
     beside = here if beside is None else beside.resolve()
-    files = [place / path for place in dict.fromkeys([beside, *beside.parents, here])]
+    files = [folder / path for folder in dict.fromkeys([beside, *beside.parents, here])]
     bare = path.relative_to("configs") if path.parts[:1] == ("configs",) else path
     files += [folder / bare for folder in config_folders(beside)]
     for file in files:
@@ -155,7 +155,7 @@ def find_config(name: str | Path, beside: Path | None = None) -> Path:
                 return candidate
     if path.is_absolute():
         raise FileNotFoundError(f"there is no config file {path}")
-    places = ["in the current folder", f"in {CONFIGS}"]
-    places = places if beside == here else [f"beside {beside}", *places]
+    where = ["in the current folder", f"in {CONFIGS}"]
+    where = where if beside == here else [f"beside {beside}", *where]
     hint = nearest(bare.with_suffix("").as_posix(), known_configs(beside))
-    raise FileNotFoundError(f"there is no config file {name}, neither {' nor '.join(places)}{hint}")
+    raise FileNotFoundError(f"there is no config file {name}, neither {' nor '.join(where)}{hint}")

@@ -40,7 +40,7 @@ def abstract_stage(stage_name: str, config: Config) -> tuple[Any, Any, dict[str,
 
 
 def _params(stage_name: str, config: Config) -> Any:
-    """The shapes of a stage's parameters; several stages may stand on the same one."""
+    """The shapes of a stage's parameters; several stages may need the same one."""
     networks = _networks(stage_name, config)
     return _traced_params(stage_name, json.dumps(networks, sort_keys=True, default=dict))
 
@@ -51,7 +51,7 @@ def _traced_params(stage_name: str, networks: str) -> Any:
 
 
 def _networks(stage_name: str, config: Config) -> dict[str, Any]:
-    """Of a config, what a stage and those that it stands on are built from."""
+    """Of a config, what a stage and those that it needs are built from."""
     own = {name: part for name, part in config[stage_name].items() if name not in NOT_BUILT}
     parts = {name: config[name] for name in ("data", "tokenizer")} | {stage_name: own}
     for name in upstream_of(stage_name, config):
@@ -74,7 +74,7 @@ def abstract_key() -> jax.ShapeDtypeStruct:
 
 
 def abstract_training(stage_name: str, config: Config) -> AbstractTraining:
-    """All that `train.fit` would be given of a config, as shapes."""
+    """All that `training.loop.fit` would be given of a config, as shapes."""
     settings = config[stage_name]["train"]
     stage, params, frozen = abstract_stage(stage_name, config)
     optimizer = make_optimizer(**settings["optimizer"], steps=settings["steps"])

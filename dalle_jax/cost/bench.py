@@ -127,7 +127,7 @@ def measure_drawing(
     name: str, config: Mapping[str, Any], label: str, rounds: int, block: int
 ) -> Row | None:
     """A batch of images, drawn as previews are; None for a stage that draws none, and where the
-    point is of the gradient alone."""
+    point is of the gradient only."""
     del block  # one batch is many evaluations
     settings, sampling = config[name]["train"], sampling_of(name, config)
     stage = build_stage(name, config)

@@ -51,7 +51,7 @@ def collectives(hlo: str) -> dict[str, Collectives]:
             continue
         kind = match[2]
         size = sum(_array_bytes(*array) for array in _ARRAY.findall(match[1]))
-        # A permutation has pairs of devices in place of groups: each sends its own to another.
+        # A permutation has pairs of devices instead of groups: each sends its own to another.
         group = 1 if kind == "collective-permute" else _group_size(line, num_devices)
         before = found.get(kind, Collectives(0, 0, 0.0))
         found[kind] = Collectives(
@@ -100,11 +100,11 @@ class Memory(NamedTuple):
 
 def memory(program: Any) -> Memory:
     """The compiler's own account of a compiled program (`jax.stages.Compiled`)."""
-    told = program.memory_analysis()
+    stats = program.memory_analysis()
     return Memory(
-        told.argument_size_in_bytes,
-        told.output_size_in_bytes - told.alias_size_in_bytes,
-        told.temp_size_in_bytes,
+        stats.argument_size_in_bytes,
+        stats.output_size_in_bytes - stats.alias_size_in_bytes,
+        stats.temp_size_in_bytes,
     )
 
 

@@ -14,7 +14,7 @@ from dalle_jax.cost.footprint import (
     Traffic,
     device_bytes,
     gathered_arrays,
-    kept_for_gradient,
+    gradient_residuals,
     num_bytes,
     traffic,
 )
@@ -175,7 +175,7 @@ def footprint_of(training: AbstractTraining, mesh: Any) -> Footprint:
         return training.stage.loss(params, frozen, batch, key, train=True)[0]
 
     state, frozen = training.state, training.frozen
-    kept = kept_for_gradient(loss, state.params, frozen, micro, abstract_key())
+    saved = gradient_residuals(loss, state.params, frozen, micro, abstract_key())
     shards = mesh.shape["data"] * mesh.shape["fsdp"]
     params, cut = num_bytes(state.params), device_bytes(state.params, mesh)
     parts = {
@@ -192,12 +192,18 @@ def footprint_of(training: AbstractTraining, mesh: Any) -> Footprint:
     batch = num_bytes(training.batch)
     parts |= {
         "batch": (batch, batch // shards),
-        "activations kept for the gradient": (kept.activations, kept.activations // shards),
+        "activations stored for the gradient": (
+            saved.activations,
+            saved.activations // shards,
+        ),
     }
-    if kept.block:
-        parts["the block that is computed again"] = (kept.block, kept.block // shards)
-    if kept.weights:
-        parts["weights in the dtype of computation"] = (kept.weights, kept.weights * cut // params)
+    if saved.block:
+        parts["the block that is computed again"] = (saved.block, saved.block // shards)
+    if saved.weights:
+        parts["weights in the dtype of computation"] = (
+            saved.weights,
+            saved.weights * cut // params,
+        )
     if mesh.shape["fsdp"] > 1:
         # Without rematerialisation the compiler keeps them for the backward pass, all but those of
         # a loop's blocks.
@@ -247,7 +253,7 @@ def compiled_lines(program: Any) -> Iterator[str]:
     memory = compiled.memory(program)
     yield f"{'memory (the compiler, for virtual CPU devices)':60}{'a device, MiB':>16}"
     yield f"{'state, frozen weights and batch':60}{memory.arguments / MiB:16,.1f}"
-    yield f"{'outputs in places of their own':60}{memory.outputs / MiB:16,.1f}"
+    yield f"{'outputs in buffers of their own':60}{memory.outputs / MiB:16,.1f}"
     temporaries = "temporaries: gradient, activations, gathered weights"
     yield f"{temporaries:60}{memory.temporaries / MiB:16,.1f}"
     yield f"{'sum':60}{memory.peak / MiB:16,.1f}"

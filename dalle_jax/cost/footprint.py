@@ -1,8 +1,8 @@
-"""What a training step takes of a device's memory and of the wires, from shapes and specs alone.
+"""What a training step takes of a device's memory and of the wires, from shapes and specs only.
 
 What lies on a device between two steps (parameters, their average, the optimizer's state) is exact.
-What is kept for the gradient is what JAX's differentiation asks for, before the compiler fuses or
-reorders anything: more than the compiled program keeps. What is sent is that of ring algorithms
+What is stored for the gradient is what JAX's differentiation asks for, before the compiler fuses or
+reorders anything: more than the compiled program stores. What is sent is that of ring algorithms
 under the plan that the specs are made for: weights cut over fsdp are gathered before they are used
 and their gradients scattered, gradients are averaged over data.
 """
@@ -50,7 +50,7 @@ def gathered_arrays(
     """Bytes on one device of each array that is cut over fsdp, once it is gathered for use.
 
     Stacked blocks are gathered one after the other, each counted for itself. `stacked` asks for
-    their arrays alone, or for all others.
+    only their arrays, or only all others.
     """
     sizes = []
     for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
@@ -81,7 +81,7 @@ def traffic(params: Any, frozen: Any, mesh: Mesh | AbstractMesh, gradients: int 
     to scatter it and twice that to sum it everywhere. Trained weights are gathered twice a
     gradient, for the forward and the backward pass, frozen ones once; where nothing is computed
     again the compiler keeps what it gathered, and sends half of that. Weights are counted in the
-    float32 that they are kept in. What "tensor" sends, sums
+    float32 that they are stored in. What "tensor" sends, sums
     of activations, is the model's affair and not counted here.
     """
     sizes = mesh.shape
@@ -102,15 +102,15 @@ def traffic(params: Any, frozen: Any, mesh: Mesh | AbstractMesh, gradients: int 
     return Traffic(gradients * gathered, gradients * scattered, gradients * reduced)
 
 
-class Kept(NamedTuple):
+class Residuals(NamedTuple):
     """Bytes that the forward pass leaves for the gradient, over all devices."""
 
     activations: int  # what depends on the batch
-    weights: int  # made of the weights alone, as their casts to another dtype
+    weights: int  # made of the weights only, as their casts to another dtype
     block: int  # activations of the largest block that is computed again; 0 if none is
 
 
-def kept_for_gradient(loss: Callable, params: Any, frozen: Any, batch: Any, key: Any) -> Kept:
+def gradient_residuals(loss: Callable, params: Any, frozen: Any, batch: Any, key: Any) -> Residuals:
     """What differentiating loss(params, frozen, batch, key) by params keeps; arrays are abstract.
 
     Parameters and batch themselves are not counted.
@@ -123,11 +123,12 @@ def kept_for_gradient(loss: Callable, params: Any, frozen: Any, batch: Any, key:
     def flat_loss(*values):
         return loss(*jax.tree.unflatten(tree, values))
 
-    activations, weights = _kept(flat_loss, values, differentiated, varies)
-    return Kept(activations, weights, _largest_block(jax.make_jaxpr(flat_loss)(*values), varies))
+    activations, weights = _residuals(flat_loss, values, differentiated, varies)
+    block = _largest_block(jax.make_jaxpr(flat_loss)(*values), varies)
+    return Residuals(activations, weights, block)
 
 
-def _kept(
+def _residuals(
     function: Callable, values: Sequence[Any], differentiated: Sequence[bool], varies: Sequence
 ) -> tuple[int, int]:
     """Bytes of what the pullback holds that depends on inputs that vary, and of the rest."""
@@ -143,8 +144,8 @@ def _kept(
 
     jaxpr = jax.make_jaxpr(pullback)(*values).jaxpr
     varying = _varying(jaxpr, varies)
-    kept = {var for var in jaxpr.outvars if not isinstance(var, Literal)} - set(jaxpr.invars)
-    return _bytes(kept & varying), _bytes(kept - varying)
+    saved = {var for var in jaxpr.outvars if not isinstance(var, Literal)} - set(jaxpr.invars)
+    return _bytes(saved & varying), _bytes(saved - varying)
 
 
 def _varying(jaxpr: Any, varies: Sequence[bool]) -> set:
@@ -177,7 +178,7 @@ def _largest_block(closed: ClosedJaxpr, varies: Sequence[bool]) -> int:
         values = [jax.ShapeDtypeStruct(var.aval.shape, var.aval.dtype) for var in inner.invars]
         floats = [jnp.issubdtype(value.dtype, jnp.floating) for value in values]
         block = jaxpr_as_fun(ClosedJaxpr(inner, ()))
-        sizes[shapes, len(inner.eqns)] = _kept(block, values, floats, moves)[0]
+        sizes[shapes, len(inner.eqns)] = _residuals(block, values, floats, moves)[0]
     return max(sizes.values(), default=0)
 
 

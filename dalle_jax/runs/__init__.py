@@ -5,7 +5,7 @@
 <run>/data.json       content signature of the data that it was trained on, see `data`
 <run>/tokenizer.json  the tokenizer that its captions were encoded with
 <run>/words.json      the words of the captions that the tokenizer was trained on
-<run>/checkpoints/    weights; metrics.jsonl, samples/ and tensorboard/ stand beside them
+<run>/checkpoints/    weights; metrics.jsonl, samples/ and tensorboard/ are beside them
 """
 
 from dalle_jax.runs.create import create_run

@@ -85,11 +85,11 @@ def write_record(directory: Path, record: DataRecord) -> None:
 
 
 def content_of(signature: str, upstream: Mapping[str, str]) -> str:
-    """What tells trainings on other data apart where their configs are the same.
+    """What distinguishes trainings on other data whose configs are the same.
 
     Args:
         signature: of a stage's own data, "" for a built-in data set.
-        upstream: the contents of the stages that it stands on, by name.
+        upstream: the contents of the stages that it needs, by name.
 
     Returns:
         "" where all data is built in, the signature where only a stage's own is not.
@@ -110,14 +110,14 @@ def count_items(source: Source) -> dict[str, int]:
 
 
 def check_moved(sources: Sequence[str], moved_to: str) -> None:
-    """Refuse a place that the data of all these `sources` can't have moved to.
+    """Refuse a location that the data of all these `sources` can't have moved to.
 
     Raises:
         ValueError: the sources differ, or one is a built-in data set.
     """
     if len(set(sources)) > 1:
         raise ValueError(
-            f"--data_source={moved_to} is one place, but the stages read {', '.join(sources)}; "
+            f"--data_source={moved_to} is one location, but the stages read {', '.join(sources)}; "
             "name one --stage"
         )
     kind = sources[0].partition(":")[0]
@@ -195,7 +195,7 @@ def record_reading(
 
     Raises:
         ValueError: it has changed, and must not: in a run that the points of a sweep share, or
-            where the data is stated to be the same at another place.
+            where the data is stated to be the same at another location.
     """
     record = read_record(directory)
     if changed and moved_to:

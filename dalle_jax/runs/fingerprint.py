@@ -37,7 +37,7 @@ def fingerprint(stage_name: str, config: Mapping[str, Any]) -> str:
 def differing_settings(there: Any, given: Any, prefix: str = "") -> list[str]:
     """`decoder.train.batch_size is 16 there, 48 given` for each setting that is not the same.
 
-    A data source that is spelled otherwise and leads to the same place is the same.
+    A data source that is spelled otherwise and leads to the same location is the same.
     """
     if isinstance(there, Mapping) and isinstance(given, Mapping):
         names = [*there, *(name for name in given if name not in there)]
@@ -56,7 +56,7 @@ def differing_settings(there: Any, given: Any, prefix: str = "") -> list[str]:
 
 
 def with_spelling_of(there: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The config `given`, its data source spelled as in `there` where both lead to one place.
+    """The config `given`, its data source spelled as in `there` where both lead to one location.
 
     So a run that goes on keeps its fingerprint, whichever way its folder is named this time.
     """

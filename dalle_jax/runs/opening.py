@@ -149,7 +149,7 @@ class RunData:
 
         Raises:
             ValueError: it is other data than before, and the run is shared by the points of a
-                sweep, or the data is stated to be the same at another place.
+                sweep, or the data is stated to be the same at another location.
         """
         changed = self.data_changed("train", train)
         upstream = {name: run.content for name, run in self.upstream().items()}

@@ -48,7 +48,7 @@ class Run(RunData):
 
     @property
     def checkpoint_name(self) -> str:
-        """The weights of the newest checkpoint, told from all others."""
+        """Identifies the weights of the newest checkpoint."""
         return f"{self.fingerprint} step {self.step}"
 
     def embeddings_path(self, split: str) -> Path:
@@ -78,7 +78,7 @@ class Run(RunData):
         return load_params(self.directory / "checkpoints", weights=weights)
 
     def upstream(self) -> "dict[str, Run]":
-        """The runs that this one stands on, in the same workdir, trained to their end.
+        """The runs that this one needs, in the same workdir, trained to their end.
 
         Raises:
             FileNotFoundError: one is not there.
@@ -90,7 +90,7 @@ class Run(RunData):
         }
 
     def load_frozen(self) -> dict[str, Any]:
-        """The EMA weights of the runs that this one stands on, by stage."""
+        """The EMA weights of the runs that this one needs, by stage."""
         return {name: run.load_params() for name, run in self.upstream().items()}
 
     def _fitting(self, name: str, run: "Run") -> "Run":

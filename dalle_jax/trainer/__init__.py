@@ -30,7 +30,7 @@ def train(
     stages: Sequence[str] | None = None,
     data_source: str = "",
 ) -> dict[str, Run]:
-    """Train the stages of a config, each in WORKDIR/STAGE; what is trained already is kept.
+    """Train the stages of a config, each in WORKDIR/STAGE; what is trained already stays.
 
     A training that was stopped continues from its newest checkpoint, with the numbers that it
     would have had. For example::

@@ -39,7 +39,7 @@ def find_address(
 
     Looked for, the first that is there:
       the arguments, all three;
-      JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, or in the place of the last
+      JAX_COORDINATOR_ADDRESS, JAX_NUM_PROCESSES and JAX_PROCESS_ID, or instead of the last
         JOB_COMPLETION_INDEX, which Kubernetes gives to the pods of an indexed Job and of a JobSet;
       a Slurm step of more than one task, and a TPU: what jax makes of their own variables.
 
@@ -51,7 +51,7 @@ def find_address(
         if any(value is None for value in given):
             raise ValueError(
                 "of --coordinator, --num_processes and --process_id some are missing; give all "
-                "three, or none where Slurm, Kubernetes or a TPU pod tells them"
+                "three, or none where Slurm, Kubernetes or a TPU pod sets them"
             )
         return ProcessAddress(*given)
     if address := environ.get("JAX_COORDINATOR_ADDRESS"):

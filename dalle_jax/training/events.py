@@ -52,7 +52,7 @@ def make(session: Session, progress: Progress, event: str) -> None:
 
 
 def validate(session: Session, progress: Progress) -> None:
-    """Log the held-out loss of the averaged parameters, by which the best checkpoint is kept."""
+    """Log the held-out loss of the averaged parameters, by which the best checkpoint is chosen."""
     programs, signals, step = session.programs, session.signals, progress.step
     held_out = signals.between(session.training.hooks.validation())
     batches = (put_batch(batch, programs.mesh) for batch in held_out)

@@ -78,13 +78,13 @@ def _drop_after(path: Path, step: int, again: Sequence[str]) -> None:
     if not path.exists():
         return
     repeated = tuple(f"{kind}/" for kind in again)
-    kept = [
+    lines = [
         line
         for line, values in _lines(path)
         if values["step"] < step
         or (values["step"] == step and not any(name.startswith(repeated) for name in values))
     ]
-    write_atomically(path, lambda file: file.write("".join(kept).encode()))
+    write_atomically(path, lambda file: file.write("".join(lines).encode()))
 
 
 def _lines(path: Path) -> Iterator[tuple[str, dict[str, float]]]:

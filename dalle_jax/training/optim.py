@@ -20,7 +20,7 @@ Schedule = Callable[[Any], Any]
 
 
 class Optimizer(NamedTuple):
-    """An `optax.GradientTransformation` that also tells its learning rate."""
+    """An `optax.GradientTransformation` that also gives its learning rate."""
 
     init: Callable
     update: Callable

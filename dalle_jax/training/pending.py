@@ -4,7 +4,7 @@
 
 The file is written before the checkpoint of its step, grows shorter with each event that is made
 and goes with the last. So a run that continues from that checkpoint knows what to make first;
-without the checkpoint the step is trained again, and all its events are due again.
+without the checkpoint the step is trained again, and all its events are made again.
 """
 
 import json

@@ -135,7 +135,7 @@ def tree_shardings(tree: Any, mesh: Mesh | AbstractMesh) -> Any:
 
 
 def with_shardings(abstract: Any, shardings: Any) -> Any:
-    """The abstract tree with the place of each array: what a checkpoint is restored onto."""
+    """The abstract tree with the sharding of each array: what a checkpoint is restored onto."""
     return jax.tree.map(
         lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s), abstract, shardings
     )

@@ -67,7 +67,7 @@ class StopSignals:
         return self.received
 
     def between(self, items: Iterable) -> Iterator:
-        """The items, and `Stop` in the place of one before which a signal came."""
+        """The items; raises `Stop` instead of one before which a signal came."""
         for item in items:
             if self.after_step() is not None:
                 raise Stop

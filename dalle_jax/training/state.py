@@ -39,7 +39,7 @@ def create_state(stage, optimizer, key: jax.Array, params: Params = None) -> Tra
 def init_state(
     stage, optimizer, key: jax.Array, shardings: Any, params: Params = None
 ) -> TrainState:
-    """`create_state` with each array born in its place: no device ever holds all of them.
+    """`create_state` with each array born sharded: no device ever holds all of them.
 
     On a CPU it is compiled without optimization: it runs once, in no time, and its hundreds of
     random draws take four times longer to compile otherwise.

@@ -44,7 +44,7 @@ class Settings:
         mesh: sizes of the axes data, fsdp and tensor, see `sharding.make_mesh`.
         accumulate: parts that a batch is worked through in.
         log_every, validate_every, preview_every, evaluate_every, checkpoint_every: steps.
-        keep_checkpoints: how many of the newest are kept, beside the best.
+        keep_checkpoints: how many of the newest stay, beside the best.
     """
 
     steps: int
@@ -64,7 +64,7 @@ class Settings:
 class Hooks:
     """What is made of the averaged parameters now and then, on all processes; None for nothing.
 
-    The two that draw are given (parameters, step, wait), and call `wait(start)` in the place of
+    The two that draw are given (parameters, step, wait), and call `wait(start)` instead of
     `start()` for what takes a device long, so that a signal can break it off.
 
     Args:

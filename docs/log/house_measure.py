@@ -33,9 +33,9 @@ DIFFUSION = (
 )
 TRIPS = {
     "one training step, flag to optimizer": (
-        *("cli/train", "config/load", "configs/base", "trainer", "runs/run", "data/loader"),
-        *("training/training", "training/loop", "training/step", "training/state"),
-        *("training/optim", "training/sharding"),
+        *("cli/train", "config/load", "configs/base", "trainer/__init__", "trainer/data"),
+        *("runs/run", "data/loader", "training/training", "training/loop", "training/session"),
+        *("training/step", "training/state", "training/optim", "training/sharding"),
         *(*NETWORK, *DIFFUSION),
     ),
     "one FID evaluation, without sampling": (

@@ -12,7 +12,7 @@ from dalle_jax.cost.compiled import collectives, memory
 from dalle_jax.cost.footprint import (
     device_bytes,
     gathered_arrays,
-    kept_for_gradient,
+    gradient_residuals,
     num_bytes,
     traffic,
 )
@@ -74,10 +74,10 @@ def test_what_is_kept_is_told_apart_and_counted():
         return jnp.sum(wrap(layer)(x, w).astype(jnp.float32))
 
     given = (params, {}, {"x": shape(batch, width)}, jax.eval_shape(lambda: jax.random.key(0)))
-    kept = kept_for_gradient(loss, *given)
+    kept = gradient_residuals(loss, *given)
     # The weights in bfloat16; of each layer its input and the cosine of its product.
     assert kept == (2 * 2 * batch * width * 2, width * width * 2, 0)
-    again = kept_for_gradient(functools.partial(loss, wrap=jax.checkpoint), *given)
+    again = gradient_residuals(functools.partial(loss, wrap=jax.checkpoint), *given)
     # The inputs of both alone, and at work in one of them the cosine.
     assert again == (2 * batch * width * 2, width * width * 2, batch * width * 2)
 
@@ -90,7 +90,7 @@ def test_of_blocks_in_a_loop_one_is_at_work_and_gathered_at_a_time():
         return jnp.sum(jax.lax.scan(turn, batch["x"], params["w"])[0])
 
     given = ({"w": shape(depth, width, width)}, {}, {"x": shape(batch, width)})
-    kept = kept_for_gradient(loss, *given, jax.eval_shape(lambda: jax.random.key(0)))
+    kept = gradient_residuals(loss, *given, jax.eval_shape(lambda: jax.random.key(0)))
     # Each turn's input, and at work in one of them the cosine.
     assert kept == (4 * depth * batch * width, 0, 4 * batch * width)
 

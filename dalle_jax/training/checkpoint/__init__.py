@@ -64,10 +64,10 @@ def load_params(
     with ocp.Checkpointer(handler) as checkpointer:
         saved = checkpointer.metadata(path / "state").item_metadata.tree[name]
         check_float32(saved, path)
-        place = SingleDeviceSharding(jax.local_devices()[0])
+        device = SingleDeviceSharding(jax.local_devices()[0])
         item = {
             name: jax.tree.map(
-                lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=place), saved
+                lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=device), saved
             )
         }
         restore = ocp.args.PyTreeRestore(
@@ -109,7 +109,7 @@ class _Best(policies.PreservationPolicy):
 
 
 class Checkpoints:
-    """The checkpoints of one run: saved in the background, the newest few and the best kept.
+    """The checkpoints of one run: saved in the background, the newest few and the best stay.
 
     Attributes:
         losses: validation losses by step, to be added to; what the best is chosen by.
@@ -135,12 +135,12 @@ class Checkpoints:
         self._unsealed: list[int] = []
         self._sealer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checksums")
         self._sealing: Future | None = None
-        kept = policies.AnyPreservationPolicy([policies.LatestN(keep), _Best(self.losses)])
+        policy = policies.AnyPreservationPolicy([policies.LatestN(keep), _Best(self.losses)])
         self._manager = _Manager(
             self.directory,
             item_handlers=handlers(),
             options=ocp.CheckpointManagerOptions(
-                preservation_policy=kept,
+                preservation_policy=policy,
                 cleanup_tmp_directories=not read_only,
                 read_only=read_only,
             ),

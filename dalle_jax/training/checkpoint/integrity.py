@@ -28,7 +28,7 @@ def damage(path: Path) -> str | None:
     """What is wrong with the files of a checkpoint; None if they are as they were written.
 
     Of one whose process was killed before it could write checksums the arrays are read, which
-    tells what is lost or cut short, but not a flipped bit.
+    finds what is lost or cut short, but not a flipped bit.
 
     Raises:
       OSError: they can't be read now, which does not say that they are damaged.
