@@ -15,7 +15,7 @@ from dalle_jax.training.loop import Diverged, fit
 from dalle_jax.training.optim import Optimizer, make_optimizer
 from dalle_jax.training.training import Settings, Training
 from tests.training.started import assert_equal, lines
-from tests.training.tiny import Batches, TinyStage, fit_tiny
+from tests.training.tiny import Batches, TinyStage, bad_gradient, fit_tiny
 
 
 def test_what_a_run_leaves(uninterrupted):
@@ -123,15 +123,6 @@ def test_an_update_that_explodes_is_not_saved(tmp_path):
     with pytest.raises(Diverged, match=r"param_norm is .* at step 10; .*step 5 is kept"):
         fit_tiny(tmp_path, stage=Steep(), batches=Batches(bad_at=9), optimizer=optimizer)
     assert steps_in(tmp_path / "checkpoints") == [5]
-
-
-@jax.custom_vjp
-def bad_gradient(x, bad):
-    """0, whose gradient with respect to x is `bad`."""
-    return 0.0 * x
-
-
-bad_gradient.defvjp(lambda x, bad: (0.0 * x, bad), lambda bad, g: (bad * g, None))
 
 
 def test_frozen_parameters_reach_the_loss_and_stay(tmp_path):

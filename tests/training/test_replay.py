@@ -4,7 +4,6 @@ import json
 import re
 import shutil
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -13,16 +12,7 @@ from dalle_jax.cli import train
 from dalle_jax.training.loop import Diverged
 from dalle_jax.training.replay import read_batch, replay
 from tests.conftest import ROOT, SMALLER
-from tests.training.tiny import Batches, TinyStage, fit_tiny, tiny_training
-
-
-@jax.custom_vjp
-def bad_gradient(x, bad):
-    """0, whose gradient with respect to x is `bad`."""
-    return 0.0 * x
-
-
-bad_gradient.defvjp(lambda x, bad: (0.0 * x, bad), lambda bad, g: (bad * g, None))
+from tests.training.tiny import Batches, TinyStage, bad_gradient, fit_tiny, tiny_training
 
 
 class BlackBatchBreaksBias(TinyStage):

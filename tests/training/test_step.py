@@ -14,34 +14,23 @@ from dalle_jax.training.state import create_state
 from dalle_jax.training.step import ema_rate, make_eval_step, make_train_step
 from tests.training.tiny import Batches, TinyStage
 
+ONE = make_mesh({"data": 1}, jax.devices()[:1])
 
-def train(
-    num_steps,
-    *,
-    mesh=None,
-    accumulate=1,
-    noise=1.0,
-    name="adamw",
-    ema_decay=0.9,
-    seed=0,
-    **options,
-):
-    """All states (on the host) and metrics of a short training."""
-    mesh = make_mesh({"data": 1}, jax.devices()[:1]) if mesh is None else mesh
-    stage = TinyStage(noise)
-    optimizer = make_optimizer(name, learning_rate=1e-2, steps=10, clip_norm=1.0, **options)
+
+def stepping(stage, mesh=ONE, accumulate=1, seed=0, name="adamw", ema_decay=0.9):
+    """The step of a stage, its first state and its root key."""
+    optimizer = make_optimizer(name, learning_rate=1e-2, steps=10, clip_norm=1.0)
     init_key, root_key = jax.random.split(jax.random.key(seed))
     init = functools.partial(create_state, stage, optimizer)
     shardings = tree_shardings(jax.eval_shape(init, init_key), mesh)
-    state = jax.jit(init, out_shardings=shardings)(init_key)
-    step = make_train_step(
-        stage,
-        optimizer,
-        mesh=mesh,
-        state_shardings=shardings,
-        ema_decay=ema_decay,
-        accumulate=accumulate,
-    )
+    settings = {"ema_decay": ema_decay, "accumulate": accumulate}
+    step = make_train_step(stage, optimizer, mesh=mesh, state_shardings=shardings, **settings)
+    return step, jax.jit(init, out_shardings=shardings)(init_key), root_key
+
+
+def train(num_steps, *, mesh=ONE, noise=1.0, **settings):
+    """All states (on the host) and metrics of a short training."""
+    step, state, root_key = stepping(TinyStage(noise), mesh, **settings)
     batches, states, metrics = Batches(), [jax.device_get(state)], []
     for _ in range(num_steps):
         state, values = step(state, None, put_batch(next(batches), mesh), root_key)
@@ -70,7 +59,7 @@ def test_every_mesh_trains_like_one_device(one_device, sizes):
 
 @pytest.mark.parametrize("mesh", [None, {"data": 2, "fsdp": 4}])
 def test_accumulated_gradient_is_that_of_the_whole_batch(mesh):
-    mesh = None if mesh is None else make_mesh(mesh)
+    mesh = ONE if mesh is None else make_mesh(mesh)
     whole, whole_metrics = train(1, noise=0.0)
     cut, cut_metrics = train(1, noise=0.0, accumulate=2, mesh=mesh)
     # Adam's first moment after one step is (1 − b1) · gradient, before it is normalised away.
@@ -85,14 +74,8 @@ def test_microbatches_draw_their_own_noise():
             draw = jax.random.normal(key)
             return draw + 0.0 * params["out"]["bias"].sum(), {"square": draw**2}
 
-    mesh = make_mesh({"data": 1}, jax.devices()[:1])
-    optimizer = make_optimizer(learning_rate=0.0, steps=1)
-    state = jax.jit(functools.partial(create_state, Noise(), optimizer))(jax.random.key(0))
-    shardings = tree_shardings(state, mesh)
-    step = make_train_step(
-        Noise(), optimizer, mesh=mesh, state_shardings=shardings, ema_decay=0.9, accumulate=4
-    )
-    _, metrics = step(state, None, put_batch(next(Batches()), mesh), jax.random.key(1))
+    step, state, root_key = stepping(Noise(), accumulate=4)
+    _, metrics = step(state, None, put_batch(next(Batches()), ONE), root_key)
     # Equal draws would give mean(x²) = mean(x)².
     assert float(metrics["square"]) > float(metrics["loss"]) ** 2 + 1e-3
 
@@ -130,14 +113,9 @@ def test_metrics_are_what_they_say(one_device):
 
 
 def test_state_is_donated():
-    mesh = make_mesh({"data": 1}, jax.devices()[:1])
-    stage, optimizer = TinyStage(), make_optimizer(learning_rate=1e-3, steps=1)
-    state = jax.jit(functools.partial(create_state, stage, optimizer))(jax.random.key(0))
-    step = make_train_step(
-        stage, optimizer, mesh=mesh, state_shardings=tree_shardings(state, mesh), ema_decay=0.9
-    )
-    batch = put_batch(next(Batches()), mesh)
-    new, _ = step(state, None, batch, jax.random.key(1))
+    step, state, root_key = stepping(TinyStage())
+    batch = put_batch(next(Batches()), ONE)
+    new, _ = step(state, None, batch, root_key)
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state))
     assert not any(leaf.is_deleted() for leaf in jax.tree.leaves((new, batch)))
 

@@ -46,6 +46,15 @@ class TinyStage(Stage):
         return error.mean(), {"red": error[:, 0].mean()}
 
 
+@jax.custom_vjp
+def bad_gradient(x, bad):
+    """0, whose gradient with respect to x is `bad`."""
+    return 0.0 * x
+
+
+bad_gradient.defvjp(lambda x, bad: (0.0 * x, bad), lambda bad, g: (bad * g, None))
+
+
 class SlowStage(TinyStage):
     """Calls `during()` while a step computes."""
 
@@ -59,7 +68,7 @@ class SlowStage(TinyStage):
 
 
 class Batches:
-    """Endless; batch k is a function of (seed, k) alone; batch `bad_at` is black.
+    """Endless; batch k is a function of only (seed, k); batch `bad_at` is black.
 
     Of several processes each gets its share.
     """
