@@ -316,7 +316,7 @@ literals = st.recursive(
     | literals
     | texts,
 )
-def test_any_override_sets_a_value_of_the_knobs_type_or_is_refused(name, value):
+def test_any_override_sets_a_value_of_the_settings_type_or_is_refused(name, value):
     config = ConfigDict(tiny.get_config())
     try:
         apply_override(config, f"--config.{name}={value}")

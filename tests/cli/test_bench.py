@@ -15,7 +15,7 @@ from tests.conftest import ROOT
 CONFIG = ROOT / "configs/unclip_tiny.py"
 
 
-def test_a_sweep_changes_one_knob_at_a_time():
+def test_a_sweep_changes_one_setting_at_a_time():
     config = load_config(CONFIG).to_dict()
     found = {label: c["clip"] for label, c in points("clip", config, ["batch", "mesh", "remat"], 8)}
     assert list(found) == [

@@ -11,7 +11,7 @@ from tests.conftest import ROOT
 TINY = ROOT / "configs/tiny.py"
 
 
-def test_overrides_take_the_type_of_the_knob():
+def test_overrides_take_the_type_of_the_setting():
     config = load_config(
         TINY,
         [

@@ -46,16 +46,16 @@ def test_each_stage_has_a_loss(name):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_knobs_are_those_of_the_system_s_first_config(name):
-    """A knob has its default in one place: `base`, or `unclip_shapes` for what it lacks."""
+def test_settings_are_those_of_the_system_s_first_config(name):
+    """A setting has its default in one place: `base`, or `unclip_shapes` for what it lacks."""
     config = import_module(f"configs.{name}").get_config()
     first = {"decoder": "base", "clip": "unclip_shapes", "classifier": "features"}
-    knobs = {}
+    settings = {}
     for place in {"unclip_shapes": None, first[config.stages[0]]: None}:
-        knobs |= flatten(import_module(f"configs.{place}").get_config())
-    for knob, value in flatten(config):
-        assert knob in knobs
-        assert type(value) is type(knobs[knob]), knob
+        settings |= flatten(import_module(f"configs.{place}").get_config())
+    for setting, value in flatten(config):
+        assert setting in settings
+        assert type(value) is type(settings[setting]), setting
 
 
 def test_the_two_priors_of_unclip_shapes_are_of_one_size():

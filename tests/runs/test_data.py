@@ -184,13 +184,13 @@ def test_a_new_training_reads_moved_data_only_where_a_run_upstream_knows_it(tmp_
     settings = unclip_tiny.get_config()
     settings.data.source = "folder:cards"
     settings.clip.train.steps = 7
-    knobs = settings.to_dict()
+    settings = settings.to_dict()
     opened["folder:/new"] = Data("aa")
     with pytest.raises(ValueError, match=r"give --config\.data\.source=folder:/new"):
-        runs.Run(tmp_path / "clip", "clip", knobs, "folder:/new").check_known_data()
-    create_run(tmp_path / "clip", "clip", knobs).record_data(Data("aa"), Data("aa"))
+        runs.Run(tmp_path / "clip", "clip", settings, "folder:/new").check_known_data()
+    create_run(tmp_path / "clip", "clip", settings).record_data(Data("aa"), Data("aa"))
     step.step = 7
-    prior = runs.Run(tmp_path / "prior", "prior", knobs, "folder:/new")
+    prior = runs.Run(tmp_path / "prior", "prior", settings, "folder:/new")
     without_warnings(prior.check_known_data)
     without_warnings(prior.open_source, "train")
     with pytest.raises(ValueError, match="is not the data"):

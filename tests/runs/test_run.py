@@ -25,10 +25,10 @@ from tests.conftest import ROOT
 
 
 def config(**overrides):
-    """The tiny config as plain data, with some knobs set by their dotted names."""
-    knobs = tiny.get_config()
-    knobs.update_from_flattened_dict(overrides)
-    return knobs.to_dict()
+    """The tiny config as plain data, with some settings set by their dotted names."""
+    settings = tiny.get_config()
+    settings.update_from_flattened_dict(overrides)
+    return settings.to_dict()
 
 
 def test_made_then_opened(tmp_path):
@@ -42,7 +42,7 @@ def test_made_then_opened(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("knob", "value", "sentence"),
+    ("setting", "value", "sentence"),
     [
         ("decoder.train.batch_size", 48, "decoder.train.batch_size is 8 there, 48 given"),
         ("decoder.train.steps", 40, "decoder.train.steps is 20 there, 40 given"),
@@ -50,15 +50,15 @@ def test_made_then_opened(tmp_path):
         ("seed", 1, "seed is 0 there, 1 given"),
     ],
 )
-def test_another_config_is_refused_with_its_knobs_named(tmp_path, knob, value, sentence):
+def test_another_config_is_refused_with_its_settings_named(tmp_path, setting, value, sentence):
     create_run(tmp_path, "decoder", config())
     with pytest.raises(ValueError, match=sentence) as error:
-        create_run(tmp_path, "decoder", config(**{knob: value}))
+        create_run(tmp_path, "decoder", config(**{setting: value}))
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize(
-    ("knob", "value"),
+    ("setting", "value"),
     [
         ("decoder.train.log_every", 7),
         ("decoder.train.checkpoint_every", 3),
@@ -68,9 +68,9 @@ def test_another_config_is_refused_with_its_knobs_named(tmp_path, knob, value, s
         ("licence", "CC-BY-4.0"),
     ],
 )
-def test_what_weights_do_not_depend_on_may_change(tmp_path, knob, value):
+def test_what_weights_do_not_depend_on_may_change(tmp_path, setting, value):
     before = create_run(tmp_path, "decoder", config())
-    changed = config(**{knob: value})
+    changed = config(**{setting: value})
     after = create_run(tmp_path, "decoder", changed)
     assert after.fingerprint == before.fingerprint
     assert after.config == changed
@@ -182,15 +182,17 @@ def test_sources_are_the_same_place_or_not(one, other, same):
 def test_fingerprint_tells_configs_apart():
     base = fingerprint("decoder", config())
     assert base == fingerprint("decoder", json.loads(json.dumps(config())))
-    knobs = {
+    settings = {
         "decoder.model.unet.channels": 16,
         "decoder.loss.target": "eps",
         "decoder.train.optimizer.learning_rate": 1e-4,
         "tokenizer.vocab_size": 321,
         "data.source": "emoji",
     }
-    others = [fingerprint("decoder", config(**{knob: value})) for knob, value in knobs.items()]
-    assert len({base, *others}) == 1 + len(knobs)
+    others = [
+        fingerprint("decoder", config(**{setting: value})) for setting, value in settings.items()
+    ]
+    assert len({base, *others}) == 1 + len(settings)
 
 
 def test_missing_foreign_and_old_directories(tmp_path):
@@ -330,10 +332,10 @@ def test_settings_reach_the_reader_of_own_data_and_no_other(monkeypatch, tmp_pat
 
 
 def test_a_run_with_another_tokenizer_does_not_fit(tmp_path):
-    knobs = unclip_tiny.get_config().to_dict()
-    knobs["clip"]["train"]["steps"] = 0  # trained to its end
+    settings = unclip_tiny.get_config().to_dict()
+    settings["clip"]["train"]["steps"] = 0  # trained to its end
     for name in ("clip", "prior"):
-        create_run(tmp_path / name, name, knobs)
+        create_run(tmp_path / name, name, settings)
         (tmp_path / name / "tokenizer.json").write_text("{}")
     prior = open_run(tmp_path / "prior")
     assert set(prior.upstream()) == {"clip"}

@@ -100,11 +100,11 @@ def test_a_decoder_killed_by_the_clock_ends_as_if_it_never_was(tmp_path, shapes_
 
     def train(workdir):
         command = f"{sys.executable} -m dalle_jax train --config=configs/tiny.py".split()
-        knobs = {"data.dir": shapes_dir, "decoder.train.steps": 600}
-        knobs |= {"decoder.train.checkpoint_every": 20, "decoder.train.preview_every": 250}
+        settings = {"data.dir": shapes_dir, "decoder.train.steps": 600}
+        settings |= {"decoder.train.checkpoint_every": 20, "decoder.train.preview_every": 250}
         command += [f"--workdir={tmp_path / workdir}"]
         return subprocess.Popen(
-            command + [f"--config.{name}={value}" for name, value in knobs.items()],
+            command + [f"--config.{name}={value}" for name, value in settings.items()],
             cwd=ROOT,
             env={**os.environ, **environ},
             stdout=subprocess.DEVNULL,
