@@ -198,13 +198,14 @@ def test_of_equally_good_ones_the_newest_is_kept(tmp_path):
     assert steps_in(tmp_path) == [2, 4]
 
 
-@pytest.mark.parametrize("lost", [np.nan, np.inf, -np.inf], ids=str)
-@pytest.mark.parametrize("place", range(4))
+@pytest.mark.parametrize(
+    ("lost", "position"), [(np.nan, 0), (np.nan, 2), (np.inf, 1), (-np.inf, 3)]
+)
 @pytest.mark.parametrize("late", [False, True])
-def test_a_validation_loss_that_is_no_number_never_costs_the_best(tmp_path, lost, place, late):
+def test_a_validation_loss_that_is_no_number_never_costs_the_best(tmp_path, lost, position, late):
     """`late`: a loss is known only after its checkpoint is saved."""
     losses = [0.5, 0.1, 0.3]
-    losses.insert(place, lost)
+    losses.insert(position, lost)
     checkpoints = Checkpoints(tmp_path, keep=1)
     for step, loss in enumerate([*losses, 0.4, 0.2], start=1):
         if not late:
@@ -380,15 +381,15 @@ def test_restores_onto_another_layout(copy):
 @pytest.fixture
 def small_disk(tmp_path):
     """A disk of a megabyte, in memory."""
-    place = tmp_path / "disk"
-    place.mkdir()
+    disk = tmp_path / "disk"
+    disk.mkdir()
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(place)], capture_output=True
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(disk)], capture_output=True
     )
     if mounted.returncode:
         pytest.skip(f"only root may mount: {mounted.stderr.decode().strip()}")
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
