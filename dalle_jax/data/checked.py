@@ -16,19 +16,12 @@ from dalle_jax.data.text import doubt_about
 
 
 class Finding(NamedTuple):
-    """What the inspection of an item found.
+    """What the inspection of an item found."""
 
-    Attributes:
-        bad: why the item can't be used, or None.
-        left_out: why it counts as no item, or None.
-        note: a remark on an item that is used, or None.
-        content: what enters the signature of the data's content: key, size, captions.
-    """
-
-    bad: str | None = None
-    left_out: str | None = None
-    note: str | None = None
-    content: object = None
+    bad: str | None = None  #: why the item can't be used
+    left_out: str | None = None  #: why it counts as no item
+    note: str | None = None  #: a remark on an item that is used
+    content: object = None  #: what enters the signature of the data's content: key, size, captions
 
     @property
     def is_used(self) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from dalle_jax.data import remote, remote_server
-from dalle_jax.data.index import signature_of
+from dalle_jax.data.index import is_own_file, signature_of
 from dalle_jax.data.remote import RemoteFile
 
 MAX_NAMES = 1_000_000
@@ -18,8 +18,6 @@ MAX_DEPTH = 20  # of braces in braces
 
 # `::` between names, but not that of an IPv6 address such as http://[::1]:8000/.
 _BETWEEN = re.compile(r"::(?![^\[\]]*\])")
-# Indices and reports lie beside the data and would match `data/*`.
-_OWN = re.compile(r"index-[0-9a-f]{12}\.npz|data_report(-[0-9a-f]{12})?\.json")
 _RANGE = re.compile(r"(-?\d+)\.\.(-?\d+)(?:\.\.(-?\d+))?")
 
 
@@ -113,8 +111,8 @@ def _find(name: str, suffix: str) -> list[File]:
             found += _in_folder(path, suffix) if os.path.isdir(path) else [_local(path)]
             continue
         paths = glob.glob(os.path.join(glob.escape(path), pattern), recursive=True)
-        paths = [file for file in paths if not _OWN.fullmatch(os.path.basename(file))]
-        files = [_local(file) for file in paths if _is_file(file)]
+        # Indices and reports lie beside the data and would match `data/*`.
+        files = [_local(file) for file in paths if _is_file(file) and not is_own_file(file)]
         if not files:
             raise FileNotFoundError(
                 f"there is no {suffix} file {os.path.join(path, pattern)}{_what_is_there(path)}"

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from dalle_jax.data import remote, remote_server
+from dalle_jax.data.index import is_own_file
 from dalle_jax.data.tables import TABLE_SUFFIXES
 from dalle_jax.data.walk import File, Walk, reserved, walk
 
@@ -21,8 +22,6 @@ TABLE_NAMES = frozenset(
 COCO = re.compile(r"captions_([a-z]+)(\w*)\.json")
 KARPATHY = re.compile(r"dataset(_\w+)?\.json")
 IMG2DATASET = re.compile(r"\d+(\.parquet|\.csv|_stats\.json)")
-# Reports and indices of this and of other readers.
-_OWN_FILES = re.compile(r"data_(report|index)(-\w+)?\.(json|npz)(\.\w+\.partial)?|index-\w+\.npz")
 
 
 class LocalFolder:
@@ -141,11 +140,5 @@ def _with_images(folder: str, table: str) -> tuple[str, str]:
 
 def _without_own_files(tree: Walk) -> Walk:
     """The tree without reports and indices that this package wrote into it."""
-    files = [file for file in tree.files if not _is_own_file(file.name)]
+    files = [file for file in tree.files if not is_own_file(file.name)]
     return Walk(tree.root, files, tree.left_out)
-
-
-def _is_own_file(name: str) -> bool:
-    if "data_" not in name and "index-" not in name:  # Much faster than the pattern.
-        return False
-    return _OWN_FILES.fullmatch(posixpath.basename(name)) is not None

@@ -13,25 +13,15 @@ from dalle_jax.data.walk import File
 
 @dataclass(slots=True)
 class Item:
-    """An image and what is known of it before it is read.
+    """An image and what is known of it before it is read."""
 
-    Attributes:
-        file: the image, by its own name if it lies in the folder, else by its first link's.
-        key: what its split and the signature of the content depend on.
-        captions: from tables, with their columns.
-        beside: caption files in order of preference; one list for each name.
-        splits: where the folders or the table put it; "" for none.
-        other_split: whether a table puts it in a split of another name.
-        problem: why it can't be used, or None.
-    """
-
-    file: File
-    key: str
-    captions: list[tuple[str, str]] = field(default_factory=list)
-    beside: list[list[str]] = field(default_factory=list)
-    splits: set[str] = field(default_factory=set)
-    other_split: bool = False
-    problem: str | None = None
+    file: File  # by its own name if it lies in the folder, else by its first link's
+    key: str  # what its split and the signature of the content depend on
+    captions: list[tuple[str, str]] = field(default_factory=list)  # from tables, with their columns
+    beside: list[list[str]] = field(default_factory=list)  # caption files in order, for each name
+    splits: set[str] = field(default_factory=set)  # of its folders or table; "" for none
+    other_split: bool = False  # whether a table puts it in a split of another name
+    problem: str | None = None  # why it can't be used
 
     @property
     def split(self) -> str:

@@ -15,17 +15,11 @@ from dalle_jax.data.walk import Walk
 
 @dataclass(frozen=True)
 class Captions:
-    """Texts of N items as one array of bytes, each item's between two offsets.
+    """Texts of N items as one array of bytes, each item's between two offsets."""
 
-    Attributes:
-        encoded: uint8 [B], UTF-8.
-        ends: int64 [C], the end of each text in `encoded`.
-        last: int64 [N], the number of texts up to and with each item's.
-    """
-
-    encoded: np.ndarray
-    ends: np.ndarray
-    last: np.ndarray
+    encoded: np.ndarray  # uint8 [B], UTF-8
+    ends: np.ndarray  # int64 [C], the end of each text in `encoded`
+    last: np.ndarray  # int64 [N], the number of texts up to and with each item's
 
     @classmethod
     def of(cls, texts: Sequence[Sequence[str]]) -> "Captions":
@@ -59,23 +53,14 @@ class Captions:
 
 @dataclass(frozen=True)
 class FolderIndex:
-    """The usable items of a folder, all splits together, in order of their names.
+    """The usable items of a folder, all splits together, in order of their names."""
 
-    Attributes:
-        files: int64 [N], numbers of the images among the folder's files.
-        captions: of the items; each has one or more.
-        columns: the name of the table's column of each caption, "" where there is none.
-        positions: float64 [N] in [0, 1), which decide on the split of an item that has none.
-        own: uint8 [N], 0 for such an item, else 1 + the number of its split in `SPLITS`.
-        own_splits: the splits that the folder itself has.
-    """
-
-    files: np.ndarray
-    captions: Captions
-    columns: Captions
-    positions: np.ndarray
-    own: np.ndarray
-    own_splits: tuple[str, ...]
+    files: np.ndarray  # int64 [N], numbers of the images among the folder's files
+    captions: Captions  # one or more of each item
+    columns: Captions  # the table's column of each caption, "" where there is none
+    positions: np.ndarray  # float64 [N] in [0, 1), which decide on the split of an item without one
+    own: np.ndarray  # uint8 [N], 0 for such an item, else 1 + the number of its split in `SPLITS`
+    own_splits: tuple[str, ...]  # that the folder itself has
 
     def arrays(self) -> dict[str, np.ndarray]:
         """What is written to the index's file."""

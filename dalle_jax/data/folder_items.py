@@ -22,17 +22,11 @@ SHARED_CAPTION = "caption file of several images"
 
 
 class Found(NamedTuple):
-    """What a folder holds.
+    """What a folder holds."""
 
-    Attributes:
-        items: ordered by the names of their files.
-        bad_rows: problems of rows of tables by their ids.
-        left_out: names of what is no item, by reason.
-    """
-
-    items: list[Item]
-    bad_rows: dict[str, str]
-    left_out: dict[str, list[str]]
+    items: list[Item]  # ordered by the names of their files
+    bad_rows: dict[str, str]  # problems of rows of tables, by their ids
+    left_out: dict[str, list[str]]  # names of what is no item, by reason
 
 
 def find_items(

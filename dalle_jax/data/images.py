@@ -75,19 +75,12 @@ class RefusedError(ValueError):
 
 
 class Opened(NamedTuple):
-    """An image that Pillow has opened and not yet loaded.
-
-    Attributes:
-        image: Pillow's.
-        encoded: its bytes.
-        tags: of a TIFF; None for other formats.
-        exif: from which the orientation is read instead of the image.
-    """
+    """An image that Pillow has opened and not yet loaded."""
 
     image: Image.Image
     encoded: bytes
-    tags: Any
-    exif: bytes | None
+    tags: Any  # of a TIFF; None for other formats
+    exif: bytes | None  # from which the orientation is read instead of the image
 
     def orientation(self) -> int:
         """EXIF's, once the image is loaded; 1 if it can't be read."""

@@ -1,6 +1,8 @@
 """What the scan of a data set found, in a file, so that loading it again reads no item."""
 
 import hashlib
+import posixpath
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -13,6 +15,9 @@ from dalle_jax.data.report import Report
 from dalle_jax.files import UNREADABLE_NPZ, write_atomically
 
 VERSION = 2  # of all index files
+
+
+_OWN_FILES = re.compile(r"data_(report|index)(-\w+)?\.(json|npz)(\.\w+\.partial)?|index-\w+\.npz")
 
 
 class Index(NamedTuple):
@@ -97,6 +102,13 @@ def _load(path: Path, signature: str, is_sound: Callable[..., bool]) -> Index | 
             return index if is_sound(index.arrays) else None
     except (*UNREADABLE_NPZ, MemoryError, AttributeError, IndexError, RecursionError):
         return None
+
+
+def is_own_file(name: str) -> bool:
+    """Whether a file is named as the reports and indices that this package writes beside data."""
+    if "data_" not in name and "index-" not in name:  # Much faster than the pattern.
+        return False
+    return _OWN_FILES.fullmatch(posixpath.basename(name)) is not None
 
 
 def text_array(text: str) -> np.ndarray:

@@ -35,42 +35,25 @@ HASH_DIGITS = 16
 
 @dataclass(frozen=True)
 class Row:
-    """A caption and the image that it was written for.
+    """A caption and the image that it was written for."""
 
-    Attributes:
-        id: unique in the manifest.
-        caption: the text.
-        image: index in the source's split, or a path below the folder of images.
-        split: that the image belongs to.
-    """
-
-    id: str
+    id: str  #: unique in the manifest
     caption: str
-    image: int | str
-    split: str
+    image: int | str  #: index in the source's split, or a path below the folder of images
+    split: str  #: of the image
 
 
 @dataclass(frozen=True)
 class Header:
-    """How the rows were chosen.
+    """How the rows were chosen."""
 
-    Attributes:
-        rule: of `RULES`.
-        source: the data set, as `data.open` names it; of a path only its last part.
-        data: the source's other arguments, as image_size and captions.
-        split: of the source.
-        seed: of the sampling.
-        count: number of rows.
-        of: number of rows that they were sampled from.
-    """
-
-    rule: str
-    source: str
-    data: Mapping[str, Any]
-    split: str
-    seed: int
-    count: int
-    of: int
+    rule: str  #: of `RULES`
+    source: str  #: the data set, as `data.open` names it; of a path only its last part
+    data: Mapping[str, Any]  #: the source's other arguments, as image_size and captions
+    split: str  #: of the source
+    seed: int  #: of the sampling
+    count: int  #: of rows
+    of: int  #: number of rows that they were sampled from
 
 
 @dataclass(frozen=True)

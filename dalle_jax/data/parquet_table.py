@@ -30,19 +30,12 @@ UNREADABLE_PARQUET += (KeyError, IndexError, MemoryError)
 
 
 class Columns(NamedTuple):
-    """The columns of a file to read.
-
-    Attributes:
-        image: name of the column of images.
-        leaf: path of the encoded image in it, such as "image.bytes".
-        captions: names of the columns that may hold captions.
-        split: name of the column of splits; "" where there is none.
-    """
+    """The columns of a file to read."""
 
     image: str
-    leaf: str
-    captions: tuple[str, ...]
-    split: str = ""
+    leaf: str  # path of the encoded image in that column, such as "image.bytes"
+    captions: tuple[str, ...]  # columns that may hold captions
+    split: str = ""  # column of splits, if any
 
 
 def find_columns(

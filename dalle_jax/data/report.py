@@ -15,27 +15,20 @@ class ReportWarning(UserWarning):
 
 @dataclass
 class Report:
-    """Which items a data set has, and what of it is not used.
+    """Which items a data set has, and what of it is not used."""
 
-    Attributes:
-        what: the data set, for messages.
-        total: number of items, bad ones included.
-        skipped: ids of the bad items, by reason; they count against `max_bad_share`.
-        left_out: names of what counts as no item, by reason: other files, too small images.
-        noted: ids of items that are used, by a remark on them.
-        signature: of names, sizes and times; no item is read again until it changes.
-        content: hash of names, sizes and captions, wherever the data lies.
-        path: of the file that it is written to.
-    """
-
-    what: str
-    total: int = 0
+    what: str  #: the data set, for messages
+    total: int = 0  #: number of items, bad ones included
+    #: Ids of the bad items, by reason; they count against `max_bad_share`.
     skipped: dict[str, list[str]] = field(default_factory=dict)
+    #: Names of what counts as no item, by reason: other files, too small images.
     left_out: dict[str, list[str]] = field(default_factory=dict)
-    noted: dict[str, list[str]] = field(default_factory=dict)
-    signature: str = ""
-    content: str = ""
-    path: Path | None = field(default=None, compare=False)
+    noted: dict[str, list[str]] = field(
+        default_factory=dict
+    )  #: ids of used items, by a remark on them
+    signature: str = ""  #: of names, sizes and times; no item is read again until it changes
+    content: str = ""  #: hash of names, sizes and captions, wherever the data lies
+    path: Path | None = field(default=None, compare=False)  #: of the file that it is written to
 
     def skip(self, reason: str, item: str) -> None:
         """Note that `item` is bad because of `reason`."""

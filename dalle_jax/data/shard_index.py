@@ -78,19 +78,15 @@ def names_of(image_column: str, caption_column: str) -> Names:
 
 @dataclass
 class Samples:
-    """All samples of shards, before any of them is read.
+    """All samples of shards, before any of them is read."""
 
-    Attributes:
-        keys: what the names of a sample's members have in common; "" for the rest of a torn shard.
-        rows: int64 [N, 9]: shard, then offset and size of the member of each of the `ROLES`; an
-            offset of −1 means that there is none.
-        problems: why a sample can't be used whatever its content, by its number.
-        left_out: members that belong to no sample, by reason.
-    """
-
+    # What the names of a sample's members have in common; "" for the rest of a torn shard.
     keys: list[str] = field(default_factory=list)
+    # int64 [N, 9]: shard, then offset and size of the member of each of the `ROLES`, or −1, 0.
     rows: np.ndarray = field(default_factory=lambda: np.zeros((0, COLUMNS), np.int64))
+    # Why a sample can't be used whatever its content, by its number.
     problems: dict[int, str] = field(default_factory=dict)
+    # Members that belong to no sample, by reason.
     left_out: dict[str, list[str]] = field(default_factory=dict)
 
 

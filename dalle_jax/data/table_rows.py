@@ -17,28 +17,18 @@ NO_FILE_NAME = "row without file name"
 
 
 class Row(NamedTuple):
-    """A row of a table.
+    """A row of a table."""
 
-    Attributes:
-        number: of the line, or of the row in a table without lines, from 1 on; in COCO's files the
-            name of what is described.
-        file: the image's name as it is spelled there, if known.
-        captions: with the names of their columns.
-        problem: why the row is bad, or None.
-        split: train, validation or test, where the table says so; else "".
-        other_split: whether it names another split.
-        anywhere: whether the image may lie in any folder below, if its name is unique.
-        folder: the folder it lies in, if there is one of that name.
-    """
-
-    number: int | str
-    file: str | None
-    captions: Sequence[tuple[str, str]] = ()
-    problem: str | None = None
-    split: str = ""
-    other_split: bool = False
-    anywhere: bool = False
-    folder: str = ""
+    number: (
+        int | str
+    )  # of the line, or of the row from 1 on; in COCO's files the name of what it is
+    file: str | None  # the image's name as it is spelled there, if known
+    captions: Sequence[tuple[str, str]] = ()  # with the names of their columns
+    problem: str | None = None  # why the row is bad
+    split: str = ""  # train, validation or test, where the table says so
+    other_split: bool = False  # whether it names another split
+    anywhere: bool = False  # whether the image may lie in any folder below, if its name is unique
+    folder: str = ""  # that the image lies in, if there is one of that name
 
 
 class OtherForm(ValueError):

@@ -34,17 +34,15 @@ class Member(NamedTuple):
 
 @dataclass
 class Listing:
-    """The members of a tar.
+    """The members of a tar."""
 
-    Attributes:
-        members: the regular files, in order; links to one of them have its location.
-        left_out: names of what is neither a regular file nor a folder, by reason.
-        problem: why the reading ended before the end of the file, or "".
-    """
-
-    members: list[Member] = field(default_factory=list)
-    left_out: dict[str, list[str]] = field(default_factory=dict)
-    problem: str = ""
+    members: list[Member] = field(
+        default_factory=list
+    )  # in order; links have their target's location
+    left_out: dict[str, list[str]] = field(
+        default_factory=dict
+    )  # other names than files, by reason
+    problem: str = ""  # why the reading ended before the end of the file
 
     def leave_out(self, reason: str, name: str) -> None:
         """Note a member that is not used."""

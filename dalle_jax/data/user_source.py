@@ -24,23 +24,14 @@ from dalle_jax.data.splits import (
 
 @dataclass(frozen=True)
 class Listing:
-    """All items of a data set, in an order that the data alone decides.
+    """All items of a data set, in an order that depends on the data only."""
 
-    Attributes:
-        ids: of the N items that were scanned.
-        rows: [N, …], where each of them lies.
-        good: int64 [G], the numbers of the usable ones.
-        positions: float64 [G] of these, see `splits.split_positions`.
-        own: uint8 [G], the splits that the data itself has, see `splits.split_numbers`; or None.
-        own_splits: their names.
-    """
-
-    ids: Sequence[str]
-    rows: np.ndarray
-    good: np.ndarray
-    positions: np.ndarray
-    own: np.ndarray | None = None
-    own_splits: Sequence[str] = ()
+    ids: Sequence[str]  # of the N items that were scanned
+    rows: np.ndarray  # [N, …], where each of them lies
+    good: np.ndarray  # int64 [G], the numbers of the usable ones
+    positions: np.ndarray  # float64 [G] of these, see `splits.split_positions`
+    own: np.ndarray | None = None  # uint8 [G], the data's own splits, see `splits.split_numbers`
+    own_splits: Sequence[str] = ()  # their names
 
 
 class UserSource:

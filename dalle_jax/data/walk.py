@@ -26,38 +26,23 @@ _SYSTEM_NAMES = frozenset(_SYSTEM_NAMES.split("|"))
 
 
 class File(NamedTuple):
-    """A regular file below the folder.
+    """A regular file below the folder."""
 
-    Attributes:
-        name: its path below the folder, with "/" between the parts.
-        size: in bytes.
-        mtime_ns: time of the last modification.
-        real: the path with all links resolved; None where there is no link on the way.
-        outside: whether `real` lies outside the folder.
-        ctime_ns: time of the last change of content or status, which nothing sets back.
-    """
-
-    name: str
-    size: int
-    mtime_ns: int
-    real: str | None = None
-    outside: bool = False
-    ctime_ns: int = 0
+    name: str  # its path below the folder, with "/" between the parts
+    size: int  # bytes
+    mtime_ns: int  # time of the last modification
+    real: str | None = None  # the path with all links resolved; None where no link is on the way
+    outside: bool = False  # whether `real` lies outside the folder
+    ctime_ns: int = 0  # time of the last change of content or status, which nothing sets back
 
 
 @dataclass(frozen=True)
 class Walk:
-    """The files below a folder.
+    """The files below a folder."""
 
-    Attributes:
-        root: the folder, with all links resolved.
-        files: ordered by name.
-        left_out: names by reason, ordered; that of a folder ends with "/" and means all it holds.
-    """
-
-    root: str
-    files: list[File]
-    left_out: dict[str, list[str]]
+    root: str  # the folder, with all links resolved
+    files: list[File]  # ordered by name
+    left_out: dict[str, list[str]]  # names by reason, ordered; a folder's ends with "/"
 
 
 def walk(root: str | Path) -> Walk:
@@ -125,19 +110,12 @@ def describe(left_out: Mapping[str, Sequence[str]]) -> str:
 
 
 class _Folder(NamedTuple):
-    """A folder on the way down.
+    """A folder on the way down."""
 
-    Attributes:
-        name: with a final "/"; "" for the top.
-        path: without links.
-        chain: device and inode of this folder and of all above it.
-        linked: whether a link leads to one of these.
-    """
-
-    name: str
-    path: str
-    chain: tuple[tuple[int, int], ...]
-    linked: bool = False
+    name: str  # with a final "/"; "" for the top
+    path: str  # without links
+    chain: tuple[tuple[int, int], ...]  # device and inode of this folder and of all above it
+    linked: bool = False  # whether a link leads to one of these
 
 
 @dataclass

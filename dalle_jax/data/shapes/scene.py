@@ -104,17 +104,11 @@ class Scene:
 
 @dataclass(frozen=True)
 class SceneSettings:
-    """The distribution of scenes.
+    """The distribution of scenes."""
 
-    Attributes:
-        counts: probability of one, two, three objects.
-        related: probability that the first two objects of a scene have a clear relation.
-        novel: whether every (shape, color) pair and every clear relation is a held-out one
-            (`is_held_out_pair`, `is_held_out_relation`); if not, none is.
-    """
-
-    counts: tuple[float, ...] = (1.0,)
-    related: float = 0.75
+    counts: tuple[float, ...] = (1.0,)  # probability of one, two, three objects
+    related: float = 0.75  # probability that the first two objects have a clear relation
+    # Whether every (shape, color) pair and every clear relation is a held-out one, or none is.
     novel: bool = False
 
 
