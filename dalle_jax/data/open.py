@@ -55,21 +55,15 @@ def _tfds(name: str, split: str, data_dir: str, **options: Any) -> "Source":
 
 
 class Kind(NamedTuple):
-    """A kind of data source.
+    """A kind of data source."""
 
-    Attributes:
-        open: (name, split, data_dir, **arguments) -> source; imports the reader only when called.
-        usage: how specs of the kind are written.
-        arguments: those of `open_source` that it takes.
-        is_at_path: whether its name is a path or URL, which does not identify the data.
-        has_file_ids: whether items' ids are the paths of their images below that path.
-    """
-
-    open: Callable[..., "Source"]
-    usage: Sequence[str]
-    arguments: Sequence[str] = tuple(OPTIONS)
-    is_at_path: bool = True
-    has_file_ids: bool = False
+    open: Callable[
+        ..., "Source"
+    ]  # (name, split, data_dir, **arguments); imports the reader if called
+    usage: Sequence[str]  # how specs of the kind are written
+    arguments: Sequence[str] = tuple(OPTIONS)  # those of `open_source` that it takes
+    is_at_path: bool = True  # whether its name is a path or URL, which does not identify the data
+    has_file_ids: bool = False  # whether items' ids are the paths of their images below that path
 
     @property
     def is_built_in(self) -> bool:

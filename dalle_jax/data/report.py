@@ -23,9 +23,8 @@ class Report:
     skipped: dict[str, list[str]] = field(default_factory=dict)
     #: Names of what counts as no item, by reason: other files, too small images.
     left_out: dict[str, list[str]] = field(default_factory=dict)
-    noted: dict[str, list[str]] = field(
-        default_factory=dict
-    )  #: ids of used items, by a remark on them
+    #: Ids of items that are used, by a remark on them.
+    noted: dict[str, list[str]] = field(default_factory=dict)
     signature: str = ""  #: of names, sizes and times; no item is read again until it changes
     content: str = ""  #: hash of names, sizes and captions, wherever the data lies
     path: Path | None = field(default=None, compare=False)  #: of the file that it is written to

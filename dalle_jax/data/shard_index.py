@@ -30,18 +30,11 @@ TWO_IMAGES = "two images of one key"
 
 @dataclass(frozen=True)
 class Names:
-    """Which members are images and which captions.
+    """Which members are images and which captions."""
 
-    Attributes:
-        image: what follows the key and a dot in an image's name, such as "jpg" or "input.jpg"; ""
-            for any suffix of an image.
-        captions: likewise for captions; () for any of `CAPTION_SUFFIXES`.
-        fields: of captions in JSON members; () for the usual ones.
-    """
-
-    image: str = ""
-    captions: tuple[str, ...] = ()
-    fields: tuple[str, ...] = ()
+    image: str = ""  # what follows the key and a dot in an image's name, as "input.jpg"; "" for any
+    captions: tuple[str, ...] = ()  # likewise for captions; () for any of `CAPTION_SUFFIXES`
+    fields: tuple[str, ...] = ()  # of captions in JSON members; () for the usual ones
 
     def split(self, name: str) -> tuple[str, str] | None:
         """The key and the role ("image", "txt", "caption" or "json") of a member, or None."""
