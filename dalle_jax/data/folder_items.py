@@ -3,48 +3,46 @@
 import posixpath
 import re
 from collections import defaultdict
-from collections.abc import Callable, Sequence
-from typing import BinaryIO, NamedTuple
+from collections.abc import Sequence
 
 from dalle_jax.data import git_lfs, splits
 from dalle_jax.data.file_names import NO_IMAGE, FileNames, letters
-from dalle_jax.data.folder_files import CAPTION_SUFFIXES, COCO, IMG2DATASET, KARPATHY, TABLE_NAMES
+from dalle_jax.data.folder_files import (
+    CAPTION_SUFFIXES,
+    COCO,
+    IMG2DATASET,
+    KARPATHY,
+    TABLE_NAMES,
+    LocalFolder,
+)
 from dalle_jax.data.folder_images import Item, Items
 from dalle_jax.data.images import IMAGE_SUFFIXES
 from dalle_jax.data.no_image import OTHER_IMAGE_SUFFIXES
 from dalle_jax.data.options import ReadingOptions
 from dalle_jax.data.table_rows import OtherForm, Row
 from dalle_jax.data.tables import read_table
-from dalle_jax.data.walk import File, Walk, stem_of, suffix_of
+from dalle_jax.data.walk import File, stem_of, suffix_of
 
 NOT_NAMED = "image that the table does not name"
 SHARED_CAPTION = "caption file of several images"
 
 
-class Found(NamedTuple):
-    """What a folder holds."""
-
-    items: list[Item]  # ordered by the names of their files
-    bad_rows: dict[str, str]  # problems of rows of tables, by their ids
-    left_out: dict[str, list[str]]  # names of what is no item, by reason
-
-
 def find_items(
-    tree: Walk,
-    names: FileNames,
-    open_file: Callable[[str], BinaryIO],
-    options: ReadingOptions,
-    only_table: str = "",
-) -> Found:
+    folder: LocalFolder, options: ReadingOptions, only_table: str = ""
+) -> tuple[list[Item], dict[str, str], dict[str, list[str]]]:
     """The images of a folder; with `only_table` those that this table names.
 
     Captions come from the tables in the image's folder or in one above it, else from a file beside
     it.
 
+    Returns:
+        The items, ordered by the names of their files; the problems of rows of tables, by their
+        ids; and the names of what is no item, by reason.
+
     Raises:
         ValueError: a table can't be read, two lie in one folder, or a name leads out of the folder.
     """
-    search = _Search(tree, names, open_file, options)
+    search = _Search(folder, options)
     if only_table:
         search.read_table(only_table)
         search.leave_out_unnamed()
@@ -56,23 +54,17 @@ def find_items(
     items = sorted(search.items.found.values(), key=lambda item: item.file.name)
     # A table may name an image whatever its suffix.
     images = {item.file.name for item in items} if search.has_table else set()
-    left = {reason: sorted({*names} - images) for reason, names in search.left_out.items()}
-    left_out = {reason: names for reason, names in left.items() if names}
-    return Found(items, search.bad_rows, left_out)
+    left_out = {reason: sorted({*names} - images) for reason, names in search.left_out.items()}
+    return items, search.bad_rows, left_out
 
 
 class _Search:
-    def __init__(
-        self,
-        tree: Walk,
-        names: FileNames,
-        open_file: Callable[[str], BinaryIO],
-        options: ReadingOptions,
-    ):
-        self._tree, self._names, self._open, self._options = tree, names, open_file, options
-        self.items = Items(tree.root, open_file)
+    def __init__(self, folder: LocalFolder, options: ReadingOptions):
+        self._tree, self._open, self._options = folder.tree, folder.open, options
+        self._names = FileNames(folder.tree, folder.given, folder.is_remote)
+        self.items = Items(folder.tree.root, folder.open)
         self.bad_rows: dict[str, str] = {}
-        self.left_out = defaultdict(list, {k: list(v) for k, v in tree.left_out.items()})
+        self.left_out = defaultdict(list, {k: list(v) for k, v in folder.tree.left_out.items()})
         self.has_table = False
         self._is_coco = False  # Whether captions come from COCO's annotation files.
         self._in_bad_rows: set[str] = set()  # Identities of images.

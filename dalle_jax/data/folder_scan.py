@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from dalle_jax.data.checked import Finding, inspect_all, inspect_item
-from dalle_jax.data.file_names import FileNames
 from dalle_jax.data.folder_files import LocalFolder
 from dalle_jax.data.folder_images import Item
 from dalle_jax.data.folder_index import Captions, FolderIndex
@@ -44,9 +43,7 @@ def scan_folder(
         ValueError: see `find_items`, whose `only_table` it is.
         OSError: a URL can't be read.
     """
-    names = FileNames(folder.tree, folder.given, folder.is_remote)
-    found = find_items(folder.tree, names, folder.open, options, only_table)
-    items = found.items
+    items, bad_rows, left_out = find_items(folder, options, only_table)
     captions: list[list[tuple[str, str]]] = [[]] * len(items)
     inspector = _Inspector(folder, options)
 
@@ -58,13 +55,13 @@ def scan_folder(
         what,
         [item.file.name for item in items],
         inspect,
-        left_out=found.left_out,
+        left_out=left_out,
         num_threads=folder.num_threads,
     )
     inspector.check(what)
-    for name, problem in found.bad_rows.items():
+    for name, problem in bad_rows.items():
         report.skip(problem, name)
-    report.total += len(found.bad_rows)
+    report.total += len(bad_rows)
     numbers = {file.name: number for number, file in enumerate(folder.tree.files)}
     usable = [items[i] for i in good]
     own = {name: number for number, name in enumerate(SPLITS, 1)}

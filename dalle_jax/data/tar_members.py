@@ -52,7 +52,7 @@ class Listing:
 def compression(beginning: bytes) -> tuple[str, str] | None:
     """The compression that a file's first bytes show, and the program that undoes it."""
     for mark, names in _COMPRESSIONS.items():
-        if beginning.startswith(mark) and not _is_header(beginning):
+        if beginning.startswith(mark) and _header(beginning[:BLOCK]) is None:
             return names
     return None
 
@@ -211,10 +211,6 @@ def _header(block: bytes) -> tarfile.TarInfo | None:
         return tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
     except (tarfile.HeaderError, ValueError, IndexError, OverflowError):
         return None
-
-
-def _is_header(block: bytes) -> bool:
-    return _header(block[:BLOCK]) is not None
 
 
 def _records(content: bytes) -> dict[str, str]:
