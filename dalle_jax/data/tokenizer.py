@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -62,7 +61,6 @@ def train_tokenizer(captions: Iterable[str], vocab_size: int) -> tokenizers.Toke
     return tok
 
 
-@dataclass(frozen=True)
 class Tokenizer:
     """An encoder of captions as int32 [B, max_length] rows: tokens, end of text (1), padding (0).
 
@@ -70,37 +68,26 @@ class Tokenizer:
     end-of-text token 1. Either token is added where there is none.
     """
 
-    tok: tokenizers.Tokenizer
-    max_length: int
-    _counts: dict[str, int] = field(
-        default_factory=lambda: {"captions": 0, "cut": 0, "warned": 0},
-        init=False,
-        repr=False,
-        compare=False,
-    )
-
-    def __post_init__(self):
-        if self.max_length < 2:
+    def __init__(self, tok: tokenizers.Tokenizer, max_length: int):
+        if max_length < 2:
             raise ValueError(
-                f"max_length is {self.max_length}; it must be at least 2: a token and end of text"
+                f"max_length is {max_length}; it must be at least 2: a token and end of text"
             )
-        end = _find_or_add(self.tok, END_TOKENS, taken=())
-        pad = _find_or_add(self.tok, PAD_TOKENS, taken=(end,))
+        self.tok, self.max_length = tok, max_length
+        self.num_cut = 0  # captions that were too long, of `_num_captions`
+        self._num_captions = self._num_warned = 0
+        end = _find_or_add(tok, END_TOKENS, taken=())
+        pad = _find_or_add(tok, PAD_TOKENS, taken=(end,))
         # A caption that spells "<pad>" is text, not padding.
-        self.tok.encode_special_tokens = True
+        tok.encode_special_tokens = True
         # Also in the saved file, from where `load` reads them again.
-        self.tok.enable_truncation(self.max_length)
-        self.tok.enable_padding(pad_id=pad, pad_token=self.tok.id_to_token(pad))
+        tok.enable_truncation(max_length)
+        tok.enable_padding(pad_id=pad, pad_token=tok.id_to_token(pad))
 
     @property
     def vocab_size(self) -> int:
         """One more than the largest id that `encode` can give."""
         return len(self._ids)
-
-    @property
-    def num_cut(self) -> int:
-        """The number of captions that were too long and cut so far."""
-        return self._counts["cut"]
 
     @cached_property
     def _ids(self) -> np.ndarray:
@@ -177,13 +164,12 @@ class Tokenizer:
         return cls(tok, max_length)
 
     def _count(self, num_captions: int, num_cut: int) -> None:
-        counts = self._counts
-        counts["captions"] += num_captions
-        counts["cut"] += num_cut
-        if num_cut and counts["cut"] >= 10 * counts["warned"]:
-            counts["warned"] = counts["cut"]
+        self._num_captions += num_captions
+        self.num_cut += num_cut
+        if num_cut and self.num_cut >= 10 * self._num_warned:
+            self._num_warned = self.num_cut
             warnings.warn(
-                f"{counts['cut']} of {counts['captions']} captions so far were longer than "
+                f"{self.num_cut} of {self._num_captions} captions so far were longer than "
                 f"{self.max_length} tokens and were cut; a larger tokenizer max_length keeps them",
                 stacklevel=3,
             )

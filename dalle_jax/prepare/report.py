@@ -45,7 +45,7 @@ def show(spec: str, open_split: Callable[[str], Source], data_dir: Path) -> None
     try:
         write_atomically(path, lambda file: sheet.save(file, "PNG"))
     except OSError as error:
-        warnings.warn(f"The contact sheet {path} could not be written ({error}).", stacklevel=2)
+        warnings.warn(f"the contact sheet {path} could not be written ({error})", stacklevel=2)
         return
     print(f"contact sheet: {path}")
 
