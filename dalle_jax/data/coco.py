@@ -113,13 +113,11 @@ class CocoRows:
     Args:
         report: to which captions and unusable images are added.
         documents: the parsed files, each with lists `images` and `annotations`.
-
-    Attributes:
-        images: by number, the file's name and the captions by their numbers.
     """
 
     def __init__(self, report: Report, documents: Sequence[Mapping[str, list]]):
         self.report = report
+        # By number, the file's name and the captions by their numbers.
         self.images: dict[int, tuple[str, dict[int, str]]] = {}
         self._bad_images: set[int] = set()
         self._blank: list[tuple[int, int]] = []  # image, caption

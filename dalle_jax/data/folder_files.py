@@ -25,19 +25,12 @@ IMG2DATASET = re.compile(r"\d+(\.parquet|\.csv|_stats\.json)")
 
 
 class LocalFolder:
-    """A folder of this machine.
+    """A folder of this machine, as the user has `given` it."""
 
-    Attributes:
-        tree: its files, without reports and indices that this package wrote.
-        given: the folder as the user named it.
-        cache: where its report and index are written; None for the folder itself.
-        num_threads: number of threads that read at once; None for one per core.
-        is_remote: whether it is reached by URL.
-    """
-
-    is_remote = False
-    cache: Path | None = None
-    num_threads: int | None = None
+    tree: Walk  # its files, without reports and indices that this package wrote
+    is_remote = False  # whether it is reached by URL
+    cache: Path | None = None  # folder of its report and index; None for the folder itself
+    num_threads: int | None = None  # that read at once; None for one per core
 
     def __init__(self, given: str):
         self.given = given

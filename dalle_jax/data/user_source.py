@@ -11,6 +11,7 @@ from dalle_jax.data.files import cache_of, describe_spec, find_files, labels_of,
 from dalle_jax.data.images import decode
 from dalle_jax.data.index import Index, open_index, signature_of
 from dalle_jax.data.options import ReadingOptions
+from dalle_jax.data.report import Report
 from dalle_jax.data.splits import (
     SPLITS,
     check_split,
@@ -47,15 +48,12 @@ class UserSource:
         signature: a hash that changes whenever the data set has to be scanned again.
         hashed: what decides on the split of an item, for messages.
 
-    Attributes:
-        report: on all splits: what is used, bad and left out.
-        splits: all that can be loaded, the data's own and those by a hash of each item's key.
-
     Raises:
         ValueError: more than `max_bad_share` of the items are bad, or there is no such split.
     """
 
-    splits: Sequence[str] = SPLITS
+    report: Report  # on all splits: what is used, bad and left out
+    splits: Sequence[str] = SPLITS  # that can be loaded, the data's own and those by hash
 
     def __init__(
         self,

@@ -29,17 +29,11 @@ SOURCES = (
 
 @dataclass(frozen=True)
 class InceptionWeights:
-    """Parameters of `Inception` and the hashes that identify them.
+    """Parameters of `Inception` and the hashes that identify them."""
 
-    Attributes:
-        params: of `Inception`, without the "params" level.
-        sha256: of the tensors, which is the same for every file that holds these weights.
-        source_sha256: of the file that was converted.
-    """
-
-    params: Mapping[str, Any]
-    sha256: str
-    source_sha256: str
+    params: Mapping[str, Any]  # of `Inception`, without the "params" level
+    sha256: str  # of the tensors, the same for every file that holds these weights
+    source_sha256: str  # of the file that was converted
 
 
 @functools.cache
