@@ -27,14 +27,14 @@ from PIL import features
 
 from dalle_jax.data.images import center_crop_resize
 from dalle_jax.data.remote import cache_folder
-from dalle_jax.data.source import MEMORY_LIMIT, Source, describe_item, fits_in_memory
+from dalle_jax.data.source import MEMORY_LIMIT, Source, Wrapper, fits_in_memory
 
 _HEADER = struct.Struct("<16sI")
 _BESIDE_IMAGE = 4096  # bytes of a record: its header and its captions
 _CODECS = ("pil", "jpg", "libjpeg_turbo", "jpg_2000", "webp", "avif", "libtiff", "zlib")
 
 
-class OnDisk:
+class OnDisk(Wrapper):
     """A source whose items are prepared at their first visit and then read from a file.
 
     Args:
@@ -58,7 +58,8 @@ class OnDisk:
         key: bytes,
         num_bytes: int,
     ):
-        self._source, self._resize_filter, self._path, self._key = source, resize_filter, path, key
+        super().__init__(source)
+        self._resize_filter, self._path, self._key = resize_filter, path, key
         self._shape = (image_size, image_size, 3)
         self._image_bytes = 3 * image_size**2
         self._record_bytes = _record_bytes(image_size)
@@ -74,9 +75,6 @@ class OnDisk:
         os.utime(path)
         self.signature = getattr(source, "signature", "")
 
-    def __len__(self) -> int:
-        return len(self._source)
-
     def __getitem__(self, index: int) -> dict[str, Any]:
         index = int(index)
         has_record = 0 <= index < self._num_records
@@ -89,10 +87,6 @@ class OnDisk:
             if has_record:
                 self._write(index, image, texts)
         return item
-
-    def location(self, index: int) -> str:
-        """Where an item lies."""
-        return describe_item(self._source, index)
 
     def __str__(self) -> str:
         return (

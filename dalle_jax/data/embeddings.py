@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from array_record.python.array_record_module import ArrayRecordReader, ArrayRecordWriter
 
-from dalle_jax.data.source import Source, describe_item
+from dalle_jax.data.source import Source, Wrapper
 
 FORMAT = 1
 _AGAIN = "make them again with `dalle-jax prepare --embeddings`"
@@ -45,7 +45,7 @@ class StoredEmbeddings:
         return np.frombuffer(record, "<f4")
 
 
-class WithEmbeddings:
+class WithEmbeddings(Wrapper):
     """A source whose items also hold "image_embedding"."""
 
     def __init__(self, source: Source, embeddings: StoredEmbeddings):
@@ -53,17 +53,11 @@ class WithEmbeddings:
             raise ValueError(
                 f"there are {len(embeddings)} stored embeddings for {len(source)} images; {_AGAIN}"
             )
-        self._source, self._embeddings = source, embeddings
-
-    def __len__(self) -> int:
-        return len(self._source)
+        super().__init__(source)
+        self._embeddings = embeddings
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         return {**self._source[index], "image_embedding": self._embeddings[index]}
-
-    def location(self, index: int) -> str:
-        """Where an item lies."""
-        return describe_item(self._source, index)
 
 
 def write_embeddings(

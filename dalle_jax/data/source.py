@@ -25,17 +25,28 @@ class Source(Protocol):
     def __getitem__(self, index: int) -> Mapping[str, Any]: ...
 
 
-class InMemory:
+class Wrapper:
+    """A source of the items of another one, changed on the way."""
+
+    def __init__(self, source: Source):
+        self._source = source
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def location(self, index: int) -> str:
+        """Where an item lies."""
+        return describe_item(self._source, index)
+
+
+class InMemory(Wrapper):
     """A source whose items are read at their first use and cached at `image_size`."""
 
     def __init__(self, source: Source, image_size: int, resize_filter: str = "lanczos"):
-        self._source = source
+        super().__init__(source)
         self._resize_filter = resize_filter
         self._images = np.empty((len(source), image_size, image_size, 3), np.uint8)
         self._rest: list[dict[str, Any] | None] = [None] * len(source)
-
-    def __len__(self) -> int:
-        return len(self._rest)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         if self._rest[index] is None:
@@ -47,10 +58,6 @@ class InMemory:
             names = ("caption", "captions", "image_embedding")
             self._rest[index] = {name: item[name] for name in names if name in item}
         return {"image": self._images[index], **self._rest[index]}
-
-    def location(self, index: int) -> str:
-        """Where an item lies."""
-        return describe_item(self._source, index)
 
 
 def fits_in_memory(source: Source, image_size: int, memory_limit: int = MEMORY_LIMIT) -> bool:
