@@ -112,7 +112,7 @@ class FileNames:
             path = posixpath.join(self._tree.root, directory, name)
         else:
             return posixpath.normpath(directory + name)
-        real = _real_path(path)
+        real = os.path.realpath(path)
         if not real.startswith(self._tree.root.rstrip("/") + "/"):
             return None
         file = self._by_real.get(real)
@@ -126,7 +126,7 @@ class FileNames:
         """The only file whose name differs in case, Unicode form and blanks, or a reason."""
         found = self._only(self._by_letters.get(letters(name), ()))
         reason = reserved(name)
-        if found == NO_IMAGE and reason and _exists(f"{self._tree.root}/{name}"):
+        if found == NO_IMAGE and reason and os.path.lexists(f"{self._tree.root}/{name}"):
             return f"{reason}, which is never data"
         return found
 
@@ -142,17 +142,3 @@ def letters(name: str) -> str:
         return name.lower()
     parts = unicodedata.normalize("NFC", name).casefold().split("/")
     return "/".join(unicodedata.normalize("NFC", part).strip() for part in parts)
-
-
-def _exists(path: str) -> bool:
-    try:
-        return os.path.lexists(path)
-    except ValueError:  # NUL in the name
-        return False
-
-
-def _real_path(path: str) -> str:
-    try:
-        return os.path.realpath(path)
-    except OSError:
-        return path

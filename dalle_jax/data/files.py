@@ -76,7 +76,7 @@ def find_files(spec: str | Path | Sequence[str | Path], suffix: str) -> list[Fil
     found: list[File] = []
     for text in map(str, [spec] if isinstance(spec, str | Path) else spec):
         # A file whose name has `::` in it is that file.
-        is_one = not remote_server.is_url(text) and _is_file(text)
+        is_one = not remote_server.is_url(text) and os.path.isfile(text)
         for name in filter(None, map(str.strip, [text] if is_one else _BETWEEN.split(text))):
             found += _find(name, suffix)
     if not found:
@@ -112,7 +112,7 @@ def _find(name: str, suffix: str) -> list[File]:
             continue
         paths = glob.glob(os.path.join(glob.escape(path), pattern), recursive=True)
         # Indices and reports lie beside the data and would match `data/*`.
-        files = [_local(file) for file in paths if _is_file(file) and not is_own_file(file)]
+        files = [_local(file) for file in paths if os.path.isfile(file) and not is_own_file(file)]
         if not files:
             raise FileNotFoundError(
                 f"there is no {suffix} file {os.path.join(path, pattern)}{_what_is_there(path)}"
@@ -135,20 +135,13 @@ def _find_remote(url: str, suffix: str) -> list[File]:
 
 def _split_literal(path: str) -> tuple[str, str]:
     """The beginning of a path that exists as it is written, and the rest, "" if all of it does."""
-    if _is_file(path) or os.path.isdir(path):
+    if os.path.isfile(path) or os.path.isdir(path):
         return path, ""
     parts = path.split("/")
     literal = parts.pop(0) + "/" if path.startswith("/") else ""
     while parts and (not parts[0] or os.path.isdir(os.path.join(literal, parts[0]))):
         literal = os.path.join(literal, parts.pop(0))
     return literal, "/".join(parts)
-
-
-def _is_file(path: str) -> bool:
-    try:
-        return os.path.isfile(path)
-    except ValueError:  # NUL in the name
-        return False
 
 
 def _local(path: str) -> LocalFile:
@@ -161,7 +154,7 @@ def _local(path: str) -> LocalFile:
 
 def _in_folder(folder: str, suffix: str) -> list[File]:
     paths = glob.glob(os.path.join(glob.escape(folder), f"*{suffix}"))
-    files: list[File] = [_local(path) for path in paths if _is_file(path)]
+    files: list[File] = [_local(path) for path in paths if os.path.isfile(path)]
     if not files:
         below = glob.glob(os.path.join(glob.escape(folder), f"*/**/*{suffix}"), recursive=True)
         hint = f"; {len(below)} lie deeper: give {folder}/**/*{suffix}" if below else ""

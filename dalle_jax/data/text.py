@@ -221,14 +221,10 @@ def _strip(text: str) -> str:
 def _captions_of_value(value: Any) -> list[str] | None:
     """The captions in one field; None where it is neither a text nor a list of texts."""
     values = value if isinstance(value, list | tuple) else [value]
-    values = [value for value in values if not _is_missing(value)]
+    values = [v for v in values if not (v is None or (isinstance(v, float) and math.isnan(v)))]
     if not all(isinstance(value, str) for value in values):
         return None
     return clean_captions(values)
-
-
-def _is_missing(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))
 
 
 def _looks_like_utf16(encoded: bytes) -> bool:

@@ -67,7 +67,9 @@ class TfdsSource(UserSource):
         # Left to itself, tfds would decode all other features too, with whatever opens them.
         self._folder = folder
         self._features = _only(builder.info.features, {self._image, self._caption})
-        self._decoders = _nested(self._image, tfds.decode.SkipDecoding())
+        self._decoders = tfds.decode.SkipDecoding()
+        for key in reversed(self._image.split("/")):
+            self._decoders = {key: self._decoders}
         self._records = builder.as_data_source(
             split=own, deserialize_method=tfds.decode.DeserializeMethod.RAW_BYTES
         )
@@ -251,12 +253,6 @@ def _choose(what: str, given: str, paths: list[str], folder: Path, names: set[st
             + (f"name one as {what}_column" if choices else "choose another data set")
         )
     return choices[0]
-
-
-def _nested(path: str, value: Any) -> Any:
-    for key in reversed(path.split("/")):
-        value = {key: value}
-    return value
 
 
 def _value(record: Any, path: str) -> Any:
