@@ -4,7 +4,6 @@ import hashlib
 import json
 import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -57,11 +56,6 @@ class ParquetSource(FileSource):
     """
 
     kind, suffix, hashed = "parquet", ".parquet", "each image"
-
-    def __init__(
-        self, files: str | Path | Sequence[str | Path], split: str = "train", **options: Any
-    ):
-        super().__init__(files, split, **options)
 
     def _scan(self) -> Index:
         columns, groups, unreadable = _survey(self._files, self._options)

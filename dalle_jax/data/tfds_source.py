@@ -121,7 +121,7 @@ class TfdsSource(UserSource):
         return Listing(ids, np.arange(len(ids)), good, split_positions([ids[i] for i in good]))
 
     def stamp(self) -> str:
-        """A hash that is another as soon as an item may be."""
+        """A hash that changes as soon as an item may have changed."""
         where = (str(self._folder), self.report.signature, self._changed)
         return signature_of([where, self._ids])
 

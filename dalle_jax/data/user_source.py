@@ -172,7 +172,9 @@ class FileSource(UserSource):
     suffix: ClassVar[str]
     hashed: ClassVar[str]
 
-    def __init__(self, files: str | Path | Sequence[str | Path], split: str, **options: Any):
+    def __init__(
+        self, files: str | Path | Sequence[str | Path], split: str = "train", **options: Any
+    ):
         given = ReadingOptions(**options)
         check_split(split)
         self._files = find_files(files, self.suffix)

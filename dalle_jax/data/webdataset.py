@@ -2,8 +2,7 @@
 
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from functools import cached_property
 
 import numpy as np
 
@@ -11,7 +10,7 @@ from dalle_jax.data.checked import Finding, inspect_all, inspect_item
 from dalle_jax.data.img2dataset import border_note
 from dalle_jax.data.index import Index, text_array
 from dalle_jax.data.item_digests import MAX_ITEMS, digests_of
-from dalle_jax.data.shard_index import ROLES, find_samples, is_sound, names_of
+from dalle_jax.data.shard_index import ROLES, Names, find_samples, is_sound, names_of
 from dalle_jax.data.splits import lies_in_a_split, split_positions
 from dalle_jax.data.text import (
     UNREADABLE_CAPTION,
@@ -37,12 +36,9 @@ class WebDatasetSource(FileSource):
 
     kind, suffix, hashed = "webdataset", ".tar", ""
 
-    def __init__(
-        self, shards: str | Path | Sequence[str | Path], split: str = "train", **options: Any
-    ):
-        names = (options.get(column, "") for column in ("image_column", "caption_column"))
-        self._names = names_of(*names)
-        super().__init__(shards, split, **options)
+    @cached_property
+    def _names(self) -> Names:
+        return names_of(self._options.image_column, self._options.caption_column)
 
     def _scan(self) -> Index:
         found = find_samples(self._files, self._labels, self._names)

@@ -104,7 +104,7 @@ def natural(scene: Scene, rng: np.random.Generator) -> Caption:
         if rng.random() < 0.6:
             words.insert(0, _pick(rng, _SIZE_WORDS[o.size]))
             statements.append(Statement("size", o.size, i))
-        phrases.append(_with_article(" ".join(words)))
+        phrases.append(f"{'an' if words[0][0] in 'aeiou' else 'a'} {' '.join(words)}")
     relation = None
     if len(mentioned) == 2 and len(scene.objects) == 2 and rng.random() < 0.8:
         relation = next((name for _, name, _ in scene.relations()), None)
@@ -230,10 +230,6 @@ def _the(o: Object) -> str:
 
 def _pick(rng: np.random.Generator, choices: Sequence):
     return choices[int(rng.random() * len(choices))]
-
-
-def _with_article(words: str) -> str:
-    return f"an {words}" if words[0] in "aeiou" else f"a {words}"
 
 
 def _any_of(words) -> str:
