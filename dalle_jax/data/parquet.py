@@ -60,15 +60,15 @@ class ParquetSource(FileSource):
     def _scan(self) -> Index:
         columns, groups, unreadable = _survey(self._files, self._options)
         self._groups = RowGroups(self._files, columns)
-        places = _places_of(groups)
+        locations = _locations_of(groups)
         ids = _ids(groups, self._labels) + [self._labels[file] for file, _ in unreadable]
-        digests, splits = np.zeros(len(places), "S32"), np.zeros(len(places), np.uint8)
+        digests, splits = np.zeros(len(locations), "S32"), np.zeros(len(locations), np.uint8)
 
         def inspect(i: int) -> Finding:
-            if i >= len(places):
-                return Finding(unreadable[i - len(places)][1], content=ids[i])
+            if i >= len(locations):
+                return Finding(unreadable[i - len(locations)][1], content=ids[i])
             try:
-                encoded, record, cell = self._row(places[i])
+                encoded, record, cell = self._row(locations[i])
                 captions = self._captions(record)
             except ValueError as error:
                 return Finding(str(error), content=ids[i])
@@ -109,7 +109,7 @@ class ParquetSource(FileSource):
         _warn_of_large_groups(self._what, groups)
         return Listing(
             _ids(groups, self._labels),
-            _places_of(groups),
+            _locations_of(groups),
             good,
             split_positions([digest.decode() for digest in digests.tolist()]),
             _joined(digests, own[good], self._what),
@@ -186,7 +186,7 @@ def _columns_in(arrays: Mapping[str, np.ndarray]) -> list[Columns]:
     ]
 
 
-def _places_of(groups: np.ndarray) -> np.ndarray:
+def _locations_of(groups: np.ndarray) -> np.ndarray:
     """int64 [N, 3]: file, row group and row in it of each row."""
     rows = groups[:, 2]
     starts = np.repeat(np.cumsum(rows) - rows, rows)

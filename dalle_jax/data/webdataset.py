@@ -126,21 +126,21 @@ def _parts(
 ) -> tuple[bytes | None, dict[str, bytes]]:
     """The encoded image (None where there is none) and the caption members of a row."""
     numbers = row.tolist()
-    places = {
+    locations = {
         role: (offset, size)
         for role, offset, size in zip(ROLES, numbers[1::2], numbers[2::2])
         if offset >= 0
     }
-    if not places:
+    if not locations:
         return None, {}
-    start = min(offset for offset, _ in places.values())
-    end = max(offset + size for offset, size in places.values())
-    if end - start <= sum(size for _, size in places.values()) + _CLOSE:
+    start = min(offset for offset, _ in locations.values())
+    end = max(offset + size for offset, size in locations.values())
+    if end - start <= sum(size for _, size in locations.values()) + _CLOSE:
         span = read(start, end - start)
         parts = {
             role: span[offset - start : offset - start + size]
-            for role, (offset, size) in places.items()
+            for role, (offset, size) in locations.items()
         }
     else:
-        parts = {role: read(*place) for role, place in places.items()}
+        parts = {role: read(*location) for role, location in locations.items()}
     return parts.pop("image", None), parts
