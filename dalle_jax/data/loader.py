@@ -57,17 +57,7 @@ def make_loader(
         process_index: p of this process.
         process_count: number of processes.
     """
-    if batch_size <= 0 or batch_size % process_count:
-        raise ValueError(
-            f"batch_size is {batch_size}; it must be a positive multiple of the "
-            f"{process_count} process(es) that share it"
-        )
-    if len(source) == 0:
-        raise ValueError("the data source holds no items; there is nothing to load")
-    if resize_filter not in RESIZE_FILTERS:
-        raise ValueError(
-            f"resize_filter is {resize_filter!r}; it must be one of {', '.join(RESIZE_FILTERS)}"
-        )
+    _check(source, batch_size, process_count, resize_filter)
     source = keep_in_memory(
         source, image_size, memory_limit=memory_limit, resize_filter=resize_filter
     )
@@ -109,6 +99,20 @@ def make_loader(
     return Prefetch(
         make_batch, num_batches, num_threads=num_threads, patience=patience, doing=doing
     )
+
+
+def _check(source: Source, batch_size: int, process_count: int, resize_filter: str) -> None:
+    if batch_size <= 0 or batch_size % process_count:
+        raise ValueError(
+            f"batch_size is {batch_size}; it must be a positive multiple of the "
+            f"{process_count} process(es) that share it"
+        )
+    if len(source) == 0:
+        raise ValueError("the data source holds no items; there is nothing to load")
+    if resize_filter not in RESIZE_FILTERS:
+        raise ValueError(
+            f"resize_filter is {resize_filter!r}; it must be one of {', '.join(RESIZE_FILTERS)}"
+        )
 
 
 def batch_of(
