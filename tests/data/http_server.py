@@ -7,6 +7,8 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+USED_PORTS: set[int] = set()  # What a server can do is asked once, and known by its port.
+
 
 @dataclass
 class Server:
@@ -101,10 +103,14 @@ def serve(files: dict[str, bytes]) -> Iterator[Server]:
             pass  # A client that has gone.
 
     server = Quiet(("127.0.0.1", 0), Handler)
+    while server.server_port in USED_PORTS:
+        server.server_close()
+        server = Quiet(("127.0.0.1", 0), Handler)
+    USED_PORTS.add(server.server_port)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()
-    state.url = f"http://127.0.0.1:{server.server_address[1]}"
+    state.url = f"http://127.0.0.1:{server.server_port}"
     try:
         yield state
     finally:

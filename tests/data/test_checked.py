@@ -1,8 +1,5 @@
-import pytest
-
 from dalle_jax.data.checked import Finding, inspect_all, inspect_item
 from dalle_jax.data.options import ReadingOptions
-from tests.data.tars import png
 
 
 def inspected(findings, **options):
@@ -41,21 +38,6 @@ def test_the_content_is_that_of_the_items_in_any_order():
         for found in (findings, findings[::-1], findings[:2], [*findings, findings[0]])
     ]
     assert contents[0] == contents[1] and len(set(contents)) == 3
-
-
-@pytest.mark.parametrize(
-    ("size", "options", "reason"),
-    [
-        ((64, 64), {"min_side": 64}, None),
-        ((640, 63), {"min_side": 64}, "side below 64 pixels"),
-        ((30, 10), {"max_aspect_ratio": 3.0}, None),
-        ((10, 31), {"max_aspect_ratio": 3.0}, "aspect ratio above 3"),
-        ((1, 1), {}, None),
-    ],
-)
-def test_images_of_other_sizes_are_left_out(size, options, reason):
-    found = inspect_item(png(size=size), ["a"], ReadingOptions(**options))
-    assert found == Finding(left_out=reason)
 
 
 def test_a_bad_item_is_bad_whatever_its_size():

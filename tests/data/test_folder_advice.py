@@ -2,33 +2,31 @@
 
 import pytest
 
-from tests.data.pictures import captions, read, write
+from tests.data.pictures import read, write
 
 PICTURES = {"cat.png": 1, "dog.jpeg": 2}
 IN_A_FOLDER = {"Images/cat.png": 1, "Images/dog.png": 2}
 
 
+def table(*rows):
+    return {"captions.csv": "".join(f"{row}\n" for row in ("image,caption", *rows))}
+
+
 @pytest.mark.parametrize(
     ("files", "says"),
     [
+        ({**PICTURES, **table("cat,x", "dog,y")}, "There is no cat, but cat.png: .* suffix"),
+        ({**PICTURES, **table("dog.jpg,y")}, "There is no dog.jpg, but dog.jpeg: .* suffix"),
         (
-            {**PICTURES, "captions.csv": "image,caption\ncat,x\ndog,y\n"},
-            "There is no cat, but cat.png: .* suffix",
-        ),
-        (
-            {**PICTURES, "captions.csv": "image,caption\ndog.jpg,y\n"},
-            "There is no dog.jpg, but dog.jpeg: .* suffix",
-        ),
-        (
-            {**IN_A_FOLDER, "captions.csv": "image,caption\ncat.png,x\ndog.png,y\n"},
+            {**IN_A_FOLDER, **table("cat.png,x", "dog.png,y")},
             "There is no cat.png, but Images/cat.png: .* beside the images",
         ),
         (
-            {**IN_A_FOLDER, "captions.csv": "image,caption\nC:\\me\\cat.png,x\n"},
+            {**IN_A_FOLDER, **table("C:\\me\\cat.png,x")},
             r"There is no C:\\me\\cat.png, but Images/cat.png",
         ),
         (
-            {"cat.png": 1, "captions.csv": 'image,caption\n"cat.pn\n",x\n'},
+            {"cat.png": 1, **table('"cat.pn\n",x')},
             r"There is no 'cat\.pn\\n', but cat\.png: .* suffix",
         ),
         ({**IN_A_FOLDER, "captions.txt": "image,caption\ncat.png,x\n"}, "call it captions.csv"),
@@ -54,28 +52,7 @@ def test_a_coco_file_in_place_of_a_table_is_a_sentence(tmp_path):
         read(tmp_path / "c.json")
 
 
-@pytest.mark.parametrize("end", [".txt", ".caption", ".json"])
-def test_captions_may_bear_the_whole_name_of_their_image(tmp_path, end):
-    texts = ({"caption": "x"}, {"caption": "y"}) if end == ".json" else ("x", "y")
-    write(tmp_path, {"a.png": 1, "a.jpg": 2, f"a.png{end}": texts[0], f"a.jpg{end}": texts[1]})
-    assert captions(tmp_path) == {"a.png": ("x",), "a.jpg": ("y",)}
-
-
-def test_the_stem_comes_before_the_whole_name(tmp_path):
-    write(tmp_path, {"a.png": 1, "a.txt": "x", "a.png.json": {"caption": "y"}})
-    assert captions(tmp_path) == {"a.png": ("x",)}
-    assert read(tmp_path).report.left_out == {"other file (.json)": ["a.png.json"]}
-
-
 def test_too_strict_limits_are_said(tmp_path):
     write(tmp_path, {**PICTURES, "cat.txt": "x", "dog.txt": "y", "torn.png": b"x", "torn.txt": "z"})
     with pytest.raises(ValueError, match="left out by min_side or max_aspect_ratio"):
         read(tmp_path, min_side=100)
-
-
-def test_a_column_that_text_files_cannot_have_is_noted(tmp_path):
-    write(tmp_path, {**PICTURES, "cat.txt": "x", "dog.json": {"alt": "y"}})
-    assert captions(tmp_path, caption_column="alt") == {"cat.png": ("x",), "dog.jpeg": ("y",)}
-    ((note, names),) = read(tmp_path, caption_column="alt").report.noted.items()
-    assert "caption_column" in note and names == ["cat.png"]
-    assert read(tmp_path).report.noted == {}

@@ -3,10 +3,10 @@ import uuid
 import fsspec
 import pytest
 
-from dalle_jax.data import remote, remote_server
 from tests.data.http_server import serve
-from tests.data.pictures import captions, numbers, png, read, write
+from tests.data.pictures import SHARES, captions, numbers, png, read, write
 
+pytestmark = pytest.mark.usefixtures("url_cache")
 FILES = {
     "a.png": png(1),
     "a.txt": b"red",
@@ -20,13 +20,6 @@ FILES = {
 CAPTIONS = {"a.png": ("red",), "sub/b c.png": ("blau é", "crimson"), "sub/c.png": ("green",)}
 
 
-@pytest.fixture(autouse=True)
-def no_pauses(monkeypatch, tmp_path):
-    monkeypatch.setattr(remote_server, "FIRST_PAUSE", 0.001)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(remote, "_ranges_answered", {})
-
-
 @pytest.fixture
 def serve_files():
     """Makes URLs of a folder of files, by HTTP and in memory."""
@@ -35,10 +28,8 @@ def serve_files():
         name = uuid.uuid4().hex
 
         def put(files):
-            server.files.update(
-                {"/data/" + path.replace(" ", "%20"): content for path, content in files.items()}
-            )
             for path, content in files.items():
+                server.files["/data/" + path.replace(" ", "%20")] = content
                 memory.pipe(f"/{name}/{path}", content)
             return {"http": f"{server.url}/data", "memory": f"memory://{name}"}
 
@@ -60,8 +51,7 @@ def test_a_folder_by_url_is_that_on_disk(serve_files, tmp_path, kind, slash):
         "other file (.md)": 1,
     }
     for split in ("train", "validation", "test"):
-        shares = {"validation_share": 0.3, "test_share": 0.3}
-        assert numbers(url, split, **shares) == numbers(local, split, **shares)
+        assert numbers(url, split, **SHARES) == numbers(local, split, **SHARES)
     assert there.location(0).endswith("/a.png")
 
 
@@ -101,17 +91,17 @@ def test_a_connection_that_breaks_is_tried_again_and_then_named(serve_files):
     with pytest.raises(OSError, match=r"/data/a\.(png|txt) could not be read after 5 tries"):
         read(url)
     serve_files.server.failures = []
-    assert captions(url) == {"a.png": ("other",)}  # The break is not kept as a bad item.
+    assert captions(url) == {"a.png": ("other",)}  # The break is not stored as a bad item.
     source = read(url)
     serve_files.server.failures = ["cut"] * 99
     with pytest.raises(ValueError, match="could not be read after 5 tries"):
         source[0]
 
 
-def test_a_second_opening_reads_no_file(serve_files, tmp_path):
+def test_a_second_opening_reads_no_file(serve_files, url_cache):
     url = serve_files(FILES)["http"]
     read(url)
-    assert len([*(tmp_path / "cache" / "dalle_jax" / "data").iterdir()]) == 2
+    assert len([*url_cache.iterdir()]) == 2
     serve_files.server.requests.clear()
     read(url)
     asked = {(method, path.endswith("/")) for method, path, _ in serve_files.server.requests}

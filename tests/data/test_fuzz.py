@@ -25,11 +25,13 @@ def test_made_up_and_damaged_inputs_give_items_of_their_own_or_a_sentence(fuzz, 
     assert counts[reader]["items"] >= 4 and counts[reader]["sentence"] >= 4
 
 
-def shifted_row(self, file, group, row):
-    """The image of a row with the caption of the next one."""
-    group = self._group(file, group)
-    cells = {name: values[(row + 1) % len(values)] for name, values in group.cells.items()}
-    return group.images[row], cells, cells.pop("split", None)
+def shifted_row(self, file, group, row, row_of=RowGroups.row):
+    """The image of a row with the caption of the next one, or of the first."""
+    try:
+        _, *texts = row_of(self, file, group, row + 1)
+    except ValueError:
+        _, *texts = row_of(self, file, group, 0)
+    return row_of(self, file, group, row)[0], *texts
 
 
 def crashes(self, file, group, row):

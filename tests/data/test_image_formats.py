@@ -28,7 +28,10 @@ def test_suffixes_are_those_of_the_installed_pillow_but_for_programs_and_stubs()
 
 
 LOSSLESS = ["PNG", "BMP", "DIB", "TIFF", "PPM", "TGA", "QOI", "SGI", "PCX", "DDS", "JPEG2000", "IM"]
-LOSSY = ["JPEG", "MPO", "WEBP", "AVIF", "ICO", "GIF"]
+AVIF = pytest.param(
+    "AVIF", marks=pytest.mark.skipif(not features.check("avif"), reason="this Pillow has no AVIF")
+)
+LOSSY = ["JPEG", "MPO", "WEBP", AVIF, "ICO", "GIF"]
 
 
 @pytest.mark.filterwarnings("ignore:IM image format")
@@ -40,8 +43,6 @@ def test_lossless_formats_keep_their_pixels(kind):
 
 @pytest.mark.parametrize("kind", LOSSY)
 def test_lossy_formats_nearly_keep_them(kind):
-    if kind == "AVIF" and not features.check("avif"):
-        pytest.skip("this Pillow has no AVIF")
     settings = {"sizes": [RED.size]} if kind == "ICO" else {}
     assert np.abs(decode(encoded(RED, kind, **settings)).astype(int) - RED_PIXELS).max() <= 3
 
@@ -53,10 +54,8 @@ def test_formats_of_black_and_white_are_read(kind):
     np.testing.assert_array_equal(pixels[..., 0], np.asarray(bits) * 255)
 
 
-@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF", "AVIF", "MPO"])
+@pytest.mark.parametrize("kind", ["GIF", "PNG", "WEBP", "TIFF", AVIF, "MPO"])
 def test_of_several_frames_the_first_is_read(kind):
-    if kind == "AVIF" and not features.check("avif"):
-        pytest.skip("this Pillow has no AVIF")
     more = [Image.new("RGB", (24, 16), color) for color in ("lime", "blue")]
     frames = encoded(RED, kind, save_all=True, append_images=more)
     assert np.abs(decode(frames).astype(int) - RED_PIXELS).max() <= 3
@@ -94,14 +93,20 @@ def test_all_orientations_are_turned_upright_as_pillow_does(orientation, kind):
     np.testing.assert_array_equal(decode(file), expected)
 
 
-def test_the_orientation_in_xmp_or_in_imagemagicks_text_counts_as_for_pillow():
-    data = exif(6).tobytes()
-    text = b"\nexif\n%8d\n" % len(data) + data.hex().encode() + b"\n"
-    raw = png_chunk(b"zTXt", b"Raw profile type exif\0\0" + zlib.compress(text))
-    assert decode(png(*RAW_RED, before=[raw])).shape == (24, 16, 3)
-    xmp = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
-    chunk = png_chunk(b"iTXt", b"XML:com.adobe.xmp\0\0\0\0\0" + xmp)
-    assert decode(png(*RAW_RED, before=[chunk])).shape == (24, 16, 3)
+XMP = b'<x:xmpmeta><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+RAW = exif(6).tobytes()
+RAW = zlib.compress(b"\nexif\n%8d\n%s\n" % (len(RAW), RAW.hex().encode()))
+
+
+@pytest.mark.parametrize(
+    ("kind", "content"),
+    [
+        (b"zTXt", b"Raw profile type exif\0\0" + RAW),
+        (b"iTXt", b"XML:com.adobe.xmp" + b"\0" * 5 + XMP),
+    ],
+)
+def test_the_orientation_in_xmp_or_in_imagemagicks_text_counts_as_for_pillow(kind, content):
+    assert decode(png(*RAW_RED, before=[png_chunk(kind, content)])).shape == (24, 16, 3)
 
 
 BIG = bytes(1_500_000)
@@ -193,11 +198,9 @@ def rich_exif():
     return tags.tobytes()
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "WEBP", "PNG", "AVIF", "TIFF", "MPO"])
+@pytest.mark.parametrize("kind", ["JPEG", "WEBP", "PNG", AVIF, "TIFF", "MPO"])
 @pytest.mark.filterwarnings("ignore")
 def test_no_byte_of_exif_costs_the_picture(kind):
-    if kind == "AVIF" and not features.check("avif"):
-        pytest.skip("this Pillow has no AVIF")
     settings = {"save_all": True, "append_images": [RED]} if kind == "MPO" else {}
     whole = encoded(RED, kind, exif=rich_exif(), **settings)
     assert decode(whole).shape == (24, 16, 3)
@@ -211,11 +214,10 @@ def test_no_byte_of_exif_costs_the_picture(kind):
         assert sorted(decode(bytes(damaged)).shape) == [3, 16, 24]
 
 
-def test_the_orientation_of_avif_is_the_containers():
+@pytest.mark.parametrize("kind", [AVIF])
+def test_the_orientation_of_avif_is_the_containers(kind):
     """Its EXIF has an orientation too, which decoders have to pass over."""
-    if not features.check("avif"):
-        pytest.skip("this Pillow has no AVIF")
-    whole = encoded(RED, "AVIF", exif=rich_exif())
+    whole = encoded(RED, kind, exif=rich_exif())
     assert decode(whole).shape == (24, 16, 3)
     assert decode(whole.replace(b"irot\x03", b"irot\x00")).shape == (16, 24, 3)
 

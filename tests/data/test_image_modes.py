@@ -137,24 +137,23 @@ def test_a_palettes_transparency_lies_over_white(clear, expected):
     np.testing.assert_allclose(gray_of(image)[0], expected, atol=1)
 
 
-@pytest.mark.parametrize("bits", [8, 16])
 @pytest.mark.parametrize(
-    ("extra_samples", "expected"), [(0, [50, 20, 100]), (1, [177, 147, 227]), (2, [152, 137, 177])]
+    ("pixel", "bits", "shown"),
+    [  # by the tag: no alpha, alpha that the colours were multiplied with, alpha beside them
+        ([50, 20, 100, 127], 8, ([50, 20, 100], [177, 147, 227], [152, 137, 177])),
+        ([50, 20, 100, 127], 16, ([50, 20, 100], [177, 147, 227], [152, 137, 177])),
+        ([50, 127], 8, (50, 178, 153)),
+    ],
 )
-def test_the_fourth_channel_of_a_tiff_is_what_its_tag_says(bits, extra_samples, expected):
-    """0 is no alpha, 1 alpha that the colours were multiplied with, 2 alpha beside them."""
-    pixel = np.array([50, 20, 100, 127]) * (257 if bits == 16 else 1)
-    data = pixel.astype("<u2" if bits == 16 else "u1").tobytes()
-    extra = [(338, 3, 1, struct.pack("<HH", extra_samples, 0))]
-    file = tiff(data, 1, 1, bits, channels=4, photometric=2, extra=extra)
-    np.testing.assert_allclose(decode(file)[0, 0], expected, atol=1)
-
-
-@pytest.mark.parametrize(("extra_samples", "expected"), [(0, 50), (1, 178), (2, 153)])
-def test_the_second_channel_of_a_gray_tiff_likewise(extra_samples, expected):
-    extra = [(338, 3, 1, struct.pack("<HH", extra_samples, 0))]
-    file = tiff(bytes([50, 127]), 1, 1, 8, channels=2, extra=extra)
-    np.testing.assert_allclose(decode(file)[0, 0], expected, atol=1)
+@pytest.mark.parametrize("tag", [0, 1, 2])
+def test_the_last_channel_of_a_tiff_is_what_its_tag_says(pixel, bits, shown, tag):
+    data = (np.array(pixel) * (257 if bits == 16 else 1)).astype("<u2" if bits == 16 else "u1")
+    extra = [(338, 3, 1, struct.pack("<HH", tag, 0))]
+    channels = len(pixel)
+    kind = {"channels": channels, "photometric": 2 if channels == 4 else 1, "extra": extra}
+    np.testing.assert_allclose(
+        decode(tiff(data.tobytes(), 1, 1, bits, **kind))[0, 0], shown[tag], atol=1
+    )
 
 
 @pytest.mark.parametrize(

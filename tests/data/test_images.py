@@ -11,36 +11,6 @@ from dalle_jax.data.images import center_crop_resize, decode
 from tests.data.encoded import encoded
 
 
-def test_modes_become_rgb():
-    red = Image.new("RGB", (3, 2), (255, 0, 0))
-    for mode in ("RGB", "P", "RGBA", "CMYK"):
-        kind = "TIFF" if mode == "CMYK" else "PNG"
-        image = decode(encoded(red.convert(mode), kind))
-        assert image.shape == (2, 3, 3) and image.dtype == np.uint8
-        np.testing.assert_array_equal(image, np.broadcast_to([255, 0, 0], (2, 3, 3)))
-    gray = Image.fromarray(np.full((2, 3), 40_000, np.uint16))
-    np.testing.assert_array_equal(decode(encoded(gray)), np.full((2, 3, 3), 40_000 // 256))
-    np.testing.assert_array_equal(decode(encoded(Image.new("L", (1, 1), 9))), np.full((1, 1, 3), 9))
-
-
-def test_what_is_transparent_is_white():
-    half = Image.new("RGBA", (1, 1), (0, 0, 0, 51))
-    assert abs(int(decode(encoded(half))[0, 0, 0]) - 204) <= 1
-    np.testing.assert_array_equal(
-        decode(encoded(Image.new("RGBA", (2, 2), (9, 9, 9, 0)))), np.full((2, 2, 3), 255)
-    )
-
-
-def test_turned_upright():
-    image = Image.new("RGB", (8, 4))
-    image.putpixel((0, 0), (255, 255, 255))
-    exif = Image.Exif()
-    exif[0x0112] = 6  # Rotate by 90° clockwise to show.
-    upright = decode(encoded(image, exif=exif))
-    assert upright.shape == (8, 4, 3)
-    assert (upright[0, 3] == 255).all() and upright.sum() == 3 * 255
-
-
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF"])
 def test_torn_images_are_errors(kind):
     noise = Image.fromarray(np.random.default_rng(0).integers(0, 256, (40, 40, 3), np.uint8))
@@ -69,11 +39,6 @@ def test_a_bomb_is_an_error(monkeypatch):
         decode(encoded(Image.new("RGB", (10, 10))))
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF", "MPO"])
-def test_the_formats_of_cameras_and_the_web_are_read(kind):
-    assert decode(encoded(Image.new("RGB", (9, 8)), kind)).shape == (8, 9, 3)
-
-
 def test_an_eps_file_is_no_image_and_starts_no_program(monkeypatch):
     started = []
 
@@ -95,10 +60,9 @@ def test_an_eps_file_is_no_image_and_starts_no_program(monkeypatch):
 def test_the_centre_is_kept():
     image = np.zeros((10, 30, 3), np.uint8)
     image[:, 10:20] = 77
-    np.testing.assert_array_equal(center_crop_resize(image, 10), image[:, 10:20])
-    np.testing.assert_array_equal(
-        center_crop_resize(image.transpose(1, 0, 2), 5), np.full((5, 5, 3), 77)
-    )
+    for turned in (image, image.transpose(1, 0, 2)):
+        assert (center_crop_resize(turned, 10) == 77).all()
+        assert (center_crop_resize(turned, 5) == np.full((5, 5, 3), 77)).all()
 
 
 def test_reducing_averages():

@@ -100,68 +100,6 @@ class Two(Plain, skip_registration=True):
         return {"items": items, "thumbnails": [{"file": io.BytesIO(program)}]}
 
 
-@pytest.fixture(scope="module")
-def data_dir(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("tfds")
-    for builder in (Like, Plain, Two):
-        builder(data_dir=folder, file_format="array_record").download_and_prepare()
-    return folder
-
-
-def items(source):
-    return {item["id"]: item for item in (source[i] for i in range(len(source)))}
-
-
-def test_a_set_like_coco_captions_is_read(data_dir):
-    source = open_source("tfds:like_coco", data_dir=data_dir, split="val", image_size=8)
-    found = sorted(items(source).values(), key=lambda item: item["image"][0, 0, 0])
-    assert [item["captions"] for item in found] == [(f"val {i}", f"number {i}") for i in range(4)]
-    assert found[2]["image"].shape == (3, 4, 3) and found[2]["image"][0, 0].tolist() == [2, 0, 0]
-    assert "tensorflow" not in sys.modules
-
-
-def test_bad_items_are_skipped_and_named(data_dir):
-    with pytest.raises(ValueError, match="28 of 30"):
-        TfdsSource("like_coco", data_dir)
-    with pytest.warns(UserWarning, match="28 of 30"):
-        source = TfdsSource(
-            "like_coco:1.1.0", data_dir, max_bad_share=0.1, validation_share=0, test_share=0
-        )
-    assert {reason: len(names) for reason, names in source.report.skipped.items()} == {
-        "unreadable image": 1,
-        "empty caption": 1,
-    }
-    captions = {item["caption"] for item in items(source).values()}
-    assert captions == {f"train {i}" for i in range(30) if i not in (7, 8)}
-
-
-@pytest.mark.filterwarnings("ignore:tfds like_coco")
-def test_the_signature_is_that_of_the_whole_set_wherever_it_lies(data_dir, tmp_path):
-    options = {"max_bad_share": 0.1}
-    source = TfdsSource("like_coco", data_dir, "train", **options)
-    assert source.signature == TfdsSource("like_coco", data_dir, "val", **options).signature
-    shutil.copytree(data_dir / "like_coco", tmp_path / "elsewhere/like_coco")
-    moved = TfdsSource("like_coco", tmp_path / "elsewhere", "train", **options)
-    assert moved.signature == source.signature
-    (file, *_) = sorted((tmp_path / "elsewhere").rglob("*train*array_record*"))
-    shutil.copytree(data_dir / "plain", tmp_path / "other/like_coco")
-    plain = [TfdsSource("plain", data_dir, "test", caption_column=c) for c in ("text", "title")]
-    assert len({s.signature for s in (*plain, source)}) == 3
-    assert moved.location(0) == f"{file.parent}, record {moved[0]['id']}"
-
-
-@pytest.mark.filterwarnings("ignore:tfds plain")
-@pytest.mark.parametrize(
-    ("option", "reason"),
-    [({"min_side": 4}, "side below 4 pixels"), ({"max_aspect_ratio": 1.2}, "aspect ratio above")],
-)
-def test_pictures_of_other_shapes_than_wanted_are_left_out(data_dir, tmp_path, option, reason):
-    how = {"caption_column": "text", "cache_dir": tmp_path}
-    assert len(TfdsSource("plain", data_dir, "test", min_side=3, **how)) == 4
-    with pytest.raises(ValueError, match=f"holds no items|{reason}"):
-        TfdsSource("plain", data_dir, "test", **option, **how)
-
-
 class Texts(Plain, skip_registration=True):
     """Captions in bytes of every kind."""
 
@@ -176,20 +114,84 @@ class Texts(Plain, skip_registration=True):
         return {"picture": png(i), "text": self.texts[i]}
 
 
-@pytest.mark.filterwarnings("ignore:tfds texts")
-def test_captions_are_decoded_strictly_by_the_encoding_that_is_stated(tmp_path):
-    Texts(data_dir=tmp_path, file_format="array_record").download_and_prepare()
-    source = TfdsSource("texts", tmp_path, "test", max_bad_share=0.6)
-    assert {item["caption"] for item in items(source).values()} == {"ein Käfer", "plain"}
+@pytest.fixture(scope="module")
+def data_dir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("tfds")
+    for builder in (Like, Plain, Two, Texts):
+        builder(data_dir=folder, file_format="array_record").download_and_prepare()
+    return folder
+
+
+pytestmark = pytest.mark.filterwarnings("ignore::dalle_jax.data.report.ReportWarning")
+
+
+def items(source):
+    return {item["id"]: item for item in (source[i] for i in range(len(source)))}
+
+
+def captions(source):
+    return {item["caption"] for item in items(source).values()}
+
+
+def plain(data_dir, **options):
+    return TfdsSource("plain", data_dir, "test", **{"caption_column": "text", **options})
+
+
+TEXTS = {f"text {i}" for i in range(4)}
+
+
+def test_a_set_like_coco_captions_is_read(data_dir):
+    source = open_source("tfds:like_coco", data_dir=data_dir, split="val", image_size=8)
+    found = sorted(items(source).values(), key=lambda item: item["image"][0, 0, 0])
+    assert [item["captions"] for item in found] == [(f"val {i}", f"number {i}") for i in range(4)]
+    assert found[2]["image"].shape == (3, 4, 3) and found[2]["image"][0, 0].tolist() == [2, 0, 0]
+    assert "tensorflow" not in sys.modules
+
+
+def test_bad_items_are_skipped_and_named(data_dir):
+    with pytest.raises(ValueError, match="28 of 30"):
+        TfdsSource("like_coco", data_dir)
+    options = {"max_bad_share": 0.1, "validation_share": 0, "test_share": 0}
+    with pytest.warns(UserWarning, match="28 of 30"):
+        source = TfdsSource("like_coco:1.1.0", data_dir, **options)
+    assert {reason: len(names) for reason, names in source.report.skipped.items()} == {
+        "unreadable image": 1,
+        "empty caption": 1,
+    }
+    assert captions(source) == {f"train {i}" for i in range(30) if i not in (7, 8)}
+
+
+def test_the_signature_is_that_of_the_whole_set_wherever_it_lies(data_dir, tmp_path):
+    options = {"max_bad_share": 0.1}
+    source = TfdsSource("like_coco", data_dir, "train", **options)
+    assert source.signature == TfdsSource("like_coco", data_dir, "val", **options).signature
+    shutil.copytree(data_dir / "like_coco", tmp_path / "elsewhere/like_coco")
+    moved = TfdsSource("like_coco", tmp_path / "elsewhere", "train", **options)
+    assert moved.signature == source.signature
+    (file, *_) = sorted((tmp_path / "elsewhere").rglob("*train*array_record*"))
+    others = [plain(data_dir, caption_column=name) for name in ("text", "title")]
+    assert len({s.signature for s in (*others, source)}) == 3
+    assert moved.location(0) == f"{file.parent}, record {moved[0]['id']}"
+
+
+def test_pictures_of_other_shapes_than_wanted_are_left_out(data_dir, tmp_path):
+    assert len(plain(data_dir, cache_dir=tmp_path, min_side=3)) == 4
+    for option in ({"min_side": 4}, {"max_aspect_ratio": 1.2}):
+        with pytest.raises(ValueError, match="holds no items"):
+            plain(data_dir, cache_dir=tmp_path, **option)
+
+
+def test_captions_are_decoded_strictly_by_the_encoding_that_is_stated(data_dir):
+    source = TfdsSource("texts", data_dir, "test", max_bad_share=0.6)
+    assert captions(source) == {"ein Käfer", "plain"}
     skipped = {reason: len(ids) for reason, ids in source.report.skipped.items()}
     assert skipped == {"not UTF-8 (cp1252? state encoding=cp1252)": 1, "empty caption": 1}
-    latin = TfdsSource("texts", tmp_path, "test", encoding="cp1252", max_bad_share=0.6)
-    assert "ein Käfer" in {item["caption"] for item in items(latin).values()}
+    latin = TfdsSource("texts", data_dir, "test", encoding="cp1252", max_bad_share=0.6)
+    assert "ein Käfer" in captions(latin)
     with pytest.raises(ValueError, match="no text encoding 'klingon'"):
-        TfdsSource("texts", tmp_path, "test", encoding="klingon")
+        TfdsSource("texts", data_dir, "test", encoding="klingon")
 
 
-@pytest.mark.filterwarnings("ignore:tfds like_coco")
 def test_a_record_that_is_torn_is_one_bad_item(data_dir, tmp_path):
     shutil.copytree(data_dir / "like_coco", tmp_path / "like_coco")
     (file,) = (tmp_path / "like_coco").rglob("*train*array_record*")
@@ -203,20 +205,17 @@ def test_a_record_that_is_torn_is_one_bad_item(data_dir, tmp_path):
     assert source.report.skipped["unreadable record"] == ["train/3"]
 
 
-@pytest.mark.filterwarnings("ignore:tfds like_coco")
 def test_its_images_are_cached_on_disk_as_they_are(data_dir, tmp_path):
     opened = [TfdsSource("like_coco", data_dir, split, max_bad_share=0.1) for split in SPLITS]
     assert len({source.stamp() for source in opened}) == len(SPLITS)
     for source in opened:
         cached = on_disk(source, 3, limit=10**6, memory_limit=0, folder=tmp_path)
-        for _ in range(2):
-            for i in range(len(source)):
-                item, image = cached[i], center_crop_resize(source[i]["image"], 3)
-                assert item["captions"] == source[i]["captions"]
-                np.testing.assert_array_equal(item["image"], image)
+        for i in [*range(len(source)), *range(len(source))]:
+            item, image = cached[i], center_crop_resize(source[i]["image"], 3)
+            assert item["captions"] == source[i]["captions"]
+            np.testing.assert_array_equal(item["image"], image)
 
 
-@pytest.mark.filterwarnings("ignore:tfds like_coco")
 def test_splits_the_set_lacks_are_taken_out_of_train(data_dir):
     parts = [
         set(items(TfdsSource("like_coco", data_dir, split, max_bad_share=0.1, test_share=0.3)))
@@ -227,11 +226,10 @@ def test_splits_the_set_lacks_are_taken_out_of_train(data_dir):
 
 def test_features_are_given_where_types_do_not_tell(data_dir):
     with pytest.raises(ValueError, match=r"several caption features .* caption_column"):
-        TfdsSource("plain", data_dir, "test")
-    source = TfdsSource("plain", data_dir, "test", caption_column="text")
-    assert {item["caption"] for item in items(source).values()} == {f"text {i}" for i in range(4)}
+        plain(data_dir, caption_column="")
+    assert captions(plain(data_dir)) == TEXTS
     with pytest.raises(ValueError, match="no image feature 'photo'; it has picture"):
-        TfdsSource("plain", data_dir, "test", image_column="photo")
+        plain(data_dir, image_column="photo")
     with pytest.raises(ValueError, match="neither a split 'validation' nor train"):
         TfdsSource("plain", data_dir, "validation", caption_column="text")
 
@@ -239,9 +237,8 @@ def test_features_are_given_where_types_do_not_tell(data_dir):
 def test_what_is_not_asked_for_is_not_decoded(data_dir, monkeypatch):
     opened = []
     monkeypatch.setattr(EpsImagePlugin, "Ghostscript", lambda *args: opened.append(args))
-    feature = {"image_column": "items/picture"}
-    source = TfdsSource("two", data_dir, "test", **feature)
-    assert {item["caption"] for item in items(source).values()} == {f"number {i}" for i in range(4)}
+    source = TfdsSource("two", data_dir, "test", image_column="items/picture")
+    assert captions(source) == {f"number {i}" for i in range(4)}
     assert not opened
 
 
@@ -264,30 +261,24 @@ def forge_snake_case(features):
     return features
 
 
-def forge_type(features):
-    title = {"type": PAYLOAD, "content": {}}
-    return feature("features_dict.FeaturesDict", {"title": title, "type": title})
-
-
-def forge_sequence(features):
-    inner = {"feature": {"type": PAYLOAD, "content": {}}, "length": None}
-    return feature("sequence_feature.Sequence", inner)
-
-
-def forge_json_in_a_text(features):
-    text = json.dumps({"title": {"type": PAYLOAD, "content": {}}})
-    kind = "tensorflow_datasets.core.features.features_dict.FeaturesDict"
-    return {"pythonClassName": kind, "jsonFeature": {"json": text}}
-
-
-def forge_proto_in_a_text(features):
-    text = json.dumps({"features": {"title": {"pythonClassName": PAYLOAD, "text": {}}}})
-    forged = feature("features_dict.FeaturesDict", text)
-    return forged | {"proto_cls": "tensorflow_datasets.FeaturesDict"}
-
-
-FORGERIES = [forge_class, forge_snake_case, forge_type, forge_sequence]
-FORGERIES += [forge_json_in_a_text, forge_proto_in_a_text]
+CLASS = {"type": PAYLOAD, "content": {}}
+DICT = "tensorflow_datasets.core.features.features_dict.FeaturesDict"
+TEXT = json.dumps({"features": {"title": {"pythonClassName": PAYLOAD, "text": {}}}})
+FORGERIES = {
+    "class": forge_class,
+    "snake case": forge_snake_case,
+    "type": {"type": DICT, "content": {"title": CLASS, "type": CLASS}},
+    "sequence": feature("sequence_feature.Sequence", {"feature": CLASS, "length": None}),
+    "JSON in a text": {
+        "pythonClassName": DICT,
+        "jsonFeature": {"json": json.dumps({"title": CLASS})},
+    },
+    "proto in a text": {
+        "type": DICT,
+        "content": TEXT,
+        "proto_cls": "tensorflow_datasets.FeaturesDict",
+    },
+}
 
 
 @pytest.fixture
@@ -304,44 +295,38 @@ def forged(data_dir, tmp_path, monkeypatch):
 
 def forge(folder, how):
     file = folder / "features.json"
-    file.write_text(json.dumps(how(json.loads(file.read_text()))))
+    file.write_text(json.dumps(how(json.loads(file.read_text())) if callable(how) else how))
 
 
-@pytest.mark.parametrize("how", FORGERIES, ids=lambda how: how.__name__)
+@pytest.mark.parametrize("how", FORGERIES.values(), ids=FORGERIES)
 def test_a_class_that_is_not_tfds_own_is_refused_and_not_imported(forged, tmp_path, how):
     forge(forged, how)
     with pytest.raises(ValueError, match=rf"features\.json names the class '{PAYLOAD}'"):
-        TfdsSource("plain", tmp_path, "test", caption_column="text")
+        plain(tmp_path)
     assert not (tmp_path / "trap").exists() and "payload_of_features" not in sys.modules
-
-
-@pytest.mark.parametrize("how", FORGERIES, ids=lambda how: how.__name__)
-def test_tfds_itself_would_import_it(forged, tmp_path, how):
-    forge(forged, how)
     with pytest.raises(ValueError, match="Unrecognized FeatureConnector"):
         tfds.builder_from_directory(forged)
-    assert (tmp_path / "trap").exists()
+    assert (tmp_path / "trap").exists()  # as tfds itself imports it
 
 
 def test_old_spellings_and_other_names_of_modules_do_no_harm(forged, tmp_path):
-    kinds = {"picture": "image_feature.Image", "text": "text_feature.Text"}
     shape = {"shape": [None, None, 3], "dtype": "uint8", "encoding_format": "png"}
-    content = {key: feature(kind, shape if key == "picture" else {}) for key, kind in kinds.items()}
-    number = {"shape": [], "dtype": "int64"}
-    content["number"] = feature("feature.Tensor", number)
-    forge(forged, lambda _: feature("features_dict.FeaturesDict", content))
+    content = {
+        "picture": feature("image_feature.Image", shape),
+        "text": feature("text_feature.Text", {}),
+        "number": feature("feature.Tensor", {"shape": [], "dtype": "int64"}),
+    }
+    forge(forged, feature("features_dict.FeaturesDict", content))
     info = forged / "dataset_info.json"
     info.write_text(json.dumps(json.loads(info.read_text()) | {"moduleName": PAYLOAD}))
-    source = TfdsSource("plain", tmp_path, "test")
-    assert {item["caption"] for item in items(source).values()} == {f"text {i}" for i in range(4)}
-    assert not (tmp_path / "trap").exists()
+    assert captions(plain(tmp_path)) == TEXTS and not (tmp_path / "trap").exists()
 
 
 @pytest.mark.parametrize("text", ["{", "[" * 100_000, "\udcff"])
 def test_features_that_cannot_be_read_are_a_sentence(forged, tmp_path, text):
     (forged / "features.json").write_bytes(text.encode("utf-8", "surrogateescape"))
     with pytest.raises(ValueError, match=r"features\.json cannot be read .*; prepare"):
-        TfdsSource("plain", tmp_path, "test")
+        plain(tmp_path)
 
 
 def test_what_is_not_prepared_is_a_sentence(data_dir, tmp_path):
