@@ -4,7 +4,6 @@ import json
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from dalle_jax import trainer
 from dalle_jax.cli import evaluate, figure, sample, sweep, train
@@ -21,10 +20,13 @@ from dalle_jax.sweeps.grid import Sweep
 from dalle_jax.sweeps.hours import Counts
 from dalle_jax.sweeps.run import load
 from tests.conftest import ROOT
+from tests.data.pictures import write
+from tests.data.tars import png
 
 TINY, UNCLIP = ROOT / "configs/tiny.py", ROOT / "configs/unclip_tiny.py"
 ORACLE = {"n": 8, "metrics": "oracle"}
 GOOD = {"decoder.sample.guidance_scale": 1.0}
+EVERY_5 = {"decoder.train.evaluate_every": 5}
 
 MISTAKES = [
     ({"n": 8, "metrics": "orcale"}, {}, "no metric 'orcale'; did you mean oracle"),
@@ -60,11 +62,7 @@ MISTAKES = [
     (ORACLE, {"decoder.loss.target": "mean"}, "give diffusion.num_timesteps"),
     (ORACLE, {"decoder.train.steps": 0}, "it must be at least 1"),
     (ORACLE, {"decoder.model.unet.norm_groups": 3}, "must be a multiple of norm_groups"),
-    (
-        None,
-        {"decoder.train.evaluate_every": 5, "decoder.train.evaluation_features": "runs/none"},
-        "runs/none holds no run",
-    ),
+    (None, EVERY_5 | {"decoder.train.evaluation_features": "runs/none"}, "runs/none holds no run"),
     (None, {"decoder.loss.target": "edm"}, 'target "edm" needs a scaled input'),
     (None, {"decoder.sample.etta": 0.5}, 'sampler "unipc" has no option "etta"'),
     (None, {"decoder.sample.sampler": "heun", "decoder.sample.order": 2}, 'no option "order"'),
@@ -153,12 +151,6 @@ def test_a_sweep_refuses_a_mistyped_metric_before_it_makes_anything(project, opt
     assert not (project / "w").exists()
 
 
-def test_a_sweep_says_which_scales_there_are(project):
-    path = write_experiment(project, {"seed": 1}, ORACLE)
-    with pytest.raises(ValueError, match=r"mine\.py has no scale 'paper'; it has tiny"):
-        sweep.run([str(path), "--workdir=w", "--scale=paper"])
-
-
 def test_a_config_s_mistake_is_named_before_missing_data(project):
     path = write_experiment(project, {"decoder.train.optimizer.name": "sgd"}, ORACLE)
     with pytest.raises(ValueError, match="'sgd'; it must be one of adamw, muon"):
@@ -177,12 +169,9 @@ def test_captions_that_are_too_few_are_found_before_a_training(project, shapes_d
 @pytest.fixture
 def pictures(tmp_path):
     """A folder of pictures with captions that are not those of shapes."""
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    for i in range(120):
-        Image.new("RGB", (24, 24), (2 * i, 0, 0)).save(folder / f"{i}.png")
-        (folder / f"{i}.txt").write_text("a picture of my cat")
-    return folder
+    files = {f"{i}.png": png(2 * i, (24, 24)) for i in range(120)}
+    captions = {f"{i}.txt": "a picture of my cat" for i in range(120)}
+    return write(tmp_path / "pictures", files | captions)
 
 
 def test_captions_that_an_oracle_can_not_read_are_found_before_a_training(project, pictures):
@@ -201,34 +190,32 @@ def test_each_missing_data_set_is_named_once(project):
 
 
 @pytest.mark.parametrize(
-    ("path", "stage", "overrides", "sentence"),
+    ("path", "stage", "settings", "sentence"),
     [
-        (TINY, "decoder", ["decoder.sample.spacing=sections"], 'spacing "sections" needs'),
-        (TINY, "decoder", ["decoder.loss.weighting=bound"], 'weighting "bound" is that of one'),
-        (TINY, "decoder", ["decoder.diffusion.schedule=edm"], 'in schedule "edm"'),
-        (UNCLIP, "joint", ["joint.prior_sampling.sampler=ddim", "joint.sample.spacing=beta"], ""),
-        (UNCLIP, "joint", ["joint.sample.spacing=sections"], 'spacing "sections" needs'),
-        (UNCLIP, "joint", ["joint.prior_sampling.sampler=ddmi"], "did you mean ddpm"),
-        (UNCLIP, "upsampler", ["upsampler.model.low_res_size=13"], "can't make images of 24"),
-        (UNCLIP, "prior", ["prior.sample.num_candidates=0"], "it must be at least 1"),
+        (TINY, "decoder", {"sample.spacing": "sections"}, 'spacing "sections" needs'),
+        (TINY, "decoder", {"loss.weighting": "bound"}, 'weighting "bound" is that of one'),
+        (TINY, "decoder", {"diffusion.schedule": "edm"}, 'in schedule "edm"'),
+        (UNCLIP, "joint", {"sample.spacing": "sections"}, 'spacing "sections" needs'),
+        (UNCLIP, "joint", {"prior_sampling.sampler": "ddmi"}, "did you mean ddpm"),
+        (UNCLIP, "upsampler", {"model.low_res_size": 13}, "can't make images of 24"),
+        (UNCLIP, "prior", {"sample.num_candidates": 0}, "it must be at least 1"),
         (
             TINY,
             "decoder",
-            ["decoder.train.evaluate_every=5", "decoder.train.evaluation_features=runs/none"],
+            {"train.evaluate_every": 5, "train.evaluation_features": "runs/none"},
             "runs/none holds no run",
         ),
     ],
 )
-def test_a_stage_is_checked_without_data(path, stage, overrides, sentence):
-    def checked():
-        config = load_config(path, [f"--config.{one}" for one in overrides])
-        check_stage(stage, config.to_dict())
-
-    if not sentence:
-        checked()
-        return
+def test_a_stage_is_checked_without_data(path, stage, settings, sentence):
+    typed = [f"--config.{stage}.{name}={value}" for name, value in settings.items()]
     with pytest.raises((ValueError, FileNotFoundError), match=sentence):
-        checked()
+        check_stage(stage, load_config(path, typed).to_dict())
+
+
+def test_settings_of_a_stage_that_go_together_pass_without_data():
+    typed = ["--config.joint.prior_sampling.sampler=ddim", "--config.joint.sample.spacing=beta"]
+    check_stage("joint", load_config(UNCLIP, typed).to_dict())
 
 
 def test_a_later_stage_s_mistake_is_found_before_the_first_is_trained(project, monkeypatch):
@@ -240,55 +227,40 @@ def test_a_later_stage_s_mistake_is_found_before_the_first_is_trained(project, m
         train.run([f"--config={UNCLIP}", "--workdir=w", *wider])
 
 
-def test_data_of_a_later_stage_that_is_trained_may_be_missing(project, monkeypatch):
+def test_data_of_a_later_stage_may_be_missing_if_it_is_trained(project, monkeypatch):
     config = load_config(UNCLIP, ["--config.upsampler.data.image_size=48"]).to_dict()
     config["upsampler"]["loss"]["crop_size"] = 48
     stages = ("clip", "upsampler")
     with pytest.raises(FileNotFoundError, match="not prepared at 48 pixels"):
         check_later_data(stages, config, project / "w")
+    config["data"]["source"] = "folder:old"
+    with pytest.raises(FileNotFoundError, match="no folder new"):
+        check_later_data(stages, config, project / "w", "folder:new")
     monkeypatch.setattr(Run, "step", config["upsampler"]["train"]["steps"])
     check_later_data(stages, config, project / "w")
 
 
-def test_data_of_a_later_stage_are_looked_for_where_they_moved_to(project):
-    config = load_config(UNCLIP, ["--config.data.source=folder:old"]).to_dict()
-    config["upsampler"]["data"]["image_size"] = 48
-    stages = ("clip", "upsampler")
-    with pytest.raises(FileNotFoundError, match="no folder new"):
-        check_later_data(stages, config, project / "w", "folder:new")
+def evaluated(tmp_path, images, **data):
+    """Check what the evaluations in a later training need."""
+    typed = ["--config.decoder.train.evaluate_every=5", "--config.stages=('clip','decoder')"]
+    typed += [f"--config.decoder.train.evaluation_images={images}"]
+    typed += [f"--config.data.{name}={value}" for name, value in data.items()]
+    config = load_config(UNCLIP, typed).to_dict()
+    check_later_data(config["stages"], config, tmp_path)
 
 
-EVALUATED = ["--config.decoder.train.evaluate_every=5", "--config.stages=('clip','decoder')"]
-
-
-@pytest.mark.parametrize(
-    ("options", "sentence"),
-    [
-        (["--config.decoder.train.evaluation_images=1000000"], "fewer than the 1000000 asked for"),
-        (["--config.decoder.train.evaluation_images=4"], ""),
-    ],
-)
-def test_evaluations_in_a_later_training_are_tried_first(shapes_dir, tmp_path, options, sentence):
-    options = [*EVALUATED, *options, f"--config.data.dir={shapes_dir}"]
-    config = load_config(UNCLIP, options).to_dict()
-    check = lambda: check_later_data(config["stages"], config, tmp_path)
-    if not sentence:
-        check()
-        return
-    with pytest.raises(ValueError, match=sentence):
-        check()
+def test_evaluations_in_a_later_training_are_tried_first(shapes_dir, tmp_path):
+    evaluated(tmp_path, 4, dir=shapes_dir)
+    with pytest.raises(ValueError, match="fewer than the 1000000 asked for"):
+        evaluated(tmp_path, 10**6, dir=shapes_dir)
 
 
 def test_captions_that_no_evaluation_in_training_can_read_are_found_first(pictures, tmp_path):
-    options = [*EVALUATED, f"--config.data.source=folder:{pictures}"]
-    options += ["--config.decoder.train.evaluation_images=1"]
-    config = load_config(UNCLIP, options).to_dict()
     sentence = r"finds nothing to measure by: give train\.evaluation_features"
     with pytest.raises(ValueError, match=sentence):
-        check_later_data(config["stages"], config, tmp_path)
-    points = [{"data.source": f"folder:{pictures}", "decoder.train.evaluate_every": 5}]
-    points[0]["decoder.train.evaluation_images"] = 1
-    (error,) = data_problems(graph_of(TINY, points, None), sweep_plan.SweepLayout(tmp_path, "w"))
+        evaluated(tmp_path, 1, source=f"folder:{pictures}")
+    point = {"data.source": f"folder:{pictures}", "decoder.train.evaluation_images": 1, **EVERY_5}
+    (error,) = data_problems(graph_of(TINY, [point], None), sweep_plan.SweepLayout(tmp_path, "w"))
     assert "finds nothing to measure by" in str(error)
 
 
@@ -338,7 +310,6 @@ def test_a_stage_that_is_not_there_is_refused_before_weights_are_loaded(workdir)
     ("options", "sentence"),
     [
         (["--metrics=fid"], "fid needs a network"),
-        (["--metrics=fid,kid", "--inception=none"], "--inception=none: there is no such file"),
         (["--metrics=clip"], "needs a trained CLIP"),
         (["--manifest=none.jsonl"], r"no caption manifest none\.jsonl"),
         (["--metrics=fid", "--features=w"], "a decoder, which has no features|holds no run"),
@@ -391,33 +362,39 @@ def test_every_figure_s_dry_run_says_what_is_to_be_done(path, tmp_path, capsys, 
     assert not list(tmp_path.rglob("config.json"))  # nothing is begun
 
 
-def test_a_figure_refuses_a_mistyped_metric_before_its_network_is_trained(project, monkeypatch):
-    (project / "experiments/figures").mkdir()
-    path = project / "experiments/figures/mine.py"
-    path.write_text(
-        "from dalle_jax.figures.figure import Figure\nfrom dalle_jax.sweeps.grid import Sweep\n"
-        "def get_figure(scale):\n"
-        "    sweep = Sweep('configs/tiny.py', [{}], evaluation={'metrics': 'fdi'})\n"
-        "    return Figure(None, None, sweep=sweep, features='configs/features.py')\n"
-    )
-    monkeypatch.setattr("dalle_jax.figures.sweep.walk", lambda *_, **__: pytest.fail("began"))
-    for options in ([], ["--dry-run"]):
-        with pytest.raises(ValueError, match="no metric 'fdi'; did you mean fid"):
-            figure.run([str(path), *options])
+FIGURE = """
+from dalle_jax.figures.figure import Figure
+from dalle_jax.sweeps.grid import Sweep
+
+def get_figure(scale):
+    sweep = Sweep("configs/tiny.py", [{{}}], evaluation={})
+    return Figure(None, None, sweep=sweep, {})
+"""
 
 
-def test_a_figure_refuses_more_captions_than_there_are_before_a_training(
-    project, shapes_dir, monkeypatch
+@pytest.mark.parametrize("dry", [[], ["--dry-run"]])
+@pytest.mark.parametrize(
+    ("evaluation", "more", "options", "sentence"),
+    [
+        (
+            {"metrics": "fdi"},
+            "features='configs/features.py'",
+            [],
+            "no metric 'fdi'; did you mean fid",
+        ),
+        (
+            None,
+            "measure=print, num_captions=4",
+            ["--captions=1000"],
+            r"fewer than the 1000 .*give --captions=\d+ or fewer",
+        ),
+    ],
+)
+def test_a_figure_s_mistake_is_found_before_a_training(
+    project, shapes_dir, monkeypatch, dry, evaluation, more, options, sentence
 ):
-    (project / "experiments/figures").mkdir()
-    path = project / "experiments/figures/mine.py"
-    path.write_text(
-        "from dalle_jax.figures.figure import Figure\nfrom dalle_jax.sweeps.grid import Sweep\n"
-        "def get_figure(scale):\n"
-        "    sweep = Sweep('configs/tiny.py', [{}], evaluation=None)\n"
-        "    return Figure(None, None, sweep=sweep, measure=print, num_captions=4)\n"
-    )
+    write(project, {"experiments/figures/mine.py": FIGURE.format(evaluation, more)})
     monkeypatch.setattr("dalle_jax.figures.sweep.walk", lambda *_, **__: pytest.fail("began"))
-    for options in ([], ["--dry-run"]):
-        with pytest.raises(ValueError, match=r"fewer than the 1000 .*give --captions=\d+ or fewer"):
-            figure.run([str(path), "--captions=1000", f"--config.data.dir={shapes_dir}", *options])
+    typed = [f"{project}/experiments/figures/mine.py", f"--config.data.dir={shapes_dir}"]
+    with pytest.raises(ValueError, match=sentence):
+        figure.run([*typed, *options, *dry])

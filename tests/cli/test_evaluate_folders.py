@@ -72,14 +72,9 @@ def test_options_that_a_workdir_has_not(options, message, tmp_path, capsys):
 @pytest.mark.timeout(900)
 def test_a_row_of_two_folders(folders, capsys):
     save_file(random_tensors(), folders / "inception.safetensors")
-    options = [
-        "--metrics=fid,kid,prdc,is",
-        "--kid_subset_size=15",
-        "--kid_subsets=3",
-        "--batch_size=24",
-        f"--inception={folders}/inception.safetensors",
-        f"--out={folders}/out/results.jsonl",
-    ]
+    options = ["--metrics=fid,kid,prdc,is", "--kid_subset_size=15", "--kid_subsets=3"]
+    options += [f"--inception={folders}/inception.safetensors", "--batch_size=24"]
+    options += [f"--out={folders}/out/results.jsonl"]
     assert evaluate.run(arguments(folders, *options)) == 0
     (line,) = (folders / "out" / "results.jsonl").read_text().splitlines()
     row = json.loads(line)

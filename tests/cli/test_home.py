@@ -1,15 +1,12 @@
 """`~` is the home folder in every path: of options, of a data set's name, of the library."""
 
-import io
-import tarfile
-
 import numpy as np
 import pytest
 from PIL import Image
 
 from dalle_jax import DallePipeline
-from dalle_jax.cli import options
-from dalle_jax.cli.evaluate_folders import make_parser as two_sets
+from dalle_jax.cli import main, options
+from dalle_jax.cli.completion import options_of
 from dalle_jax.cli.output_paths import OutputFile, output_folder
 from dalle_jax.data.manifest import read_manifest
 from dalle_jax.data.open import open_source
@@ -20,7 +17,7 @@ from dalle_jax.metrics.images import open_images
 from dalle_jax.metrics.preprocess import Preprocessing
 from dalle_jax.metrics.reference import load_reference
 from dalle_jax.runs import create_run, open_run
-from tests.cli.test_options import VERBS
+from tests.data.tars import write
 
 PATHS = (options.local_path, options.path_text, options.local_paths, output_folder)
 
@@ -41,10 +38,9 @@ NAMED = {"workdir", "out", "manifest", "data_dir", "config", "csv", "replay", "r
 NAMED |= {"inception", "features", "reference", "fake", "real", "experiment", "sweeps", "font"}
 
 
-@pytest.mark.parametrize("verb", [*VERBS, "evaluate --fake"])
+@pytest.mark.parametrize("verb", main.VERBS)
 def test_of_every_option_that_is_a_path(verb, home):
-    parser = two_sets() if " " in verb else VERBS[verb]()
-    for action in parser._actions:
+    for action in options_of(verb):
         if action.dest in NAMED or action.type in PATHS or isinstance(action.type, OutputFile):
             name = f"x y{next(iter(getattr(action.type, 'suffixes', ())), '')}"
             found = action.type(f"~/{name}")
@@ -58,12 +54,8 @@ def test_only_a_tilde_at_the_start_is_the_home_folder(text, home):
 
 
 def test_of_a_folder_and_of_shards(home):
-    with tarfile.open(home / "0.tar", "w") as tar:
-        for name in ("a.png", "a.txt"):
-            content = (home / "pics" / name).read_bytes()
-            info = tarfile.TarInfo(name)
-            info.size = len(content)
-            tar.addfile(info, io.BytesIO(content))
+    content = {name: (home / "pics" / name).read_bytes() for name in ("a.png", "a.txt")}
+    write(home / "0.tar", content.items())
     for spec in ("folder:~/pics", "webdataset:~/0.tar", "webdataset:~/*.tar"):
         source = open_source(spec, data_dir="data", split="all", image_size=8)
         assert [source[i]["caption"] for i in range(len(source))] == ["a red square"]

@@ -64,6 +64,7 @@ def test_help_of_a_verb_is_what_its_own_help_option_shows(verb, capsys):
     shown = capsys.readouterr().out
     assert run(verb, "--help") == 0
     assert capsys.readouterr().out == shown and f"usage: dalle-jax {verb}" in shown
+    assert f"dalle-jax {verb} " in shown.split("\nexample", 1)[1]
 
 
 @pytest.mark.parametrize("option", ["--version", "-V"])

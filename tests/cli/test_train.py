@@ -23,6 +23,7 @@ from tests.conftest import ONE_DEVICE, ROOT, SMALLER
         ("decoder.train.checkpoint_every=0", "checkpoint_every is 0"),
         ("decoder.model.dtype=float33", r"dtype is 'float33'; .* did you mean float32\?"),
         ("decoder.diffusion.schedule=cosin", r"schedule is 'cosin'; .* did you mean cosine\?"),
+        ("decoder.sample.spacing=sections", 'spacing "sections" needs a discrete schedule'),
         ("data.source=imagenet", "no data set 'imagenet'"),
         ("data.image_size=16", "not prepared at 16 pixels"),
     ],
@@ -34,16 +35,14 @@ def test_a_mistake_leaves_no_run_behind(shapes_dir, tmp_path, knob, message):
     assert not list(tmp_path.iterdir())
 
 
-def test_settings_of_sampling_are_tried_before_the_first_step(shapes_dir, tmp_path):
-    config = [f"--config={ROOT / 'configs/tiny.py'}", f"--config.data.dir={shapes_dir}"]
-    with pytest.raises(ValueError, match='spacing "sections" needs a discrete schedule'):
-        train.run([*config, f"--workdir={tmp_path}", "--config.decoder.sample.spacing=sections"])
-    assert not (tmp_path / "decoder/metrics.jsonl").exists()
+def begin(workdir, shapes_dir, **options):
+    """Type the command of a training with some options of decoder.train."""
+    typed = [f"--config={ROOT / 'configs/tiny.py'}", f"--config.data.dir={shapes_dir}"]
+    typed += [f"--config.decoder.train.{name}={value}" for name, value in options.items()]
+    return train.run([*typed, f"--workdir={workdir}", *SMALLER])
 
 
-def begin(workdir, shapes_dir):
-    config = [f"--config={ROOT / 'configs/tiny.py'}", f"--config.data.dir={shapes_dir}"]
-    return train.run([*config, f"--workdir={workdir}"])
+RARELY = {"checkpoint_every": 2, "preview_every": 100, "validation_images": 0}
 
 
 def test_a_run_that_is_being_trained_is_left_to_whom_trains_it(shapes_dir, tmp_path, monkeypatch):
@@ -80,19 +79,8 @@ def test_a_run_that_is_being_trained_is_left_to_whom_trains_it(shapes_dir, tmp_p
 def test_a_finished_training_whose_last_checkpoint_is_damaged_makes_it_again(
     one_device, shapes_dir, tmp_path, capsys
 ):
-    train_to = lambda steps: train.run(
-        [
-            f"--config={ROOT / 'configs/tiny.py'}",
-            f"--workdir={tmp_path}",
-            f"--config.data.dir={shapes_dir}",
-            f"--config.decoder.train.steps={steps}",
-            "--config.decoder.train.checkpoint_every=2",
-            "--config.decoder.train.validation_images=0",
-            "--config.decoder.train.preview_every=100",
-            *SMALLER,
-        ]
-    )
-    assert train_to(4) == 0
+    train_on = lambda: begin(tmp_path, shapes_dir, steps=4, **RARELY)
+    assert train_on() == 0
     checkpoints = tmp_path / "decoder/checkpoints"
     whole = load_params(checkpoints)
     largest = max((checkpoints / "4").rglob("*"), key=lambda path: path.stat().st_size)
@@ -100,10 +88,10 @@ def test_a_finished_training_whose_last_checkpoint_is_damaged_makes_it_again(
     with pytest.raises(ValueError, match=r"is damaged: .*training's command again"):
         load_params(checkpoints)
     capsys.readouterr()
-    assert train_to(4) == 0
+    assert train_on() == 0
     assert "goes on from step 2" in capsys.readouterr().err
     jax.tree.map(np.testing.assert_array_equal, load_params(checkpoints), whole)
-    assert train_to(4) == 0
+    assert train_on() == 0
     assert "trained to step 4 already" in capsys.readouterr().out
 
 
@@ -112,20 +100,8 @@ def test_a_training_that_is_made_longer_is_the_one_that_was_so_long_from_the_sta
     one_device, shapes_dir, tmp_path
 ):
     def train_to(steps, workdir):
-        options = {"steps": steps, "optimizer.decay": "constant", "validation_images": 0}
-        options |= {"checkpoint_every": 2, "preview_every": 100}
-        assert (
-            train.run(
-                [
-                    f"--config={ROOT / 'configs/tiny.py'}",
-                    f"--workdir={workdir}",
-                    f"--config.data.dir={shapes_dir}",
-                    *(f"--config.decoder.train.{name}={value}" for name, value in options.items()),
-                    *SMALLER,
-                ]
-            )
-            == 0
-        )
+        options = {"steps": steps, "optimizer.decay": "constant", **RARELY}
+        assert begin(workdir, shapes_dir, **options) == 0
         return load_params(workdir / "decoder/checkpoints")
 
     train_to(3, tmp_path / "longer")

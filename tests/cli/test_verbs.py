@@ -6,14 +6,14 @@ import signal
 import subprocess
 import sys
 import time
-from importlib import import_module
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from dalle_jax.cli import main
-from tests.conftest import ONE_DEVICE, ROOT
+from tests.conftest import ONE_DEVICE, ROOT, SMALLER
+from tests.data.pictures import write
+from tests.data.tars import png
 
 
 def command(*arguments):
@@ -26,18 +26,13 @@ def dalle_jax(*arguments, **options):
     )
 
 
+def of_training(workdir, *options):
+    return ["train", f"--config={ROOT / 'configs/tiny.py'}", f"--workdir={workdir}", *options]
+
+
 def start_training(workdir, shapes_dir):
-    return subprocess.Popen(
-        command(
-            "train",
-            f"--config={ROOT / 'configs/tiny.py'}",
-            f"--workdir={workdir}",
-            f"--config.data.dir={shapes_dir}",
-        ),
-        env=ONE_DEVICE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    typed = command(*of_training(workdir, f"--config.data.dir={shapes_dir}"))
+    return subprocess.Popen(typed, env=ONE_DEVICE, stderr=subprocess.PIPE, text=True)
 
 
 def steps_logged(workdir):
@@ -90,26 +85,25 @@ def test_a_training_terminated_and_killed_goes_on_to_the_same_bits(
 
 def test_sample_writes_images_that_say_how_they_were_made(tiny_workdir, tmp_path):
     out = tmp_path / "red.png"
-    done = dalle_jax(
-        "sample",
-        f"--workdir={tiny_workdir}",
-        "a large red circle",
-        "--num_inference_steps=3",
-        "--guidance_scale=2",
-        "--seed=5",
-        "--n=2",
-        "--sampler=ddim",
-        "--eta=0.5",
-        f"--out={out}",
-    )
+    options = ["--num_inference_steps=3", "--guidance_scale=2", "--seed=5", "--n=2", f"--out={out}"]
+    options += ["--sampler=ddim", "--eta=0.5", f"--workdir={tiny_workdir}"]
+    done = dalle_jax("sample", "a large red circle", *options)
     assert done.returncode == 0, done.stderr
     with Image.open(tmp_path / "red_1.png") as image:
         text = image.text
         assert image.size == (24, 24)
-    assert text["prompt"] == "a large red circle"
-    assert (text["seed"], text["sample_index"]) == ("5", "1")
-    assert (text["num_inference_steps"], text["guidance_scale"]) == ("3", "2.0")
-    assert text["eta"] == "0.5" and text["sampler"] == "ddim"
+    assert (
+        text.items()
+        >= {
+            "prompt": "a large red circle",
+            "seed": "5",
+            "sample_index": "1",
+            "num_inference_steps": "3",
+            "guidance_scale": "2.0",
+            "eta": "0.5",
+            "sampler": "ddim",
+        }.items()
+    )
     assert re.fullmatch(r"[0-9a-f]{12} step 20", text["checkpoint"])
     assert "Copyright" in text
     with Image.open(out) as grid:  # all of them
@@ -131,89 +125,47 @@ def test_evaluate_prints_a_table_and_then_reuses_it(tiny_workdir):
     assert (tiny_workdir / "samples.png").exists()
 
 
-def test_training_what_is_trained_ends_at_once(tiny_workdir, shapes_dir):
-    done = dalle_jax(
-        "train",
-        f"--config={ROOT / 'configs/tiny.py'}",
-        f"--workdir={tiny_workdir}",
-        f"--config.data.dir={shapes_dir}",
-    )
+def test_training_what_is_trained_ends_at_once_and_another_config_is_refused(
+    tiny_workdir, shapes_dir
+):
+    typed = of_training(tiny_workdir, f"--config.data.dir={shapes_dir}")
+    done = dalle_jax(*typed)
     assert done.returncode == 0 and "trained to step 20 already" in done.stdout
-
-
-@pytest.mark.parametrize("verb", main.VERBS)
-def test_help_shows_an_example(verb, capsys):
-    with pytest.raises(SystemExit) as ended:
-        import_module(f"dalle_jax.cli.{verb}").run(["--help"])
-    assert ended.value.code == 0
-    assert f"dalle-jax {verb} " in capsys.readouterr().out.split("\nexample", 1)[1]
+    done = dalle_jax(*typed, "--config.decoder.train.batch_size=4")
+    assert done.returncode == 1
+    assert "decoder.train.batch_size is 8 there, 4 given" in done.stderr
 
 
 @pytest.mark.parametrize(
     "arguments, message",
     [
         (["smaple"], "no verb 'smaple'; did you mean sample?"),
-        (["sample", "--workdir=/nonexistent", "x"], "holds no run"),
-        (["train", "--config=none.py", "--workdir=x"], "there is no config file"),
-        (
-            ["train", f"--config={ROOT}/configs/tiny.py", "--workdir=/tmp/x", "--config.sed=1"],
-            "seed",
-        ),
-        (["prepare", "captioned_shapes/hard"], "no data set 'captioned_shapes/hard'"),
         (["prepare", "folder:/nonexistent"], "/nonexistent"),
-        (["prepare", "imagenet"], "imagenet"),
     ],
 )
 def test_what_goes_wrong_is_a_sentence(arguments, message, tmp_path):
     done = dalle_jax(*arguments, cwd=tmp_path)
     assert done.returncode != 0
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-def test_a_run_of_another_config_is_refused_by_knob(tiny_workdir, shapes_dir):
-    done = dalle_jax(
-        "train",
-        f"--config={ROOT / 'configs/tiny.py'}",
-        f"--workdir={tiny_workdir}",
-        f"--config.data.dir={shapes_dir}",
-        "--config.decoder.train.batch_size=4",
-    )
-    assert done.returncode == 1
-    assert "decoder.train.batch_size is 8 there, 4 given" in done.stderr
+    assert message in done.stderr and "Traceback" not in done.stderr
 
 
 @pytest.mark.slow
 def test_a_folder_of_ones_own_pictures_goes_all_the_way(tmp_path):
-    pictures = tmp_path / "pictures"
-    pictures.mkdir()
-    rng = np.random.default_rng(0)
-    for i in range(60):
-        level = int(rng.integers(60, 256))
-        array = np.zeros((30, 40, 3), np.uint8) + np.array([level, 0, 0], np.uint8)
-        Image.fromarray(array).save(pictures / f"{i}.png")
-        (pictures / f"{i}.txt").write_text(f"a red of level {level}")
-    (pictures / "torn.png").write_bytes(b"\x89PNG torn")
-    (pictures / "torn.txt").write_text("no picture")
+    pictures = {f"{i}.png": png(4 * i, (40, 30)) for i in range(60)}
+    captions = {f"{i}.txt": f"a red of level {4 * i}" for i in range(60)}
+    folder = write(tmp_path / "pictures", pictures | captions)
+    write(folder, {"torn.png": b"\x89PNG torn", "torn.txt": "no picture"})
+
+    def succeeds(*arguments):
+        done = dalle_jax(*arguments)
+        assert done.returncode == 0, done.stderr
+        return done.stdout + done.stderr
 
     data = f"--data_dir={tmp_path / 'data'}"
-    prepared = dalle_jax("prepare", f"folder:{pictures}", "--max_bad_share=0.1", data)
-    assert prepared.returncode == 0, prepared.stderr
-    assert "torn.png" in prepared.stdout + prepared.stderr
-    trained = dalle_jax(
-        "train",
-        f"--config={ROOT / 'configs/tiny.py'}",
-        f"--workdir={tmp_path / 'run'}",
-        f"--config.data.source=folder:{pictures}",
-        "--config.data.max_bad_share=0.1",
-        "--config.decoder.train.validation_images=0",
-    )
-    assert trained.returncode == 0, trained.stderr
-    drawn = dalle_jax(
-        "sample",
-        f"--workdir={tmp_path / 'run'}",
-        "a red of level 200",
-        f"--out={tmp_path / 'red.png'}",
-    )
-    assert drawn.returncode == 0, drawn.stderr
-    assert Image.open(tmp_path / "red.png").size == (24, 24)
+    assert "torn.png" in succeeds("prepare", f"folder:{folder}", "--max_bad_share=0.1", data)
+    options = [f"--config.data.source=folder:{folder}", "--config.data.max_bad_share=0.1"]
+    options += ["--config.decoder.train.validation_images=0", "--config.decoder.train.steps=4"]
+    succeeds(*of_training(tmp_path / "run", *options, *SMALLER))
+    out = tmp_path / "red.png"
+    succeeds("sample", f"--workdir={tmp_path / 'run'}", "a red of level 200", f"--out={out}")
+    assert Image.open(out).size == (24, 24)
