@@ -45,50 +45,45 @@ def test_a_stage_that_the_config_lacks_is_named():
         run([f"--config={ROOT / 'configs/tiny.py'}", "--stage=joint"])
 
 
-def test_the_rows_that_are_printed_are_those_of_the_csv(monkeypatch, tmp_path, capsys):
-    def measured(stage, config, label, rounds, block):
-        width = config[stage]["train"]["batch_size"]
-        names = ("stage", "what", "point", "compile_seconds", "milliseconds", "steps_per_second")
-        names += ("images_per_second", "gflop", "share_of_peak", "peak_mib", "loop_ratio")
-        numbers = dict.fromkeys((*names, "data_stall"), 0.25)
-        return numbers | {"stage": stage, "what": "train", "point": label, "milliseconds": width}
+@pytest.fixture
+def bench(monkeypatch, tmp_path, capsys):
+    """Type a bench of three batches with a stand-in for the measurement."""
 
-    monkeypatch.setattr(bench_table, "measure_training", measured)
-    monkeypatch.setattr(bench_table, "measure_drawing", lambda *_: None)
-    path = tmp_path / "bench.csv"
-    assert run([f"--config={CONFIG}", "--stage=clip", "--sweep=batch", f"--csv={path}"]) == 0
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    assert [(row["point"], row["milliseconds"]) for row in rows] == [
-        ("as configured", "8"),
-        ("batch 4", "4"),
-        ("batch 16", "16"),
-    ]
-    shown = capsys.readouterr().out.splitlines()[-3:]
+    def typed(measured, code):
+        monkeypatch.setattr(bench_table, "measure_training", measured)
+        monkeypatch.setattr(bench_table, "measure_drawing", lambda *_: None)
+        path = tmp_path / "bench.csv"
+        assert run([f"--config={CONFIG}", "--stage=clip", "--sweep=batch", f"--csv={path}"]) == code
+        with path.open(newline="") as file:
+            return list(csv.DictReader(file)), capsys.readouterr().out.splitlines()[-3:]
+
+    return typed
+
+
+def test_the_rows_that_are_printed_are_those_of_the_csv(bench):
+    def measured(stage, config, label, rounds, block):
+        row = dict.fromkeys(bench_measure.COLUMNS, 0.25) | {"error": None}
+        width = config[stage]["train"]["batch_size"]
+        return row | {"stage": stage, "what": "train", "point": label, "milliseconds": width}
+
+    rows, shown = bench(measured, 0)
+    expected = [("as configured", "8"), ("batch 4", "4"), ("batch 16", "16")]
+    assert [(row["point"], row["milliseconds"]) for row in rows] == expected
     assert [text.split()[-8] for text in shown] == ["8.0", "4.0", "16.0"]
 
 
-def test_a_point_that_can_not_be_measured_is_told_and_the_others_go_on(
-    monkeypatch, tmp_path, capsys
-):
+def test_a_point_that_can_not_be_measured_is_reported_and_the_others_go_on(bench):
+    reason = "a batch of 4 can't be cut over 8 devices"
+
     def measured(stage, config, label, rounds, block):
         if label == "batch 4":
-            raise ValueError("a batch of 4 can't be cut over 8 devices\nand more")
-        return dict.fromkeys(bench_measure.COLUMNS) | {
-            "stage": stage,
-            "what": "train",
-            "point": label,
-        }
+            raise ValueError(f"{reason}\nand more")
+        row = {"stage": stage, "what": "train", "point": label}
+        return dict.fromkeys(bench_measure.COLUMNS) | row
 
-    monkeypatch.setattr(bench_table, "measure_training", measured)
-    monkeypatch.setattr(bench_table, "measure_drawing", lambda *_: None)
-    path = tmp_path / "bench.csv"
-    assert run([f"--config={CONFIG}", "--stage=clip", "--sweep=batch", f"--csv={path}"]) == 1
-    with path.open(newline="") as file:
-        rows = [(row["point"], row["error"]) for row in csv.DictReader(file)]
-    reason = "a batch of 4 can't be cut over 8 devices"
-    assert rows == [("as configured", ""), ("batch 4", reason), ("batch 16", "")]
-    shown = capsys.readouterr().out.splitlines()[-3:]
+    rows, shown = bench(measured, 1)
+    expected = [("as configured", ""), ("batch 4", reason), ("batch 16", "")]
+    assert [(row["point"], row["error"]) for row in rows] == expected
     assert shown[1].endswith(reason) and shown[2].split()[-2:] == ["batch", "16"]
 
 

@@ -11,36 +11,34 @@ from dalle_jax.metrics.statistics import Gaussian
 FD = "FD[classifier:0123456789ab]"
 
 
+PROTOCOL = {
+    "features": "oracle",
+    "features_sha256": None,
+    "num_images": 40,
+    "reference": None,
+    "reference_sha256": None,
+    "manifest_sha256": "a",
+}
+
+
 def write(
     folder,
     value,
     *,
-    guidance=3.0,
-    split="a",
-    step=10,
     metric="oracle/caption",
     scores=None,
-    weights="ema",
-    seeds=(0,),
-    settings=None,
+    model=(),
+    guidance=3.0,
+    protocol=(),
     **more,
 ):
     """A row of results in folder/results.jsonl; returns its path."""
-    protocol = {
-        "features": "oracle",
-        "features_sha256": None,
-        "num_images": 40,
-        "reference": None,
-        "reference_sha256": None,
-        "manifest_sha256": split,
-        "sampling": {"guidance_scale": guidance, "seeds": list(seeds)},
-    }
-    if settings:
-        protocol["settings"] = settings
+    protocol = {**PROTOCOL, "sampling": {"guidance_scale": guidance}, **dict(protocol)}
+    model = {"fingerprint": folder.name, "step": 10, "weights": "ema", **dict(model)}
     row = {
         "protocol": protocol,
         "protocol_hash": protocol_hash(protocol),
-        "model": {"decoder": {"fingerprint": folder.name, "step": step, "weights": weights}},
+        "model": {"decoder": model},
         "metrics": {metric: {"value": value, "interval": [value - 0.1, value + 0.1], **more}},
     }
     path = folder / "results.jsonl"
@@ -62,10 +60,7 @@ def test_two_models_are_ranked_and_tested_on_the_same_captions(tmp_path, capsys)
     right = np.zeros((40, 1))
     a, b = right.copy(), right.copy()
     a[:20], b[:28] = 1, 1  # b is right on eight captions more, and nowhere less
-    paths = [
-        write(tmp_path / "a", 0.5, scores=a),
-        write(tmp_path / "b", 0.7, scores=b),
-    ]
+    paths = [write(tmp_path / "a", 0.5, scores=a), write(tmp_path / "b", 0.7, scores=b)]
     out = run(capsys, *paths, "--metric=caption")
     assert out.index(f"{tmp_path}/b") < out.index(f"{tmp_path}/a")
     assert "70.0 %" in out and "40.0 % – 60.0 %" in out
@@ -83,7 +78,7 @@ def test_unlike_protocols_are_refused_and_the_difference_told(tmp_path, capsys):
     assert out.index("3.0") < out.index("1.0 │")
     assert "keep nothing to pair them by" in out
     with pytest.raises(ValueError, match="manifest_sha256"):
-        other = write(tmp_path / "b", 0.5, split="b")
+        other = write(tmp_path / "b", 0.5, protocol={"manifest_sha256": "b"})
         compare.run([str(path), str(other), "--metric=caption", "--vary=sampling"])
 
 
@@ -100,7 +95,7 @@ def test_a_protocol_is_chosen_by_its_hash(tmp_path, capsys):
 def test_the_newest_row_counts(tmp_path, capsys):
     write(tmp_path / "a", 0.55)
     path = write(tmp_path / "a", 0.6)
-    write(tmp_path / "a", 0.8, step=20)
+    write(tmp_path / "a", 0.8, model={"step": 20})
     out = run(capsys, path, "--metric=caption")
     assert "60.0 %" in out and "80.0 %" in out and "55.0 %" not in out
 
@@ -130,29 +125,30 @@ def test_distances_are_tested_with_the_same_captions_left_out(tmp_path, capsys):
     half = 2.2622 * np.sqrt(8.1) * noise.std(ddof=1)
     assert f"+0.500 [{0.5 - half:+.3f}, {0.5 + half:+.3f}]" in out and "by jackknife" in out
     # Of other noise, or without what is left out, there is no test.
-    paths.append(write(tmp_path / "c", 1.6, metric=FD, left_out=[1.0] * 10, seeds=[1]))
+    other = {"sampling": {"guidance_scale": 3.0, "seeds": [1]}}
+    paths.append(write(tmp_path / "c", 1.6, metric=FD, left_out=[1.0] * 10, protocol=other))
     paths.append(write(tmp_path / "d", 1.7, metric=FD))
     out = run(capsys, *paths, "--metric=fd", "--vary=sampling.seeds")
     assert out.count("[+") == 1 and "Rows without a p are of other captions or noise" in out
 
 
 def test_a_setting_of_kid_forbids_no_comparison_of_distances_but_one_of_kid(tmp_path, capsys):
-    paths = [
-        write(tmp_path / name, value, metric=FD, settings={"kid_subset_size": size, "seed": 0})
-        for name, value, size in (("a", 2.0, 100), ("b", 1.0, 50))
-    ]
-    out = run(capsys, *paths, "--metric=fd")
+    def both(metric):
+        for name, value, size in (("a", 2.0, 100), ("b", 1.0, 50)):
+            protocol = {"settings": {"kid_subset_size": size, "seed": 0}}
+            yield write(tmp_path / name, value, metric=metric, protocol=protocol)
+
+    out = run(capsys, *both(FD), "--metric=fd")
     assert out.index(f"{tmp_path}/b") < out.index(f"{tmp_path}/a")
-    for folder, size in (("a", 100), ("b", 50)):
-        settings = {"kid_subset_size": size, "seed": 0}
-        write(tmp_path / folder, 1.0, metric="KD[classifier:ab]", settings=settings)
+    paths = [*both("KD[classifier:ab]")]
     with pytest.raises(ValueError, match=r"settings\.kid_subset_size is 100 and 50"):
         compare.run([*map(str, paths), "--metric=kd"])
 
 
 def test_of_other_seeds_of_the_groups_distances_are_no_pairs(tmp_path, capsys):
+    more = {"metric": FD, "left_out": [1.0] * 10}
     paths = [
-        write(tmp_path / name, 2.0, metric=FD, left_out=[1.0] * 10, settings={"seed": seed})
+        write(tmp_path / name, 2.0, **more, protocol={"settings": {"seed": seed}})
         for name, seed in (("a", 0), ("b", 1))
     ]
     assert "keep nothing to pair them by" in run(capsys, *paths, "--metric=fd")
@@ -171,7 +167,7 @@ def test_a_distance_of_few_images_is_called_biased_and_shown_without_the_bias(tm
 
 def test_raw_weights_are_another_model_of_the_same_protocol(tmp_path, capsys):
     write(tmp_path / "a", 0.5)
-    path = write(tmp_path / "a", 0.4, weights="raw")
+    path = write(tmp_path / "a", 0.4, model={"weights": "raw"})
     out = run(capsys, path, "--metric=caption")
     assert "(decoder 10)" in out and "(decoder 10, raw weights)" in out
 

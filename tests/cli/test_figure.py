@@ -79,6 +79,11 @@ def get_figure(scale):
 '''
 
 
+def rows_of(name, folder="figures"):
+    with open(f"{folder}/{name}.csv", newline="") as file:
+        return list(csv.DictReader(file))
+
+
 @pytest.fixture
 def project(tmp_path, monkeypatch):
     """A project of its own with two figures and no results, whose configs are the real ones."""
@@ -112,11 +117,10 @@ def test_a_figure_is_drawn_and_its_claims_are_told(project, capsys):
         "HOLDS: The last is above 3.\n    4 [3.5, 4.5] m² (one square)\n    published: 4 | 5" in out
     )
     assert "NOT ENOUGH DATA: The last is above 4." in out
-    with open("figures/squares.csv", newline="") as file:
-        assert list(csv.DictReader(file)) == [
-            {"metric": "square", "x": "1", "value": "1"},
-            {"metric": "square", "x": "2", "value": "4"},
-        ]
+    assert rows_of("squares") == [
+        {"metric": "square", "x": "1", "value": "1"},
+        {"metric": "square", "x": "2", "value": "4"},
+    ]
     assert np.asarray(Image.open("figures/squares.png")).std() > 0
     assert (project / "figures/squares.pdf").read_bytes().startswith(b"%PDF")
     record = read_record(project / "figures", "squares")
@@ -128,17 +132,15 @@ def test_a_figure_is_drawn_and_its_claims_are_told(project, capsys):
 
 def test_what_is_missing_is_trained_and_measured_once(quick, capsys):
     assert figure.run(["guided"]) == 0
-    assert calls(quick) == {
-        "train decoder-" + next((quick / "runs/sweeps/runs").glob("*")).name.partition("-")[2]: 1,
-        **{f"evaluate {path.name}": 1 for path in (quick / "runs/sweeps/systems").iterdir()},
-    }
-    with open("figures/guided.csv", newline="") as file:
-        rows = list(csv.DictReader(file))
+    (trained,) = (quick / "runs/sweeps/runs").glob("decoder-*")
+    systems = [path.name for path in (quick / "runs/sweeps/systems").iterdir()]
+    assert calls(quick) == {f"train {trained.name}": 1, **{f"evaluate {s}": 1 for s in systems}}
+    rows = rows_of("guided")
     measured = [row for row in rows if row["metric"] == "oracle/caption"]
     assert [row["guidance_scale"] for row in measured] == ["1.0", "3.0"]
     assert float(measured[1]["value"]) - float(measured[0]["value"]) == pytest.approx(0.02)
     assert [row["value"] for row in rows if row["metric"] == "own"] == ["12", "12"]
-    # The stand-in keeps no scores of captions, so the difference has no error.
+    # The stand-in stores no scores of captions, so the difference has no error.
     assert "NOT ENOUGH DATA: Guidance guides.\n    0.02 [-inf, inf]" in capsys.readouterr().out
     before = calls(quick)
     assert figure.run(["guided", "--out=again"]) == 0
@@ -190,35 +192,36 @@ def test_the_network_of_distances_is_trained_on_the_same_data(quick):
     assert of_both[0]["tokenizer"] == of_both[1]["tokenizer"]
 
 
-def test_what_is_the_figures_own_is_measured_of_each_point_or_of_all_at_once(quick):
-    each = "lambda workdir: Measured([{'metric': 'own', 'value': len(workdir.name)}])"
-    own = "lambda workdir, num_captions: Measured([{'metric': 'own', 'value': num_captions}])"
-    both = (
-        "lambda workdirs, num_captions: Measured("
-        "[{'metric': 'own', 'value': 10 * len(workdirs) + num_captions}])"
-    )
-    text = OF_A_SWEEP.replace("measure = " + each.replace("'", '"'), "measure = OWN")
-    text = text.replace('evaluation={"n": 8}', "evaluation=None")
-    assert "OWN" in text
-    for name, code, more, found in (
-        ("singly", own, "", ["5", "5"]),
-        ("together", both, ", together=True", ["25"]),
-    ):
-        file = quick / f"experiments/figures/{name}.py"
-        file.write_text(
-            text.replace("OWN", code).replace(
-                "measure=measure", f"measure=measure, num_captions=7{more}"
-            )
-        )
-        assert figure.run([name, "--captions=5"]) == 0
-        with open(f"figures/{name}.csv", newline="") as lines:
-            rows = [row for row in csv.DictReader(lines) if row["metric"] == "own"]
-        assert [row["value"] for row in rows] == found
-        assert name == "together" or all(row["guidance_scale"] for row in rows)
-    assert read_record(quick / "figures", "singly")["scale"] == "tiny, 5 captions"
-    with pytest.raises(ValueError, match="guided2 measures its own, and takes no --captions"):
-        (quick / "experiments/figures/guided2.py").write_text(text.replace("OWN", each))
-        figure.run(["guided2", "--captions=5"])
+EACH = 'lambda workdir: Measured([{"metric": "own", "value": len(workdir.name)}])'
+FEW = 'lambda workdir, num_captions: Measured([{"metric": "own", "value": num_captions}])'
+BOTH = """lambda workdirs, num_captions: Measured(
+        [{"metric": "own", "value": 10 * len(workdirs) + num_captions}]
+    )"""
+
+
+@pytest.mark.parametrize(
+    ("code", "options", "found"),
+    [
+        (FEW, "measure=measure, num_captions=7", ["5", "5"]),
+        (BOTH, "measure=measure, num_captions=7, together=True", ["25"]),
+    ],
+)
+def test_a_figure_s_measure_is_of_each_point_or_of_all_at_once(quick, code, options, found):
+    text = OF_A_SWEEP.replace(EACH, code).replace('evaluation={"n": 8}', "evaluation=None")
+    text = text.replace("measure=measure", options)
+    (quick / "experiments/figures/mine.py").write_text(text)
+    assert figure.run(["mine", "--captions=5"]) == 0
+    rows = [row for row in rows_of("mine") if row["metric"] == "own"]
+    assert [row["value"] for row in rows] == found
+    assert len(found) == 1 or all(row["guidance_scale"] for row in rows)
+    assert read_record(quick / "figures", "mine")["scale"] == "tiny, 5 captions"
+
+
+def test_a_figure_that_counts_no_captions_takes_none(quick):
+    text = OF_A_SWEEP.replace('evaluation={"n": 8}', "evaluation=None")
+    (quick / "experiments/figures/mine.py").write_text(text)
+    with pytest.raises(ValueError, match="mine measures its own, and takes no --captions"):
+        figure.run(["mine", "--captions=5"])
 
 
 def test_what_is_mistyped_is_told_in_a_sentence(project, capsys, monkeypatch):
@@ -231,9 +234,8 @@ def test_what_is_mistyped_is_told_in_a_sentence(project, capsys, monkeypatch):
     squares = project / "experiments/figures/squares.py"
     squares.write_text(WITHOUT_NETWORK + 'PAPER = ("clip", "decoder")\n')
     assert figure.run(["squares", "--scale=paper"]) == 0
-    assert (
-        "of configs/dalle2/clip.py, configs/dalle2/decoder.py: for a pod" in capsys.readouterr().out
-    )
+    out = capsys.readouterr().out
+    assert "of configs/dalle2/clip.py, configs/dalle2/decoder.py: for a pod" in out
     refused("squares", "--workdir=runs/x", match="squares needs no trained network")
     refused(match="name a figure; `dalle-jax figure --list`")
     (project / "experiments/figures/none.py").write_text("")
