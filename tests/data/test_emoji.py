@@ -84,16 +84,16 @@ def test_held_out_combinations_are_of_colours_and_objects_that_are_trained_on(by
 
 @pytest.fixture(scope="module")
 def data_dir(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("data")
+    return prepare_some(tmp_path_factory.mktemp("data"))
+
+
+def prepare_some(folder, **options):
+    of = lambda symbol: names.captions_of(symbol) if symbol in SOME else [("en", repr(symbol))]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(builder, "all_emoji", lambda: [*SOME, UNDRAWN, UNJOINED])
-        patch.setattr(builder, "captions_of", captions_of_some)
-        builder.prepare(folder, 32)
+        patch.setattr(builder, "captions_of", of)
+        builder.prepare(folder, 32, **options)
     return folder
-
-
-def captions_of_some(symbol):
-    return names.captions_of(symbol) if symbol in SOME else [("en", repr(symbol))]
 
 
 def items(data_dir, split, **settings):
@@ -145,16 +145,12 @@ def test_emoji_of_one_picture_are_one_item(data_dir):
 
 
 @needs_font
-def test_the_same_font_gives_the_same_items(data_dir, tmp_path, monkeypatch):
-    monkeypatch.setattr(builder, "all_emoji", lambda: [*SOME, UNDRAWN, UNJOINED])
-    monkeypatch.setattr(builder, "captions_of", captions_of_some)
-    builder.prepare(tmp_path, 32, font=FONT)
-    first = builder.EmojiSource(data_dir, 32, "train")
-    second = builder.EmojiSource(tmp_path, 32, "train")
-    assert len(first) == len(second)
-    for i in range(len(first)):
-        assert first[i]["captions"] == second[i]["captions"]
-        np.testing.assert_array_equal(first[i]["image"], second[i]["image"])
+def test_the_same_font_gives_the_same_items(data_dir, tmp_path):
+    first, second = (items(d, "train") for d in (data_dir, prepare_some(tmp_path, font=FONT)))
+    assert first.keys() == second.keys()
+    for symbol, item in first.items():
+        assert item["captions"] == second[symbol]["captions"]
+        np.testing.assert_array_equal(item["image"], second[symbol]["image"])
 
 
 @needs_font

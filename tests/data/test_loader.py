@@ -42,6 +42,14 @@ def loader(tokenizer, source, **settings):
     return make_loader(source, tokenizer, **{"batch_size": 8, "image_size": 4, **settings})
 
 
+def shared(tokenizer, count, source, **settings):
+    """The loaders of all processes."""
+    return [
+        loader(tokenizer, source, process_index=p, process_count=count, **settings)
+        for p in range(count)
+    ]
+
+
 def take(iterator, count):
     return [next(iterator) for _ in range(count)]
 
@@ -63,43 +71,27 @@ def test_images_and_tokens_belong_together(tokenizer):
 @pytest.mark.parametrize("processes", [1, 2, 4])
 def test_each_epoch_has_every_item_once_over_all_processes(tokenizer, processes):
     # 20 items in batches of 8: an epoch ends inside a batch, and the next begins there.
-    shares = [
-        take(
-            loader(tokenizer, Numbered(20), seed=3, process_index=p, process_count=processes),
-            5,
-        )
-        for p in range(processes)
-    ]
+    shares = [take(one, 5) for one in shared(tokenizer, processes, Numbered(20), seed=3)]
     stream = [n for batches in zip(*shares) for batch in batches for n in numbers(batch)]
     assert sorted(stream[:20]) == sorted(stream[20:]) == list(range(20))
     assert stream[:20] != stream[20:] and stream[:20] != list(range(20))
 
 
 def test_the_global_batch_is_the_same_for_any_number_of_processes(tokenizer):
-    settings = {"flip": True, "max_shift": 1}
-    whole = take(loader(tokenizer, Numbered(30, captions=3), **settings), 6)
-    shares = [
-        take(
-            loader(
-                tokenizer, Numbered(30, captions=3), process_index=p, process_count=2, **settings
-            ),
-            6,
-        )
-        for p in range(2)
-    ]
-    joined = [
-        {name: np.concatenate([first[name], second[name]]) for name in first}
-        for first, second in zip(*shares)
-    ]
-    assert_same(whole, joined)
+    source, settings = Numbered(30, captions=3), {"flip": True, "max_shift": 1}
+    shares = [take(one, 6) for one in shared(tokenizer, 2, source, **settings)]
+    joined = [{name: np.concatenate([a[name], b[name]]) for name in a} for a, b in zip(*shares)]
+    assert_same(take(loader(tokenizer, source, **settings), 6), joined)
 
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_threads_change_nothing(tokenizer, threads):
     settings = {"seed": 5, "flip": True, "max_shift": 1}
-    alone = take(loader(tokenizer, Numbered(50, captions=4), num_threads=0, **settings), 12)
-    many = take(loader(tokenizer, Numbered(50, captions=4), num_threads=threads, **settings), 12)
-    assert_same(alone, many)
+    none, some = (
+        take(loader(tokenizer, Numbered(50, captions=4), num_threads=n, **settings), 12)
+        for n in (0, threads)
+    )
+    assert_same(none, some)
 
 
 @pytest.mark.parametrize("threads", [0, 2])
@@ -118,17 +110,11 @@ def test_it_goes_on_from_its_state(tokenizer, threads):
 
 @pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 1), (4, 2)])
 def test_it_goes_on_with_another_number_of_processes(tokenizer, before, after):
-    def processes(count):
-        return [
-            loader(tokenizer, Numbered(20, captions=2), process_index=p, process_count=count)
-            for p in range(count)
-        ]
-
-    iterators = processes(before)
+    iterators = shared(tokenizer, before, Numbered(20, captions=2))
     stream = [n for _ in range(3) for it in iterators for n in numbers(next(it))]
     states = [it.get_state() for it in iterators]
     assert all(state == states[0] for state in states)
-    iterators = processes(after)
+    iterators = shared(tokenizer, after, Numbered(20, captions=2))
     for iterator in iterators:
         iterator.set_state(json.loads(json.dumps(states[0])))
     stream += [n for _ in range(2) for it in iterators for n in numbers(next(it))]
@@ -147,10 +133,8 @@ def test_an_item_whose_reading_hangs_is_named(tokenizer):
         def location(self, i):
             return f"/disk/{i}.png"
 
-    for memory_limit in (0, 2**30):
-        batches = loader(
-            tokenizer, Hangs(20), shuffle=False, patience=0.3, memory_limit=memory_limit
-        )
+    for limit in (0, 2**30):
+        batches = loader(tokenizer, Hangs(20), shuffle=False, patience=0.3, memory_limit=limit)
         take(batches, 2)
         with pytest.raises(Stalled, match=r"batch 2 hangs at /disk/17\.png"):
             next(batches)
@@ -178,8 +162,8 @@ def test_an_item_that_can_not_be_read_is_named_whatever_is_raised(
 
     batches = loader(tokenizer, Torn(20), shuffle=False, memory_limit=memory_limit)
     take(batches, 2)
-    told = rf"^item 17 of Torn can't be read \({type(error).__name__}: {error}"
-    with pytest.raises(kind, match=told) as raised:
+    sentence = rf"^item 17 of Torn can't be read \({type(error).__name__}: {error}"
+    with pytest.raises(kind, match=sentence) as raised:
         next(batches)
     assert raised.value.__cause__ is error
 
@@ -204,17 +188,9 @@ def test_the_seed_decides_the_order(tokenizer):
 @pytest.mark.parametrize("processes", [1, 2])
 def test_evaluation_is_one_pass_with_a_masked_rest(tokenizer, processes):
     seen = []
-    for p in range(processes):
-        batches = list(
-            loader(
-                tokenizer,
-                Numbered(19, captions=2),
-                shuffle=False,
-                repeat=False,
-                process_index=p,
-                process_count=processes,
-            )
-        )
+    settings = {"shuffle": False, "repeat": False}
+    for share in shared(tokenizer, processes, Numbered(19, captions=2), **settings):
+        batches = list(share)
         assert len(batches) == 3
         for batch in batches:
             assert batch["mask"].shape == (8 // processes,)

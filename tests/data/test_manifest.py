@@ -26,9 +26,9 @@ def make(**settings):
 
 
 def canonical(record):
-    kept = {key: value for key, value in record.items() if key not in ("hash", "sha256")}
-    kept.pop("manifest", None)
-    return json.dumps(kept, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+    left_out = ("hash", "sha256", "manifest")
+    content = {key: value for key, value in record.items() if key not in left_out}
+    return json.dumps(content, sort_keys=True, separators=(",", ":")).encode() + b"\n"
 
 
 def forge(path, header, rows):
@@ -206,12 +206,13 @@ def test_nesting_without_end_and_repeated_fields_are_torn_lines(tmp_path):
 def test_mistakes_in_making_give_a_sentence(tmp_path):
     with pytest.raises(FileNotFoundError, match="no caption manifest"):
         read_manifest(tmp_path)
-    with pytest.raises(ValueError, match=r"numbers test has 20 captions .* n is 21"):
-        make(n=21)
-    with pytest.raises(ValueError, match="n is 0"):
-        make(n=0)
-    with pytest.raises(ValueError, match="no rule 'best'"):
-        make(rule="best")
+    for options, message in (
+        ({"n": 21}, r"numbers test has 20 captions .* n is 21"),
+        ({"n": 0}, "n is 0"),
+        ({"rule": "best"}, "no rule 'best'"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            make(**options)
     with pytest.raises(ValueError, match="the header states 1 rows and there are 0"):
         Manifest(Header("one", "x", {}, "test", 0, 1, 1), ())
     with pytest.raises(ValueError, match="x 'a': its caption is empty; mend the data"):
@@ -263,9 +264,8 @@ values = st.recursive(
     row=st.fixed_dictionaries({}, optional={key: values for key in ROW}),
 )
 def test_any_values_with_right_hashes_are_refused_or_come_back(tmp_path_factory, header, row):
-    path = forge(
-        tmp_path_factory.getbasetemp() / "values.jsonl", {**HEADER, **header}, [{**ROW, **row}]
-    )
+    path = tmp_path_factory.getbasetemp() / "values.jsonl"
+    forge(path, {**HEADER, **header}, [{**ROW, **row}])
     manifest = read_or_refuse(path)
     if manifest is not None:
         again = path.with_name("again.jsonl")

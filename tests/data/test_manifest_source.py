@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
 
 from dalle_jax.data.manifest import Header, Manifest, Row, read_manifest, write_manifest
 from dalle_jax.data.manifest_source import ManifestSource, make_manifest, open_manifest
 from dalle_jax.data.open import open_source
+from tests.data.pictures import write
+from tests.data.tars import png
 
 
 def items(count=6, start=0):
@@ -71,12 +72,11 @@ def test_a_manifest_is_made_of_captions_alone_where_a_source_gives_them():
 
 @pytest.fixture
 def folder(tmp_path):
-    root = tmp_path / "pictures"
-    (root / "sub").mkdir(parents=True)
-    for i in range(8):
-        Image.new("RGB", (6, 5), (30 * i, 0, 0)).save(root / "sub" / f"{i}.png")
-        (root / "sub" / f"{i}.txt").write_text(f"red {i}\nrot {i}\n")
-    return root
+    return write(
+        tmp_path / "pictures",
+        {f"sub/{i}.png": png(30 * i, (6, 5)) for i in range(8)}
+        | {f"sub/{i}.txt": f"red {i}\nrot {i}\n" for i in range(8)},
+    )
 
 
 def folder_manifest(folder, **options):
@@ -93,7 +93,7 @@ def test_images_of_a_folder_are_found_by_their_path(folder, tmp_path):
     # Where the folder lies, and what else it holds, does not count.
     elsewhere = tmp_path / "elsewhere"
     folder.rename(elsewhere)
-    Image.new("RGB", (6, 5)).save(elsewhere / "first.png")
+    write(elsewhere, {"first.png": 0})
     source = open_manifest(manifest, source=f"folder:{elsewhere}")
     for i, row in enumerate(manifest.rows):
         number = int(row.image.removeprefix("sub/").removesuffix(".png"))
@@ -129,21 +129,17 @@ def test_a_table_s_images_lie_beside_it(folder, tmp_path):
 def test_a_file_that_is_gone_or_torn_is_named(folder, tmp_path):
     manifest = folder_manifest(folder)
     row = next(i for i, row in enumerate(manifest.rows) if row.image == "sub/3.png")
-    source = open_manifest(manifest, source=f"folder:{folder}")
-    (folder / "sub/3.png").unlink()
-    with pytest.raises(FileNotFoundError, match=r"'sub/3.png' is not in"):
-        source[row]
-    (folder / "sub/3.png").mkdir()
-    with pytest.raises(FileNotFoundError, match=r"'sub/3.png' is not in"):
-        source[row]
-    (folder / "sub/3.png").rmdir()
-    os.symlink("3.png", folder / "sub/3.png")
-    with pytest.raises(ValueError, match=r"'sub/3.png' can't be read"):
-        source[row]
-    (folder / "sub/3.png").unlink()
-    (folder / "sub/3.png").write_bytes(b"torn")
-    with pytest.raises(ValueError, match=r"3.png: unreadable image"):
-        source[row]
+    source, path = open_manifest(manifest, source=f"folder:{folder}"), folder / "sub/3.png"
+    path.unlink()
+    for change, error, message in (
+        (lambda: None, FileNotFoundError, r"'sub/3.png' is not in"),
+        (path.mkdir, FileNotFoundError, r"'sub/3.png' is not in"),
+        (lambda: path.rmdir() or os.symlink("3.png", path), ValueError, "3.png' can't be read"),
+        (lambda: path.unlink() or path.write_bytes(b"torn"), ValueError, "3.png: unreadable image"),
+    ):
+        change()
+        with pytest.raises(error, match=message):
+            source[row]
 
 
 @settings(max_examples=150, deadline=None)
