@@ -195,15 +195,21 @@ class OneOf:
         return text
 
 
-@dataclass(frozen=True)
-class Suggested:
+class Suggested(OneOf):
     """A `type` of options: any text; the names are what it mostly is."""
-
-    names: Sequence[str]
 
     def __call__(self, text: str) -> str:
         """The text."""
         return text
+
+
+class OneOfOrLiteral(OneOf):
+    """A `type` of options: one of some names, or a Python literal that is no text."""
+
+    def __call__(self, text: str) -> Any:
+        """The name, or the literal's value."""
+        value = literal(text)
+        return super().__call__(text) if isinstance(value, str) else value
 
 
 @dataclass(frozen=True)
@@ -231,18 +237,6 @@ class SomeOf:
                     f"{name!r}{nearest(name, self.names)}"
                 )
         return tuple(dict.fromkeys(given))
-
-
-@dataclass(frozen=True)
-class OneOfOrLiteral:
-    """A `type` of options: one of some names, or a Python literal that is no text."""
-
-    names: Sequence[str]
-
-    def __call__(self, text: str) -> Any:
-        """The name, or the literal's value."""
-        value = literal(text)
-        return OneOf(self.names)(text) if isinstance(value, str) else value
 
 
 @dataclass(frozen=True)

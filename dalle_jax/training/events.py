@@ -59,7 +59,7 @@ def validate(session: Session, progress: Progress) -> None:
     with signals.breaking():
         values = evaluate(programs.eval_step, progress.state.ema_params, programs.frozen, batches)
     session.monitor.scalars(step, "validation", values)
-    session.monitor.message(f"step {step}: validation loss {values['loss']:.5f} (EMA weights)")
+    session.monitor.bar.message(f"step {step}: validation loss {values['loss']:.5f} (EMA weights)")
     session.checkpoints.losses[step] = values["loss"]
 
 
@@ -73,7 +73,7 @@ def draw(session: Session, progress: Progress, event: str) -> None:
     if event == "evaluation":
         session.monitor.scalars(step, event, drawn)
     elif drawn is not None:
-        session.monitor.image(step, event, drawn)
+        session.monitor.log.image(step, event, drawn)
 
 
 def save(session: Session, progress: Progress, data_state: Any = None) -> None:

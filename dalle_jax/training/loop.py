@@ -68,7 +68,7 @@ def fit(training: Training) -> TrainState:
                 progress.events = training.scheduled_at(step)
                 if signals.after_step() is not None or progress.events:
                     settle(session, progress)
-                    with monitor.paused():
+                    with monitor.meter.paused():
                         make_events(session, progress)
     return progress.state
 
@@ -88,13 +88,13 @@ def read_batch(session: Session, progress: Progress) -> tuple[Batch, dict[str, j
         if jax.process_count() == 1:  # of several processes one can't save without the others
             save(session, progress, data_state)
             session.checkpoints.wait()
-            session.monitor.message(f"step {progress.step}: checkpoint saved")
+            session.monitor.bar.message(f"step {progress.step}: checkpoint saved")
         if isinstance(error, Stop):
             raise Interrupted(progress.step, session.signals.received) from None
         raise
     on_device = put_batch(batch, session.programs.mesh)
     if progress.unread is None or progress.unread.metrics["loss"].is_ready():
-        session.monitor.stalled(time.perf_counter() - asked)
+        session.monitor.meter.stalled(time.perf_counter() - asked)
     return batch, on_device
 
 

@@ -78,4 +78,5 @@ def announce(session: Session, progress: Progress) -> None:
     count = sum(leaf.size for leaf in jax.tree.leaves(progress.state.params))
     verb = f"goes on from step {progress.step}" if progress.step else "starts"
     mesh = dict(session.programs.mesh.shape)
-    session.monitor.message(f"{session.training.title} {verb}: {count:,} parameters, mesh {mesh}")
+    text = f"{session.training.title} {verb}: {count:,} parameters, mesh {mesh}"
+    session.monitor.bar.message(text)
