@@ -23,9 +23,10 @@ from dalle_jax.diffusion.analytic import GaussianMixture
 from dalle_jax.evaluation.checks import check_stage
 from dalle_jax.figures.figure import UNDECIDED
 from dalle_jax.figures.files import full_scale, load_figure
-from dalle_jax.metrics.features import pooled_extractor
+from dalle_jax.metrics.lookup import is_larger_better
+from dalle_jax.metrics.pooled import pooled_extractor
 from dalle_jax.metrics.sets import compare_sets
-from dalle_jax.metrics.table import METRICS, is_larger_better
+from dalle_jax.metrics.table import METRICS
 from dalle_jax.runs.fingerprint import fingerprint
 from tests.conftest import ROOT
 

@@ -11,7 +11,7 @@ import pytest
 
 from dalle_jax.interop.inception import convert
 from dalle_jax.metrics.images import open_images
-from dalle_jax.metrics.leakage import load_prints
+from dalle_jax.metrics.prints import load_prints
 from dalle_jax.metrics.reference import is_statistics, load_reference
 from dalle_jax.metrics.results import read_scores
 from dalle_jax.training.replay import read_batch

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 from dalle_jax.cli.inputs import check_files, check_workdir
 from dalle_jax.cli.options import OneOf, Parser, SomeOf, Suggested, count, local_path, path_text
 from dalle_jax.cli.sampling_options import add_sampling, sampling_settings
-from dalle_jax.config.choices import FITS, NETWORK_OPTIONS, PREPROCESSINGS, SPLITS, WEIGHTS
-from dalle_jax.metrics.table import CAPTION_METRICS, METRICS, OLD_NAMES
+from dalle_jax.config.choices import FITS, PREPROCESSINGS, SPLITS, WEIGHTS
+from dalle_jax.metrics.table import CAPTION_METRICS, METRICS, NETWORK_OPTIONS, OLD_NAMES
 from dalle_jax.seeds import LIMIT
 
 if TYPE_CHECKING:
@@ -60,8 +60,9 @@ def run(argv: list[str]) -> int:
 
 def run_points(path: Path) -> None:
     """Measure the points of a sweep that a file names."""
+    from dalle_jax.evaluation.generated import PipelineCache
     from dalle_jax.evaluation.options import evaluation_of
-    from dalle_jax.evaluation.workdir import PipelineCache, evaluate_workdir
+    from dalle_jax.evaluation.workdir import evaluate_workdir
     from dalle_jax.sweeps.points import measure_points
     from dalle_jax.training.memory import give_back
 

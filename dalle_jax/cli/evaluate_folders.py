@@ -26,7 +26,7 @@ def run(argv: list[str]) -> int:
     check_files("folder or file", [args.fake, args.real, args.inception, args.features])
     from dalle_jax.evaluation.folders import evaluate_folders
     from dalle_jax.evaluation.tables import print_row
-    from dalle_jax.metrics.distances import Settings
+    from dalle_jax.metrics.metric import Settings
     from dalle_jax.metrics.preprocess import Preprocessing
     from dalle_jax.metrics.results import append_row
 

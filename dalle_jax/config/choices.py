@@ -11,8 +11,6 @@ THRESHOLDS = CHOICES["*.threshold"]
 VARIANCES = ("fixed_small", "fixed_large", "learned")
 EMBEDDINGS = ("text-embedding", "image-embedding")  # besides the stage that draws them
 WEIGHTS = ("ema", "raw")
-# Of an evaluation, those that name a trained network by its run or the workdir that holds it.
-NETWORK_OPTIONS = ("features", "clip")
 
 PREPROCESSINGS = ("torch-fidelity", "pytorch-fid", "clean-fid")
 FITS = ("squeeze", "crop")

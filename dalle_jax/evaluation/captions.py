@@ -1,4 +1,4 @@
-"""The captions and images that an evaluation is about: a manifest's, or drawn from a split."""
+"""The captions and real images of an evaluation: from a manifest, or sampled from a split."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -38,24 +38,32 @@ class Images(Sequence):
 
 @dataclass(frozen=True)
 class HeldOut:
-    """What is measured on.
+    """Held-out captions and their real images.
 
     Attributes:
-        manifest: the rows; of those, the first `len(captions)` are used.
+        manifest: the rows, of which the first `len(captions)` are used.
         source: captions and images, row by row.
         captions: of the rows that are used.
-        reading: options of `open_source` that the data was read with.
+        data_dir: where built-in data are.
+        reading: options of `open_source` with which the data were read.
     """
 
     manifest: Manifest
     source: ManifestSource
     captions: list[str]
+    data_dir: str
     reading: Mapping[str, Any]
 
     @property
     def name(self) -> str:
-        """Of the data, for people."""
+        """The name of the data for people."""
         return f"{self.manifest.header.source} {self.manifest.header.split}"
+
+    @property
+    def suffix(self) -> str:
+        """What the pictures and the report of another split than test have in their names."""
+        split = self.manifest.header.split
+        return "" if split == "test" else f"_{split}"
 
     @property
     def items(self) -> Subset:
@@ -67,30 +75,28 @@ class HeldOut:
         """The real images of the captions."""
         return Images(self.source, range(len(self.captions)))
 
-    def further_images(self, data_dir: str, seed: int) -> Images | None:
-        """As many other images of the same split, drawn with a seed; None if there are not enough.
+    def further_images(self, seed: int) -> Images | None:
+        """As many other images of the same split, chosen with a seed; None if there are too few.
 
-        Nor are there any where the manifest names its images by path, or its data by a place.
+        There are none either if the manifest names its images or its data by a path.
         """
         header, rows = self.manifest.header, self.manifest.rows
-        by_path = any(isinstance(row.image, str) for row in rows)
-        if by_path or is_at_path(header.source):
+        if is_at_path(header.source) or any(isinstance(row.image, str) for row in rows):
             return None
-        source = open_split(header, header.source, data_dir=data_dir, **self.reading)
+        source = open_split(header, header.source, data_dir=self.data_dir, **self.reading)
         others = np.setdiff1d(np.arange(len(source)), [row.image for row in rows])
         if len(others) < len(self.captions):
             return None
-        drawn = np.random.default_rng(seed).choice(others, len(self.captions), replace=False)
-        return Images(source, sorted(drawn.tolist()))
+        chosen = np.random.default_rng(seed).choice(others, len(self.captions), replace=False)
+        return Images(source, sorted(chosen.tolist()))
 
 
 def open_held_out(
     run: Run, manifest: str | None, images: str | None, split: str, n: int | None
 ) -> HeldOut:
-    """The first n rows of a manifest's file; without one, n captions drawn from the run's data.
+    """The first n rows of a manifest's file, or n captions of a split of the run's data.
 
-    The draw is that of `dalle-jax prepare --manifest` with seed 0, so that the same captions come
-    under the same hash by either way.
+    The latter are those of `dalle-jax prepare --manifest` with seed 0, under the same hash.
 
     Raises:
         FileNotFoundError: there is no such manifest, or no data for it.
@@ -119,12 +125,12 @@ def open_held_out(
     if not 0 < n <= len(found):
         raise ValueError(f"the manifest has {len(found)} captions, fewer than the {n} asked for")
     captions = [row.caption for row in found.rows[:n]]
-    return HeldOut(found, source, captions, reading)
+    return HeldOut(found, source, captions, data["dir"], reading)
 
 
 def source_arguments(data: dict[str, Any], split: str) -> dict[str, Any]:
-    """Those of a config's data section that a manifest of a split keeps."""
-    kept = {name: data[name] for name in SOURCE_ARGUMENTS if name in data}
-    if "captions" in kept:
-        kept["captions"] = captions_of_split(kept["captions"], split)
-    return kept
+    """The arguments of a config's data section that a manifest of a split records."""
+    arguments = {name: data[name] for name in SOURCE_ARGUMENTS if name in data}
+    if "captions" in arguments:
+        arguments["captions"] = captions_of_split(arguments["captions"], split)
+    return arguments

@@ -11,10 +11,10 @@ from rich.table import Table
 
 from dalle_jax.evaluation.digits import fitted
 from dalle_jax.evaluation.tables import bias_remarks, headings, lines_of, of_weights
-from dalle_jax.metrics import protocol
+from dalle_jax.metrics import ranking
+from dalle_jax.metrics.lookup import is_larger_better
 from dalle_jax.metrics.paired import Paired, paired, paired_distances
 from dalle_jax.metrics.results import find_row, read_rows, read_scores
-from dalle_jax.metrics.table import is_larger_better
 
 
 class Candidate(NamedTuple):
@@ -111,7 +111,7 @@ def rank(candidates: Sequence[Candidate], metric: str, vary: Sequence[str]) -> l
     """
     having = [c for c in candidates if metric in c.row["metrics"]]
     try:
-        ranked = protocol.rank(
+        ranked = ranking.rank(
             [c.row for c in having], metric, larger_is_better=is_larger_better(metric), vary=vary
         )
     except ValueError as error:

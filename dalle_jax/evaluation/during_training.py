@@ -1,4 +1,4 @@
-"""The cheap evaluation inside training: what `evaluate` measures, on a few held-out captions."""
+"""The evaluation during training: the metrics of `evaluate` on a few held-out captions."""
 
 import functools
 from collections.abc import Callable, Mapping
@@ -9,9 +9,10 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from dalle_jax.data.images import center_crop_resize
+from dalle_jax.evaluation.caption_scores import oracle_measurement
 from dalle_jax.evaluation.captions import HeldOut, open_held_out
-from dalle_jax.evaluation.measurements import Measurement, between_sets, by_oracle
-from dalle_jax.metrics.preprocess import Preprocessing
+from dalle_jax.evaluation.measurements import Measurement, set_measurement
+from dalle_jax.evaluation.networks import open_features
 from dalle_jax.pipelines.images import to_uint8
 from dalle_jax.runs import Run
 from dalle_jax.training.training import Wait
@@ -24,7 +25,7 @@ SEED = 0
 def open_captions(
     run: Run, sampling: Mapping[str, Any], num_images: int, features: str
 ) -> tuple[HeldOut, list[Measurement]]:
-    """The captions that are drawn, and the oracle where it reads them.
+    """The captions, and the oracle's measurement if it can read them.
 
     Raises:
         FileNotFoundError: there is no data.
@@ -33,7 +34,7 @@ def open_captions(
     """
     held_out = open_held_out(run, None, None, SPLIT, num_images)
     try:
-        return held_out, [by_oracle(held_out, dict(sampling))]
+        return held_out, [oracle_measurement(held_out, dict(sampling))]
     except ValueError as error:
         if features:
             return held_out, []
@@ -56,18 +57,18 @@ def make_evaluation(
 ) -> Callable[[Any, int, Wait], dict[str, float]] | None:
     """(EMA parameters, step, wait) -> values of metrics; None for a stage that makes no images.
 
-    The captions are those that `dalle-jax evaluate --split=validation` draws, and they and the
-    noise are the same each time and in every run of the same data: what changes is the weights.
+    The captions are those of `dalle-jax evaluate --split=validation`. They and the noise are the
+    same each time and in every run of the same data, so that only the weights differ.
 
     Args:
-        run: that is trained.
+        run: the run in training.
         stage: of the run.
-        frozen: weights of the stages that it stands on.
+        frozen: weights of the stages upstream.
         tokenizer: of the run.
         settings: of sampling.
         num_images: how many captions.
         features: a trained classifier's or CLIP's run for FD and KD; "" for none.
-        mesh: of the devices that train, and draw.
+        mesh: of the devices that train and sample.
 
     Raises:
         ValueError: there is nothing to measure by: captions that the oracle can't read, and no
@@ -78,19 +79,8 @@ def make_evaluation(
     sampling = {**settings, "seeds": (SEED,)}
     held_out, measurements = open_captions(run, sampling, num_images, features)
     if features:
-        measurements.append(
-            between_sets(
-                ["fid", "kid"],
-                held_out,
-                sampling,
-                data_dir=run.data["dir"],
-                inception=None,
-                features=features,
-                preprocessing=Preprocessing(),
-                reference=None,
-                kid_subset_size=None,
-            )
-        )
+        extractor = open_features(features).extractor
+        measurements.append(set_measurement(["fid", "kid"], extractor, held_out, sampling))
     side = run.data["image_size"]
     images = np.stack([center_crop_resize(image, side) for image in held_out.images])
     tokens = tokenizer.encode(held_out.captions)
@@ -99,15 +89,14 @@ def make_evaluation(
     size = min(BATCH_SIZE, num_images)
 
     def evaluation(params: Any, step: int, wait: Wait) -> dict[str, float]:
-        drawn = []
+        batches = []
         for start in range(0, num_images, size):
-            # The last batch is filled up, so that one compiled program serves all.
+            # The last batch is filled up, so that only one program is compiled.
             rows = np.arange(start, start + size) % num_images
             batch = {"image": images[rows], "tokens": tokens[rows]}
             key = jax.random.fold_in(jax.random.key(SEED), start)
-            batch_drawn = wait(functools.partial(draw, params, frozen, batch, key))
-            drawn.append(to_uint8(batch_drawn))
-        fakes = np.concatenate(drawn)[None, :num_images]
+            batches.append(to_uint8(wait(functools.partial(draw, params, frozen, batch, key))))
+        fakes = np.concatenate(batches)[None, :num_images]
         values: dict[str, float] = {}
         for one in measurements:
             entries, _ = one.measure(fakes, range(num_images))

@@ -7,13 +7,13 @@ from typing import Any
 
 from dalle_jax import console
 from dalle_jax.data.walk import describe
-from dalle_jax.evaluation.networks import open_extractor
-from dalle_jax.metrics.distances import Settings
+from dalle_jax.evaluation.measurements import open_extractor
 from dalle_jax.metrics.images import ImageFolder, Subset, open_images
+from dalle_jax.metrics.metric import Settings
 from dalle_jax.metrics.preprocess import Preprocessing
 from dalle_jax.metrics.published import unread
-from dalle_jax.metrics.reference import is_statistics, load_reference
 from dalle_jax.metrics.sets import compare_sets
+from dalle_jax.metrics.target import open_reference
 
 
 def evaluate_folders(
@@ -29,15 +29,15 @@ def evaluate_folders(
     batch_size: int = 64,
     statistics_out: str | Path | None = None,
 ) -> dict[str, Any]:
-    """The row of results of two sets of images, given by their paths.
+    """The results row of two sets of images, given by their paths.
 
     Raises:
-        FileNotFoundError: a path leads nowhere.
-        ValueError: a set is empty, torn, or smaller than n or a metric needs.
+        FileNotFoundError: there is nothing at a path.
+        ValueError: a set is empty, unreadable, or smaller than n or a metric needs.
     """
     decoding = "converted" if features is None else "upright"
     fakes = open_images(fake, decoding)
-    reals = load_reference(real) if is_statistics(real) else open_images(real, decoding)
+    reals = open_reference(real, decoding)
     folders = {
         str(path): images
         for path, images in ((fake, fakes), (real, reals))
@@ -73,16 +73,13 @@ def evaluate_folders(
 
 
 def _about_files(folder: ImageFolder) -> dict[str, Any]:
-    """What a row says of a folder: its images, and numbers of what was left out and decoded so."""
+    """A row's entry for a folder: numbers of images, of other files, and of differences."""
     left_out = {reason: len(names) for reason, names in folder.left_out.items()}
     return {"images": len(folder), "left_out": left_out, "unlike": folder.decoding_differences()}
 
 
 def _print_files(path: str, folder: ImageFolder, tool: str | None) -> None:
-    """Say what is left out of a folder, and which of its images the published tool would not read.
-
-    `tool` is None where the features are none of a published tool's.
-    """
+    """Print what is left out of a folder, and which images a published tool would not read."""
     if folder.left_out:
         print(f"{path}: left out {describe(folder.left_out)}", file=sys.stderr)
     if tool and (names := unread(tool, folder.names)):

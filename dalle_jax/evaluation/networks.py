@@ -1,4 +1,4 @@
-"""From what is typed (a file of Inception's weights, a trained run) to a network of features."""
+"""Trained runs as feature networks, given by a path."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -8,14 +8,8 @@ import jax
 import numpy as np
 
 from dalle_jax.data.tokenizer import Tokenizer
-from dalle_jax.metrics.features import (
-    FeatureExtractor,
-    inception_extractor,
-    params_sha256,
-    pooled_extractor,
-)
-from dalle_jax.metrics.preprocess import Preprocessing
-from dalle_jax.metrics.table import METRICS, taps_for
+from dalle_jax.metrics.features import FeatureExtractor
+from dalle_jax.metrics.pooled import params_sha256, pooled_extractor
 from dalle_jax.runs import Run, open_run
 from dalle_jax.stages import EMBEDDERS
 
@@ -24,51 +18,22 @@ CAPTIONS_AT_ONCE = 256
 
 @dataclass(frozen=True)
 class Network:
-    """A trained run whose features are used.
+    """A trained run as a feature network.
 
     Attributes:
         extractor: of images.
-        embed_captions: captions to embeddings [N, D] in the space of the images' features; None
-            where the network knows no captions.
+        embed_captions: maps captions to embeddings [N, D] in the space of the images' features;
+            None if the network has no text encoder.
     """
 
     extractor: FeatureExtractor
     embed_captions: Callable[[Sequence[str]], np.ndarray] | None = None
 
 
-def open_extractor(
-    metrics: Sequence[str],
-    inception: str | Path | None,
-    features: str | Path | None,
-    preprocessing: Preprocessing,
-) -> FeatureExtractor:
-    """The network that `metrics` are of: Inception from a file, or a trained run of the project.
-
-    Raises:
-        FileNotFoundError: there is no such file or run.
-        ValueError: neither or both are given, no metric is named or one is unknown, or the run's
-            stage has no features.
-    """
-    if not metrics:
-        raise ValueError(f"--metrics names none; known of two sets are {', '.join(METRICS)}")
-    if unknown := [name for name in metrics if name not in METRICS]:
-        raise ValueError(
-            f"there is no metric {unknown[0]!r} of two sets; known are {', '.join(METRICS)}"
-        )
-    check_network(metrics, inception, features)
-    if features:
-        return open_features(features).extractor
-    from dalle_jax.interop.inception import load
-
-    weights = load(inception)
-    taps = sorted({tap for name, tap in taps_for("inception").items() if name in metrics})
-    return inception_extractor(weights.params, weights.sha256, preprocessing, taps)
-
-
 def check_network(
     metrics: Sequence[str], inception: str | Path | None, features: str | Path | None
 ) -> None:
-    """Refuse metrics of two sets of which no network is named, or two are.
+    """Check that metrics of two sets have exactly one network.
 
     Raises:
         ValueError: neither or both of `inception` and `features` are given.

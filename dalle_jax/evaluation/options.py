@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dalle_jax.config.choices import FITS, NETWORK_OPTIONS, PREPROCESSINGS, WEIGHTS
+from dalle_jax.config.choices import FITS, PREPROCESSINGS, WEIGHTS
 from dalle_jax.console import current_name
 from dalle_jax.metrics.preprocess import Preprocessing
-from dalle_jax.metrics.table import CAPTION_METRICS, METRICS, OLD_NAMES
+from dalle_jax.metrics.table import CAPTION_METRICS, METRICS, NETWORK_OPTIONS, OLD_NAMES
 from dalle_jax.nearest import nearest
 from dalle_jax.seeds import LIMIT
 

@@ -10,7 +10,8 @@ from dalle_jax.metrics import oracle
 from dalle_jax.metrics.captioned import oracle_accuracy
 from dalle_jax.metrics.features import FeatureExtractor, extract
 from dalle_jax.metrics.frechet import Factored, factor_features, jackknife
-from dalle_jax.metrics.intervals import Z_95, bootstrap, jackknife_error, jackknife_groups
+from dalle_jax.metrics.intervals import Z_95, bootstrap
+from dalle_jax.metrics.jackknife import jackknife_error, jackknife_groups
 
 SEED_OF_GROUPS = 2020  # that `dalle-jax evaluate` has
 

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 from matplotlib.ticker import EngFormatter
 
 from dalle_jax.evaluation.digits import fitted
-from dalle_jax.metrics.protocol import differences, protocol_hash
+from dalle_jax.metrics.protocol import protocol_hash
+from dalle_jax.metrics.ranking import differences
 from dalle_jax.sweeps.grid import BASE
 from dalle_jax.sweeps.results import LOSS, PointRows, Row
 

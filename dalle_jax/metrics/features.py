@@ -1,10 +1,8 @@
 """Features of a stream of images, which are read in threads and computed on all devices."""
 
-import hashlib
-from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import jax
@@ -12,7 +10,6 @@ import numpy as np
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from dalle_jax.data.images import center_crop_resize
 from dalle_jax.metrics.images import pixel_digest
 from dalle_jax.metrics.inception import TAPS, Inception
 from dalle_jax.metrics.preprocess import Preprocessing
@@ -52,6 +49,15 @@ class FeatureExtractor:
     params: Any
     taps: Mapping[str, str]
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """The fields of a protocol that identify the features."""
+        return {
+            "features": self.name,
+            "features_sha256": self.sha256,
+            "preprocessing": asdict(self.preprocess),
+        }
+
     def tap(self, metric: str) -> str:
         """The tap that `metric` reads.
 
@@ -64,56 +70,6 @@ class FeatureExtractor:
                 f"known are {', '.join(self.taps)}"
             )
         return self.taps[metric]
-
-
-@dataclass(frozen=True)
-class CenterCropResize:
-    """Crops the central square of an image and resizes it to `side` pixels, as data loaders do."""
-
-    side: int
-    resize: str = "lanczos"
-
-    def __call__(self, image: np.ndarray) -> np.ndarray:
-        """uint8 [H, W, 3] → uint8 [side, side, 3]."""
-        return center_crop_resize(image, self.side, self.resize)
-
-
-def pooled_extractor(
-    name: str,
-    sha256: str,
-    params: Any,
-    forward: Callable[[Any, jax.Array], jax.Array],
-    side: int,
-) -> FeatureExtractor:
-    """The extractor of a network with one vector per image, such as a classifier or a CLIP.
-
-    Args:
-        name: of the network with its fingerprint, which results contain.
-        sha256: of its weights.
-        params: of the network.
-        forward: maps (params, uint8 [B, side, side, 3]) to vectors [B, D].
-        side: of the network's images in pixels.
-    """
-    if name == "inception":
-        raise ValueError("only FID's Inception-v3 is called inception; see `inception_extractor`")
-    return FeatureExtractor(
-        name,
-        sha256,
-        CenterCropResize(side),
-        lambda p, x: {"features": forward(p, x)},
-        params,
-        taps_for("pooled"),
-    )
-
-
-def params_sha256(params: Any) -> str:
-    """The SHA-256 of a tree of parameters: names, shapes, types and values."""
-    digest = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        array = np.ascontiguousarray(leaf)
-        digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
-        digest.update(array.tobytes())
-    return digest.hexdigest()
 
 
 def inception_extractor(
@@ -162,24 +118,29 @@ def extract(
         padding = [np.zeros_like(inputs[0])] * (batch_size - len(inputs))
         return forward(params, jax.device_put(np.stack([*inputs, *padding]), sharded))
 
-    def fetch(computed, digests) -> FeatureBatch:
+    def fetch(computed: Mapping[str, jax.Array], digests: Sequence[bytes]) -> FeatureBatch:
         return FeatureBatch(
             {tap: np.asarray(value)[: len(digests)] for tap, value in computed.items()}, digests
         )
 
-    starts = range(0, len(images), batch_size)
     with ThreadPoolExecutor(num_threads) as pool:
-        reading: deque = deque()
-        dispatched = None
-        for start in [*starts, None]:
-            if start is not None:
-                indices = range(start, min(start + batch_size, len(images)))
-                reading.append([pool.submit(read, index) for index in indices])
-            if len(reading) > 1 or (start is None and reading):
-                inputs, digests = zip(*(future.result() for future in reading.popleft()))
-                computed = compute(inputs)
-                if dispatched:
-                    yield fetch(*dispatched)
-                dispatched = (computed, digests)
+
+        def submit(start: int) -> list[Future]:
+            indices = range(start, min(start + batch_size, len(images)))
+            return [pool.submit(read, index) for index in indices]
+
+        following, dispatched = submit(0), None
+        for start in range(0, len(images), batch_size):
+            reading, following = following, submit(start + batch_size)
+            inputs, digests = zip(*(future.result() for future in reading))
+            computed = compute(inputs)
+            if dispatched:
+                yield fetch(*dispatched)
+            dispatched = (computed, digests)
         if dispatched:
             yield fetch(*dispatched)
+
+
+def extract_all(images: Sequence[np.ndarray], extractor: FeatureExtractor, tap: str) -> np.ndarray:
+    """The features [N, length] of a tap for all images."""
+    return np.concatenate([batch.features[tap] for batch in extract(images, extractor)])

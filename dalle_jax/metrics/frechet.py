@@ -12,8 +12,34 @@ from functools import cached_property
 
 import numpy as np
 
-from dalle_jax.metrics.intervals import jackknife_error, jackknife_groups
+from dalle_jax.metrics.jackknife import jackknife_error, jackknife_groups
+from dalle_jax.metrics.metric import Results, SetFeatures, Settings
 from dalle_jax.metrics.statistics import Gaussian, fit_gaussian
+
+
+def measure_frechet(
+    name: str, fake: SetFeatures, real: SetFeatures, tap: str, settings: Settings
+) -> Results:
+    """The Fréchet distance of a tap; with intervals its error and its value at n = ∞ (FD∞) too.
+
+    "left_out" of an entry holds the metric without each tenth of the fakes. All sets of the same
+    size leave out the same indices, so that a paired jackknife can compare two models.
+    """
+    real_factor = _factored(real, tap)
+    entry = {"num_features": len(real_factor.mean)}
+    if not settings.intervals:
+        return {name: {"value": frechet_distance(_factored(fake, tap), real_factor), **entry}}, {}
+    errors = jackknife(fake.features[tap], real_factor, seed=settings.seed)
+    at_infinity, error = extrapolate(fake.features[tap], real_factor, seed=settings.seed)
+    entry |= {
+        "value": errors.value,
+        "interval": errors.interval,
+        "standard_error": errors.standard_error,
+        "left_out": errors.left_out.tolist(),
+        "extrapolated": at_infinity,
+        "extrapolated_standard_error": error,
+    }
+    return {name: entry}, {}
 
 
 @dataclass(frozen=True)
@@ -62,6 +88,12 @@ def factor_features(features: np.ndarray) -> Factored:
     return Factored(mean, (features - mean).T / np.sqrt(len(features) - 1))
 
 
+def _factored(images: SetFeatures, tap: str) -> Factored:
+    if tap in images.features:
+        return factor_features(images.features[tap])
+    return factor(images.gaussians[tap])
+
+
 def frechet_distance(a: Gaussian | Factored, b: Gaussian | Factored) -> float:
     """The Fréchet distance of two Gaussians, which is symmetric and 0 if they are equal.
 
@@ -85,14 +117,12 @@ class Jackknife:
         value: FD of all features.
         standard_error: of `value`, by the delete-a-group jackknife.
         interval: value ± 1.96 standard errors, within [0, ∞).
-        corrected: `value` minus the jackknife's estimate of its bias of order 1/n.
         left_out: [G] FD without each group.
     """
 
     value: float
     standard_error: float
     interval: tuple[float, float]
-    corrected: float
     left_out: np.ndarray
 
 
@@ -117,9 +147,8 @@ def jackknife(
         ]
     )
     error = jackknife_error(left_out)
-    corrected = num_groups * value - (num_groups - 1) * left_out.mean()
     interval = (max(0.0, value - 1.96 * error), value + 1.96 * error)
-    return Jackknife(value, error, interval, float(corrected), left_out)
+    return Jackknife(value, error, interval, left_out)
 
 
 def extrapolate(

@@ -50,6 +50,13 @@ class Conv(nn.Module):
         return nn.relu(conv(x))
 
 
+def convs(x: jax.Array, *layers: tuple) -> jax.Array:
+    """`Conv` layers in a row, each given as its name and its arguments."""
+    for name, *arguments in layers:
+        x = Conv(*arguments, name=name)(x)
+    return x
+
+
 def _mean_pool(x: jax.Array) -> jax.Array:
     return nn.avg_pool(x, (3, 3), padding="SAME", count_include_pad=False)
 
@@ -66,13 +73,11 @@ class InceptionA(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """[B, 35, 35, C] to [B, 35, 35, 224 + pool_features]."""
-        a = Conv(64, name="branch1x1")(x)
-        b = Conv(48, name="branch5x5_1")(x)
-        b = Conv(64, (5, 5), name="branch5x5_2")(b)
-        c = Conv(64, name="branch3x3dbl_1")(x)
-        c = Conv(96, (3, 3), name="branch3x3dbl_2")(c)
-        c = Conv(96, (3, 3), name="branch3x3dbl_3")(c)
-        d = Conv(self.pool_features, name="branch_pool")(_mean_pool(x))
+        a = convs(x, ("branch1x1", 64))
+        b = convs(x, ("branch5x5_1", 48), ("branch5x5_2", 64, (5, 5)))
+        c = convs(x, ("branch3x3dbl_1", 64), ("branch3x3dbl_2", 96, (3, 3)))
+        c = convs(c, ("branch3x3dbl_3", 96, (3, 3)))
+        d = convs(_mean_pool(x), ("branch_pool", self.pool_features))
         return jnp.concatenate([a, b, c, d], -1)
 
 
@@ -82,10 +87,9 @@ class InceptionB(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """[B, 35, 35, 288] to [B, 17, 17, 768]."""
-        a = Conv(384, (3, 3), 2, "VALID", name="branch3x3")(x)
-        b = Conv(64, name="branch3x3dbl_1")(x)
-        b = Conv(96, (3, 3), name="branch3x3dbl_2")(b)
-        b = Conv(96, (3, 3), 2, "VALID", name="branch3x3dbl_3")(b)
+        a = convs(x, ("branch3x3", 384, (3, 3), 2, "VALID"))
+        b = convs(x, ("branch3x3dbl_1", 64), ("branch3x3dbl_2", 96, (3, 3)))
+        b = convs(b, ("branch3x3dbl_3", 96, (3, 3), 2, "VALID"))
         return jnp.concatenate([a, b, _max_pool(x)], -1)
 
 
@@ -97,16 +101,14 @@ class InceptionC(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         """[B, 17, 17, 768] to the same shape, and its first 192 channels."""
-        a = Conv(192, name="branch1x1")(x)
-        b = Conv(self.width, name="branch7x7_1")(x)
-        b = Conv(self.width, (1, 7), name="branch7x7_2")(b)
-        b = Conv(192, (7, 1), name="branch7x7_3")(b)
-        c = Conv(self.width, name="branch7x7dbl_1")(x)
-        c = Conv(self.width, (7, 1), name="branch7x7dbl_2")(c)
-        c = Conv(self.width, (1, 7), name="branch7x7dbl_3")(c)
-        c = Conv(self.width, (7, 1), name="branch7x7dbl_4")(c)
-        c = Conv(192, (1, 7), name="branch7x7dbl_5")(c)
-        d = Conv(192, name="branch_pool")(_mean_pool(x))
+        width, across, down = self.width, (1, 7), (7, 1)
+        a = convs(x, ("branch1x1", 192))
+        b = convs(x, ("branch7x7_1", width), ("branch7x7_2", width, across))
+        b = convs(b, ("branch7x7_3", 192, down))
+        c = convs(x, ("branch7x7dbl_1", width), ("branch7x7dbl_2", width, down))
+        c = convs(c, ("branch7x7dbl_3", width, across), ("branch7x7dbl_4", width, down))
+        c = convs(c, ("branch7x7dbl_5", 192, across))
+        d = convs(_mean_pool(x), ("branch_pool", 192))
         return jnp.concatenate([a, b, c, d], -1), a
 
 
@@ -116,12 +118,10 @@ class InceptionD(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """[B, 17, 17, 768] to [B, 8, 8, 1280]."""
-        a = Conv(192, name="branch3x3_1")(x)
-        a = Conv(320, (3, 3), 2, "VALID", name="branch3x3_2")(a)
-        b = Conv(192, name="branch7x7x3_1")(x)
-        b = Conv(192, (1, 7), name="branch7x7x3_2")(b)
-        b = Conv(192, (7, 1), name="branch7x7x3_3")(b)
-        b = Conv(192, (3, 3), 2, "VALID", name="branch7x7x3_4")(b)
+        halved = ((3, 3), 2, "VALID")
+        a = convs(x, ("branch3x3_1", 192), ("branch3x3_2", 320, *halved))
+        b = convs(x, ("branch7x7x3_1", 192), ("branch7x7x3_2", 192, (1, 7)))
+        b = convs(b, ("branch7x7x3_3", 192, (7, 1)), ("branch7x7x3_4", 192, *halved))
         return jnp.concatenate([a, b, _max_pool(x)], -1)
 
 
@@ -133,17 +133,14 @@ class InceptionE(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """[B, 8, 8, C] to [B, 8, 8, 2048]."""
-        a = Conv(320, name="branch1x1")(x)
-        b = Conv(384, name="branch3x3_1")(x)
-        b1 = Conv(384, (1, 3), name="branch3x3_2a")(b)
-        b2 = Conv(384, (3, 1), name="branch3x3_2b")(b)
-        c = Conv(448, name="branch3x3dbl_1")(x)
-        c = Conv(384, (3, 3), name="branch3x3dbl_2")(c)
-        c1 = Conv(384, (1, 3), name="branch3x3dbl_3a")(c)
-        c2 = Conv(384, (3, 1), name="branch3x3dbl_3b")(c)
+        a = convs(x, ("branch1x1", 320))
+        b = convs(x, ("branch3x3_1", 384))
+        b = [convs(b, ("branch3x3_2a", 384, (1, 3))), convs(b, ("branch3x3_2b", 384, (3, 1)))]
+        c = convs(x, ("branch3x3dbl_1", 448), ("branch3x3dbl_2", 384, (3, 3)))
+        c = [convs(c, ("branch3x3dbl_3a", 384, (1, 3))), convs(c, ("branch3x3dbl_3b", 384, (3, 1)))]
         pooled = nn.max_pool(x, (3, 3), padding="SAME") if self.max_pool else _mean_pool(x)
-        d = Conv(192, name="branch_pool")(pooled)
-        return jnp.concatenate([a, b1, b2, c1, c2, d], -1)
+        d = convs(pooled, ("branch_pool", 192))
+        return jnp.concatenate([a, *b, *c, d], -1)
 
 
 class Inception(nn.Module):
@@ -156,13 +153,11 @@ class Inception(nn.Module):
     def __call__(self, x: jax.Array) -> dict[str, jax.Array]:
         """All taps; each is float32."""
         taps = {}
-        x = Conv(32, (3, 3), 2, "VALID", name="Conv2d_1a_3x3")(x)  # [B, 149, 149, 32]
-        x = Conv(32, (3, 3), 1, "VALID", name="Conv2d_2a_3x3")(x)
-        x = Conv(64, (3, 3), name="Conv2d_2b_3x3")(x)
+        x = convs(x, ("Conv2d_1a_3x3", 32, (3, 3), 2, "VALID"))  # [B, 149, 149, 32]
+        x = convs(x, ("Conv2d_2a_3x3", 32, (3, 3), 1, "VALID"), ("Conv2d_2b_3x3", 64, (3, 3)))
         x = _max_pool(x)  # [B, 73, 73, 64]
         taps["64"] = x.mean((1, 2))
-        x = Conv(80, name="Conv2d_3b_1x1")(x)
-        x = Conv(192, (3, 3), 1, "VALID", name="Conv2d_4a_3x3")(x)
+        x = convs(x, ("Conv2d_3b_1x1", 80), ("Conv2d_4a_3x3", 192, (3, 3), 1, "VALID"))
         x = _max_pool(x)  # [B, 35, 35, 192]
         taps["192"] = x.mean((1, 2))
         x = InceptionA(32, name="Mixed_5b")(x)

@@ -2,6 +2,24 @@
 
 import numpy as np
 
+from dalle_jax.metrics.jackknife import jackknife_entry, jackknife_groups
+from dalle_jax.metrics.metric import Results, SetFeatures, Settings
+
+
+def measure_inception_score(
+    fake: SetFeatures, real: SetFeatures | None, tap: str, settings: Settings
+) -> Results:
+    """The Inception Score of the fakes; it has no reference."""
+    logits = fake.features[tap]
+    score = lambda x: inception_score(x, settings.is_splits, settings.seed)
+    mean, std = score(logits)
+    entry = {"value": mean, "std_of_splits": std}
+    if settings.intervals:
+        group = jackknife_groups(len(logits), seed=settings.seed)
+        left_out = [score(logits[group != g])[0] for g in range(group.max() + 1)]
+        entry |= jackknife_entry(mean, np.array(left_out))
+    return {"is": entry}, {}
+
 
 def inception_score(
     logits: np.ndarray, num_splits: int = 10, seed: int | None = 2020

@@ -66,30 +66,6 @@ def bootstrap(
     return float(low), float(high)
 
 
-def jackknife_groups(n: int, num_groups: int = 10, seed: int = 0) -> np.ndarray:
-    """The random group, 0 … G − 1, of each of n images: [n]. Sizes differ by at most one.
-
-    The groups depend only on n and seed, so that they hold the same captions for all models.
-
-    Raises:
-        ValueError: there are fewer than two images per group.
-    """
-    if n < 2 * num_groups:
-        raise ValueError(f"{n} images are too few for a jackknife of {num_groups} groups")
-    return np.random.default_rng(seed).permutation(n) % num_groups
-
-
-def jackknife_error(left_out: np.ndarray) -> float:
-    """The delete-a-group jackknife's standard error, from the values without each group [G].
-
-    √((G−1)/G Σ (vᵍ − m)²), where m is their mean (Efron & Stein 1981).
-    """
-    left_out = np.asarray(left_out, np.float64)
-    num_groups = len(left_out)
-    spread = ((left_out - left_out.mean()) ** 2).sum()
-    return float(np.sqrt((num_groups - 1) / num_groups * spread))
-
-
 def percent(right: int, n: int) -> str:
     """Format a proportion with its interval for tables: "97.3 % [95.5, 98.4]"."""
     low, high = wilson(right, n)

@@ -1,17 +1,40 @@
 """Kernel distances: KID on Inception features, CMMD on CLIP features."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from dalle_jax.metrics.intervals import jackknife_groups
+from dalle_jax.metrics.jackknife import jackknife_entry, jackknife_groups
+from dalle_jax.metrics.metric import Results, SetFeatures, Settings
 
 BLOCK = 2048  # rows of a kernel matrix in memory
 CMMD_BANDWIDTH = 10.0
 CMMD_SCALE = 1000.0
 
 Kernel = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+def measure_kid(fake: SetFeatures, real: SetFeatures, tap: str, settings: Settings) -> Results:
+    """KID over subsets, with the standard error of the unbiased MMD² of all features."""
+    x, y = fake.features[tap], real.features[tap]
+    kid = kernel_inception_distance(
+        x, y, settings.kid_subsets, settings.kid_subset_size, settings.seed
+    )
+    entry = {"value": kid.mean, "std_of_subsets": kid.std}
+    if settings.intervals:
+        entry |= jackknife_entry(kid.mean, mmd2_left_out(x, y, seed=settings.seed))
+    return {"kid": entry}, {}
+
+
+def measure_cmmd(fake: SetFeatures, real: SetFeatures, tap: str, settings: Settings) -> Results:
+    """CMMD with its standard error."""
+    x, y = fake.features[tap], real.features[tap]
+    entry: dict[str, Any] = {"value": cmmd(x, y)}
+    if settings.intervals:
+        left_out = mmd2_left_out(normalized(x), normalized(y), gaussian_kernel, seed=settings.seed)
+        entry |= jackknife_entry(entry["value"], CMMD_SCALE * left_out)
+    return {"cmmd": entry}, {}
 
 
 def polynomial_kernel(x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -67,18 +90,15 @@ def _sum(x: np.ndarray, y: np.ndarray, kernel: Kernel) -> float:
     )
 
 
-@dataclass(frozen=True)
-class KID:
+class KID(NamedTuple):
     """The mean and the standard deviation of the unbiased MMD² over subsets.
 
     `std` is the deviation of a single subset, as the published tools print it: the spread of
-    evaluations of `subset_size` images. The error of the mean is smaller.
+    evaluations of one subset's size. The error of the mean is smaller.
     """
 
     mean: float
     std: float
-    num_subsets: int
-    subset_size: int
 
 
 def kernel_inception_distance(
@@ -102,7 +122,7 @@ def kernel_inception_distance(
         x = fake[rng.choice(len(fake), subset_size, replace=False)]
         y = real[rng.choice(len(real), subset_size, replace=False)]
         values.append(mmd2(x, y, polynomial_kernel, unbiased=True))
-    return KID(float(np.mean(values)), float(np.std(values)), num_subsets, subset_size)
+    return KID(float(np.mean(values)), float(np.std(values)))
 
 
 def mmd2_left_out(

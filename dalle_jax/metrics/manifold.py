@@ -6,31 +6,26 @@ Kynkäänniemi et al. 2019, arXiv 1904.06991 (precision, recall); Naeem et al. 2
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
+
+from dalle_jax.metrics.intervals import bootstrap
+from dalle_jax.metrics.metric import Results, SetFeatures, Settings
 
 BLOCK = 1024  # rows of the distance matrix in memory
 
 
-@dataclass(frozen=True)
-class Manifold:
-    """Precision, recall, density and coverage as means over images, and the values by image.
-
-    Attributes:
-        precision: share of fakes in the neighbourhood of some real.
-        recall: share of reals in the neighbourhood of some fake.
-        density: mean number of reals' neighbourhoods that contain a fake, divided by k; may
-            exceed 1.
-        coverage: share of reals whose neighbourhood contains a fake.
-        by_image: the values of each image, [N fake] or [M real].
-    """
-
-    precision: float
-    recall: float
-    density: float
-    coverage: float
-    by_image: dict[str, np.ndarray]
+def measure_prdc(fake: SetFeatures, real: SetFeatures, tap: str, settings: Settings) -> Results:
+    """Precision and density (means over the fakes), recall and coverage (means over the reals)."""
+    by_image = manifold(
+        fake.features[tap], real.features[tap], settings.neighbours, settings.neighbours_density
+    )
+    entries = {
+        name: {"value": float(values.mean())}
+        | ({"interval": bootstrap(values, settings.seed)} if settings.intervals else {})
+        for name, values in by_image.items()
+    }
+    return entries, by_image
 
 
 def _squared_distances(x: np.ndarray, y: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
@@ -53,8 +48,15 @@ def squared_radii(features: np.ndarray, k: int) -> np.ndarray:
     return radii
 
 
-def manifold(fake: np.ndarray, real: np.ndarray, k: int = 3, k_density: int = 5) -> Manifold:
-    """All four metrics of features [N, D] and [M, D], with the papers' k by default.
+def manifold(
+    fake: np.ndarray, real: np.ndarray, k: int = 3, k_density: int = 5
+) -> dict[str, np.ndarray]:
+    """The four metrics of features [N, D] and [M, D] by image; their means are the published ones.
+
+    precision  [N] whether a fake is in the neighbourhood of some real
+    recall     [M] whether a real is in the neighbourhood of some fake
+    density    [N] number of reals' neighbourhoods that contain a fake, divided by k; may exceed 1
+    coverage   [M] whether a real's neighbourhood contains a fake
 
     Raises:
         ValueError: the features have different lengths, or there are fewer than k + 1.
@@ -81,10 +83,9 @@ def manifold(fake: np.ndarray, real: np.ndarray, k: int = 3, k_density: int = 5)
         density[rows] = inside.sum(1) / k_density
         coverage |= inside.any(0)
         recall |= (squared <= fake_radii[rows, None]).any(0)
-    by_image = {
+    return {
         "precision": precision,
         "recall": recall.astype(float),
         "density": density,
         "coverage": coverage.astype(float),
     }
-    return Manifold(**{name: float(v.mean()) for name, v in by_image.items()}, by_image=by_image)

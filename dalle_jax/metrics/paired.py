@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import stdtr, stdtrit
 
-from dalle_jax.metrics.intervals import bootstrap, jackknife_error
+from dalle_jax.metrics.intervals import bootstrap
+from dalle_jax.metrics.jackknife import jackknife_error
 
 FLIPS = 10_000
 BLOCK = 500  # flips in memory

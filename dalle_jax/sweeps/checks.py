@@ -8,13 +8,13 @@ from typing import Any
 
 from dalle_jax.config import ranges
 from dalle_jax.data.index import NotScannedError, without_scan
+from dalle_jax.evaluation.caption_scores import oracle_measurement
 from dalle_jax.evaluation.captions import open_held_out
 from dalle_jax.evaluation.checks import (
     check_evaluation,
     find_features_of_training,
     open_evaluation_of_training,
 )
-from dalle_jax.evaluation.measurements import by_oracle
 from dalle_jax.evaluation.options import Evaluation, evaluation_of
 from dalle_jax.pipelines.checks import check_sampling_defaults, check_settings
 from dalle_jax.runs import Run
@@ -123,4 +123,4 @@ def _read_captions(run: Run, what: Evaluation) -> None:
     """Those that an evaluation is of, as its metrics read them."""
     held_out = open_held_out(run, what.manifest, what.images, what.split, what.n)
     if "oracle" in what.metrics:
-        by_oracle(held_out, {})
+        oracle_measurement(held_out, {})

@@ -13,8 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dalle_jax.config.choices import NETWORK_OPTIONS
 from dalle_jax.files import short_hash
+from dalle_jax.metrics.table import NETWORK_OPTIONS
 from dalle_jax.pipelines.settings import settings_of
 from dalle_jax.runs import open_run
 from dalle_jax.runs.data import content_of

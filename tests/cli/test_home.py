@@ -11,7 +11,7 @@ from dalle_jax.cli.output_paths import OutputFile, output_folder
 from dalle_jax.data.manifest import read_manifest
 from dalle_jax.data.open import open_source
 from dalle_jax.data.tokenizer import Tokenizer, train_tokenizer
-from dalle_jax.evaluation.networks import open_extractor
+from dalle_jax.evaluation.measurements import open_extractor
 from dalle_jax.interop.inception import convert
 from dalle_jax.metrics.images import open_images
 from dalle_jax.metrics.preprocess import Preprocessing

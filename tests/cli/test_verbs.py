@@ -117,7 +117,7 @@ def test_evaluate_prints_a_table_and_then_reuses_it(tiny_workdir):
     assert first.returncode == 0, first.stderr
     assert "whole caption" in first.stdout and "95 % interval" in first.stdout
     again = dalle_jax(*arguments)
-    assert "drawing" in first.stdout and "drawing" not in again.stdout
+    assert "sampling" in first.stdout and "sampling" not in again.stdout
     rows = (tiny_workdir / "results.jsonl").read_text().splitlines()
     assert len(rows) == 1
     row = json.loads(rows[0])

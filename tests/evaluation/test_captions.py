@@ -49,17 +49,17 @@ def test_images_belong_to_their_captions(run):
 
 def test_further_images_are_of_the_split_and_not_of_the_manifest(run):
     held_out = open_held_out(run, None, None, "test", 12)
-    further = held_out.further_images(run.data["dir"], seed=0)
+    further = held_out.further_images(seed=0)
     assert len(further) == 12
     known = {image.tobytes() for image in held_out.images}
     split = {item["image"].tobytes() for item in run.open_source("test")}
     others = [image.tobytes() for image in further]
     assert len(set(others)) == 12 and set(others) <= split - known
-    again = held_out.further_images(run.data["dir"], seed=0)
+    again = held_out.further_images(seed=0)
     assert [image.tobytes() for image in again] == others
     # Of 40 captions, 25 leave no 25 others.
     most = open_held_out(run, None, None, "test", 25)
-    assert most.further_images(run.data["dir"], seed=0) is None
+    assert most.further_images(seed=0) is None
 
 
 def test_a_manifest_of_a_tfds_data_set_has_further_images(run, tmp_path):
@@ -72,7 +72,7 @@ def test_a_manifest_of_a_tfds_data_set_has_further_images(run, tmp_path):
     of_tfds = dataclasses.replace(run, config={**run.config, "data": data})
     held_out = open_held_out(of_tfds, None, None, "train", 8)
     assert held_out.manifest.header.data == {}
-    further = held_out.further_images(str(tmp_path), seed=0)
+    further = held_out.further_images(seed=0)
     reds = [{int(image[0, 0, 0]) for image in images} for images in (held_out.images, further)]
     assert len(reds[0] | reds[1]) == 16
 

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dalle_jax.evaluation.leakage import data_hash, leakage_of
-from dalle_jax.metrics.features import pooled_extractor
+from dalle_jax.metrics.pooled import pooled_extractor
 
 
 def items(seed, count):

@@ -14,7 +14,7 @@ import pytest
 
 from dalle_jax.cli import evaluate
 from dalle_jax.config.load import load_config
-from dalle_jax.evaluation.workdir import PipelineCache
+from dalle_jax.evaluation.generated import PipelineCache
 from dalle_jax.metrics.images import Subset
 from dalle_jax.metrics.protocol import protocol_hash
 from dalle_jax.metrics.results import read_scores
@@ -83,7 +83,7 @@ def test_one_evaluation_of_everything(workdir, features, capsys):
     options += ["--seeds=0,1"]
     oracle, nearest, sets = run(workdir, *options)
     out = capsys.readouterr().out
-    assert "drawing 80 images" in out and "whole caption" in out
+    assert "sampling 80 images" in out and "whole caption" in out
 
     for row in (oracle, nearest, sets):
         assert row["protocol_hash"] == protocol_hash(row["protocol"])
@@ -130,7 +130,7 @@ def test_one_evaluation_of_everything(workdir, features, capsys):
     scores = read_scores(workdir / "results.jsonl", more)
     assert scores[f"precision[{name}]"].shape == (N, 2)
     assert len(run(workdir, *options)) == 5
-    assert "drawing" not in capsys.readouterr().out
+    assert "sampling" not in capsys.readouterr().out
 
 
 def test_raw_weights_are_another_model_of_the_same_protocol(workdir):

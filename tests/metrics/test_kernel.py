@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from dalle_jax.metrics import kernel
-from dalle_jax.metrics.intervals import jackknife_error
+from dalle_jax.metrics.jackknife import jackknife_error
 from dalle_jax.metrics.kernel import (
     cmmd,
     gaussian_kernel,

@@ -2,8 +2,9 @@ import dataclasses
 
 import pytest
 
-from dalle_jax.metrics.distances import Settings
-from dalle_jax.metrics.protocol import Protocol, differences, protocol_hash, rank
+from dalle_jax.metrics.metric import Settings
+from dalle_jax.metrics.protocol import Protocol, protocol_hash
+from dalle_jax.metrics.ranking import differences, rank
 
 PROTOCOL = Protocol(
     features="inception",

@@ -10,15 +10,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dalle_jax.metrics.distances import Settings
-from dalle_jax.metrics.features import (
-    FeatureExtractor,
-    extract,
-    params_sha256,
-    pooled_extractor,
-)
+from dalle_jax.metrics.features import FeatureExtractor, extract
 from dalle_jax.metrics.frechet import frechet_distance
 from dalle_jax.metrics.images import open_images, pixel_digest, set_digest
+from dalle_jax.metrics.metric import Settings
+from dalle_jax.metrics.pooled import params_sha256, pooled_extractor
 from dalle_jax.metrics.preprocess import Preprocessing
 from dalle_jax.metrics.reference import load_reference
 from dalle_jax.metrics.sets import compare_samples, compare_sets, measure
@@ -272,9 +268,7 @@ def test_several_seeds_are_a_mean_a_spread_and_the_interval_of_one(sets):
     fake, real = sets
     seeds = [fake, random_images(45, 3)]
     alone = [compare(f, real, ["fid"])["metrics"]["fid"] for f in seeds]
-    row, scores = compare_samples(
-        seeds, real, small_extractor(), ["fid", "prdc"], SETTINGS, reference="real"
-    )
+    row, scores, _ = compare_samples(seeds, real, small_extractor(), ["fid", "prdc"], SETTINGS)
     fid = row["metrics"]["fid"]
     values = [one["value"] for one in alone]
     assert fid["by_seed"] == pytest.approx(values)
@@ -289,9 +283,7 @@ def test_several_seeds_are_a_mean_a_spread_and_the_interval_of_one(sets):
     for name, values in scores.items():
         assert row["metrics"][name]["by_seed"] == pytest.approx(values.mean(0).tolist())
     with pytest.raises(ValueError, match="all sets need the same size"):
-        compare_samples(
-            [fake, fake[:40]], real, small_extractor(), ["fid"], SETTINGS, reference="real"
-        )
+        compare_samples([fake, fake[:40]], real, small_extractor(), ["fid"], SETTINGS)
 
 
 def test_further_reals_give_the_floor_at_the_number_of_fakes(sets):
