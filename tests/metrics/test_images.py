@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dalle_jax.metrics.images import open_images
+from dalle_jax.metrics.images import open_images, pixel_digest, set_digest
 
 
 def picture(path, color="red", **settings):
@@ -78,13 +78,6 @@ def test_a_folder_without_images_says_what_it_holds(tmp_path):
         open_images(tmp_path)
 
 
-def test_an_image_that_goes_away_is_a_sentence(folder):
-    opened = open_images(folder)
-    os.remove(folder / "0.png")
-    with pytest.raises(ValueError, match=r"0\.png.*repair or remove it"):
-        opened[0]
-
-
 def test_the_published_tools_decoding_is_asked_for_and_its_differences_are_counted(tmp_path):
     clear = Image.new("RGBA", (4, 2), (10, 20, 30, 0))
     clear.save(tmp_path / "clear.png")
@@ -102,3 +95,37 @@ def test_the_published_tools_decoding_is_asked_for_and_its_differences_are_count
         "16-bit gray clipped to 255": 1,
         "EXIF orientation ignored": 1,
     }
+
+
+def test_a_set_is_the_same_as_files_and_as_an_array(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (3, 8, 8, 3), np.uint8)
+    for name, image in zip(("0.png", "1.png", "deeper/2.png"), images):
+        path = tmp_path / "folder" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(path)
+    np.savez(tmp_path / "images.npz", images)
+    np.save(tmp_path / "images.npy", images)
+    expected = set_digest(map(pixel_digest, images))
+    for name in ("folder", "images.npz", "images.npy"):
+        opened = open_images(tmp_path / name)
+        assert set_digest(pixel_digest(np.asarray(opened[i])) for i in (2, 0, 1)) == expected
+        np.testing.assert_array_equal(opened[2], images[2])
+
+
+def test_bad_sets_are_a_sentence_that_names_them(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no folder or file"):
+        open_images(tmp_path / "nowhere")
+    picture(tmp_path / "folder/good.png")
+    torn = tmp_path / "folder/torn.png"
+    torn.write_bytes((tmp_path / "folder/good.png").read_bytes()[:60])
+    with pytest.raises(ValueError, match=r"torn\.png: unreadable image.*repair or remove it"):
+        list(open_images(tmp_path / "folder"))
+    np.savez(tmp_path / "pickle.npz", arr_0=np.array([{}], object))
+    whole = (tmp_path / "pickle.npz").read_bytes()
+    for content in (whole, whole[:100], b""):
+        (tmp_path / "torn.npz").write_bytes(content)
+        with pytest.raises(ValueError, match=r"torn\.npz can't be read as an array"):
+            open_images(tmp_path / "torn.npz")
+    np.save(tmp_path / "float.npy", np.zeros((2, 8, 8, 3)))
+    with pytest.raises(ValueError, match=r"images are uint8 \[N, H, W, 3\]"):
+        open_images(tmp_path / "float.npy")

@@ -1,3 +1,4 @@
+import io
 import time
 from dataclasses import replace
 
@@ -138,20 +139,32 @@ def test_specks_are_ignored_and_further_objects_are_not():
     assert all(check(descriptive(scene).text, image))
 
 
-@pytest.mark.parametrize("resolution", [32, 64])
-def test_survives_slight_noise_and_blur(resolution):
-    rng = np.random.default_rng(1)
-    drawn = scenes("full", 120)
-    images = [draw(scene, resolution) for scene in drawn]
-    noisy = [np.clip(i + rng.normal(0, 10, i.shape), 0, 255).astype(np.uint8) for i in images]
-    blurred = [
-        np.clip(ndimage.gaussian_filter(i.astype(float), (0.5, 0.5, 0)), 0, 255).astype(np.uint8)
-        for i in images
+def noise(image):
+    rng = np.random.default_rng(image.sum())
+    return np.clip(image + rng.normal(0, 10, image.shape), 0, 255).astype(np.uint8)
+
+
+def blur(image):
+    return ndimage.gaussian_filter(image.astype(float), (0.5, 0.5, 0)).clip(0, 255).astype(np.uint8)
+
+
+def jpeg(image):
+    encoded = io.BytesIO()
+    Image.fromarray(image).save(encoded, "JPEG", quality=90)
+    return np.asarray(Image.open(encoded))
+
+
+@pytest.mark.parametrize(
+    ("damage", "resolution", "least"),
+    [(noise, 32, 0.99), (noise, 64, 0.99), (blur, 32, 0.99), (blur, 64, 0.99), (jpeg, 64, 0.98)],
+)
+def test_survives_slight_damage(damage, resolution, least):
+    right = [
+        held
+        for scene in scenes("full", 120)
+        for held in check(descriptive(scene).text, damage(draw(scene, resolution)))
     ]
-    for damaged in (noisy, blurred):
-        result = score([descriptive(scene).text for scene in drawn], damaged)
-        right, made = np.sum(list(result.statements.values()), axis=0)
-        assert right / made >= 0.99
+    assert np.mean(right) >= least
 
 
 def test_what_resembles_no_shape_has_none():
@@ -178,15 +191,15 @@ def test_components_are_of_one_value_and_numbered_from_the_top_left():
 
 def test_oklab_of_the_primaries():
     # Ottosson, https://bottosson.github.io/posts/oklab/ and CSS Color 4's examples.
-    expected = {
-        (255, 255, 255): (1.0, 0.0, 0.0),
-        (0, 0, 0): (0.0, 0.0, 0.0),
-        (255, 0, 0): (0.62796, 0.22486, 0.12585),
-        (0, 255, 0): (0.86644, -0.23389, 0.17950),
-        (0, 0, 255): (0.45201, -0.03246, -0.31153),
-    }
-    for rgb, lab in expected.items():
-        np.testing.assert_allclose(oklab(np.array(rgb)), lab, atol=1e-4)
+    primaries = np.array([(255, 255, 255), (0, 0, 0), (255, 0, 0), (0, 255, 0), (0, 0, 255)])
+    expected = [
+        (1.0, 0.0, 0.0),
+        (0.0, 0.0, 0.0),
+        (0.62796, 0.22486, 0.12585),
+        (0.86644, -0.23389, 0.17950),
+        (0.45201, -0.03246, -0.31153),
+    ]
+    np.testing.assert_allclose(oklab(primaries), expected, atol=1e-4)
 
 
 def test_scores_count_right():
@@ -214,14 +227,6 @@ def test_bad_input():
         score(["a large red circle"], np.zeros((2, 32, 32, 3), np.uint8))
     with pytest.raises(ValueError, match="can't be read as statements"):
         score(["a nice circle"], np.zeros((1, 32, 32, 3), np.uint8))
-
-
-def test_reads_what_was_saved_as_jpeg(tmp_path):
-    right = []
-    for k, scene in enumerate(scenes("full", 60)):
-        Image.fromarray(draw(scene, 64)).save(tmp_path / f"{k}.jpg", quality=90)
-        right += check(descriptive(scene).text, np.asarray(Image.open(tmp_path / f"{k}.jpg")))
-    assert np.mean(right) >= 0.98
 
 
 def test_is_quick():
