@@ -17,7 +17,7 @@ from dalle_jax.metrics.captioned import (
     oracle_accuracy,
 )
 from dalle_jax.metrics.clip_score import CLIP_SCORES
-from dalle_jax.metrics.features import extract_all
+from dalle_jax.metrics.pooled import pooled_features
 from dalle_jax.metrics.protocol import Protocol
 
 
@@ -61,8 +61,8 @@ def clip_measurement(run: str | Path, held_out: HeldOut, sampling: dict[str, Any
     def measure(images, rows):
         texts = [held_out.captions[i] for i in rows]
         captions = network.embed_captions(texts)
-        generated = np.stack([extract_all(of_seed, extractor, "features") for of_seed in images])
-        real = extract_all(Images(held_out.source, rows), extractor, "features")[None]
+        generated = np.stack([pooled_features(of_seed, extractor) for of_seed in images])
+        real = pooled_features(Images(held_out.source, rows), extractor)[None]
         scored, floor = (
             clip_scores(name, captions, embeddings, texts, RESAMPLING_SEED)
             for embeddings in (generated, real)

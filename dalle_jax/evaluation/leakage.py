@@ -13,9 +13,10 @@ from dalle_jax.evaluation.captions import HeldOut, Images, source_arguments
 from dalle_jax.evaluation.measurements import Measurement
 from dalle_jax.evaluation.networks import open_features
 from dalle_jax.files import UNREADABLE_NPZ, short_hash, write_atomically
-from dalle_jax.metrics.features import FeatureExtractor, extract_all
+from dalle_jax.metrics.features import FeatureExtractor
 from dalle_jax.metrics.images import Subset, pixel_digest
 from dalle_jax.metrics.leakage import FEATURE_KIND, IMAGE_KINDS, check_leakage, leaked_rows
+from dalle_jax.metrics.pooled import pooled_features
 from dalle_jax.metrics.prints import compute_prints, load_prints, save_prints
 from dalle_jax.runs import Run, clip_in
 
@@ -64,10 +65,10 @@ def leakage_of(
         cache / f"{name}_{extractor.name.partition(':')[0]}_{extractor.sha256[:12]}.npy",
         lambda path: np.load(path, allow_pickle=False),
         lambda path, array: write_atomically(path, lambda file: np.save(file, array)),
-        lambda: extract_all(Images(train, range(len(train))), extractor, "features"),
+        lambda: pooled_features(Images(train, range(len(train))), extractor),
         f"features of {len(train)} training images …",
     )
-    features = extract_all(held_out.images, extractor, "features")
+    features = pooled_features(held_out.images, extractor)
     report = check_leakage(rows, prints, features=features, train_features=train_features)
     summary = _summary(report)
     summary[FEATURE_KIND] |= {

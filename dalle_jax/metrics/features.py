@@ -139,8 +139,3 @@ def extract(
             dispatched = (computed, digests)
         if dispatched:
             yield fetch(*dispatched)
-
-
-def extract_all(images: Sequence[np.ndarray], extractor: FeatureExtractor, tap: str) -> np.ndarray:
-    """The features [N, length] of a tap for all images."""
-    return np.concatenate([batch.features[tap] for batch in extract(images, extractor)])

@@ -1,7 +1,7 @@
 """Networks with one feature vector per image, such as a trained classifier or CLIP."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 from dalle_jax.data.images import center_crop_resize
-from dalle_jax.metrics.features import FeatureExtractor
+from dalle_jax.metrics.features import FeatureExtractor, extract
 from dalle_jax.metrics.table import taps_for
 
 
@@ -61,3 +61,8 @@ def params_sha256(params: Any) -> str:
         digest.update(f"{jax.tree_util.keystr(path)} {array.dtype} {array.shape}".encode())
         digest.update(array.tobytes())
     return digest.hexdigest()
+
+
+def pooled_features(images: Sequence[np.ndarray], extractor: FeatureExtractor) -> np.ndarray:
+    """The features [N, length] of all images."""
+    return np.concatenate([batch.features["features"] for batch in extract(images, extractor)])

@@ -40,12 +40,10 @@ TRIPS = {
     ),
     "one FID evaluation, without sampling": (
         *("cli/evaluate", "evaluation/workdir", "evaluation/captions"),
-        *("evaluation/measurements", "evaluation/networks", "evaluation/tables"),
-        *("runs/run", "pipelines/system"),
-        *("metrics/table", "metrics/distances", "metrics/sets", "metrics/features"),
-        *("metrics/frechet", "metrics/statistics", "metrics/preprocess", "metrics/inception"),
-        *("metrics/reference", "metrics/intervals", "metrics/protocol", "metrics/results"),
-        "metrics/shards",
+        *("evaluation/measurements", "metrics/table", "metrics/metric", "metrics/sets"),
+        *("metrics/target", "metrics/features", "metrics/preprocess", "metrics/inception"),
+        *("metrics/statistics", "metrics/frechet", "metrics/jackknife"),
+        *("metrics/protocol", "metrics/results"),
     ),
     "one figure": (
         *("cli/figure", "figures/make", "figures/sweep", "figures/measurements"),
