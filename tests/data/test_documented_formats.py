@@ -5,17 +5,18 @@ import json
 import os
 import re
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from dalle_jax.data import remote_server
 from dalle_jax.data.coco import make_coco_manifest
 from dalle_jax.data.open import open_source
 from dalle_jax.data.tfds_source import TfdsSource
 from tests.conftest import ROOT
 from tests.data.encoded import encoded, parquet
+from tests.data.pictures import write
 from tests.data.tars import pair, png, tar_bytes
 from tests.data.test_tfds_source import Like, Plain, Texts
 
@@ -30,7 +31,10 @@ def documented() -> dict[str, list[str]]:
 
 
 class Said(list):
-    """What readers said; `read` adds to it."""
+    """What readers said; `read` and `folder` add to it."""
+
+    def __init__(self, tmp):
+        self.tmp = tmp
 
     def read(self, spec, captions=None, **options):
         """Open a data set in which half may be bad; the captions that it has to have."""
@@ -43,19 +47,16 @@ class Said(list):
                 assert captions is None and "\n" not in str(error), error
                 return self.append(str(error))
         self.append(str(source.report))
-        assert (
-            captions is None or sorted(source[i]["caption"] for i in range(len(source))) == captions
-        )
+        found = sorted(source[i]["caption"] for i in range(len(source)))
+        assert captions is None or found == captions
         return None
 
-
-def folder(root, **files):
-    """A folder of four pictures and further files, each of text or bytes."""
-    root.mkdir(parents=True)
-    for name, content in {**{f"{i}.png": png(i) for i in range(4)}, **files}.items():
-        (root / name).parent.mkdir(exist_ok=True)
-        (root / name).write_bytes(content if isinstance(content, bytes) else content.encode())
-    return f"folder:{root}"
+    def folder(self, files, captions=None, root="", **options):
+        """Read a folder of four pictures and further files; its spec."""
+        root = self.tmp / (root or str(len([*self.tmp.iterdir()])))
+        spec = f"folder:{write(root, {f'{i}.png': png(i) for i in range(4)} | files)}"
+        self.read(spec, captions, **options)
+        return spec
 
 
 def json_tables(tmp, said):
@@ -63,66 +64,56 @@ def json_tables(tmp, said):
     bad = [{"text": "c"}, {"file_name": "9.png", "text": "d"}, {"file_name": "2.png", "text": 3}]
     rows = [*good, *bad, {"file_name": "3.png", "text": " "}]
     lines = "".join(json.dumps(row) + "\n" for row in rows) + '{"x\n'
-    said.read(folder(tmp / "lines", **{"metadata.jsonl": lines}), ["a", "b"])
-    said.read(folder(tmp / "list", **{"metadata.json": json.dumps(good)}), ["a", "b"])
-    by_name = json.dumps({"0.png": "a", "1.png": {"caption": "b"}})
-    said.read(folder(tmp / "by_name", **{"metadata.json": by_name}), ["a", "b"])
-    columns = json.dumps({"file_name": {"0": "0.png", "1": "1.png"}, "text": {"0": "a", "1": "b"}})
-    said.read(folder(tmp / "columns", **{"metadata.json": columns}), ["a", "b"])
-    out = '{"file_name": "../0.png", "text": "a"}'
-    said.read(folder(tmp / "out", **{"metadata.jsonl": out}))
-    said.read(folder(tmp / "other", **{"metadata.jsonl": '{"name": "0.png", "words": "a"}'}))
+    said.folder({"metadata.jsonl": lines}, ["a", "b"])
+    for document in (
+        good,
+        {"0.png": "a", "1.png": {"caption": "b"}},
+        {"file_name": {"0": "0.png", "1": "1.png"}, "text": {"0": "a", "1": "b"}},
+    ):
+        said.folder({"metadata.json": json.dumps(document)}, ["a", "b"])
+    said.folder({"metadata.jsonl": [{"file_name": "../0.png", "text": "a"}]})
+    said.folder({"metadata.jsonl": [{"name": "0.png", "words": "a"}]})
 
 
 def csv_tables(tmp, said):
-    table = 'file_name,caption\n0.png,a\n1.png,b,c\n2.png,"d\n'
-    said.read(folder(tmp / "bad", **{"captions.csv": table}), ["a"])
-    quoted = 'file_name;caption\n0.png;"a\nb"\n'
-    said.read(folder(tmp / "quoted", **{"captions.csv": quoted}), ["a\nb"])
-    said.read(folder(tmp / "tabs", **{"captions.tsv": "file_name\tcaption\n0.png\ta\n"}), ["a"])
-    said.read(folder(tmp / "bars", **{"captions.csv": "file_name|caption\n0.png|a\n"}), ["a"])
-    said.read(folder(tmp / "other", **{"captions.csv": "name,words\n0.png,a\n"}))
+    said.folder({"captions.csv": 'file_name,caption\n0.png,a\n1.png,b,c\n2.png,"d\n'}, ["a"])
+    said.folder({"captions.csv": 'file_name;caption\n0.png;"a\nb"\n'}, ["a\nb"])
+    said.folder({"captions.tsv": "file_name\tcaption\n0.png\ta\n"}, ["a"])
+    said.folder({"captions.csv": "file_name|caption\n0.png|a\n"}, ["a"])
+    said.folder({"captions.csv": "name,words\n0.png,a\n"})
 
 
 def parquet_tables(tmp, said):
     table = parquet({"file_name": ["0.png", "1.png"], "text": ["a", None]})
-    said.read(folder(tmp / "good", **{"metadata.parquet": table}), ["a"])
-    said.read(folder(tmp / "torn", **{"metadata.parquet": table[:40]}))
+    said.folder({"metadata.parquet": table}, ["a"])
+    said.folder({"metadata.parquet": table[:40]})
     inside = parquet({"image": [{"bytes": png(), "path": "0.png"}], "text": ["a"]})
-    said.read(folder(tmp / "inside", **{"metadata.parquet": inside}))
+    said.folder({"metadata.parquet": inside})
 
 
 def beside(tmp, said):
     texts = {"0.txt": "a\nb", "1.caption": "c", "2.json": '{"caption": "d"}', "lost.txt": "e"}
-    said.read(folder(tmp / "good", **texts), ["a", "c", "d"])
-    twice = {"0.txt": "a", "0.caption": "b", "1.txt": "", "1.caption": "c"}
-    said.read(folder(tmp / "twice", **twice), ["a", "c"])
-    said.read(folder(tmp / "shared", **{"0.txt": "a", "1.txt": "b", "1.webp": png()}), ["a"])
+    said.folder(texts, ["a", "c", "d"])
+    said.folder({"0.txt": "a", "0.caption": "b", "1.txt": "", "1.caption": "c"}, ["a", "c"])
+    said.folder({"0.txt": "a", "1.txt": "b", "1.webp": png()}, ["a"])
 
 
 def encodings(tmp, said):
     latin = {"0.txt": "a", "1.txt": "Käfer".encode("cp1252"), "2.txt": "Käfer".encode("utf-16")}
-    said.read(folder(tmp / "latin", **latin), ["Käfer", "a"])
-    said.read(f"folder:{tmp / 'latin'}", ["Käfer", "Käfer", "a"], encoding="cp1252")
-    said.read(f"folder:{tmp / 'latin'}", encoding="klingon")
+    spec = said.folder(latin, ["Käfer", "a"])
+    said.read(spec, ["Käfer", "Käfer", "a"], encoding="cp1252")
+    said.read(spec, encoding="klingon")
 
 
 def entries(tmp, said):
-    files = {
-        "0.txt": "a",
-        ".DS_Store": "x",
-        "Thumbs.db": "x",
-        "notes.md": "x",
-        "train/4.png": png(4),
-    }
-    spec = folder(tmp / "all", **files, **{"train/4.txt": "d"})
-    os.symlink("nowhere", tmp / "all/5.png")
-    os.symlink(tmp / "all", tmp / "all/loop")
-    (tmp / "blob").write_bytes(png(6))
-    os.symlink(tmp / "blob", tmp / "all/6.png")
-    (tmp / "all/6.txt").write_text("f")
-    said.read(spec, ["a", "d", "f"])
-    (tmp / "all/part.csv").write_text("file_name,caption\n1.png,only\n")
+    write(tmp, {"blob": png(6)})
+    (tmp / "1").mkdir()
+    for name, target in (("5.png", "nowhere"), ("loop", "."), ("6.png", "../blob")):
+        os.symlink(target, tmp / "1" / name)
+    others = dict.fromkeys((".DS_Store", "Thumbs.db", "notes.md"), "x")
+    train = {"train/4.png": png(4), "train/4.txt": "d"}
+    spec = said.folder({"0.txt": "a", "6.txt": "f", **others, **train}, ["a", "d", "f"], root="1")
+    write(tmp / "1", {"part.csv": "file_name,caption\n1.png,only\n"})
     said.read(f"{spec}/part.csv", ["only"])
 
 
@@ -131,8 +122,7 @@ def karpathy(tmp, said):
         {"filename": f"{i}.png", "split": split, "sentences": [{"raw": f"caption {i}"}]}
         for i, split in enumerate(("restval", "val", "holiday"))
     ]
-    spec = folder(tmp / "coco", **{"dataset_coco.json": json.dumps({"images": images})})
-    said.read(spec, ["caption 0", "caption 1"])
+    said.folder({"dataset_coco.json": {"images": images}}, ["caption 0", "caption 1"])
     assert "its own train and validation" in said[-1]
 
 
@@ -140,14 +130,15 @@ def coco_folder(tmp, said):
     names = {"images": [{"id": i, "file_name": f"{i}.png"} for i in range(5)]}
     notes = [{"id": i, "image_id": i, "caption": f"caption {i}"} for i in (0, 1, 4, 9)]
     notes.append({"id": 10, "image_id": 0, "caption": 3})
-    captions = json.dumps({**names, "annotations": notes})
+    captions = {**names, "annotations": notes}
     images = {f"train2017/{i}.png": png(i) for i in range(2)}
-    spec = folder(tmp / "coco", **{"captions_train2017.json": captions}, **images)
-    said.read(spec, ["caption 0", "caption 1"])
+    spec = said.folder({"captions_train2017.json": captions, **images}, ["caption 0", "caption 1"])
     assert "its own train" in said[-1]
-    boxes = json.dumps({**names, "annotations": [{"id": 1, "image_id": 1, "bbox": []}]})
-    (tmp / "coco/captions_val2014.json").write_text(captions)
-    (tmp / "coco/instances_val2017.json").write_text(boxes)
+    boxes = {**names, "annotations": [{"id": 1, "image_id": 1, "bbox": []}]}
+    write(
+        Path(spec.removeprefix("folder:")),
+        {"captions_val2014.json": captions, "instances_val2017.json": boxes},
+    )
     said.read(spec)
     said.read(f"{spec}/instances_val2017.json")
 
@@ -157,12 +148,11 @@ def img2dataset(tmp, said):
     image[:, 24:40] = (200, 0, 0)
     record = {"caption": "a", "width": 64, "height": 64, "original_width": 100}
     record["original_height"] = 400
-    sample = {"00000/000000000.png": encoded(Image.fromarray(image)), "00000/000000000.txt": "a"}
-    sample["00000/000000000.json"] = json.dumps(record)
-    said.read(folder(tmp / "files", **sample, **{"00000_stats.json": "{}"}), ["a"])
-    members = [(name.partition("/")[2], content) for name, content in sample.items()]
-    members = [(name, c if isinstance(c, bytes) else c.encode()) for name, c in members]
-    (tmp / "0.tar").write_bytes(tar_bytes(members))
+    sample = {"0.png": encoded(Image.fromarray(image)), "0.txt": b"a"}
+    sample["0.json"] = json.dumps(record).encode()
+    files = {f"00000/{name}": content for name, content in sample.items()}
+    said.folder({**files, "00000_stats.json": "{}"}, ["a"])
+    write(tmp, {"0.tar": tar_bytes(sample.items())})
     said.read(f"webdataset:{tmp / '0.tar'}", ["a"])
 
 
@@ -170,18 +160,16 @@ def shards(tmp, said):
     members = [*pair("a", 1), *pair("b", 2, text="caption"), ("c.png", png()), ("d.txt", b"d")]
     members += [*pair("e", 5), *pair("e", 6), *pair("f", 7), ("f.jpg", png()), ("g.cls", b"1")]
     members += [*pair("h", 8), ("h.seg.png", png())]
-    (tmp / "0.tar").write_bytes(tar_bytes(members))
-    (tmp / "1.tar").write_bytes(b"")
-    (tmp / "2.tar").write_bytes(tar_bytes(pair("i", 9)) + b"no tar" * 200)
-    (tmp / "3.tar").write_bytes(tar_bytes([*pair("j", 10), *pair("k", 11)])[:3500])
+    write(tmp, {"0.tar": tar_bytes(members), "1.tar": b""})
+    write(tmp, {"2.tar": tar_bytes(pair("i", 9)) + b"no tar" * 200})
+    write(tmp, {"3.tar": tar_bytes([*pair("j", 10), *pair("k", 11)])[:3500]})
     said.read(f"webdataset:{tmp}", ["1", "10", "2", "8", "9"])
     said.read(f"webdataset:{tmp / '0.tar'}::{tmp / '2.tar'}", ["1", "2", "8", "9"])
-    (tmp / "packed").mkdir()
-    (tmp / "packed/0.tar").write_bytes(gzip.compress((tmp / "0.tar").read_bytes()))
+    write(tmp, {"packed/0.tar": gzip.compress(tar_bytes(members))})
     said.read(f"webdataset:{tmp / 'packed'}")
-    (tmp / "none.tar").write_bytes(tar_bytes([("a.xyz", b"1")]))
+    write(tmp, {"none.tar": tar_bytes([("a.xyz", b"1")])})
     said.read(f"webdataset:{tmp / 'none.tar'}")
-    (tmp / "4.tar").write_bytes(tar_bytes([("l.png", png()), ("l.png.json", b'{"alt": "x"}')]))
+    write(tmp, {"4.tar": tar_bytes([("l.png", png()), ("l.png.json", b'{"alt": "x"}')])})
     for column in ("alt,blip", "json,txt"):
         said.read(f"webdataset:{tmp / '4.tar'}", caption_column=column)
     said.read(f"webdataset:{tmp / '4.tar'}", ["x"], caption_column="alt")
@@ -190,32 +178,27 @@ def shards(tmp, said):
 def parquet_files(tmp, said):
     images = [{"bytes": png(1), "path": "0.png"}, {"bytes": png(2), "path": "1.png"}]
     table = {"image": [*images, {"bytes": None, "path": "x"}], "text": ["a", None, "c"]}
-    (tmp / "0.parquet").write_bytes(parquet(table))
-    (tmp / "1.parquet").write_bytes(b"torn")
+    write(tmp, {"0.parquet": parquet(table), "1.parquet": b"torn"})
     said.read(f"parquet:{tmp}", ["a"])
-    (tmp / "2.parquet").write_bytes(parquet({"jpg": [png(3)], "captions": [["d", "e"]]}))
-    said.read(f"parquet:{tmp / '2.parquet'}", ["d"])
-    table = {"image": images, "text": ["a", "b"], "split": ["holdout", "test"]}
-    (tmp / "3.parquet").write_bytes(parquet(table))
-    said.read(f"parquet:{tmp / '3.parquet'}", ["a", "b"])
-    (tmp / "names.parquet").write_bytes(parquet({"file_name": ["0.png"], "text": ["a"]}))
-    said.read(f"parquet:{tmp / 'names.parquet'}")
+    for columns, captions in (
+        ({"jpg": [png(3)], "captions": [["d", "e"]]}, ["d"]),
+        ({"image": images, "text": ["a", "b"], "split": ["holdout", "test"]}, ["a", "b"]),
+        ({"file_name": ["0.png"], "text": ["a"]}, None),
+    ):
+        write(tmp, {"2.parquet": parquet(columns)})
+        said.read(f"parquet:{tmp / '2.parquet'}", captions)
 
 
 def coco(tmp, said):
     images = [{"id": i, "file_name": f"{i}.jpg"} for i in (1, 2, 3)] + [{"id": 4}]
-    notes = [{"id": i, "image_id": i, "caption": "A dog."} for i in (1, 2)]
-    notes += [
-        {"id": 2, "image_id": 2, "caption": "A cat."},
-        {"id": 5, "image_id": 9, "caption": "x"},
-    ]
-    notes += [{"id": 6, "image_id": 1, "caption": None}, {"id": 7, "image_id": 1, "caption": " "}]
-    notes += [{"id": 8, "image_id": 3, "caption": " "}]
+    rows = [(1, 1, "A dog."), (2, 2, "A dog."), (2, 2, "A cat."), (5, 9, "x"), (6, 1, None)]
+    rows += [(7, 1, " "), (8, 3, " ")]
+    notes = [dict(zip(("id", "image_id", "caption"), row)) for row in rows]
     path = tmp / "captions_x.json"
     path.write_text(json.dumps({"images": images, "annotations": notes}))
-    with pytest.warns(UserWarning) as told:
+    with pytest.warns(UserWarning) as warned:
         manifest = make_coco_manifest([path, path], n=None, max_bad_share=0.9)
-    said += [str(warning.message) for warning in told]
+    said += [str(warning.message) for warning in warned]
     assert manifest.captions == ["A dog."] * 2
     path.write_text("[]")
     with pytest.raises(ValueError) as error:
@@ -245,27 +228,22 @@ def formats(tmp, said):
         image = encoded(Image.new("RGB", (8, 8)), kind)
         files |= {f"{suffix}.{suffix}": image, f"{suffix}.txt": suffix}
     files |= {"wrong.png": files["jpg.jpg"], "wrong.txt": "wrong"}  # read by its content
-    spec = folder(tmp / "all", **files)
-    (tmp / "all/2.png").unlink()
-    said.read(spec, sorted(["png", "wrong", *kinds]))
+    root = write(tmp / "all", {"0.png": png(), **files})
+    said.read(f"folder:{root}", sorted(["png", "wrong", *kinds]))
 
 
 def shapes_of_images(tmp, said):
-    spec = folder(tmp / "all", **{f"{i}.txt": "a" for i in range(4)})
-    wide, large = png(5, (30, 20)), png(6, (20, 20))
-    for name, content in {"wide": wide, "large": large}.items():
-        (tmp / f"all/{name}.png").write_bytes(content)
-        (tmp / f"all/{name}.txt").write_text(name)
-    said.read(spec, ["large", "wide"], min_side=10)
+    files = {f"{i}.txt": "a" for i in range(4)} | {"wide.txt": "wide", "large.txt": "large"}
+    files |= {"wide.png": png(5, (30, 20)), "large.png": png(6, (20, 20))}
+    spec = said.folder(files, ["large", "wide"], min_side=10)
     said.read(spec, ["large"], max_aspect_ratio=1.2)
 
 
 def tfds(tmp, said):
     for builder in (Like, Plain, Texts):
         builder(data_dir=tmp, file_format="array_record").download_and_prepare()
-    said.read(
-        "tfds:like_coco", sorted(f"train {i}" for i in range(30) if i not in (7, 8)), data_dir=tmp
-    )
+    expected = sorted(f"train {i}" for i in range(30) if i not in (7, 8))
+    said.read("tfds:like_coco", expected, data_dir=tmp)
     said.read("tfds:none", data_dir=tmp)
     with pytest.raises(ValueError) as error:
         TfdsSource("plain", tmp, "test")
@@ -299,9 +277,9 @@ def test_each_row_of_the_table_has_its_test():
 
 
 @pytest.mark.parametrize("row", CASES)
-def test_what_a_row_says_is_so(row, tmp_path, monkeypatch):
-    monkeypatch.setattr(remote_server, "FIRST_PAUSE", 0.001)
-    said = Said()
+@pytest.mark.usefixtures("url_cache")
+def test_what_a_row_says_is_so(row, tmp_path):
+    said = Said(tmp_path)
     CASES[row](tmp_path, said)
     words = documented()[row]
     assert words and not [quoted for quoted in words if not any(quoted in text for text in said)]
