@@ -97,28 +97,21 @@ def written(path, *, images=(), captions=(), count=4):
 
 
 CAPTION = {"id": 90, "image_id": 1, "caption": "A cat."}
+NO_TEXT, OF_1 = "caption that is no text", "caption 90 of image 1"
+NO_NUMBER, FIRST = "caption without a number", "annotations[0]"
+TWICE = {**CAPTION, "id": 1}
 BAD_CAPTIONS = [
-    (
-        {**CAPTION, "image_id": 99},
-        "of an image that is not among the images",
-        "caption 90 of image 99",
-    ),
-    ({**CAPTION, "caption": None}, "caption that is no text", "caption 90 of image 1"),
-    ({**CAPTION, "caption": 3}, "caption that is no text", "caption 90 of image 1"),
-    ({**CAPTION, "caption": ["A cat."]}, "caption that is no text", "caption 90 of image 1"),
-    ({"id": 90, "image_id": 1}, "caption that is no text", "caption 90 of image 1"),
-    ({**CAPTION, "caption": "a\0b"}, "holds a NUL", "caption 90 of image 1"),
-    ({**CAPTION, "caption": "a\udc80b"}, "holds a lone surrogate", "caption 90 of image 1"),
-    ({**CAPTION, "caption": "a" * 10_001}, "has 10001 characters", "caption 90 of image 1"),
-    ({**CAPTION, "id": 1}, "number of two captions", "caption 1 of image 1"),
-    ({**CAPTION, "id": None}, "caption without a number", "annotations[0]"),
-    ({**CAPTION, "id": True}, "caption without a number", "annotations[0]"),
-    ({**CAPTION, "id": "x"}, "caption without a number", "annotations[0]"),
-    ({**CAPTION, "id": 1.5}, "caption without a number", "annotations[0]"),
-    ({**CAPTION, "id": float("nan")}, "caption without a number", "annotations[0]"),
-    ({**CAPTION, "image_id": None}, "caption without an image", "annotations[0]"),
-    (None, "caption without a number", "annotations[0]"),
-    ([90, 1, "A cat."], "caption without a number", "annotations[0]"),
+    ({**CAPTION, "image_id": 99}, "of an image that is not among the images", "90 of image 99"),
+    *(({**CAPTION, "caption": caption}, NO_TEXT, OF_1) for caption in (None, 3, ["A cat."])),
+    ({"id": 90, "image_id": 1}, NO_TEXT, OF_1),
+    ({**CAPTION, "caption": "a\0b"}, "holds a NUL", OF_1),
+    ({**CAPTION, "caption": "a\udc80b"}, "holds a lone surrogate", OF_1),
+    ({**CAPTION, "caption": "a" * 10_001}, "has 10001 characters", OF_1),
+    (TWICE, "number of two captions", "caption 1 of image 1"),
+    *(({**CAPTION, "id": n}, NO_NUMBER, FIRST) for n in (None, True, "x", 1.5, float("nan"))),
+    ({**CAPTION, "image_id": None}, "caption without an image", FIRST),
+    (None, NO_NUMBER, FIRST),
+    ([90, 1, "A cat."], NO_NUMBER, FIRST),
 ]
 
 
@@ -126,14 +119,12 @@ BAD_CAPTIONS = [
 @pytest.mark.parametrize("rule", ["one", "all"])
 def test_one_bad_caption_is_skipped_and_named(tmp_path, row, reason, name, rule):
     path = written(tmp_path / "captions_x.json", captions=[row])
-    with pytest.warns(
-        UserWarning, match="coco captions_x.json: 4 of 5 items used; 1 skipped: "
-    ) as told:
+    used = r"coco captions_x\.json: 4 of 5 items used; 1 skipped: "
+    with pytest.warns(UserWarning, match=used) as warned:
         manifest = make_coco_manifest(path, rule=rule, n=None, max_bad_share=0.2)
     assert len(manifest) == 4
-    if row != BAD_CAPTIONS[8][0]:  # there the first of the two is used
-        assert set(manifest.captions) == {"A dog."}
-    (message,) = [str(warning.message) for warning in told]
+    assert row is TWICE or set(manifest.captions) == {"A dog."}  # or the first of the two
+    (message,) = [str(warning.message) for warning in warned]
     assert reason in message and name in message
     with pytest.raises(ValueError, match="more than the share allowed") as error:
         make_coco_manifest(path, rule=rule, n=None)
@@ -154,43 +145,39 @@ def test_one_bad_caption_is_skipped_and_named(tmp_path, row, reason, name, rule)
 )
 def test_one_bad_image_is_skipped_and_named(tmp_path, row, reason, name):
     path = written(tmp_path / "captions_x.json", images=[row])
-    with pytest.warns(UserWarning) as told:
+    with pytest.warns(UserWarning) as warned:
         assert len(make_coco_manifest(path, n=None, max_bad_share=0.2)) == 4
-    assert f"1 skipped: {reason} ({name})" in str(told[0].message)
+    assert f"1 skipped: {reason} ({name})" in str(warned[0].message)
 
 
-def test_captions_of_a_bad_image_are_named_with_it(tmp_path):
-    of_nine = {"id": 90, "image_id": 9, "caption": "A cat."}
-    path = written(tmp_path / "captions_x.json", images=[{"id": 9}], captions=[of_nine])
-    with pytest.warns(UserWarning, match=r"1 skipped: of a bad image \(caption 90 of image 9\)"):
-        make_coco_manifest(path, n=None, max_bad_share=0.5)
+@pytest.mark.parametrize(
+    ("image", "caption", "reason"),
+    [
+        ({"id": 9}, "A cat.", "of a bad image"),
+        ({"id": 9, "file_name": "9.jpg"}, " ", "empty caption"),
+    ],
+)
+def test_captions_that_no_image_can_have_are_named_with_it(tmp_path, image, caption, reason):
+    row = {"id": 90, "image_id": 9, "caption": caption}
+    path = written(tmp_path / "captions_x.json", images=[image], captions=[row])
+    with pytest.warns(UserWarning, match=rf"1 skipped: {reason} \(caption 90 of image 9\)"):
+        assert len(make_coco_manifest(path, n=None, max_bad_share=0.5)) == 4
 
 
 @pytest.mark.parametrize("blank", ["", " ", "\n", "\u200b", "\u00a0\u00ad"])
 def test_a_blank_caption_beside_another_is_no_bad_row(tmp_path, blank):
     row = {"id": 0, "image_id": 1, "caption": blank}
     path = written(tmp_path / "captions_x.json", captions=[row], count=2)
-    with pytest.warns(
-        UserWarning, match=r"1 blank captions beside others \(caption 0 of image 1\)"
-    ):
+    said = r"1 blank captions beside others \(caption 0 of image 1\)"
+    with pytest.warns(UserWarning, match=said):
         manifest = make_coco_manifest(path, n=2)
     assert manifest.captions == ["A dog."] * 2
-
-
-def test_an_image_whose_only_caption_is_blank_is_bad(tmp_path):
-    images = [{"id": 9, "file_name": "9.jpg"}]
-    row = {"id": 90, "image_id": 9, "caption": " "}
-    path = written(tmp_path / "captions_x.json", images=images, captions=[row])
-    with pytest.warns(UserWarning, match=r"1 skipped: empty caption \(caption 90 of image 9\)"):
-        assert len(make_coco_manifest(path, n=None, max_bad_share=0.2)) == 4
 
 
 def test_several_files_are_put_together(tmp_path):
     one = written(tmp_path / "captions_train2014.json")
     notes = [{"id": 70, "image_id": 7, "caption": "A cow."}]
-    notes += [
-        {"id": 30, "image_id": 2, "caption": "A second dog."}
-    ]  # of an image in the other file
+    notes.append({"id": 30, "image_id": 2, "caption": "A second dog."})  # of the other file's image
     document = {"images": [{"id": 7, "file_name": "7.jpg"}], "annotations": notes}
     two = tmp_path / "captions_val2014.json"
     two.write_text(json.dumps(document))

@@ -3,6 +3,7 @@ import json
 import pickle
 import subprocess
 import sys
+from functools import partial
 
 import numpy as np
 import pytest
@@ -105,9 +106,10 @@ def test_scenes_and_captions_do_not_depend_on_the_resolution(data_dir, tmp_path)
 
 
 def test_mixtures_of_captions(data_dir):
-    source = CaptionedShapesSource(
-        data_dir, "full", 32, "train", {"short": 0.25, "descriptive": 0.75}, caption_seed=3
-    )
+    def mixture(seed, **shares):
+        return CaptionedShapesSource(data_dir, "full", 32, "train", shares, caption_seed=seed)
+
+    source = mixture(3, short=0.25, descriptive=0.75)
     kinds = [item["caption_kind"] for item in source]
     assert 0.5 < kinds.count("descriptive") / len(kinds) < 0.95
     assert set(kinds) == {"short", "descriptive"}
@@ -117,13 +119,9 @@ def test_mixtures_of_captions(data_dir):
     # The kind is a function of the index: neither the order of reading nor a copy changes it.
     copy = pickle.loads(pickle.dumps(source))
     assert [copy[k]["caption_kind"] for k in reversed(range(len(copy)))] == kinds[::-1]
-    turned = CaptionedShapesSource(
-        data_dir, "full", 32, "train", {"descriptive": 0.75, "short": 0.25}, caption_seed=3
-    )
+    turned = mixture(3, descriptive=0.75, short=0.25)
     assert [item["caption_kind"] for item in turned] == kinds
-    other = CaptionedShapesSource(
-        data_dir, "full", 32, "train", {"short": 0.25, "descriptive": 0.75}, caption_seed=4
-    )
+    other = mixture(4, short=0.25, descriptive=0.75)
     assert [item["caption_kind"] for item in other] != kinds
 
 
@@ -138,18 +136,17 @@ def test_errors(data_dir, tmp_path):
     command = "dalle-jax prepare captioned_shapes/easy --resolution=32 --data_dir=" + str(tmp_path)
     with pytest.raises(FileNotFoundError, match=command):
         CaptionedShapesSource(tmp_path, "easy", 32)
-    with pytest.raises(ValueError, match="no config 'hard'; it has easy, pairs, full"):
-        prepare(tmp_path, "hard", 32)
-    with pytest.raises(ValueError, match="no split 'dev'"):
-        CaptionedShapesSource(data_dir, "full", 32, "dev")
-    with pytest.raises(ValueError, match="no split 'dev'"):
-        prepare(tmp_path, "easy", 32, split_sizes={"dev": 3})
-    with pytest.raises(ValueError, match="no caption 'long'"):
-        CaptionedShapesSource(data_dir, "full", 32, caption="long")
-    with pytest.raises(ValueError, match="add up to 1"):
-        CaptionedShapesSource(data_dir, "full", 32, caption={"short": 0.5, "alt": 0.6})
-    with pytest.raises(ValueError, match="holds splits of"):
-        prepare(data_dir, "full", 32, split_sizes={**SIZES, "train": 61})
+    full = partial(CaptionedShapesSource, data_dir, "full", 32)
+    for action, message in (
+        (lambda: prepare(tmp_path, "hard", 32), "no config 'hard'; it has easy, pairs, full"),
+        (lambda: full("dev"), "no split 'dev'"),
+        (lambda: prepare(tmp_path, "easy", 32, split_sizes={"dev": 3}), "no split 'dev'"),
+        (lambda: full(caption="long"), "no caption 'long'"),
+        (lambda: full(caption={"short": 0.5, "alt": 0.6}), "add up to 1"),
+        (lambda: prepare(data_dir, "full", 32, split_sizes={"train": 61}), "holds splits of"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            action()
 
 
 def test_neither_tensorflow_nor_a_registration(tmp_path):
@@ -168,11 +165,9 @@ assert "captioned_shapes" not in registered._DATASET_REGISTRY
 
 
 def test_images_are_stored_as_png(data_dir):
-    folder = prepare(data_dir, "full", 32)
-    stored = (folder / "features.json").read_text()
-    assert json.loads(stored)["featuresDict"]["features"]["image"]["image"]["encodingFormat"] == (
-        "png"
-    )
+    stored = json.loads((prepare(data_dir, "full", 32) / "features.json").read_text())
+    image = stored["featuresDict"]["features"]["image"]["image"]
+    assert image["encodingFormat"] == "png"
 
 
 def test_a_mixture_of_captions_is_for_training(shapes_dir):

@@ -67,7 +67,7 @@ def test_what_a_short_caption_states():
 
 
 def test_parse_is_the_inverse_of_writing():
-    for scene in drawn(1500):
+    for scene in drawn(500):
         for made in (short(scene), descriptive(scene)):
             assert parse(made.text) == made.statements
 

@@ -8,19 +8,19 @@ import warnings
 import fsspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dalle_jax.data import checked, remote_server
+from dalle_jax.data import checked
 from dalle_jax.data.open import open_source
 from tests.data import pictures, tars
+from tests.data.encoded import parquet
 from tests.data.http_server import serve
+from tests.data.pictures import SHARES
 from tests.data.tars import png
 
 KINDS = ("folder", "webdataset", "parquet")
-SHARES = {"validation_share": 0.3, "test_share": 0.3}
 
 
 def write(kind, root, images):
@@ -29,18 +29,13 @@ def write(kind, root, images):
         texts = {f"{name}.txt": name for name in images}
         pictures.write(root, {f"{name}.png": image for name, image in images.items()} | texts)
     elif kind == "webdataset":
-        pairs = (
-            (f"{name}.{end}", c)
-            for name, i in images.items()
-            for end, c in (("png", i), ("txt", name.encode()))
-        )
-        tars.write(root / "0.tar", [*pairs])
+        members = [(f"{name}.png", image) for name, image in images.items()]
+        tars.write(root / "0.tar", [*members, *((f"{n}.txt", n.encode()) for n in images)])
     else:
-        root.mkdir(parents=True, exist_ok=True)
         table = {"image": pa.array(images.values(), pa.binary()), "text": [*images]}
         # Without check sums, damage can give a row another row's image unseen.
-        options = {"row_group_size": 7, "write_page_checksum": True}
-        pq.write_table(pa.table(table), root / "0.parquet", **options)
+        content = parquet(table, row_group_size=7, write_page_checksum=True)
+        pictures.write(root, {"0.parquet": content})
     return root
 
 
@@ -102,15 +97,15 @@ def test_what_can_t_be_is_refused_before_anything_is_read(tmp_path, kind, option
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_images_of_other_sizes_are_left_out(tmp_path, kind):
-    sizes = {"a": (8, 8), "b": (7, 30), "c": (33, 8), "d": (9, 9)}
+    sizes = {"a": (8, 8), "b": (7, 30), "c": (33, 8), "d": (32, 8), "e": (9, 9)}
     write(kind, tmp_path, {name: png(1, size) for name, size in sizes.items()})
-    assert captions(read(kind, tmp_path, min_side=8)) == ["a", "c", "d"]
-    assert captions(read(kind, tmp_path, max_aspect_ratio=4.0)) == ["a", "d"]
+    assert captions(read(kind, tmp_path)) == ["a", "b", "c", "d", "e"]
+    assert captions(read(kind, tmp_path, min_side=8)) == ["a", "c", "d", "e"]
+    assert captions(read(kind, tmp_path, max_aspect_ratio=4.0)) == ["a", "d", "e"]
     report = read(kind, tmp_path, min_side=9, max_aspect_ratio=4.0, max_bad_share=0.0).report
-    assert {reason: len(names) for reason, names in report.left_out.items()} == {
-        "side below 9 pixels": 3
-    }
-    assert report.total == 1 and captions(read(kind, tmp_path)) == ["a", "b", "c", "d"]
+    assert report.total == 1 and [*report.left_out] == ["side below 9 pixels"]
+    (narrow,) = read(kind, tmp_path, min_side=6, max_aspect_ratio=4.2).report.left_out
+    assert narrow == "aspect ratio above 4.2"
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -176,9 +171,8 @@ def test_a_place_that_can_t_be_written_is_a_warning(tmp_path, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_data_is_the_same_by_url_and_on_disk(tmp_path, kind, monkeypatch):
-    monkeypatch.setattr(remote_server, "FIRST_PAUSE", 0.001)
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+@pytest.mark.usefixtures("url_cache")
+def test_data_is_the_same_by_url_and_on_disk(tmp_path, kind):
     root = write(kind, tmp_path / "d", NUMBERED)
     contents = {path.name: path.read_bytes() for path in root.iterdir()}
     memory, name = fsspec.filesystem("memory"), uuid.uuid4().hex

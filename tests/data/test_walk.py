@@ -134,33 +134,18 @@ def test_a_folder_that_may_not_be_read_is_named(tmp_path):
     assert walk(tmp_path).left_out == {"unreadable": ["a/"]}
 
 
+HIDDEN = ["._a.png", ".DS_Store", ".hidden.png", ".ipynb_checkpoints/0-checkpoint.png", "..png"]
+HIDDEN += [".git/objects/a.png", ".cache/huggingface/download/a.png", "a/.b/c.png"]
+OF_SYSTEMS = ["__MACOSX/a.png", "__MACOSX/._a.png", "Thumbs.db", "deep/thumbs.DB", "desktop.ini"]
+OF_SYSTEMS += ["Desktop.ini", "@eaDir/a.png/SYNOPHOTO_THUMB_M.jpg", "@Recycle/a.png"]
+OF_SYSTEMS += ["photos/~snapshot/daily/a.png", "RECYCLED/a.png", "Network Trash Folder/a.png"]
+OF_SYSTEMS += ["$RECYCLE.BIN/a.png", "System Volume Information/a.png", "lost+found/a.png"]
+OF_SYSTEMS += ["a/__pycache__/a.png"]
+
+
 @pytest.mark.parametrize(
     ("name", "reason"),
-    [
-        ("._a.png", "hidden"),
-        (".DS_Store", "hidden"),
-        (".hidden.png", "hidden"),
-        (".ipynb_checkpoints/0-checkpoint.png", "hidden"),
-        (".git/objects/a.png", "hidden"),
-        (".cache/huggingface/download/a.png", "hidden"),
-        ("..png", "hidden"),
-        ("a/.b/c.png", "hidden"),
-        ("__MACOSX/a.png", "system file"),
-        ("__MACOSX/._a.png", "system file"),
-        ("Thumbs.db", "system file"),
-        ("deep/thumbs.DB", "system file"),
-        ("desktop.ini", "system file"),
-        ("Desktop.ini", "system file"),
-        ("@eaDir/a.png/SYNOPHOTO_THUMB_M.jpg", "system file"),
-        ("@Recycle/a.png", "system file"),
-        ("photos/~snapshot/daily/a.png", "system file"),
-        ("RECYCLED/a.png", "system file"),
-        ("Network Trash Folder/a.png", "system file"),
-        ("$RECYCLE.BIN/a.png", "system file"),
-        ("System Volume Information/a.png", "system file"),
-        ("lost+found/a.png", "system file"),
-        ("a/__pycache__/a.png", "system file"),
-    ],
+    [*((n, "hidden") for n in HIDDEN), *((n, "system file") for n in OF_SYSTEMS)],
 )
 def test_files_of_systems_and_tools_are_nobodys_data(tmp_path, name, reason):
     touch(tmp_path / name)
