@@ -13,7 +13,7 @@ from dalle_jax.metrics.table import CAPTION_METRICS, METRICS, NETWORK_OPTIONS, O
 from dalle_jax.seeds import LIMIT
 
 if TYPE_CHECKING:
-    from dalle_jax.evaluation.workdir import Evaluated
+    from dalle_jax.evaluation.evaluated import Evaluated
 
 EXAMPLE = """examples:
   dalle-jax evaluate --workdir=runs/quickstart --split=test --n=512

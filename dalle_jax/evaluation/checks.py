@@ -1,4 +1,4 @@
-"""What a training or an evaluation names, checked before anything long begins."""
+"""Checks of trainings and evaluations before anything long begins."""
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from dalle_jax.stages import STAGES, build_stage, data_of, sampling_of
 
 
 def check_stage(name: str, config: Mapping[str, Any]) -> None:
-    """Refuse a stage that can't be built, or whose previews or evaluations could not be drawn.
+    """Check that a stage can be built, and that its previews and evaluations can be sampled.
 
     Raises:
         FileNotFoundError: there is no run at `train.evaluation_features`.
@@ -26,7 +26,7 @@ def check_stage(name: str, config: Mapping[str, Any]) -> None:
 
 
 def find_features_of_training(own: Mapping[str, Any]) -> None:
-    """Refuse a stage's `train.evaluation_features` that is no trained network."""
+    """Check that a stage's `train.evaluation_features` is a trained network."""
     if own["train"]["evaluate_every"] and own["train"]["evaluation_features"]:
         find_features(own["train"]["evaluation_features"])
 
@@ -34,26 +34,26 @@ def find_features_of_training(own: Mapping[str, Any]) -> None:
 def check_later_data(
     stages: Sequence[str], config: Mapping[str, Any], workdir: Path, moved_to: str = ""
 ) -> None:
-    """Open the data of stages that are trained after the first, where it is not the first's.
+    """Check the data of the stages after the first, if they have others than the first.
 
-    `moved_to` is where the data that the config names lies now.
+    `moved_to` is the present location of the config's data.
 
     Raises:
-        FileNotFoundError: it is not there.
-        ValueError: it can't be read.
+        FileNotFoundError: the data do not exist.
+        ValueError: they can't be read.
     """
-    opened = [data_of(stages[0], config)]
+    checked = [data_of(stages[0], config)]
     for stage in stages[1:]:
         run, data = Run(workdir / stage, stage, config, moved_to), data_of(stage, config)
-        if data not in opened and run.step < config[stage]["train"]["steps"]:
+        if data not in checked and run.step < config[stage]["train"]["steps"]:
             run.open_source("train")
-            opened.append(data)
+            checked.append(data)
         if run.step < config[stage]["train"]["steps"]:
             open_evaluation_of_training(run)
 
 
 def open_evaluation_of_training(run: Run) -> None:
-    """The captions that a training is to be evaluated on now and then, if it is."""
+    """Check that the captions for evaluations during training exist, if there are any."""
     train = run.config[run.stage_name]["train"]
     if train["evaluate_every"] and STAGES[run.stage_name].has_preview():
         open_captions(run, {}, train["evaluation_images"], train["evaluation_features"])
@@ -62,15 +62,15 @@ def open_evaluation_of_training(run: Run) -> None:
 def check_evaluation(
     what: Evaluation, *, has_clip: bool, to_be_trained: Collection[str] = ()
 ) -> None:
-    """Refuse an evaluation whose files or networks are not there.
+    """Check that the files and networks of an evaluation exist.
 
     Args:
-        what: is to be measured.
-        has_clip: whether the workdir has, or will have, a CLIP of its own.
-        to_be_trained: paths of runs that are not there yet, but will be.
+        what: the options.
+        has_clip: whether the workdir has, or will have, a CLIP.
+        to_be_trained: paths of runs that do not exist yet, but will.
 
     Raises:
-        FileNotFoundError: a file or run is not there.
+        FileNotFoundError: a file or run does not exist.
         ValueError: a metric lacks its network, or has two.
     """
     if what.manifest and not Path(what.manifest).is_file():
@@ -83,7 +83,7 @@ def check_evaluation(
         check_network(of_sets, what.inception, what.features)
     if CLIP in what.metrics and not (what.clip or has_clip):
         raise ValueError(
-            "the metric clip needs a trained CLIP, and there is none of its own: give --clip=RUN"
+            "the metric clip needs a trained CLIP, and the workdir has none: give --clip=RUN"
         )
     for path in filter(None, (what.features, what.clip)):
         if str(path) not in to_be_trained:

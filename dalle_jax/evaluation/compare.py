@@ -18,7 +18,7 @@ from dalle_jax.metrics.results import find_row, read_rows, read_scores
 
 
 class Candidate(NamedTuple):
-    """A row and the file that it stands in."""
+    """A results row and its file."""
 
     path: Path
     row: Mapping[str, Any]
@@ -56,11 +56,11 @@ def compare(
 
 
 def read(paths: Sequence[Path], protocol_hash: str | None) -> list[Candidate]:
-    """The rows of the files; of those of one protocol and model in a file, the newest.
+    """The rows of the files, of each protocol and model in a file the newest.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a line is no row, or no row is of that protocol.
+        ValueError: a line is not a row, or no row has that protocol.
     """
     candidates = []
     for path in paths:
@@ -72,21 +72,21 @@ def read(paths: Sequence[Path], protocol_hash: str | None) -> list[Candidate]:
                 raise ValueError(
                     f"row {number} of {path} can't be compared: its protocol has no {min(missing)}"
                 )
-            # Rows of two sets of images have no model, but a set that was measured.
+            # Rows of two sets of images have no model.
             newest = find_row(rows, row["protocol_hash"], row["model"]) if row.get("model") else row
             if row is newest and protocol_hash in (None, row["protocol_hash"]):
                 candidates.append(Candidate(path, row))
     if not candidates:
-        of = f" of protocol {protocol_hash}" if protocol_hash else ""
-        raise ValueError(f"there are no rows{of} in {', '.join(map(str, paths))}")
+        which = f" of protocol {protocol_hash}" if protocol_hash else ""
+        raise ValueError(f"there are no rows{which} in {', '.join(map(str, paths))}")
     return candidates
 
 
 def find_metric(name: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    """The metric that `name` means: itself, or the only one `NAME[…]` or `oracle/NAME`.
+    """The full name of a metric: `name` itself, or the only `NAME[…]` or `oracle/NAME`.
 
     Raises:
-        ValueError: there is none, or more than one: distances of different features.
+        ValueError: there is none, or there are several, with different features.
     """
     known = list(dict.fromkeys(metric for row in rows for metric in row["metrics"]))
     if name in known:
@@ -97,7 +97,7 @@ def find_metric(name: str, rows: Sequence[Mapping[str, Any]]) -> str:
         raise ValueError(f"no row has the metric {name!r}; there are {', '.join(known) or 'none'}")
     if len(found) > 1:
         raise ValueError(
-            f"{name} is there of different features, which can't be ranked: {', '.join(found)}; "
+            f"rows have {name} of different features, which can't be ranked: {', '.join(found)}; "
             "name one of them"
         )
     return found[0]
@@ -107,7 +107,7 @@ def rank(candidates: Sequence[Candidate], metric: str, vary: Sequence[str]) -> l
     """The rows that have the metric, best first.
 
     Raises:
-        ValueError: two of them are of different protocols.
+        ValueError: two of them have different protocols.
     """
     having = [c for c in candidates if metric in c.row["metrics"]]
     try:
@@ -124,16 +124,16 @@ def rank(candidates: Sequence[Candidate], metric: str, vary: Sequence[str]) -> l
 
 
 def tests_against_best(ranked: Sequence[Candidate], metric: str) -> list[Paired | None]:
-    """For each row its `Paired` to the first; None where they are not pairs."""
+    """The `Paired` of each row and the first, or None; see `test`."""
     best, *others = ranked
     return [None, *(test(best, other, metric) for other in others)]
 
 
 def test(a: Candidate, b: Candidate, metric: str) -> Paired | None:
-    """The `Paired` of two rows, or None.
+    """The paired test of two rows, or None.
 
-    They are pairs if they are of the same captions, drawn with the same seeds, and keep either the
-    scores of single captions or distances with some of the captions left out.
+    It needs the same captions and sampling seeds, and either scores by caption or distances with
+    the same captions left out.
     """
     if a.row["protocol"]["manifest_sha256"] is None or _paired_by(a.row) != _paired_by(b.row):
         return None
@@ -141,9 +141,9 @@ def test(a: Candidate, b: Candidate, metric: str) -> Paired | None:
     if scores[0] is not None and scores[1] is not None:
         return paired(*scores)
     entries = [c.row["metrics"][metric] for c in (a, b)]
-    # The seed says which captions are left out together.
-    drawn = [(c.row["protocol"].get("settings") or {}).get("seed") for c in (a, b)]
-    if drawn[0] == drawn[1] and all("left_out" in entry for entry in entries):
+    # The seed determines which captions are left out together.
+    seeds = [(c.row["protocol"].get("settings") or {}).get("seed") for c in (a, b)]
+    if seeds[0] == seeds[1] and all("left_out" in entry for entry in entries):
         values = [entry["value"] for entry in entries]
         return paired_distances(*values, *(entry["left_out"] for entry in entries))
     return None
@@ -151,13 +151,13 @@ def test(a: Candidate, b: Candidate, metric: str) -> Paired | None:
 
 def _paired_by(row: Mapping[str, Any]) -> tuple:
     """What two rows must have in common to be compared image by image."""
-    of = row["protocol"]
+    protocol = row["protocol"]
     names = ("manifest_sha256", "num_images", "reference_sha256")
-    return (*(of[name] for name in names), (of["sampling"] or {}).get("seeds"))
+    return (*(protocol[name] for name in names), (protocol["sampling"] or {}).get("seeds"))
 
 
 def show(ranked: Sequence[Candidate], metric: str, vary: Sequence[str]) -> None:
-    """The table of a ranking."""
+    """Print the table of a ranking."""
     first = ranked[0].row
     shown = ", ".join(dict.fromkeys(c.row["protocol_hash"] for c in ranked))
     table = Table(title=f"{metric}, {first['protocol']['num_images']} images, protocol {shown}")
@@ -171,9 +171,9 @@ def show(ranked: Sequence[Candidate], metric: str, vary: Sequence[str]) -> None:
     if tested:
         table.add_column("difference to the best", justify="right")
         table.add_column("p", justify="right")
-    for place, (candidate, line, test) in enumerate(zip(ranked, ones, tests), 1):
+    for rank, (candidate, line, test) in enumerate(zip(ranked, ones, tests), 1):
         values = [str(_at(candidate.row["protocol"], name)) for name in vary]
-        cells = [str(place), _model(candidate), *values, line.value, line.interval, line.floor]
+        cells = [str(rank), _model(candidate), *values, line.value, line.interval, line.floor]
         cells += [line.unbiased] * (len(heads) - len(cells))
         if tested:
             cells += [_difference(test) if test else "", f"{test.p:.2g}" if test else ""]
@@ -191,7 +191,7 @@ def show(ranked: Sequence[Candidate], metric: str, vary: Sequence[str]) -> None:
         for text in bias_remarks(row):
             print(f"{_model(candidate)}: {text}")
     if len(tested) < len(ranked) - 1:
-        print("Rows without a p are of other captions or noise, or keep nothing to pair them by.")
+        print("Rows without a p have other captions or noise, or nothing to pair them by.")
 
 
 def _difference(test: Paired) -> str:

@@ -1,4 +1,4 @@
-"""`dalle-jax compare A.npz B.npz`: what files of statistics hold, and how far apart they are."""
+"""`dalle-jax compare A.npz B.npz`: files of statistics and their Fréchet distances."""
 
 import textwrap
 from collections.abc import Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 from dalle_jax.metrics.frechet import frechet_distance
 from dalle_jax.metrics.reference import Reference, describe, load_reference
 
-# What must be the same for a distance of features to mean anything.
+# A distance is meaningful only if these agree.
 IDENTITY = ("features", "features_sha256", "preprocessing")
 
 
@@ -16,7 +16,7 @@ def show(paths: Sequence[Path]) -> None:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it holds no statistics, or two are of different features.
+        ValueError: a file has no statistics, or two have different features.
     """
     references = [load_reference(path) for path in paths]
     for path, reference in zip(paths, references):
@@ -27,10 +27,10 @@ def show(paths: Sequence[Path]) -> None:
 
 
 def distances(a: Reference, b: Reference) -> dict[str, float]:
-    """The Fréchet distance on each tap that both have.
+    """The Fréchet distance on each common tap.
 
     Raises:
-        ValueError: they were made in different ways, as far as they say, or have no tap in common.
+        ValueError: they were made differently, or have no tap in common.
     """
     for name in IDENTITY:
         x, y = a.made_with.get(name), b.made_with.get(name)

@@ -1,4 +1,4 @@
-"""How many digits of a number are worth printing."""
+"""Numbers with as many digits as their interval justifies."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -11,15 +11,10 @@ def fitted(
     percent: bool = False,
     sign: bool = False,
 ) -> Callable[[float], str]:
-    """A function that writes numbers like `value` with the digits that its interval leaves sense.
+    """A function that formats numbers like `value` with the digits that its interval justifies.
 
     Half of the interval gets two significant digits; without an interval the value gets four.
-
-    Args:
-        value: the number.
-        interval: its lower and upper end.
-        percent: whether to write shares as percentages, which get one decimal at least.
-        sign: whether to write the + of positive numbers.
+    Percentages get at least one decimal; `sign` adds the + of positive numbers.
     """
     factor = 100 if percent else 1
     half = factor * abs(interval[1] - interval[0]) / 2 if interval else math.nan
@@ -32,7 +27,7 @@ def fitted(
 
 
 def _exponent(x: float) -> int:
-    """Of x in scientific notation, once it is rounded to two digits; 0 of 0, NaN and infinity."""
+    """The exponent of x rounded to two digits; 0 for 0, NaN and infinity."""
     if x == 0 or not math.isfinite(x):
         return 0
     return int(f"{x:.1e}".partition("e")[2])

@@ -5,17 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from dalle_jax.console import note, progress
 from dalle_jax.metrics.shards import SHARD_SIZE, ShardedImages, Shards
-from dalle_jax.pipelines.images import captioned_grid
 from dalle_jax.pipelines.raw_weights import choose_weights, weights_of
 from dalle_jax.pipelines.system import as_given, load_system
 from dalle_jax.pipelines.text_to_image import DallePipeline
 from dalle_jax.runs import open_run
-
-SAMPLES = 24  # images of samples.png
 
 
 class PipelineCache:
@@ -107,15 +103,3 @@ class GeneratedImages:
         """The stored images of the first seed; None if some are missing."""
         first = next(iter(self._shards.values()))
         return None if first.missing() else first.load()
-
-
-def draw_samples(
-    images: Sequence[np.ndarray], captions: Sequence[str], correct: np.ndarray | None
-) -> Image.Image:
-    """A grid of the first captions, in green or red if their scores [captions, seeds] are given."""
-    captions = captions[:SAMPLES]
-    first = np.stack([images[i] for i in range(len(captions))])
-    colors = None
-    if correct is not None:
-        colors = ["#1a7f37" if one else "#b42318" for one in correct[: len(captions), 0]]
-    return captioned_grid(first, captions, columns=8, colors=colors)

@@ -1,4 +1,4 @@
-"""Rows of results as tables: in the terminal, and as cells for whoever draws them otherwise."""
+"""Results rows as tables in the terminal, and as cells for other pages."""
 
 from collections.abc import Mapping
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ class Line(NamedTuple):
 
 
 def lines_of(row: Mapping[str, Any]) -> list[Line]:
-    """The metrics of a row, in its order."""
+    """The lines of a row's metrics, in their order."""
     floor = row.get("floor", {})
     lines = []
     for name, entry in row["metrics"].items():
@@ -46,7 +46,7 @@ def lines_of(row: Mapping[str, Any]) -> list[Line]:
 
 
 def is_biased(name: str, entry: Mapping[str, Any], num_images: int) -> bool:
-    """Whether a metric is a Fréchet distance of fewer images than the features have numbers.
+    """Whether a metric is a Fréchet distance of fewer images than features.
 
     Its covariances are then singular, and it is clearly too large.
     """
@@ -54,13 +54,13 @@ def is_biased(name: str, entry: Mapping[str, Any], num_images: int) -> bool:
 
 
 def num_features(name: str, entry: Mapping[str, Any]) -> int:
-    """Of a Fréchet distance, the length of its features; 0 of other metrics, and if unknown."""
-    # Rows of before this was recorded are of Inception's two taps.
+    """The length of a Fréchet distance's features; 0 if unknown, and for other metrics."""
+    # Older rows do not record it, but only have Inception's two taps.
     return int(entry.get("num_features", {"fid": 2048, "sfid": 2023}.get(name, 0)))
 
 
 def headings(row: Mapping[str, Any]) -> Line:
-    """What the columns of `lines_of` are."""
+    """The headings of the columns of `lines_of`."""
     protocol = row["protocol"]
     seeds = (protocol.get("sampling") or {}).get("seeds", ())
     what = "real against real" if protocol["reference"] else "real images"
@@ -70,7 +70,7 @@ def headings(row: Mapping[str, Any]) -> Line:
 
 
 def title(row: Mapping[str, Any]) -> str:
-    """What a row is of."""
+    """The title of a row's table: images, reference, features and protocol."""
     protocol = row["protocol"]
     about = f"{protocol['num_images']} images"
     if "data" in row:
@@ -82,7 +82,7 @@ def title(row: Mapping[str, Any]) -> str:
 
 
 def of_weights(run: Mapping[str, Any]) -> str:
-    """What is to be said of the weights of a row's stage: nothing of averaged ones."""
+    """A remark on the weights of a row's stage, empty for EMA weights."""
     return "" if run["weights"] == "ema" else f", {run['weights']} weights"
 
 
@@ -93,7 +93,7 @@ def label(name: str) -> str:
 
 
 def print_row(row: Mapping[str, Any]) -> None:
-    """A row as a table in the terminal; columns with nothing in them are left out."""
+    """Print a row as a table without empty columns."""
     from rich.console import Console
     from rich.table import Table
 
@@ -111,7 +111,7 @@ def print_row(row: Mapping[str, Any]) -> None:
 
 
 def bias_remarks(row: Mapping[str, Any]) -> list[str]:
-    """A sentence for each distance of fewer images than its features have numbers."""
+    """A sentence for each Fréchet distance of fewer images than features."""
     num_images = row["protocol"]["num_images"]
     return [
         f"{label(name)} is biased upwards: {num_images} images are fewer than its "
@@ -119,7 +119,7 @@ def bias_remarks(row: Mapping[str, Any]) -> list[str]:
         + (
             f"; at n → ∞ (FD∞) it is {line.unbiased}"
             if line.unbiased
-            else "; without intervals there is no FD∞ beside it"
+            else "; without intervals there is no FD∞"
         )
         for (name, entry), line in zip(row["metrics"].items(), lines_of(row))
         if is_biased(name, entry, num_images)
@@ -127,7 +127,7 @@ def bias_remarks(row: Mapping[str, Any]) -> list[str]:
 
 
 def remarks(row: Mapping[str, Any]) -> list[str]:
-    """What is to be said of leakage."""
+    """Sentences on leakage."""
     if "leakage" not in row:
         return []
     found = ", ".join(
@@ -149,7 +149,7 @@ def remarks(row: Mapping[str, Any]) -> list[str]:
 
 
 def threshold(kind: Mapping[str, Any]) -> str:
-    """What makes a neighbour in a space of features, where that is the kind of leakage."""
+    """The threshold of feature neighbours; empty for other kinds of leakage."""
     if "cosine" not in kind:
         return ""
     return (

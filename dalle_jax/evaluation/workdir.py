@@ -3,14 +3,15 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from dalle_jax.evaluation.caption_scores import clip_measurement, oracle_measurement
 from dalle_jax.evaluation.captions import HeldOut, open_held_out
 from dalle_jax.evaluation.checks import check_evaluation
-from dalle_jax.evaluation.generated import GeneratedImages, PipelineCache, draw_samples
+from dalle_jax.evaluation.evaluated import Evaluated, evaluated
+from dalle_jax.evaluation.generated import GeneratedImages, PipelineCache
 from dalle_jax.evaluation.leakage import find_leakage, has_leakage, open_space, without_leaked
 from dalle_jax.evaluation.measurements import Measurement, open_extractor, set_measurement
 from dalle_jax.evaluation.memorization import memorization_measurement
@@ -23,30 +24,6 @@ from dalle_jax.metrics.table import CLIP, MEMORIZATION, METRICS, ORACLE
 from dalle_jax.pipelines.checks import check_drawing
 from dalle_jax.runs import Run, clip_in
 from dalle_jax.runs.data import check_moved
-
-
-class Evaluated(NamedTuple):
-    """What an evaluation measured.
-
-    Attributes:
-        workdir: of the system.
-        suffix: of the names of its files: "" for the split test, else "_SPLIT".
-        data: the name of the data and the split.
-        rows: of results.jsonl.
-        captions: the held-out captions.
-        images: of the first seed, uint8 [H, W, 3] each; None if they were deleted.
-        scores: by caption, [captions, seeds] by metric.
-        samples: a picture of the first images.
-    """
-
-    workdir: Path
-    suffix: str
-    data: str
-    rows: list[dict[str, Any]]
-    captions: Sequence[str]
-    images: Sequence[np.ndarray] | None
-    scores: dict[str, np.ndarray]
-    samples: Path | None
 
 
 def evaluate(
@@ -119,7 +96,7 @@ def evaluate_workdir(
                     row, scores = measure_row(measurement, images, model, held_out, leaked)
                     row = append_row(results, *_with_older(results, row, scores))
                 rows[i] = row
-    return _evaluated(what.workdir, rows, held_out, generated)
+    return evaluated(what.workdir, rows, held_out, generated)
 
 
 def open_measurements(
@@ -191,19 +168,3 @@ def _with_older(
     for part in ("metrics", "floor"):
         merged[part] = {**older.get(part, {}), **row.get(part, {})}
     return merged, read_scores(results, older) | scores
-
-
-def _evaluated(
-    workdir: Path, rows: list[dict[str, Any]], held_out: HeldOut, generated: GeneratedImages
-) -> Evaluated:
-    """Adds the scores by caption, and the images and samples.png if the images exist."""
-    scores: dict[str, np.ndarray] = {}
-    for row in rows:
-        scores |= read_scores(workdir / "results.jsonl", row)
-    captions, images, samples = held_out.captions, generated.of_first_seed(), None
-    if images is not None:
-        samples = workdir / f"samples{held_out.suffix}.png"
-        draw_samples(images, captions, scores.get("oracle/caption")).save(samples)
-    return Evaluated(
-        workdir, held_out.suffix, held_out.name, rows, captions, images, scores, samples
-    )

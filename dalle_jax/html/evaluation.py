@@ -10,7 +10,7 @@ from PIL import Image
 
 from dalle_jax.data.shapes.captions import STATEMENT_KINDS
 from dalle_jax.evaluation import tables
-from dalle_jax.evaluation.workdir import Evaluated
+from dalle_jax.evaluation.evaluated import Evaluated
 from dalle_jax.html import page
 from dalle_jax.metrics.captioned import counts_by_value
 from dalle_jax.metrics.intervals import wilson

@@ -9,6 +9,7 @@ singular covariances, which occur with fewer images than features.
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 
@@ -26,18 +27,20 @@ def measure_frechet(
     size leave out the same indices, so that a paired jackknife can compare two models.
     """
     real_factor = _factored(real, tap)
-    entry = {"num_features": len(real_factor.mean)}
+    num_features = len(real_factor.mean)
     if not settings.intervals:
-        return {name: {"value": frechet_distance(_factored(fake, tap), real_factor), **entry}}, {}
+        value = frechet_distance(_factored(fake, tap), real_factor)
+        return {name: {"value": value, "num_features": num_features}}, {}
     errors = jackknife(fake.features[tap], real_factor, seed=settings.seed)
     at_infinity, error = extrapolate(fake.features[tap], real_factor, seed=settings.seed)
-    entry |= {
+    entry = {
         "value": errors.value,
         "interval": errors.interval,
         "standard_error": errors.standard_error,
         "left_out": errors.left_out.tolist(),
         "extrapolated": at_infinity,
         "extrapolated_standard_error": error,
+        "num_features": num_features,
     }
     return {name: entry}, {}
 
@@ -109,8 +112,7 @@ def frechet_distance(a: Gaussian | Factored, b: Gaussian | Factored) -> float:
     return float(((a.mean - b.mean) ** 2).sum() + a.trace + b.trace - 2 * root_trace)
 
 
-@dataclass(frozen=True)
-class Jackknife:
+class Jackknife(NamedTuple):
     """FD with its error.
 
     Attributes:

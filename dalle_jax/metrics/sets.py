@@ -142,16 +142,13 @@ def measure(
     progress: Callable[[int], None] = lambda done: None,
     **extract_options: Any,
 ) -> SetFeatures:
-    """Stream a set of images through a network.
+    """Stream a set of images uint8 [H, W, 3] through a network.
 
     Args:
-        images: uint8 [H, W, 3] each.
-        extractor: the network.
+        images, extractor, batch_size, extract_options: see `features.extract`.
         moment_taps: taps whose mean and covariance are computed.
         feature_taps: taps whose features are returned.
-        batch_size: images per batch.
         progress: called after each batch with the number of images so far.
-        extract_options: `devices` and `num_threads` of `features.extract`.
     """
     moments: dict[str, Moments] = {}
     features: dict[str, list[np.ndarray]] = {tap: [] for tap in feature_taps}

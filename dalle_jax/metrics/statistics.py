@@ -46,14 +46,6 @@ class Moments:
         self._sum += shifted.sum(0)
         self._outer += shifted.T @ shifted
 
-    def merge(self, other: "Moments") -> None:
-        """Add the sums of another process."""
-        shift = other._origin - self._origin
-        mixed = np.outer(other._sum, shift)
-        self._outer += other._outer + mixed + mixed.T + other.n * np.outer(shift, shift)
-        self._sum += other._sum + other.n * shift
-        self.n += other.n
-
     def gaussian(self) -> Gaussian:
         """The mean, and the covariance with the denominator n − 1.
 

@@ -40,9 +40,9 @@ TRIPS = {
     ),
     "one FID evaluation, without sampling": (
         *("cli/evaluate", "evaluation/workdir", "evaluation/captions"),
-        *("evaluation/measurements", "metrics/table", "metrics/metric", "metrics/sets"),
-        *("metrics/target", "metrics/features", "metrics/preprocess", "metrics/inception"),
-        *("metrics/statistics", "metrics/frechet", "metrics/jackknife"),
+        *("evaluation/measurements", "evaluation/options", "metrics/table", "metrics/metric"),
+        *("metrics/sets", "metrics/target", "metrics/features", "metrics/preprocess"),
+        *("metrics/inception", "metrics/statistics", "metrics/frechet", "metrics/jackknife"),
         *("metrics/protocol", "metrics/results"),
     ),
     "one figure": (

@@ -312,7 +312,7 @@ def test_a_planted_leak_is_found_and_left_out(workdir, features, monkeypatch, ca
     "options, message",
     [
         (["--metrics=fid"], "fid needs a network: give --inception=FILE"),
-        (["--metrics=clip"], "needs a trained CLIP, and there is none of its own: give --clip=RUN"),
+        (["--metrics=clip"], "needs a trained CLIP, and the workdir has none: give --clip=RUN"),
         (["--manifest=none.jsonl"], "no caption manifest none.jsonl"),
         (["--metrics=fid", "--features=runs/none"], "runs/none: there is no such file or folder"),
     ],

@@ -24,16 +24,6 @@ def test_moments_are_numpys_whatever_the_batch_size_and_order():
             assert found.n == 500
 
 
-def test_merged_moments_are_those_of_all():
-    features = np.random.default_rng(1).normal(5, 1, (90, 6))
-    parts = [Moments(6) for _ in range(3)]
-    for moments, rows in zip(parts, (slice(0, 10), slice(10, 10), slice(10, 90))):
-        moments.add(features[rows])
-    parts[0].merge(parts[1])
-    parts[0].merge(parts[2])
-    np.testing.assert_allclose(parts[0].gaussian().covariance, np.cov(features.T), rtol=1e-10)
-
-
 def test_nan_and_too_few_are_refused():
     with pytest.raises(ValueError, match="features of 1 images are not finite"):
         fit_gaussian(np.array([[0.0], [np.nan], [1.0]]))
