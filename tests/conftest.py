@@ -13,6 +13,9 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
+PATIENCE = (
+    600  # seconds after which what a test waits for counts as hung, on however busy a machine
+)
 
 # Nearly all the time of these tests is compilation of programs that run once, on tiny arrays: the
 # compiler is to hurry, and what one process has compiled the others take from the disk. XLA aborts

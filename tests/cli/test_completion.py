@@ -8,6 +8,7 @@ import pytest
 
 from dalle_jax.cli import completion, main
 from dalle_jax.config import choices
+from tests.conftest import PATIENCE
 
 BASH, ZSH, FISH = map(shutil.which, completion.SHELLS)
 needs_bash = pytest.mark.skipif(BASH is None, reason="there is no bash")
@@ -138,7 +139,7 @@ zpty -d z
 def in_shell(command, home):
     """What a shell prints that reads no settings of the user's and leaves none."""
     env = {**os.environ, "HOME": str(home), "ZDOTDIR": str(home), "XDG_CONFIG_HOME": str(home)}
-    options = {"cwd": home, "env": env, "capture_output": True, "text": True, "timeout": 100}
+    options = {"cwd": home, "env": env, "capture_output": True, "text": True, "timeout": PATIENCE}
     return subprocess.run(command, **options)
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from tests.conftest import ONE_DEVICE, ROOT, SMALLER
+from tests.conftest import ONE_DEVICE, PATIENCE, ROOT, SMALLER
 from tests.data.pictures import write
 from tests.data.tars import png
 
@@ -42,7 +42,7 @@ def steps_logged(workdir):
 
 
 def wait_until(condition, process):
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE
     while not condition():
         assert process.poll() is None, process.stderr.read()
         assert time.monotonic() < deadline
@@ -65,7 +65,7 @@ def test_a_training_terminated_and_killed_goes_on_to_the_same_bits(
     process = start_training(tmp_path, shapes_dir)
     wait_until(lambda: steps_logged(tmp_path), process)
     process.terminate()
-    _, errors = process.communicate(timeout=60)
+    _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 128 + signal.SIGTERM
     (saved,) = re.findall(r"the same command continues from step (\d+)", errors)
     assert 5 <= int(saved) < 20
@@ -73,10 +73,10 @@ def test_a_training_terminated_and_killed_goes_on_to_the_same_bits(
     process = start_training(tmp_path, shapes_dir)
     wait_until(lambda: max(steps_logged(tmp_path)) >= 10, process)
     process.kill()
-    process.communicate(timeout=60)
+    process.communicate(timeout=PATIENCE)
 
     process = start_training(tmp_path, shapes_dir)
-    _, errors = process.communicate(timeout=200)
+    _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, errors
     assert "goes on from step" in errors
     jax.tree.map(np.testing.assert_array_equal, final_state(tmp_path), final_state(tiny_workdir))

@@ -134,7 +134,7 @@ def test_an_item_whose_reading_hangs_is_named(tokenizer):
             return f"/disk/{i}.png"
 
     for limit in (0, 2**30):
-        batches = loader(tokenizer, Hangs(20), shuffle=False, patience=0.3, memory_limit=limit)
+        batches = loader(tokenizer, Hangs(20), shuffle=False, patience=1, memory_limit=limit)
         take(batches, 2)
         with pytest.raises(Stalled, match=r"batch 2 hangs at /disk/17\.png"):
             next(batches)

@@ -25,7 +25,7 @@ from dalle_jax.sweeps.record import begin_attempt, read_attempts
 from dalle_jax.training.checkpoint import Checkpoints
 from dalle_jax.training.optim import make_optimizer
 from dalle_jax.training.state import create_state
-from tests.conftest import ONE_DEVICE, ROOT
+from tests.conftest import ONE_DEVICE, PATIENCE, ROOT
 
 N = 40  # captions: all of the test split
 
@@ -236,7 +236,7 @@ def test_a_killed_evaluation_goes_on_to_the_same_row(workdir, tmp_path):
     process = subprocess.Popen(
         command(killed), env=ONE_DEVICE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
     )
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + PATIENCE
     while len(list(killed.glob("generated/*/shard_*.npz"))) < 3:
         assert process.poll() is None and time.monotonic() < deadline, process.stderr.read()
         time.sleep(0.01)

@@ -132,7 +132,9 @@ def times_measured(project) -> int:  # noqa: F811
 
 
 def test_what_a_figure_measured_itself_is_kept_and_its_cost_too(measuring, capsys):
+    began = time.monotonic()
     assert figure.run(["own"]) == 0
+    elapsed = time.monotonic() - began
     assert times_measured(measuring) == 2
     first = read_record(measuring / "figures", "own")
     table = (measuring / "figures/own.csv").read_text()
@@ -142,7 +144,7 @@ def test_what_a_figure_measured_itself_is_kept_and_its_cost_too(measuring, capsy
         for job in (measuring / "runs/sweeps/jobs").iterdir()
         for attempt in read_attempts(job)
     )
-    assert first["seconds"] == pytest.approx(trained + 2 * 0.3, abs=0.4)
+    assert trained + 2 * 0.3 <= first["seconds"] + 0.01 <= trained + elapsed
     assert figure.run(["own"]) == 0
     assert times_measured(measuring) == 2
     assert (measuring / "figures/own.csv").read_text() == table
@@ -173,13 +175,14 @@ def test_hours_that_are_over_stop_the_figures_own_measures_too(measuring, monkey
     moment = time.monotonic
 
     def slow_walk(graph, place, config, max_hours, **options):
-        """As a walk that takes all the time but a tenth of a second."""
+        """As a walk after which ten minutes are left, of which each measure takes an hour."""
         assert 0.9 < max_hours < 1
         end = moment() + 3600 * max_hours
         program = ("python", "-S", str(STAND_IN), str(measuring))
         launch(jobs_of(graph, place, config, program), workers=1)
-        since = end - moment() - 0.1
-        monkeypatch.setattr(time, "monotonic", lambda: moment() + since)
+        since = end - moment() - 600
+        clock = lambda: moment() + since + 3600 * times_measured(measuring)
+        monkeypatch.setattr(time, "monotonic", clock)
         return 0
 
     monkeypatch.setattr(figure_sweep, "walk", slow_walk)

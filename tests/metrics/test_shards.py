@@ -2,14 +2,13 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 import warnings
 
 import numpy as np
 import pytest
 
 from dalle_jax.metrics.shards import Shards
-from tests.conftest import ROOT
+from tests.conftest import PATIENCE, ROOT
 
 
 def draw(indices):
@@ -78,7 +77,7 @@ def test_other_images_have_another_directory(tmp_path):
 
 def test_two_workers_share_the_images(tmp_path):
     made = [0, 0]
-    both_draw = threading.Barrier(2, timeout=60)
+    both_draw = threading.Barrier(2, timeout=PATIENCE)
 
     def work(k):
         first = True
@@ -126,14 +125,13 @@ def test_a_killed_worker_leaves_whole_shards_and_no_lock(tmp_path):
         if line.strip() == "12":
             break
     process.send_signal(signal.SIGKILL)
-    process.wait(timeout=30)
+    process.wait(timeout=PATIENCE)
     one = shards(tmp_path, 40)
     assert one.missing() == 28
     asked = []
-    began = time.monotonic()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
+        # It would wait for ever for a lock of the dead worker.
         make(one, lambda indices: asked.append(indices[0]) or draw(indices))
-    assert time.monotonic() - began < 10  # the dead worker's lock keeps nobody waiting
     assert asked == list(range(12, 40, 4))
     np.testing.assert_array_equal(list(one.load()), draw(range(40)))

@@ -7,7 +7,8 @@ Each call is one line of FOLDER/calls, with the cores and GPUs that it was given
 steps of which each is a checkpoint, and goes on from the newest. A checkpoint holds a hash over all
 steps that led to it, from those of the stages that this one stands on: a step that is left out or
 made twice changes what is measured. FOLDER/crash names runs and systems, by the start of their
-keys, that break: a run at step 3, an evaluation by a kill.
+keys, that break: a run at step 3, an evaluation by a kill. A call that begins with the text of
+STAND_IN_HOLDS waits as long as FOLDER/hold is there.
 """
 
 import functools
@@ -56,6 +57,9 @@ def call(folder: Path, *words: str) -> None:
     given = f"cores={cores}", f"gpus={os.environ.get('CUDA_VISIBLE_DEVICES', '')}"
     with open(folder / "calls", "a") as file:  # one write: lines of several processes do not mix
         file.write(" ".join((*words, *given)) + "\n")
+    held = " ".join(words).startswith(os.environ.get("STAND_IN_HOLDS", "none"))
+    while held and (folder / "hold").exists():
+        time.sleep(0.01)
 
 
 def breaks(folder: Path, name: str) -> bool:

@@ -16,7 +16,7 @@ from dalle_jax.sweeps.points import measure_points, write_points
 from dalle_jax.sweeps.progress import read_images
 from dalle_jax.sweeps.record import read_attempts
 from dalle_jax.sweeps.workers import Worker
-from tests.conftest import ROOT
+from tests.conftest import PATIENCE, ROOT
 
 # Measures a point by writing its process number to FOLDER/NAME. Until FOLDER/mended is there,
 # `fail` fails, `die` is killed and `wait` waits. `burn` uses half a second of a core; `both0` and
@@ -89,7 +89,7 @@ def alive(pid: int) -> bool:
     return True
 
 
-def wait_for(condition, seconds: float = 30) -> None:
+def wait_for(condition, seconds: float = PATIENCE) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it did not come to pass"
@@ -176,7 +176,7 @@ def test_when_the_hours_are_over_a_process_ends_the_point_it_is_at(tmp_path, job
         if states(launcher)["after"] is State.NOT_STARTED:
             (tmp_path / "mended").touch()
 
-    launcher = launch(jobs, tick=tick, max_seconds=0.5)
+    launcher = launch(jobs, tick=tick, max_seconds=1.5)
     assert states(launcher) == {"wait": State.DONE, "after": State.NOT_STARTED}
     assert not (tmp_path / "after").exists()
 

@@ -146,12 +146,15 @@ def test_what_ends_well_after_its_launcher_was_killed_is_not_done_again(
     monkeypatch.setattr(cli, "data_problems", lambda *given: [])
     monkeypatch.setattr(Counts, "training", lambda counts, run: 100.0)
     monkeypatch.setattr("dalle_jax.sweeps.jobs.jobs_of", lambda *given, **options: jobs)
+    monkeypatch.setenv("STAND_IN_HOLDS", moment)
+    (tmp_path / "hold").touch()
     process = PROCESSES.Process(target=cli.walk, args=(graph, layout, CONFIG))
     process.start()
     while not any(call.startswith(moment) for call in calls(tmp_path)):
         time.sleep(0.01)
     os.kill(process.pid, signal.SIGKILL)
     process.join()
+    (tmp_path / "hold").unlink()
     assert cli.walk(graph, layout, CONFIG) == 0
     counted = calls(tmp_path)
     assert set(counted.values()) == {1} and len(counted) == len(jobs) == 4

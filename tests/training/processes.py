@@ -75,7 +75,7 @@ class Noted:
             image_size=4,
             process_index=jax.process_index(),
             process_count=jax.process_count(),
-            patience=20,
+            patience=20 if fault == "hang" else 600,
         )
         self.get_state, self.set_state = self.loader.get_state, self.loader.set_state
 

@@ -9,7 +9,7 @@ import time
 import jax
 import numpy as np
 
-from tests.conftest import ROOT
+from tests.conftest import PATIENCE, ROOT
 
 
 def assert_equal(a, b):
@@ -32,7 +32,7 @@ def start(run_dir, **environment):
 
 
 def wait_for_line(run_dir, step):
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         if (run_dir / "metrics.jsonl").exists() and f'"step": {step},' in (
             run_dir / "metrics.jsonl"

@@ -24,6 +24,7 @@ from dalle_jax.training.checkpoint.integrity import damage
 from dalle_jax.training.optim import make_optimizer
 from dalle_jax.training.sharding import make_mesh, tree_shardings, with_shardings
 from dalle_jax.training.state import create_state
+from tests.conftest import PATIENCE
 from tests.training.tiny import TinyStage
 
 ONE = make_mesh({"data": 1}, jax.devices()[:1])
@@ -131,7 +132,7 @@ def test_comes_back_bit_for_bit(tmp_path, name):
 def test_checksums_are_there_as_soon_as_the_save_is(tmp_path):
     checkpoints, state = Checkpoints(tmp_path), make_state(1)
     checkpoints.save(5, state, {})
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + PATIENCE
     while not (tmp_path / "5/checksums.json").exists():
         assert time.monotonic() < deadline
         checkpoints.seal()
@@ -149,7 +150,9 @@ def test_checksums_are_there_as_soon_as_the_save_is(tmp_path):
 
 def test_checksums_keep_nobody_waiting(tmp_path, monkeypatch):
     write, held = checkpoint.write_checksums, threading.Event()
-    monkeypatch.setattr(checkpoint, "write_checksums", lambda path: held.wait(60) and write(path))
+    monkeypatch.setattr(
+        checkpoint, "write_checksums", lambda path: held.wait(PATIENCE) and write(path)
+    )
     checkpoints = Checkpoints(tmp_path)
     checkpoints.save(5, make_state(1), {})
     while not steps_in(tmp_path):

@@ -18,7 +18,7 @@ import pytest
 from dalle_jax.training import distributed
 from dalle_jax.training.checkpoint import load_params, steps_in
 from dalle_jax.training.distributed import ProcessAddress, exclusive, find_address
-from tests.conftest import ONE_DEVICE, ROOT
+from tests.conftest import ONE_DEVICE, PATIENCE, ROOT
 from tests.training.processes import Noted, train
 from tests.training.test_checkpoint import flip_bit, truncate_arrays_unsealed
 
@@ -52,7 +52,7 @@ def losses(run_dir) -> list[float]:
 
 def end_as(state, processes, run_dir) -> None:
     for process in processes:
-        _, told = process.communicate(timeout=250)
+        _, told = process.communicate(timeout=PATIENCE)
         assert process.returncode == 0, told
     for own in range(len(processes)):
         there = np.load(run_dir / f"params_{own}.npz")
@@ -101,7 +101,7 @@ def test_a_checkpoint_without_checksums_that_cannot_be_read_is_set_aside_by_all(
 
 def test_a_loss_of_one_that_is_not_finite_ends_both_and_each_writes_its_batch(tmp_path):
     processes = start(tmp_path, 2, 9, fault="nan")
-    told = [process.communicate(timeout=250)[1] for process in processes]
+    told = [process.communicate(timeout=PATIENCE)[1] for process in processes]
     assert [process.returncode for process in processes] == [1, 1], told
     for own, text in enumerate(told):
         batch = tmp_path / f"diverged_00000005_process{own}.npz"
@@ -124,9 +124,7 @@ def test_a_loss_of_one_that_is_not_finite_ends_both_and_each_writes_its_batch(tm
 )
 def test_a_data_worker_of_one_raises_or_hangs_and_both_end(tmp_path, fault, said):
     processes = start(tmp_path, 2, 1000, fault=fault)
-    started = time.monotonic()
-    told = [process.communicate(timeout=300)[1] for process in processes]
-    assert time.monotonic() - started < 200
+    told = [process.communicate(timeout=PATIENCE)[1] for process in processes]
     assert all(process.returncode not in (0, None) for process in processes)
     assert re.search(f"dalle-jax train: .*{said}", told[1]), told[1]
     # What was saved is whole: the command without the fault goes on from it.
@@ -218,7 +216,7 @@ def test_the_verb_in_two_processes_is_the_verb_in_one(tmp_path, shapes_dir):
 def test_one_of_four_dies_the_others_end_and_four_go_on(tmp_path, dead):
     run_dir = tmp_path / "many"
     processes, read = start(run_dir, 4, 1000), run_dir / "read_3"
-    deadline = time.monotonic() + 400
+    deadline = time.monotonic() + PATIENCE
     while not read.exists() or len(read.read_text().splitlines()) < 8:
         assert time.monotonic() < deadline and processes[dead].poll() is None
         time.sleep(0.01)

@@ -13,13 +13,11 @@ import numpy as np
 import pytest
 
 from dalle_jax.training.checkpoint import load_params, steps_in
-from tests.conftest import ROOT
+from tests.conftest import PATIENCE, ROOT
 from tests.training.started import assert_equal, lines, start
 from tests.training.tiny import SlowStage, fit_tiny
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(3600)]
-
-PATIENCE = 600  # seconds for a process to get going
 
 
 @pytest.fixture(scope="module")

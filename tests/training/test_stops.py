@@ -14,6 +14,7 @@ import pytest
 from dalle_jax.training import events, loop, pending, sharding
 from dalle_jax.training.checkpoint import Checkpoints, load_params, steps_in
 from dalle_jax.training.signals import Interrupted
+from tests.conftest import PATIENCE
 from tests.training.started import assert_equal, lines, start, wait_for_line
 from tests.training.tiny import Batches, fit_tiny
 
@@ -24,7 +25,7 @@ def test_stopped_and_started_again_it_ends_bit_for_bit_the_same(uninterrupted, t
     process = start(tmp_path, SLOW="0.05")
     wait_for_line(tmp_path, 12)
     process.send_signal(signum)
-    _, said = process.communicate(timeout=100)
+    _, said = process.communicate(timeout=PATIENCE)
     kept = steps_in(tmp_path / "checkpoints")
     if signum == signal.SIGKILL:
         assert process.returncode == -signal.SIGKILL
@@ -34,7 +35,7 @@ def test_stopped_and_started_again_it_ends_bit_for_bit_the_same(uninterrupted, t
         assert 12 <= kept[-1] < 24
         assert f"continues from step {kept[-1]}" in said
     process = start(tmp_path)
-    _, said = process.communicate(timeout=200)
+    _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, said
     assert f"goes on from step {kept[-1]}" in said
     assert_equal(load_params(tmp_path / "checkpoints"), state.ema_params)
@@ -67,7 +68,7 @@ def tear():
 
 def hang_and_be_terminated():
     threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
-    threading.Event().wait(100)
+    threading.Event().wait(3600)
 
 
 # Orbax's event loop is closed before its last thread knows of the failed save.
@@ -96,10 +97,9 @@ def test_one_run_meets_a_full_disk_torn_data_and_a_hanging_disk(uninterrupted, t
     assert steps_in(tmp_path / "checkpoints")[-1] == 13
 
     before = signal.getsignal(signal.SIGTERM)
-    start = time.monotonic()
     with pytest.raises(Interrupted, match="stopped by SIGTERM at step 18") as stop:
         fit_tiny(tmp_path, batches=Troubled(18, hang_and_be_terminated))
-    assert stop.value.exit_code == 143 and time.monotonic() - start < 90
+    assert stop.value.exit_code == 143
     assert steps_in(tmp_path / "checkpoints")[-1] == 18
     assert signal.getsignal(signal.SIGTERM) == before
 
@@ -211,7 +211,7 @@ def test_an_evaluation_of_an_hour_does_not_keep_a_signal_waiting(tmp_path, monke
 
     def evaluation(params, step, wait):
         if step == 6 and hour:
-            told.append(time.monotonic())
+            told.append(step)
             if moment == "during":
                 threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGTERM)).start()
             time.sleep(hour.pop())
@@ -220,12 +220,10 @@ def test_an_evaluation_of_an_hour_does_not_keep_a_signal_waiting(tmp_path, monke
     evaluated = {"hooks": {"evaluation": evaluation}, "evaluate_every": 6}
     if moment == "before":
         signal_before_step(monkeypatch, 6)
-    start = time.monotonic()
     with pytest.raises(Interrupted, match="stopped by SIGTERM at step 6") as stop:
         fit_tiny(tmp_path, **evaluated)
     assert stop.value.exit_code == 143
     assert bool(told) == (moment == "during")
-    assert time.monotonic() - (told[0] if told else start) < 60
     # No checkpoint was due at this step.
     assert steps_in(tmp_path / "checkpoints") == [5, 6]
     assert what_was_made(tmp_path, "evaluation") == []
@@ -236,17 +234,16 @@ def test_an_evaluation_of_an_hour_does_not_keep_a_signal_waiting(tmp_path, monke
 
 
 class SlowArray:
-    """As one that a device computes for a second from its first look on."""
+    """As one that a device is still computing until `computed` is set."""
 
-    end = None
+    def __init__(self):
+        self.computed = threading.Event()
 
     def is_ready(self):
-        self.end = self.end or time.monotonic() + 1
-        return time.monotonic() > self.end
+        return self.computed.is_set()
 
     def block_until_ready(self):
-        while not self.is_ready():
-            time.sleep(0.01)
+        assert self.computed.wait(PATIENCE)
 
 
 @pytest.mark.parametrize("moment", ["in its start", "in its course"])
@@ -264,6 +261,7 @@ def test_what_a_device_draws_is_waited_for_after_the_save(tmp_path, monkeypatch,
         save(self, step, *arguments)
         if step == 12:  # at which none was due
             ready_at_save.append(array.is_ready())
+            threading.Timer(0.5, array.computed.set).start()
 
     monkeypatch.setattr(Checkpoints, "save", note)
     with pytest.raises(Interrupted, match="stopped by SIGTERM at step 12"):
