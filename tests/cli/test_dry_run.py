@@ -43,7 +43,7 @@ def test_a_dry_run_takes_seconds_imports_what_it_needs_and_compiles_nothing(
     process.returncode = os.waitstatus_to_exitcode(status)
     told, lines = (tmp_path / "out").read_text(), (tmp_path / "imports").read_text().splitlines()
     assert process.returncode == 0 and "hours, guessed from how fast this machine" in told
-    assert used.ru_utime + used.ru_stime < 15
+    assert used.ru_utime + used.ru_stime < 30  # of a core, however busy it is
 
     imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}
     assert "jax" in imported and not NOT_NEEDED & imported
