@@ -1,14 +1,12 @@
 """`train` and `evaluate` on data that has changed or lies elsewhere now; nothing is computed."""
 
 import dataclasses
-import json
 import os
 import shutil
 import warnings
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from dalle_jax import trainer
 from dalle_jax.cli import train
@@ -16,21 +14,19 @@ from dalle_jax.data import disk_cache
 from dalle_jax.evaluation.captions import open_held_out
 from dalle_jax.runs import open_run
 from tests.conftest import ROOT
+from tests.data.pictures import write
+from tests.data.tars import png
 
 
 @pytest.fixture
 def cards(tmp_path):
-    folder = tmp_path / "cards"
-    folder.mkdir()
-    for i in range(60):
-        Image.new("RGB", (24, 24), (i, 0, 0)).save(folder / f"{i}.png")
-    caption(folder, "a card")
-    return folder
+    folder = write(tmp_path / "cards", {f"{i}.png": png(i, (24, 24)) for i in range(60)})
+    return caption(folder, "a card")
 
 
-def caption(folder, text, count=60):
-    rows = [{"file_name": f"{i}.png", "text": f"{text} {i}"} for i in range(count)]
-    (folder / "metadata.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+def caption(folder, text):
+    rows = [{"file_name": f"{i}.png", "text": f"{text} {i}"} for i in range(60)]
+    return write(folder, {"metadata.jsonl": rows})
 
 
 @pytest.fixture
@@ -43,7 +39,7 @@ def go(cards, tmp_path, monkeypatch):
     return lambda *more: train.run([*typed, *more])
 
 
-def told(function, *arguments):
+def warned(function, *arguments):
     """What is warned of the run's data."""
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")
@@ -53,14 +49,14 @@ def told(function, *arguments):
 
 
 def test_a_training_that_goes_on_says_how_its_data_has_changed(go, cards, tmp_path):
-    assert told(go) == []
-    assert told(go) == []
+    assert warned(go) == []
+    assert warned(go) == []
     os.utime(cards / "3.png", (1, 1))
-    assert told(go) == []  # read again, and the same
+    assert warned(go) == []  # read again, and the same
     caption(cards, "quite another thing")
-    (sentence,) = told(go)
+    (sentence,) = warned(go)
     assert sentence.endswith("read it: 60 have another size or captions.")
-    assert told(go) == []  # which was read at this start
+    assert warned(go) == []  # which was read at this start
 
 
 def test_where_images_go_that_do_not_fit_in_memory_is_said(go, tmp_path, monkeypatch, capsys):
@@ -77,10 +73,10 @@ def test_where_images_go_that_do_not_fit_in_memory_is_said(go, tmp_path, monkeyp
 def test_added_and_removed_items_are_counted(go, cards):
     go()
     (cards / "7.png").unlink()
-    Image.new("RGB", (24, 24)).save(cards / "new.png")
+    write(cards, {"new.png": png(0, (24, 24))})
     with open(cards / "metadata.jsonl", "a") as table:
         table.write('{"file_name": "new.png", "text": "a new card"}\n')
-    (sentence,) = told(go)
+    (sentence,) = warned(go)
     assert sentence.endswith("1 item was added, 1 item was removed.")
 
 
@@ -90,7 +86,7 @@ def test_moved_data_is_read_where_it_lies_now(go, cards, tmp_path):
     moved = cards.rename(tmp_path / "elsewhere")
     with pytest.raises(FileNotFoundError, match="there is no folder"):
         go()
-    assert told(go, f"--data_source=folder:{moved}") == []
+    assert warned(go, f"--data_source=folder:{moved}") == []
     assert open_run(before.directory).fingerprint == before.fingerprint
     assert open_run(before.directory).data["source"] == f"folder:{cards}"
 
@@ -144,7 +140,7 @@ def test_an_evaluation_of_moved_data_has_the_same_manifest(go, cards, tmp_path):
 def test_an_evaluation_of_other_data_than_was_trained_on_is_told(go, cards, tmp_path):
     go()
     run = dataclasses.replace(open_run(tmp_path / "work/decoder"), moved_to=f"folder:{cards}")
-    assert told(open_held_out, run, None, None, "train", 12) == []
+    assert warned(open_held_out, run, None, None, "train", 12) == []
     caption(cards, "a stamp")
-    (sentence,) = told(open_held_out, run, None, None, "train", 12)
+    (sentence,) = warned(open_held_out, run, None, None, "train", 12)
     assert sentence.startswith(f"folder:{cards} is not the data that")

@@ -7,15 +7,16 @@ from safetensors.numpy import save_file
 
 from dalle_jax.cli import evaluate
 from dalle_jax.metrics.protocol import protocol_hash
+from tests.data.encoded import encoded
+from tests.data.pictures import write
 from tests.metrics.random_inception import random_images, random_tensors
 
 
 @pytest.fixture
 def folders(tmp_path):
     for name, seed in (("fake", 1), ("real", 2)):
-        (tmp_path / name).mkdir()
-        for i, image in enumerate(random_images(20, seed)):
-            Image.fromarray(image).save(tmp_path / name / f"{i}.png")
+        images = map(Image.fromarray, random_images(20, seed))
+        write(tmp_path / name, {f"{i}.png": encoded(image) for i, image in enumerate(images)})
     return tmp_path
 
 
@@ -23,34 +24,36 @@ def arguments(root, *more):
     return [f"--fake={root}/fake", f"--real={root}/real", *more]
 
 
-def test_without_weights_it_says_where_they_come_from(folders):
-    with pytest.raises(ValueError, match="nothing is downloaded here"):
-        evaluate.run(arguments(folders))
-
-
-def test_fewer_images_than_the_protocol_says_are_an_error(folders):
-    with pytest.raises(ValueError, match="has 20 images, fewer than the 50 of the protocol"):
-        evaluate.run(arguments(folders, "--n=50"))
-
-
-def test_an_empty_folder_and_an_unknown_metric(folders, capsys):
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--metrics=fid", "nothing is downloaded here"),
+        ("--n=50", "has 20 images, fewer than the 50 of the protocol"),
+        ("--fake=empty", "empty holds no images"),
+    ],
+)
+def test_what_two_sets_lack_is_an_error(folders, monkeypatch, option, message):
     (folders / "empty").mkdir()
-    with pytest.raises(ValueError, match="empty holds no images"):
-        evaluate.run(["--fake", f"{folders}/empty", "--real", f"{folders}/real"])
-    for metrics, message in (("fid,fvd", "has no 'fvd'; did you mean fid?"), ("", "names none")):
-        with pytest.raises(SystemExit, match="2"):
-            evaluate.run(arguments(folders, f"--metrics={metrics}"))
-        assert message in capsys.readouterr().err
+    monkeypatch.chdir(folders)
+    with pytest.raises(ValueError, match=message):
+        evaluate.run(arguments(folders, option))
+
+
+NAMES = ("n", "batch_size", "kid_subset_size", "kid_subsets", "is_splits")
 
 
 @pytest.mark.parametrize(
-    "option",
-    ["--n=0", "--batch_size=0", "--kid_subset_size=0", "--kid_subsets=-1", "--is_splits=0"],
+    ("option", "message"),
+    [
+        ("--metrics=fid,fvd", "has no 'fvd'; did you mean fid?"),
+        ("--metrics=", "names none"),
+        *((f"--{name}=0", f"--{name} is a whole number of at least 1") for name in NAMES),
+    ],
 )
-def test_what_is_counted_is_one_at_least(folders, option, capsys):
+def test_what_is_counted_is_one_at_least_and_metrics_are_known(folders, option, message, capsys):
     with pytest.raises(SystemExit, match="2"):
         evaluate.run(arguments(folders, option))
-    assert f"{option.partition('=')[0]} is a whole number of at least 1" in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -163,11 +163,7 @@ def test_the_slurm_backend_submits_this_sweep_for_each_task(
     # What a task is given is a sweep of the local backend, over the same points.
     assert command[1:4] == ["-m", "dalle_jax", "sweep"]
     args = sweep.make_parser().parse_args(command[4:])
-    assert (args.backend, args.experiment, args.workdir) == (
-        "local",
-        experiment,
-        workdir,
-    )
+    assert (args.backend, args.experiment, args.workdir) == ("local", experiment, workdir)
     assert (args.scale, args.retries, args.slurm) == ("tiny", 3, [])
     assert args.overrides == ["--config.decoder.train.batch_size=8"]
     assert (layout / "sweep.json").exists()
@@ -210,6 +206,5 @@ def test_a_sweep_from_the_command_line_to_its_table(experiment, shapes_dir, tmp_
 def test_what_is_asked_of_slurm_needs_its_backend(experiment, tmp_path, capsys):
     with pytest.raises(SystemExit):
         sweep.run([str(experiment), f"--workdir={tmp_path}", "--slurm.partition=gpu"])
-    assert (
-        "--slurm.partition=gpu is asked of Slurm; give --backend=slurm" in capsys.readouterr().err
-    )
+    said = capsys.readouterr().err
+    assert "--slurm.partition=gpu is asked of Slurm; give --backend=slurm" in said
