@@ -15,6 +15,7 @@ from dalle_jax import __version__
 from dalle_jax.data.images import center_crop_resize, to_rgb
 from dalle_jax.data.tokenizer import Tokenizer
 from dalle_jax.data.words import CaptionWords
+from dalle_jax.interop.pretrained import save_pretrained, workdir_of
 from dalle_jax.pipelines.images import GeneratedImage, to_uint8
 from dalle_jax.pipelines.memo import Memo
 from dalle_jax.pipelines.records import place_of
@@ -73,10 +74,13 @@ class DallePipeline:
         self.words = CaptionWords.load(self.run.words_path)
         self.defaults = {name: sampling_of(name, run.config) for name, run in system.runs.items()}
         self.memo = Memo()
+        self.checkpoint = _checkpoint_of(system)
 
     @classmethod
-    def from_pretrained(cls, workdir: str | Path, *, joint: bool = True) -> "DallePipeline":
-        """The pipeline of a trained workdir, such as `runs/quickstart`.
+    def from_pretrained(cls, path: str | Path, *, joint: bool = True) -> "DallePipeline":
+        """The pipeline of a trained workdir, such as `runs/quickstart`, or of a model.
+
+        A model is a folder that `save_pretrained` wrote, or a `model.safetensors` of it.
 
         `joint=False` leaves joint fine-tuning out where there was one. A warning says so where the
         data of a run has changed since its training.
@@ -85,9 +89,19 @@ class DallePipeline:
             FileNotFoundError: nothing was trained there.
             ValueError: its stages do not fit each other.
         """
-        system = load_system(workdir, joint=joint)
-        warn_of_changed_data(system.runs.values())
-        return cls(system)
+        with workdir_of(path) as workdir:
+            system = load_system(workdir, joint=joint)
+            warn_of_changed_data(system.runs.values())
+            return cls(system)
+
+    def save_pretrained(self, folder: str | Path, *, dtype: str = "float32") -> Path:
+        """Write EMA weights, configs, tokenizer and a model card as a folder that travels.
+
+        Raises:
+            FileExistsError: the folder is not empty.
+            ValueError: there is no such dtype, or the weights do not fit into it.
+        """
+        return save_pretrained(self.system.runs.values(), folder, dtype=dtype)
 
     def __call__(
         self,
@@ -283,14 +297,6 @@ class DallePipeline:
             raise ValueError(f"no stage {until!r} draws here; those that do: {', '.join(drawing)}")
         return drawing[: drawing.index(until) + 1]
 
-    @property
-    def checkpoint(self) -> str:
-        """The weights of all stages, told from all others."""
-        names = {name: run.checkpoint_name for name, run in self.system.runs.items()}
-        if len(names) == 1:
-            return names[self.system.main]
-        return ", ".join(f"{name} {said}" for name, said in names.items())
-
     def record(
         self,
         prompt: str,
@@ -313,6 +319,14 @@ class DallePipeline:
             "Copyright": self.run.config["licence"],
         }
         return {key: str(value) for key, value in record.items()}
+
+
+def _checkpoint_of(system: System) -> str:
+    """The name of the weights of all stages, by which no two models are taken for each other."""
+    names = {name: run.checkpoint_name for name, run in system.runs.items()}
+    if len(names) == 1:
+        return names[system.main]
+    return ", ".join(f"{name} {checkpoint}" for name, checkpoint in names.items())
 
 
 def rgb_array(image: Image.Image | np.ndarray) -> np.ndarray:

@@ -34,6 +34,11 @@ def create_run(
         _write(run)
         return run
     there = open_run(directory)
+    if there.is_exported:
+        raise ValueError(
+            f"{directory} holds a model without the state of its training, so that the training "
+            "can't go on there; give another --workdir"
+        )
     run = Run(directory, stage_name, with_spelling_of(there.config, config), moved_to)
     if not (differences := there.differences(stage_name, config)):
         return run

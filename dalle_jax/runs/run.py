@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import jax
+
+from dalle_jax.runs import model_file
 from dalle_jax.runs.fingerprint import dependencies, differing_settings, fingerprint
 from dalle_jax.runs.nearby import nearby
 from dalle_jax.runs.opening import RunData
@@ -42,9 +45,20 @@ class Run(RunData):
 
     @property
     def step(self) -> int:
-        """The newest checkpoint's step, 0 if there is none yet."""
-        steps = steps_in(self.directory / "checkpoints")
-        return steps[-1] if steps else 0
+        """The newest checkpoint's step, or that of a model file; 0 if there is neither yet."""
+        if steps := steps_in(self.directory / "checkpoints"):
+            return steps[-1]
+        return model_file.read_header(self.model_path)["step"] if self.is_exported else 0
+
+    @property
+    def model_path(self) -> Path:
+        """Where the weights of a run that `save_pretrained` wrote are."""
+        return self.directory / model_file.NAME
+
+    @property
+    def is_exported(self) -> bool:
+        """Whether its weights are in a model file, without the state of a training."""
+        return self.model_path.exists() and not steps_in(self.directory / "checkpoints")
 
     @property
     def checkpoint_name(self) -> str:
@@ -73,6 +87,15 @@ class Run(RunData):
             raise FileNotFoundError(
                 f"{self.directory} has no checkpoint yet; train it first with `dalle-jax train`"
             )
+        if self.is_exported:
+            stored = model_file.read_header(self.model_path)["weights"]
+            if weights == "raw" != stored:
+                raise FileNotFoundError(
+                    f"{self.model_path} holds {stored} weights only; export raw ones from the "
+                    "run that it was made of"
+                )
+            wanted = jax.eval_shape(self.build_stage().init, jax.random.key(0))
+            return model_file.read_params(self.model_path, wanted)
         from dalle_jax.training.checkpoint import load_params  # it brings Orbax along
 
         return load_params(self.directory / "checkpoints", weights=weights)

@@ -1,0 +1,111 @@
+"""Models that travel: a folder of safetensors that draws what the workdir it came from draws.
+
+FOLDER/README.md                 model card: training data, what was measured, how to use it
+FOLDER/STAGE/model.safetensors   weights; in its metadata all that is in the files beside it
+FOLDER/STAGE/config.json         of the run; also fingerprint, tokenizer.json, words.json, data.json
+
+It is a workdir whose trainings can't go on: `sample`, `evaluate` and `DallePipeline` take it as
+one. The same runs give the same bytes.
+"""
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Literal
+
+import jax
+import numpy as np
+
+from dalle_jax import __version__
+from dalle_jax.files import write_atomically
+from dalle_jax.interop.model_card import model_card
+from dalle_jax.runs import FORMAT, Run, model_file
+
+FILES = ("tokenizer.json", "words.json", "data.json")  # of a run, besides its config
+
+
+def save_pretrained(
+    runs: Iterable[Run],
+    folder: str | Path,
+    *,
+    weights: Literal["ema", "raw"] = "ema",
+    dtype: str = "float32",
+) -> Path:
+    """Write trained runs of one workdir, and those that they need, as a folder that travels.
+
+    Args:
+        runs: of the stages of a system.
+        folder: that is made; one that holds something already is refused.
+        weights: averaged over training (EMA), or as the optimizer left them.
+        dtype: of the tensors: float32 keeps every bit, bfloat16 and float16 halve the size.
+
+    Returns:
+        The folder.
+
+    Raises:
+        FileExistsError: the folder is not empty.
+        ValueError: there is no such dtype, or the weights do not fit into it.
+    """
+    folder = Path(folder).expanduser()
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise FileExistsError(f"{folder} exists and is not an empty folder; give another name")
+    model_file.check_dtype(dtype)
+    wanted = _with_upstream(runs)
+    numbers = {}
+    for name, run in wanted.items():
+        params = jax.tree.map(np.asarray, run.load_params(weights))
+        numbers[name] = sum(leaf.size for leaf in jax.tree.leaves(params))
+        header = _header(run, weights, dtype)
+        for file_name, text in model_file.texts(header).items():
+            content = text.encode()
+            write_atomically(folder / name / file_name, lambda f, content=content: f.write(content))
+        model_file.write(folder / name / model_file.NAME, params, header, dtype)
+    card = model_card(wanted, numbers, weights, dtype).encode()
+    write_atomically(folder / "README.md", lambda file: file.write(card))
+    return folder
+
+
+@contextmanager
+def workdir_of(path: str | Path) -> Iterator[Path]:
+    """A workdir as it is; of a model file its folder's, or one made of the file alone.
+
+    Raises:
+        ValueError: the file is no model.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        yield path
+    elif (path.parent / "config.json").exists() and path.name == model_file.NAME:
+        yield path.parent.parent
+    else:
+        with TemporaryDirectory() as folder:
+            model_file.unpack(path, Path(folder))
+            yield Path(folder)
+
+
+def _header(run: Run, weights: str, dtype: str) -> dict[str, Any]:
+    """All that a run has besides its weights, but for where this machine keeps prepared data."""
+    config = {**run.config, "data": {**run.config["data"], "dir": "data"}}
+    return {
+        "run": {"format": FORMAT, "stage": run.stage_name, "config": config},
+        "fingerprint": run.fingerprint,
+        "step": run.step,
+        "weights": weights,
+        "dtype": dtype,
+        "files": {
+            name: (run.directory / name).read_text(encoding="utf-8")
+            for name in FILES
+            if (run.directory / name).exists()
+        },
+        "version": __version__,
+    }
+
+
+def _with_upstream(runs: Iterable[Run]) -> dict[str, Run]:
+    """The runs by name, each after those that it needs."""
+    found: dict[str, Run] = {}
+    for run in runs:
+        found |= _with_upstream(run.upstream().values())
+        found[run.directory.name] = run
+    return found
