@@ -102,7 +102,7 @@ def test_missing_extra_and_misshapen_tensors_are_named(folder, tmp_path):
         change.names = first, second
 
     copy = changed(folder, tmp_path, change)
-    with pytest.raises(ValueError, match="missing: .*; of no parameter: of_nothing; ") as error:
+    with pytest.raises(ValueError, match=r"missing: .*; of no parameter: of_nothing; ") as error:
         DallePipeline.from_pretrained(copy)
     assert change.names[0] in str(error.value)
     assert f"of another shape: {change.names[1]} ([1, 2], not [" in str(error.value)
