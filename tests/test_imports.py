@@ -22,8 +22,11 @@ MAY_IMPORT = {
     "stages": {"models", "diffusion"},
     "config": {"nearest", "data"},
     "runs": {"files", "stages", "training", "data"},
-    "pipelines": {"seeds", "nearest", "runs", "stages", "models", "diffusion", "data", "metrics"},
-    "interop": {"metrics", "runs", "models", "nn"},
+    "pipelines": {
+        *("seeds", "nearest", "interop", "runs", "stages", "models", "diffusion", "data"),
+        "metrics",
+    },
+    "interop": {"files", "metrics", "runs", "models", "nn"},
     "cost": {"files", "runs", "stages", "nn", "training", "data"},
     "evaluation": {
         *("config", "console", "files", "interop", "nearest", "pipelines", "runs", "seeds"),

@@ -21,6 +21,7 @@ VERBS = {
     "figure": "make a figure of a paper, and say whether its claim holds here",
     "report": "a sweep's results as one HTML page",
     "compare": "rank rows of results of one protocol, and test what differs",
+    "export": "a trained system as a folder of safetensors to hand on",
     "convert": "weights of other projects to files of this one, and back",
     "completion": "let a shell complete verbs, options and known values",
 }

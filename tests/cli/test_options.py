@@ -103,6 +103,8 @@ def refused(capsys, verb, *argv):
         ("train --config=x --explain=compile", "did you mean compiled?"),
         # What has to be given, and what is too much.
         ("train --workdir=x", "--config is needed"),
+        ("export --workdir=x", "--out is needed"),
+        ("export --workdir=x --out=y --dtype=bfloat", "did you mean bfloat16?"),
         ("convert", "what, --from and --to are needed"),
         ("train --config=x y", "'y' is one argument too many"),
         ("train --config=x --config.seed", "lacks its value"),
