@@ -313,6 +313,7 @@ def test_a_stage_that_is_not_there_is_refused_before_weights_are_loaded(workdir)
         (["--metrics=clip"], "needs a trained CLIP"),
         (["--manifest=none.jsonl"], r"no caption manifest none\.jsonl"),
         (["--metrics=fid", "--features=w"], "a decoder, which has no features|holds no run"),
+        (["--metrics=fid", "--features=none"], "none: there is no such file or folder"),
     ],
 )
 def test_files_of_an_evaluation_are_looked_for_first(workdir, options, sentence):

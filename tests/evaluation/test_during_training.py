@@ -38,7 +38,7 @@ def test_the_same_captions_and_noise_each_time(tiny_workdir):
     assert values == {name: entry["value"] for name, entry in expected.items()}
 
 
-def test_what_draws_nothing_is_not_evaluated_and_nothing_to_measure_by_is_told(tiny_workdir):
+def test_a_stage_without_images_is_not_evaluated_and_a_run_without_metrics_refused(tiny_workdir):
     run = open_run(tiny_workdir / "decoder")
     assert make_evaluation(run, Stage(), {}, None, {}, 8, "", one_device()) is None
     data = {**run.config["data"], "captions": "natural"}

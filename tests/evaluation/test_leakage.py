@@ -17,7 +17,7 @@ def run_of(train):
     return SimpleNamespace(data={"source": "folder:x"}, open_source=lambda split: train)
 
 
-def test_what_is_known_of_the_training_data_is_kept(tmp_path, capsys):
+def test_prints_and_features_of_the_training_data_are_cached(tmp_path, capsys):
     train, held_out = items(0, 80), items(1, 20)
     held_out[3] = train[7]
     held = SimpleNamespace(items=held_out, images=[item["image"] for item in held_out])
@@ -43,7 +43,7 @@ def test_what_is_known_of_the_training_data_is_kept(tmp_path, capsys):
     assert len(list(tmp_path.glob("*.npz"))) == 2
 
 
-def test_data_are_told_apart_by_what_they_hold():
+def test_data_are_identified_by_their_content():
     train = items(0, 30)
     other_text = [*train[:29], {**train[29], "caption": "another"}]
     other_image = [*train[:29], {**train[29], "image": train[0]["image"]}]

@@ -5,7 +5,7 @@ import numpy as np
 from dalle_jax.evaluation.memorization import measure_memorization
 
 
-def test_a_model_that_copies_is_told_from_one_that_does_not():
+def test_a_model_that_copies_is_distinguished_from_one_that_does_not():
     rng = np.random.default_rng(0)
     draw = lambda n: rng.integers(0, 256, (n, 8, 8, 3), np.uint8)
     seen, held_out, fresh = draw(60), draw(40), draw(40)

@@ -33,7 +33,7 @@ def row(**more):
     }
 
 
-def test_a_terminal_shows_names_with_brackets_and_what_leaked(capsys, monkeypatch):
+def test_a_terminal_shows_names_with_brackets_and_leakage(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "200")
     leakage = {"image": {"count": 1, "share": 1 / 3}, "near_duplicate": {"count": 0, "share": 0}}
     without = {"num_images": 2, "metrics": {"oracle/caption": {"value": 1.0}}}

@@ -16,7 +16,7 @@ def pairs():
     return [short(s).text for s in scenes], np.stack([draw(s, 32) for s in scenes])
 
 
-def test_drawn_scenes_are_all_right(pairs):
+def test_rendered_scenes_are_all_correct(pairs):
     captions, images = pairs
     scored = oracle_accuracy(captions, images[None])
     whole = scored.metrics["oracle/caption"]
@@ -43,7 +43,7 @@ def test_values_are_the_shares_of_what_is_stated(pairs):
     assert per_caption[:2].min() == 0
 
 
-def test_captions_of_one_and_of_two_objects_are_told_apart(pairs):
+def test_captions_of_one_and_of_two_objects_are_counted_separately(pairs):
     captions, images = pairs
     two = np.array([len(caption.split()) > 5 for caption in captions])
     metrics = oracle_accuracy(captions, np.roll(images, 1, axis=0)[None]).metrics
@@ -55,7 +55,7 @@ def test_captions_of_one_and_of_two_objects_are_told_apart(pairs):
     assert not any("caption_of" in name for name in of_ones)
 
 
-def test_seeds_are_averaged_and_their_spread_told(pairs):
+def test_seeds_are_averaged_and_their_spread_reported(pairs):
     captions, images = pairs
     both = np.stack([images, np.roll(images, 1, axis=0)])
     entry = oracle_accuracy(captions, both).metrics["oracle/caption"]

@@ -54,7 +54,7 @@ def test_formats_of_pillow_are_images(folder):
         ("$RECYCLE.BIN/0.png", "system file"),
     ],
 )
-def test_copies_that_tools_and_systems_keep_are_no_samples(folder, name, reason):
+def test_copies_made_by_tools_and_systems_are_no_samples(folder, name, reason):
     picture(folder / name)
     opened = open_images(folder)
     assert len(opened) == 12 and list(opened.left_out) == [reason]

@@ -38,7 +38,7 @@ def test_bootstrap_covers():
     assert 0.89 < covered < 0.98
 
 
-def test_bootstrap_keeps_the_samples_of_a_caption_together():
+def test_bootstrap_resamples_the_samples_of_a_caption_together():
     """Four equal samples of each caption are no more evidence than one."""
     values = np.random.default_rng(2).normal(size=100)
     assert bootstrap(np.tile(values[:, None], 4)) == pytest.approx(bootstrap(values))
@@ -51,7 +51,7 @@ def test_bootstrap_of_another_statistic():
     assert low < 5 < high and (high - low) / 2 == pytest.approx(half, rel=0.35)
 
 
-def test_bootstrap_depends_on_its_seed_alone():
+def test_bootstrap_depends_only_on_values_and_seed():
     values = np.arange(30.0)
     assert bootstrap(values, seed=4) == bootstrap(values, seed=4)
     assert bootstrap(values, seed=4) != bootstrap(values, seed=5)

@@ -45,7 +45,7 @@ def test_equal_and_apart():
     assert not any(values.any() for values in manifold(points + 100, points).values())
 
 
-def test_a_fake_that_shows_one_image_alone_has_precision_and_no_coverage():
+def test_fakes_that_all_show_one_image_have_precision_and_no_coverage():
     real = np.random.default_rng(2).normal(size=(60, 3))
     fake = np.repeat(real[:1], 60, 0)
     found = manifold(fake, real)

@@ -41,7 +41,7 @@ def scenes(config, n, novel=False):
 
 @pytest.mark.parametrize("resolution", [32, 64])
 @pytest.mark.parametrize("config", COUNTS)
-def test_reads_drawn_images(config, resolution):
+def test_reads_rendered_scenes(config, resolution):
     drawn = scenes(config, 500) + scenes(config, 50, novel=True)
     images = [draw(scene, resolution) for scene in drawn]
     result = score([descriptive(scene).text for scene in drawn], images)
@@ -55,7 +55,7 @@ def test_reads_drawn_images(config, resolution):
 
 
 @pytest.mark.parametrize("resolution", [32, 64])
-def test_positions_and_radii_are_those_drawn(resolution):
+def test_positions_and_radii_are_those_of_the_scene(resolution):
     for scene in scenes("full", 100):
         for seen in read_scene(draw(scene, resolution)).objects:
             drawn = min(scene.objects, key=lambda o: abs(o.cx - seen.cx) + abs(o.cy - seen.cy))
@@ -85,7 +85,7 @@ def test_says_no_to_altered_captions(resolution):
 
 
 def test_swapped_attributes_are_wrong():
-    """A red circle and a blue star do not bear out a blue circle and a red star."""
+    """A red circle and a blue star are no blue circle and red star."""
     for scene in scenes("full", 200):
         if len(scene.objects) != 2 or scene.objects[0].color == scene.objects[1].color:
             continue

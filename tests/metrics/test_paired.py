@@ -76,7 +76,7 @@ def test_p_of_two_distances_is_uniform_where_nothing_differs():
     assert stats.kstest(ps, "uniform").pvalue > 0.01
 
 
-def test_the_same_captions_tell_distances_apart_that_intervals_can_not():
+def test_the_same_captions_distinguish_distances_that_intervals_can_not():
     a, b = two_models(np.random.default_rng(3), better=0.06)
     found = by_frechet(a, b)
     assert found.difference == pytest.approx(

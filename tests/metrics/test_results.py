@@ -47,41 +47,23 @@ def test_many_writers_lose_no_row(tmp_path):
     assert sorted(r["metrics"]["fid"]["value"] for r in read_rows(path)) == list(range(12))
 
 
-def test_a_line_that_is_no_row_is_named(tmp_path):
-    path = tmp_path / "results.jsonl"
-    append_row(path, row(1.0))
-    with path.open("a") as file:
-        file.write('{"protocol": {}\n')
-    with pytest.raises(ValueError, match=r"results\.jsonl, line 2, is not a results row"):
-        read_rows(path)
-    path.write_bytes(b'{"a": "\xff\xfe"}\n')
-    with pytest.raises(ValueError, match="line 1"):
-        read_rows(path)
-    path.write_text("[1, 2]\n")
-    with pytest.raises(ValueError, match="line 1"):
-        read_rows(path)
-
-
 @pytest.mark.parametrize(
-    ("row", "message"),
+    ("lines", "message"),
     [
-        ("[1]", "it is not a JSON object"),
-        ("3", "it is not a JSON object"),
-        (
-            '{"protocol": 1, "protocol_hash": "a", "metrics": {}}',
-            "its protocol is not a JSON object",
-        ),
-        (
-            '{"protocol": {}, "protocol_hash": 1, "metrics": {}}',
-            "its protocol_hash is not a string",
-        ),
-        ('{"protocol": {}, "protocol_hash": "a", "metrics": [1]}', "its metrics do not have the"),
-        ('{"protocol": {}, "protocol_hash": "a", "metrics": {"fid": 3}}', "its metrics do not"),
-        ("[" * 10_000, "line 1, is not a results row"),
+        (b'{"protocol": {}\n', r"results\.jsonl, line 2, is not a results row"),
+        (b'{"a": "\xff\xfe"}\n', "line 2"),
+        (b"[1, 2]\n", "it is not a JSON object"),
+        (b"3", "it is not a JSON object"),
+        (b'{"protocol": 1, "protocol_hash": "a", "metrics": {}}', "its protocol is not a JSON"),
+        (b'{"protocol": {}, "protocol_hash": 1, "metrics": {}}', "its protocol_hash is not a str"),
+        (b'{"protocol": {}, "protocol_hash": "a", "metrics": [1]}', "its metrics do not have the"),
+        (b'{"protocol": {}, "protocol_hash": "a", "metrics": {"fid": 3}}', "its metrics do not"),
+        (b"[" * 10_000, "line 2, is not a results row"),
     ],
 )
-def test_a_row_of_another_form_is_named(tmp_path, row, message):
+def test_a_line_that_is_no_row_is_named(tmp_path, lines, message):
     path = tmp_path / "results.jsonl"
-    path.write_text(row + "\n")
+    append_row(path, row(1.0))
+    path.write_bytes(path.read_bytes() + lines)
     with pytest.raises(ValueError, match=message):
         read_rows(path)
