@@ -68,7 +68,7 @@ def test_two_models_are_ranked_and_tested_on_the_same_captions(tmp_path, capsys)
     assert f"{2 / 2**8:.2g}" in out and "exact McNemar" in out
 
 
-def test_unlike_protocols_are_refused_and_the_difference_told(tmp_path, capsys):
+def test_unlike_protocols_are_refused_and_the_difference_is_named(tmp_path, capsys):
     write(tmp_path / "a", 0.5, guidance=1.0)
     path = write(tmp_path / "a", 0.7, guidance=3.0)
     with pytest.raises(ValueError, match=r"sampling\.guidance_scale is 1\.0 and 3\.0") as error:

@@ -137,7 +137,7 @@ def test_an_evaluation_of_moved_data_has_the_same_manifest(go, cards, tmp_path):
     np.testing.assert_array_equal(after.images[5][0, 0, 0], int(after.captions[5].split()[-1]))
 
 
-def test_an_evaluation_of_other_data_than_was_trained_on_is_told(go, cards, tmp_path):
+def test_an_evaluation_of_other_data_than_was_trained_on_is_warned_of(go, cards, tmp_path):
     go()
     run = dataclasses.replace(open_run(tmp_path / "work/decoder"), moved_to=f"folder:{cards}")
     assert warned(open_held_out, run, None, None, "train", 12) == []

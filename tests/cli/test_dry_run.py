@@ -41,8 +41,8 @@ def test_a_dry_run_takes_seconds_imports_what_it_needs_and_compiles_nothing(
         )
         _, status, used = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
-    told, lines = (tmp_path / "out").read_text(), (tmp_path / "imports").read_text().splitlines()
-    assert process.returncode == 0 and "hours, guessed from how fast this machine" in told
+    said, lines = (tmp_path / "out").read_text(), (tmp_path / "imports").read_text().splitlines()
+    assert process.returncode == 0 and "hours, guessed from how fast this machine" in said
     assert used.ru_utime + used.ru_stime < 30  # of a core, however busy it is
 
     imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in lines}

@@ -110,7 +110,7 @@ def quick(project, monkeypatch):
     return project
 
 
-def test_a_figure_is_drawn_and_its_claims_are_told(project, capsys):
+def test_a_figure_is_plotted_and_its_claims_are_printed(project, capsys):
     assert figure.run(["squares"]) == 0
     out = capsys.readouterr().out
     assert (
@@ -224,7 +224,7 @@ def test_a_figure_that_counts_no_captions_takes_none(quick):
         figure.run(["mine", "--captions=5"])
 
 
-def test_what_is_mistyped_is_told_in_a_sentence(project, capsys, monkeypatch):
+def test_what_is_mistyped_is_named_in_a_sentence(project, capsys, monkeypatch):
     def refused(*options, match):
         with pytest.raises(ValueError, match=match):
             figure.run(list(options))
@@ -254,8 +254,8 @@ def test_what_is_mistyped_is_told_in_a_sentence(project, capsys, monkeypatch):
 def test_what_was_found_says_that_chance_of_a_training_may_decide():
     found = Estimate(0.5, (0.4, 0.6), "8 captions, paired; one training each")
     assert found_text(Claim("It does.", found)).endswith("paired; one training each)")
-    told = found_text(Claim("It does.", found, one_training=True))
-    assert told.endswith("; one training each, whose chance may decide)")
+    said = found_text(Claim("It does.", found, one_training=True))
+    assert said.endswith("; one training each, whose chance may decide)")
 
 
 def test_the_list_and_the_readme_say_what_the_results_say(project, capsys):

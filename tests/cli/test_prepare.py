@@ -94,9 +94,9 @@ def test_a_warning_is_said_once_though_every_split_is_opened(tmp_path, capsys):
     write(tmp_path / "train-x.tar", [("c.png", png()), *pair("d", 3)])
     path = tmp_path / "m.jsonl"
     spec, data = f"webdataset:{tmp_path}", f"--data_dir={tmp_path}/data"
-    with pytest.warns(UserWarning) as told:
+    with pytest.warns(UserWarning) as warned:
         prepare.run([spec, "--max_bad_share=0.5", "--split=all", f"--manifest={path}", data])
-    (named,) = [str(warning.message) for warning in told]
+    (named,) = [str(warning.message) for warning in warned]
     assert "named after several splits" in named
     assert "1 skipped: image without caption" in capsys.readouterr().out
 

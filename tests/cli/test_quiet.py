@@ -57,13 +57,13 @@ def test_progress_and_notes_are_silent(monkeypatch, capsys):
     assert sys.stderr.text == "\r64 images" and capsys.readouterr().out == "drawing\n"
 
 
-def test_progress_is_for_terminals_alone(capsys):
+def test_progress_is_for_terminals_only(capsys):
     console.progress("64 images")
     assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("options", [[], ["--quiet"]])
-def test_a_training_is_told_of_it(options, shapes_dir, tmp_path, monkeypatch, capsys):
+def test_a_training_gets_it(options, shapes_dir, tmp_path, monkeypatch, capsys):
     given = []
     monkeypatch.setattr(trainer, "fit", lambda training: given.append(training.quiet))
     config = [f"--config={ROOT / 'configs/tiny.py'}", f"--config.data.dir={shapes_dir}"]

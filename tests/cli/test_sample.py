@@ -45,7 +45,7 @@ def test_settings_go_to_their_stages(asked, tmp_path):
 
 
 @pytest.mark.parametrize("out", ["circle", "circle.xyz"])
-def test_what_is_no_image_file_is_told_before_anything_is_drawn(asked, out):
+def test_a_name_of_no_image_file_is_refused_before_anything_is_sampled(asked, out):
     with pytest.raises(ValueError, match="does not end as an image file does"):
         sample.run(["a circle", "--workdir=x", f"--out={out}"])
     assert not asked

@@ -67,7 +67,7 @@ def test_a_dry_run_tells_what_would_be_done_and_does_nothing(experiment, tmp_pat
     assert len(json.loads((workdir / "flops.json").read_text())) == 2
 
 
-def test_what_is_mistyped_is_told_in_a_sentence(experiment, tmp_path):
+def test_what_is_mistyped_is_named_in_a_sentence(experiment, tmp_path):
     def refused(*options, match):
         with pytest.raises((ValueError, OSError), match=match):
             sweep.run([str(experiment), f"--workdir={tmp_path}/w", *options])
@@ -139,7 +139,7 @@ def test_when_its_hours_are_over_it_ends_with_75_and_the_same_command_goes_on(
     assert set(calls(workdir).values()) == {1} and len(calls(workdir)) == 2 + 4
 
 
-def test_data_that_is_not_there_is_told_before_any_job_starts(experiment, tmp_path):
+def test_missing_data_is_reported_before_any_job_starts(experiment, tmp_path):
     workdir = tmp_path / "sweeps"
     with pytest.raises(FileNotFoundError, match="dalle-jax prepare captioned_shapes/easy"):
         sweep.run([str(experiment), f"--workdir={workdir}", f"--config.data.dir={tmp_path}/none"])

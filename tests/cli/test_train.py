@@ -15,7 +15,7 @@ from tests.conftest import ONE_DEVICE, ROOT, SMALLER
 
 
 @pytest.mark.parametrize(
-    "knob, message",
+    "setting, message",
     [
         ("decoder.train.steps=-3", r"config\.decoder\.train\.steps is -3; it must be at least 1"),
         ("decoder.train.batch_size=0", "batch_size is 0"),
@@ -28,10 +28,10 @@ from tests.conftest import ONE_DEVICE, ROOT, SMALLER
         ("data.image_size=16", "not prepared at 16 pixels"),
     ],
 )
-def test_a_mistake_leaves_no_run_behind(shapes_dir, tmp_path, knob, message):
+def test_a_mistake_leaves_no_run_behind(shapes_dir, tmp_path, setting, message):
     config = [f"--config={ROOT / 'configs/tiny.py'}", f"--config.data.dir={shapes_dir}"]
     with pytest.raises((ValueError, FileNotFoundError), match=message):
-        train.run([*config, f"--workdir={tmp_path}", f"--config.{knob}"])
+        train.run([*config, f"--workdir={tmp_path}", f"--config.{setting}"])
     assert not list(tmp_path.iterdir())
 
 

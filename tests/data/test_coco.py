@@ -49,7 +49,7 @@ def test_all_captions_are_named_by_image_and_annotation(annotations):
     assert len(make_coco_manifest(annotations, rule="all", n=5)) == 5
 
 
-def test_thirty_thousand_unless_told_otherwise(annotations):
+def test_thirty_thousand_captions_by_default(annotations):
     with pytest.raises(ValueError, match="has 4 captions by the rule 'one'; n is 30000"):
         make_coco_manifest(annotations)
 

@@ -283,9 +283,9 @@ def test_a_disk_that_is_full_gets_its_space_back_and_costs_one_warning(tmp_path,
         return write_at(file, content, offset)
 
     monkeypatch.setattr(os, "pwrite", fails)
-    with pytest.warns(UserWarning, match=r"can't be written \(No space left") as told:
+    with pytest.warns(UserWarning, match=r"can't be written \(No space left") as warned:
         assert_same([*visit(full), *visit(full)], [*expected, *expected])
-    assert len(told) == 1
+    assert len(warned) == 1
     (file,) = tmp_path.glob("*.bin")
     assert file.stat().st_size == 0
 

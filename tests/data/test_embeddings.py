@@ -9,7 +9,7 @@ ROWS = np.arange(6, dtype=np.float32).reshape(3, 2)
 
 
 def test_what_is_written_is_read(tmp_path):
-    path = tmp_path / "kept" / "train"
+    path = tmp_path / "stored" / "train"
     write_embeddings(path, ROWS, count=3, width=2, made_by="clip")
     stored = StoredEmbeddings(path, "clip")
     assert len(stored) == 3

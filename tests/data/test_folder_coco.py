@@ -60,7 +60,7 @@ def test_a_part_of_coco_is_its_captions_file(tmp_path):
     for split in ("train", "val"):
         file = tmp_path / "annotations" / f"captions_{split}2017.json"
         assert captions(file) == {name: texts for name, texts in ALL.items() if split in name}
-    # Of train alone, validation and test are taken out by a hash.
+    # Without val, validation and test are taken out by a hash.
     splits = [
         captions(tmp_path / "annotations/captions_train2017.json", split, test_share=0.5)
         for split in ("train", "validation", "test")
@@ -71,7 +71,7 @@ def test_a_part_of_coco_is_its_captions_file(tmp_path):
 
 
 @pytest.mark.parametrize("given", ["annotations", "train2017"])
-def test_a_part_that_is_given_alone_says_what_to_give(tmp_path, given):
+def test_a_part_without_the_rest_says_what_to_give(tmp_path, given):
     of_2017(tmp_path)
     with pytest.raises(ValueError, match=rf"is read with .*: give folder:{tmp_path}$"):
         read(tmp_path / given)

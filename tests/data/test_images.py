@@ -57,7 +57,7 @@ def test_an_eps_file_is_no_image_and_starts_no_program(monkeypatch):
     assert "gs" in started[0]
 
 
-def test_the_centre_is_kept():
+def test_the_crop_is_central():
     image = np.zeros((10, 30, 3), np.uint8)
     image[:, 10:20] = 77
     for turned in (image, image.transpose(1, 0, 2)):

@@ -49,7 +49,7 @@ def test_any_two_data_sets_are_compared_as_sets(before, after):
     assert numbers == [len(part) for part in (added, removed, changed) if part]
 
 
-def test_digests_are_kept_with_the_signature_of_their_data(tmp_path):
+def test_digests_are_stored_with_the_signature_of_their_data(tmp_path):
     path, digests = tmp_path / "items.npz", digests_of(ITEMS.items())
     save_digests(path, "aa", digests)
     np.testing.assert_array_equal(load_digests(path, "aa"), digests)

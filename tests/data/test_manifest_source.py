@@ -65,7 +65,7 @@ class Undecoded:
         return {name: value for name, value in items()[index].items() if name != "image"}
 
 
-def test_a_manifest_is_made_of_captions_alone_where_a_source_gives_them():
+def test_a_manifest_is_made_of_captions_only_where_a_source_gives_them():
     how = {"name": "tfds:numbers", "split": "test", "rule": "all"}
     assert make_manifest(Undecoded(), **how) == make_manifest(items(), **how)
 

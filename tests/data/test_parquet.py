@@ -38,7 +38,7 @@ IMAGES = {
     "bytes": pa.array([png(1), png(2)]),
     "large bytes": pa.array([png(1), png(2)], pa.large_binary()),
     "binary view": pa.array([png(1), png(2)], pa.binary_view()),
-    "bytes alone in a structure": pa.array([{"bytes": png(1)}, {"bytes": png(2)}]),
+    "a structure of bytes only": pa.array([{"bytes": png(1)}, {"bytes": png(2)}]),
 }
 CAPTIONS = {
     "text": pa.array(["1", "2"]),

@@ -9,7 +9,7 @@ from dalle_jax.data.shapes.scene import SHAPES, Object, Scene, SceneSettings, sa
 PLAIN = (0, 0, 0)
 
 
-def alone(shape, cx=0.5, cy=0.5, radius=0.2, color="red", background="white"):
+def picture(shape, cx=0.5, cy=0.5, radius=0.2, color="red", background="white"):
     one = Object(shape, color, "large", "center", cx, cy, radius, PLAIN)
     return Scene((one,), background, PLAIN)
 
@@ -21,7 +21,7 @@ def coverage(image):
 
 @pytest.mark.parametrize("resolution", [32, 50, 64, 256])
 def test_size_type_and_range(resolution):
-    image = draw(alone("circle"), resolution)
+    image = draw(picture("circle"), resolution)
     assert image.shape == (resolution, resolution, 3) and image.dtype == np.uint8
     assert tuple(image[0, 0]) == (248, 248, 248)
     assert tuple(image[resolution // 2, resolution // 2]) == (214, 32, 38)
@@ -42,7 +42,7 @@ def test_size_type_and_range(resolution):
 def test_area(shape, area, resolution):
     # Three subpixel positions: antialiasing keeps the area wherever the shape lies.
     for shift in (0, 0.3, 0.7):
-        image = draw(alone(shape, cx=0.5 + shift / resolution, radius=0.21), resolution)
+        image = draw(picture(shape, cx=0.5 + shift / resolution, radius=0.21), resolution)
         drawn = coverage(image).sum() / resolution**2
         assert drawn == pytest.approx(area * 0.21**2, rel=0.035)
 
@@ -50,7 +50,7 @@ def test_area(shape, area, resolution):
 @pytest.mark.parametrize("shape", SHAPES)
 def test_position_and_extent(shape):
     resolution = 128
-    covered = coverage(draw(alone(shape, cx=0.37, cy=0.61, radius=0.2), resolution)) > 0.5
+    covered = coverage(draw(picture(shape, cx=0.37, cy=0.61, radius=0.2), resolution)) > 0.5
     rows, columns = np.nonzero(covered)
     left, right = columns.min() / resolution, (columns.max() + 1) / resolution
     top, bottom = rows.min() / resolution, (rows.max() + 1) / resolution
@@ -62,7 +62,7 @@ def test_position_and_extent(shape):
 
 @pytest.mark.parametrize("shape", SHAPES)
 def test_mirror_symmetry(shape):
-    covered = coverage(draw(alone(shape, radius=0.22), 64))
+    covered = coverage(draw(picture(shape, radius=0.22), 64))
     assert np.abs(covered - covered[:, ::-1]).max() <= 0.14  # one of eight subpixels at the edge
 
 
@@ -80,7 +80,7 @@ def test_the_resolution_changes_the_pixels_only():
 
 
 def test_tints_show():
-    scene = alone("square")
+    scene = picture("square")
     one = dataclasses.replace(scene.objects[0], tint=(-10, 5, 12))
     image = draw(dataclasses.replace(scene, objects=(one,), background_tint=(6, -6, 0)), 32)
     assert tuple(image[16, 16]) == (204, 37, 50)

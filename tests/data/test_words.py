@@ -64,7 +64,7 @@ def test_a_file_gives_it_back_and_a_bad_one_nothing(known, tmp_path):
         assert CaptionWords.load(path) is None
 
 
-def test_free_captions_are_known_by_their_words_alone(tmp_path, monkeypatch):
+def test_free_captions_are_known_by_their_words_only(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "MOST_PAIRS", 3)
     known = CaptionWords()
     for caption in CAPTIONS:
