@@ -50,7 +50,7 @@ def main() -> None:
     }
     programs, states, seconds = {}, {}, {}
     for name, function in {"with": step, "without": jax.jit(step.__wrapped__)}.items():
-        states[name] = init_state(stage, optimizer, jax.random.key(0), shardings)
+        states[name] = init_state(init, jax.random.key(0), shardings)
         programs[name] = function.lower(states[name], {}, batch, jax.random.key(1)).compile()
         seconds[name] = []
     for _ in range(args.rounds + 2):  # the first two warm up

@@ -46,7 +46,7 @@ def main() -> None:
     optimizer = make_optimizer(**train["optimizer"], steps=train["steps"])
     init = functools.partial(create_state, stage, optimizer)
     shardings = tree_shardings(jax.eval_shape(init, jax.random.key(0)), mesh)
-    state = init_state(stage, optimizer, jax.random.key(0), shardings)
+    state = init_state(init, jax.random.key(0), shardings)
     step = make_train_step(
         stage, optimizer, mesh=mesh, state_shardings=shardings, ema_decay=train["ema_decay"]
     )

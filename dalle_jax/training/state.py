@@ -1,6 +1,6 @@
 """What a training run carries from one step to the next."""
 
-from functools import partial
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -37,15 +37,15 @@ def create_state(stage, optimizer, key: jax.Array, params: Params = None) -> Tra
 
 
 def init_state(
-    stage, optimizer, key: jax.Array, shardings: Any, params: Params = None
+    create: Callable[..., TrainState], key: jax.Array, shardings: Any, params: Params = None
 ) -> TrainState:
-    """`create_state` with each array born sharded: no device ever holds all of them.
+    """`create(key, params)`, a partial `create_state`, with each array born sharded: no device ever
+    holds all of them. It is not traced again after `jax.eval_shape(create, key, params)`.
 
     On a CPU it is compiled without optimization: it runs once, in no time, and its hundreds of
     random draws take four times longer to compile otherwise.
     """
     quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
-    create = partial(create_state, stage, optimizer)
     if params is not None:
         params = jax.device_put(params, shardings.params)
     return jax.jit(create, out_shardings=shardings, compiler_options=quick)(key, params)

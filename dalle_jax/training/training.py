@@ -139,14 +139,15 @@ def set_up(training: Training) -> Programs:
     stage, optimizer, settings = training.stage, training.optimizer, training.settings
     mesh = make_mesh(settings.mesh)
     init_key, root_key = jax.random.split(key_of(settings.seed))
-    abstract = jax.eval_shape(partial(create_state, stage, optimizer), init_key, training.start)
+    create = partial(create_state, stage, optimizer)
+    abstract = jax.eval_shape(create, init_key, training.start)
     shardings = tree_shardings(abstract, mesh)
     return Programs(
         mesh=mesh,
         root_key=root_key,
         abstract_state=with_shardings(abstract, shardings),
         frozen=jax.device_put(training.frozen, tree_shardings(training.frozen, mesh)),
-        init=partial(init_state, stage, optimizer, init_key, shardings, training.start),
+        init=partial(init_state, create, init_key, shardings, training.start),
         step=make_train_step(
             stage,
             optimizer,

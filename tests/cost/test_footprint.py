@@ -38,8 +38,9 @@ def shape(*sizes):
 def test_bytes_of_a_device_are_those_it_holds():
     axes = {"data": 2, "fsdp": 2, "tensor": 2}
     mesh, stage = make_mesh(axes), TinyStage()
-    state = jax.eval_shape(functools.partial(create_state, stage, ADAMW), jax.random.key(0))
-    real = init_state(stage, ADAMW, jax.random.key(0), tree_shardings(state, mesh))
+    create = functools.partial(create_state, stage, ADAMW)
+    state = jax.eval_shape(create, jax.random.key(0))
+    real = init_state(create, jax.random.key(0), tree_shardings(state, mesh))
     held = sum(leaf.addressable_shards[0].data.nbytes for leaf in jax.tree.leaves(real))
     assert device_bytes(state, mesh) == device_bytes(state, abstract_mesh(axes, 8)) == held
     assert held < num_bytes(state) / 2

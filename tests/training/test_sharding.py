@@ -110,7 +110,7 @@ def test_a_state_is_born_sharded():
     stage, optimizer = TinyStage(), make_optimizer(learning_rate=1e-3, steps=1)
     init = functools.partial(create_state, stage, optimizer)
     shardings = tree_shardings(jax.eval_shape(init, jax.random.key(0)), mesh)
-    state = init_state(stage, optimizer, jax.random.key(0), shardings)
+    state = init_state(init, jax.random.key(0), shardings)
     kernel = state.params["mlp_up"]["kernel"]
     assert {shard.data.shape for shard in kernel.addressable_shards} == {(32, 64)}
     expected = jax.jit(stage.init)(jax.random.key(0))
