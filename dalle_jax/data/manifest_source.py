@@ -10,7 +10,7 @@ import numpy as np
 from dalle_jax.data.images import decode
 from dalle_jax.data.manifest import Header, Manifest, choose
 from dalle_jax.data.open import has_file_ids, is_at_path, kind_of, open_source
-from dalle_jax.data.source import Source
+from dalle_jax.data.source import Source, without_images
 
 # What a manifest's `data` may hold: arguments that only built-in data sets depend on.
 SOURCE_ARGUMENTS = ("image_size", "captions", "languages")
@@ -43,11 +43,8 @@ def make_manifest(
     kind = kind_of(name)
     takes = kind.arguments if kind else ()
 
-    read = getattr(source, "without_image", source.__getitem__)
-
     def candidates() -> Iterator[tuple]:
-        for i in range(len(source)):
-            item = read(i)
+        for i, item in enumerate(without_images(source)):
             own_id = _item_id(item, split, i)
             image = own_id if has_file_ids(name) else i
             captions = item.get("captions") or (item["caption"],)

@@ -1,6 +1,6 @@
 """What a data source is, and one that is held in memory."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,8 +16,9 @@ class Source(Protocol):
     An item holds "image" (uint8 [H, W, 3]) and "caption"; one with several captions also holds
     "captions", of which training samples one at each visit. A stored "image_embedding" (float32
     [D]) goes into the batch. Optional methods are `location(index) -> str`, where an item lies, for
-    messages; `without_image(index)`, the rest of an item, faster than the whole; `stamp() -> str`,
-    a hash that changes as soon as an item may have changed, by which items are cached on disk.
+    messages; `without_images()`, the rest of all items in order, faster than whole items;
+    `stamp() -> str`, a hash that changes as soon as an item may have changed, by which items are
+    cached on disk.
     """
 
     def __len__(self) -> int: ...
@@ -59,6 +60,12 @@ class InMemory(Wrapper):
             self._rest[index] = {name: item[name] for name in names if name in item}
         return {"image": self._images[index], **self._rest[index]}
 
+    def without_images(self) -> Iterator[Mapping[str, Any]]:
+        """As the source gives them; where it decodes images for it, these are cached."""
+        if hasattr(self._source, "without_images"):
+            return self._source.without_images()
+        return (read_item(self, i) for i in range(len(self)))
+
 
 def fits_in_memory(source: Source, image_size: int, memory_limit: int = MEMORY_LIMIT) -> bool:
     """Whether all images of a source at that size take at most `memory_limit` bytes."""
@@ -95,3 +102,10 @@ def read_item(source: Source, index: int) -> Mapping[str, Any]:
         if where in str(error) and isinstance(error, kind):
             raise
         raise kind(f"{where} can't be read ({type(error).__name__}: {error})") from error
+
+
+def without_images(source: Source) -> Iterator[Mapping[str, Any]]:
+    """The items of a source in order, if it can without decoding their images."""
+    if hasattr(source, "without_images"):
+        return source.without_images()
+    return (read_item(source, i) for i in range(len(source)))

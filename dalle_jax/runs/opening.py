@@ -10,7 +10,7 @@ from dalle_jax.data.embeddings import StoredEmbeddings, WithEmbeddings
 from dalle_jax.data.index import NotScannedError, without_scan
 from dalle_jax.data.open import is_at_path, open_source
 from dalle_jax.data.options import reading_options
-from dalle_jax.data.source import Source, read_item
+from dalle_jax.data.source import Source, without_images
 from dalle_jax.data.tokenizer import Tokenizer, train_tokenizer
 from dalle_jax.data.words import CaptionWords
 from dalle_jax.runs.data import (
@@ -182,9 +182,8 @@ class RunData:
         elif settings["file"]:
             tokenizer = Tokenizer.load(settings["file"], settings["max_length"])
         else:
-            items = (read_item(source, i) for i in range(len(source)))
             captions = itertools.chain.from_iterable(
-                item.get("captions") or (item["caption"],) for item in items
+                item.get("captions") or (item["caption"],) for item in without_images(source)
             )
             words = CaptionWords()
             tokenizer = Tokenizer(
