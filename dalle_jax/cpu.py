@@ -31,6 +31,8 @@ HEAP = ":".join(
 # Device files of accelerators, under /dev: NVIDIA's (a container may have any one only), WSL2's,
 # a TPU's, AMD's.
 ACCELERATORS = ("nvidia[0-9]*", "dxg", "accel0", "vfio/0", "kfd")
+# Of /proc/cpuinfo, on x86 and on ARM.
+KIND = ("vendor_id", "cpu family", "model", "stepping", "flags", "CPU", "Features")
 FLAG_VERSIONS = ("0.10.",)
 
 
@@ -70,17 +72,22 @@ def on_cpu(environ: MutableMapping[str, str] = os.environ, devices: Path = Path(
     return not any(any(devices.glob(pattern)) for pattern in ACCELERATORS)
 
 
+def processor() -> list[str]:
+    """What the system says of the kind of the first processor and its instructions, in lines."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().partition("\n\n")[0].splitlines()
+    except OSError:
+        return [platform.processor(), platform.machine()]
+    return [line for line in lines if line.startswith(KIND)]
+
+
 def vectors(flags: str | None = None) -> str:
     """Whether the processor has AVX-512, which triples its speed, in words; "" if unknown.
 
     `flags` are those of the processor as /proc/cpuinfo has them, by default this one's.
     """
     if flags is None:
-        try:
-            lines = Path("/proc/cpuinfo").read_text().splitlines()
-        except OSError:
-            return ""
-        flags = next((line for line in lines if line.startswith("flags")), "")
+        flags = next((line for line in processor() if line.startswith("flags")), "")
     if "sse2" not in flags:  # another architecture, or a system that does not say
         return ""
     return "with AVX-512" if "avx512f" in flags.split() else "without AVX-512"

@@ -20,6 +20,11 @@ UNREADABLE_NPZ = (
 )
 
 
+def cache_folder(name: str) -> Path:
+    """Where files of one kind are cached for all runs; `XDG_CACHE_HOME` moves it."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dalle_jax" / name
+
+
 def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
     """Write the file at `path` whole or not at all, so that no reader meets half of it."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ GROUND = {"nn", "diffusion", "data", "training"}
 MAY_IMPORT = {
     "cpu": set(),
     "files": set(),
+    "compilation_cache": {"cpu", "files"},
     "seeds": set(),
     "nearest": set(),
     "console": set(),

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Callable
 from importlib import import_module
 
-from dalle_jax import __version__, console, cpu
+from dalle_jax import __version__, compilation_cache, console, cpu
 from dalle_jax.devices import explain_failure
 from dalle_jax.nearest import nearest
 
@@ -25,6 +25,10 @@ VERBS = {
     "convert": "weights of other projects to files of this one, and back",
     "completion": "let a shell complete verbs, options and known values",
 }
+
+# Verbs that cache what they compile. `bench` times it; the jobs of `sweep` and `figure` are verbs,
+# each with the cores, or on the machine, that it is given.
+CACHED = ("train", "sample", "evaluate")
 
 USAGE = (
     "usage: dalle-jax VERB ...\n\n"
@@ -65,11 +69,13 @@ def _main(argv: list[str]) -> int:
         what = "option" if verb.startswith("-") else "verb"
         print(f"dalle-jax: there is no {what} {verb!r}{hint}", file=sys.stderr)
         return 2
+    quieten()
     if "--dry-run" in rest:
         gc.disable()  # over within seconds, a sixth of which it would spend on collecting garbage
     elif not {"-h", "--help"} & set(rest):
         cpu.restart_with_heap()
-    quieten()
+        if verb in CACHED:
+            compilation_cache.enable()
     return exit_code(verb, lambda: run_verb(verb, rest))
 
 

@@ -26,8 +26,8 @@ import numpy as np
 from PIL import features
 
 from dalle_jax.data.images import center_crop_resize
-from dalle_jax.data.remote import cache_folder
 from dalle_jax.data.source import MEMORY_LIMIT, Source, Wrapper, fits_in_memory
+from dalle_jax.files import cache_folder
 
 _HEADER = struct.Struct("<16sI")
 _BESIDE_IMAGE = 4096  # bytes of a record: its header and its captions
@@ -155,7 +155,7 @@ def on_disk(
     """
     if not (limit and hasattr(source, "stamp")) or fits_in_memory(source, image_size, memory_limit):
         return source
-    folder = folder or cache_folder()
+    folder = folder or cache_folder("data")
     parts = (source.stamp(), image_size, resize_filter, *_code())
     key = hashlib.blake2b(repr(parts).encode()).digest()
     path = folder / f"images-{key.hex()[:16]}.bin"

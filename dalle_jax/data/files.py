@@ -11,6 +11,7 @@ from pathlib import Path
 from dalle_jax.data import remote, remote_server
 from dalle_jax.data.index import is_own_file, signature_of
 from dalle_jax.data.remote import RemoteFile
+from dalle_jax.files import cache_folder
 
 MAX_NAMES = 1_000_000
 MAX_LENGTH = 4096  # characters of a path
@@ -204,7 +205,7 @@ def cache_of(
     They lie beside the first file, for URLs in the user's cache folder, or in `cache_dir`.
     """
     first = files[0]
-    folder = Path(first.path).parent if isinstance(first, LocalFile) else remote.cache_folder()
+    folder = Path(first.path).parent if isinstance(first, LocalFile) else cache_folder("data")
     if cache_dir:
         folder = Path(cache_dir).expanduser()
     name = signature_of([*(file.address for file in files), *options])[:12]

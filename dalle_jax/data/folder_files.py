@@ -12,6 +12,7 @@ from dalle_jax.data import remote, remote_server
 from dalle_jax.data.index import is_own_file
 from dalle_jax.data.tables import TABLE_SUFFIXES
 from dalle_jax.data.walk import File, Walk, reserved, walk
+from dalle_jax.files import cache_folder
 
 # A caption is read from the first of these that is not empty.
 CAPTION_SUFFIXES = (".txt", ".caption", ".json")
@@ -64,7 +65,7 @@ class RemoteFolder(LocalFolder):
 
     def __init__(self, given: str):
         self.given = given
-        self.cache = remote.cache_folder()
+        self.cache = cache_folder("data")
         self._files = remote.list_folder(given)
         left_out: dict[str, list[str]] = defaultdict(list)
         files: list[File] = []

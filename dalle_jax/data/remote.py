@@ -8,7 +8,6 @@ import threading
 from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
@@ -30,11 +29,6 @@ BLOCKS = 4
 _VERSIONS = ("ETag", "etag", "Content-MD5", "md5Hash", "content_md5", "generation", "Last-Modified")
 _VERSIONS += ("LastModified", "last_modified", "updated", "mtime", "created", "blob_id")
 _ranges_answered: dict[str, bool] = {}  # by server
-
-
-def cache_folder() -> Path:
-    """The folder of indices and reports of data by URL, unless a cache_dir is given."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dalle_jax" / "data"
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ import dataclasses
 import json
 import os
 import signal
-import socket
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -148,9 +147,6 @@ def walk(
     from dalle_jax.sweeps.results import table, write_table
     from dalle_jax.sweeps.workers import divide
 
-    # Points that differ in a seed are the same programs; of other machines they might not run here.
-    cache = layout.workdir / "xla" / socket.gethostname()
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(cache))
     view = LiveTable(graph, layout)
     launcher = Launcher(
         jobs_of(graph, layout, config, (sys.executable, "-m", "dalle_jax")),
