@@ -136,11 +136,9 @@ _PAIRS = {
 }
 
 
-def relation_between(
-    a: "Object | _Spot", b: "Object | _Spot", margin: float = RELATION_MARGIN
-) -> str | None:
-    """The relation of a to b, or None where neither axis prevails by `margin`."""
-    return relation_of_offset(b.cx - a.cx, b.cy - a.cy, margin)
+def relation_between(a: "Object | _Spot", b: "Object | _Spot") -> str | None:
+    """The relation of a to b, or None where neither axis prevails by `RELATION_MARGIN`."""
+    return relation_of_offset(b.cx - a.cx, b.cy - a.cy, RELATION_MARGIN)
 
 
 def clear_relations(objects: Sequence["Object | _Spot"]) -> tuple[tuple[int, str, int], ...]:
@@ -212,12 +210,12 @@ def _sample_spots(rng: np.random.Generator, count: int) -> tuple[_Spot, ...] | N
 
 
 def _sample_kinds(
-    rng: np.random.Generator, spots: Sequence[_Spot], novel: bool, attempts: int = 64
+    rng: np.random.Generator, spots: Sequence[_Spot], novel: bool
 ) -> list[tuple[str, str]] | None:
     """Different (shape, color) pairs that suit the relations of these spots; None if not found."""
     pairs = _PAIRS[novel]
     relations = clear_relations(spots)
-    for _ in range(attempts):
+    for _ in range(64):
         kinds = [pairs[k] for k in rng.permutation(len(pairs))[: len(spots)]]
         shapes = [shape for shape, _ in kinds]
         if all(is_held_out_relation(shapes[i], r, shapes[j]) == novel for i, r, j in relations):
