@@ -9,7 +9,7 @@ from dalle_jax.cli import prepare, train
 from dalle_jax.data.shapes import builder
 from dalle_jax.sweeps import live_table
 from tests.cli.test_options import VERBS
-from tests.conftest import ROOT
+from tests.conftest import ROOT, SMALLER
 
 WITH_PROGRESS = ("prepare", "train", "evaluate", "sweep", "figure")
 
@@ -62,13 +62,13 @@ def test_progress_is_for_terminals_only(capsys):
     assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize("options", [[], ["--quiet"]])
-def test_a_training_gets_it(options, shapes_dir, tmp_path, monkeypatch, capsys):
+def test_a_training_gets_it(shapes_dir, tmp_path, monkeypatch):
     given = []
     monkeypatch.setattr(trainer, "fit", lambda training: given.append(training.quiet))
-    config = [f"--config={ROOT / 'configs/tiny.py'}", f"--config.data.dir={shapes_dir}"]
-    assert train.run([*config, f"--workdir={tmp_path}", *options]) == 0
-    assert given == [bool(options)]
+    typed = [f"--config={ROOT / 'configs/tiny.py'}", f"--config.data.dir={shapes_dir}"]
+    for options in ([], ["--quiet"]):
+        assert train.run([*typed, f"--workdir={tmp_path}", *SMALLER, *options]) == 0
+    assert given == [False, True]
 
 
 def test_a_sweep_s_table_is_not_drawn(monkeypatch, capsys):
@@ -87,9 +87,8 @@ def test_prepare_says_what_is_true(options, monkeypatch, capsys):
         return data_dir / "captioned_shapes"
 
     monkeypatch.setattr(builder, "prepare", draw)
-    assert (
-        prepare.run(["captioned_shapes/easy", "--data_dir=there", "--resolution=24", *options]) == 0
-    )
+    typed = ["captioned_shapes/easy", "--data_dir=there", "--resolution=24", *options]
+    assert prepare.run(typed) == 0
     said = capsys.readouterr().out
     assert "Downloading" not in said and said.endswith("there/captioned_shapes\n")
     assert ("24 pixels: drawn into there unless it is there" in said) != bool(options)
