@@ -11,11 +11,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).parent.parent
-PATIENCE = (
-    600  # seconds after which what a test waits for counts as hung, on however busy a machine
-)
+# Seconds after which what a test waits for counts as hung, on however busy a machine.
+PATIENCE = 600
 
 # Nearly all the time of these tests is compilation of programs that run once, on tiny arrays: the
 # compiler is to hurry, and what one process has compiled the others take from the disk. XLA aborts
@@ -30,6 +30,9 @@ os.environ["XLA_FLAGS"] = f"{QUICK} --xla_force_host_platform_device_count=8"
 import jax  # noqa: E402
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# An example may take as long as a busy machine needs.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -233,7 +233,7 @@ def test_a_table_of_other_columns_is_one_sentence(text, says):
     assert "\n" not in str(error.value) and len(str(error.value)) < 500
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(st.text(st.characters(codec="utf-8") | st.sampled_from('\n\r",; '), max_size=12)),
     st.sampled_from(",;\t"),

@@ -147,7 +147,7 @@ def indexed(tmp_path_factory):
     return root, captions(root), (root / "data_index.npz").read_bytes()
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(data=st.data())
 def test_a_forged_index_leads_to_nothing_outside_the_folder(indexed, data):
     root, expected, whole = indexed
@@ -181,7 +181,7 @@ def test_a_forged_index_leads_to_nothing_outside_the_folder(indexed, data):
         assert item["id"] in expected and sum(map(len, item["captions"])) <= 60
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(data=st.data())
 def test_a_damaged_index_is_built_again(indexed, data):
     root, expected, whole = indexed

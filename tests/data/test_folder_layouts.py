@@ -314,7 +314,7 @@ def damage(text, data):
 CAPTION = st.sampled_from(["it shows {0}", '{0}, "torn", it', "{0}\n{0}", "{0}"])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     table=st.lists(st.tuples(st.integers(0, 5), CAPTION), max_size=8),
     name=st.sampled_from(["captions.csv", "captions.tsv"]),

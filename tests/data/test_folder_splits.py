@@ -212,7 +212,7 @@ def number_of(name):
     return zlib.crc32(name.encode()) % 2**24
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(data=st.data(), beside=st.booleans())
 def test_an_item_is_in_one_split_which_no_other_item_decides(tmp_path_factory, data, beside):
     base = tmp_path_factory.mktemp("items")

@@ -22,7 +22,7 @@ def test_torn_images_are_errors(kind):
 
 
 @given(st.data())
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_damaged_images_are_read_or_errors(data):
     bytes_ = bytearray(encoded(Image.new("RGB", (9, 9), (1, 2, 3))))
     for _ in range(data.draw(st.integers(1, 4))):

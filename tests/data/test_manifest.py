@@ -228,7 +228,7 @@ def read_or_refuse(path):
         return None
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(content=st.binary(max_size=300))
 def test_any_bytes_are_refused_in_a_sentence(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "bytes.jsonl"
@@ -236,7 +236,7 @@ def test_any_bytes_are_refused_in_a_sentence(tmp_path_factory, content):
     assert read_or_refuse(path) is None
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(data=st.data())
 def test_any_change_of_a_byte_is_refused_or_changes_nothing(tmp_path_factory, data):
     path = tmp_path_factory.getbasetemp() / "changed.jsonl"
@@ -258,7 +258,7 @@ values = st.recursive(
 )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     header=st.fixed_dictionaries({}, optional={key: values for key in HEADER}),
     row=st.fixed_dictionaries({}, optional={key: values for key in ROW}),

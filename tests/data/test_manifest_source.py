@@ -142,7 +142,7 @@ def test_a_file_that_is_gone_or_torn_is_named(folder, tmp_path):
             source[row]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(name=st.text("./\\\\abC:~ \0\ud800", min_size=1, max_size=12) | st.just("a" * 4000))
 def test_no_path_reads_outside_of_its_folder(tmp_path_factory, name):
     root = tmp_path_factory.getbasetemp() / "a" / "b"

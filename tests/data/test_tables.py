@@ -145,7 +145,7 @@ STARTS = [b"file_name,caption\n", b"file_name\ttext\n", b'{"file_name": "a.png"'
 PARTS = [b",", b"\n", b'"', b"\r", b"\t", b"a.png", b"\xff\xfe", b"\0", b"{", b"}"]
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.sampled_from(
         ["captions.csv", "captions.tsv", "metadata.jsonl", "metadata.json", "m.parquet"]

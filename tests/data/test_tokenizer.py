@@ -47,7 +47,7 @@ def test_capitals_width_and_spaces_make_no_difference(tokenizer):
 
 
 @given(st.text(st.characters(), max_size=40))  # Lone surrogates included.
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_any_text_gives_ids_of_the_vocabulary(tokenizer, caption):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -57,7 +57,7 @@ def test_any_text_gives_ids_of_the_vocabulary(tokenizer, caption):
 
 
 @given(st.text(st.characters(codec="utf-8"), max_size=60))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_no_text_is_lost(tokenizer, caption):
     long = Tokenizer(tokenizers.Tokenizer.from_str(tokenizer.tok.to_str()), max_length=1024)
     expected = long.tok.normalizer.normalize_str(caption)

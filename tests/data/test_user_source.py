@@ -197,7 +197,7 @@ def sound(tmp_path_factory, request):
 
 
 @given(st.lists(st.tuples(st.floats(0, 1), st.integers(0, 255)), min_size=1, max_size=6))
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_damaged_files_give_a_sentence_or_images_with_their_own_captions(sound, damage):
     kind, path, content = sound
     content = bytearray(content)

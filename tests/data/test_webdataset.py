@@ -325,7 +325,7 @@ def archives(draw):
 
 
 @given(archives(), st.sampled_from([tarfile.GNU_FORMAT, tarfile.PAX_FORMAT]))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_an_image_never_has_another_caption_and_nothing_goes_unnamed(fuzz_folder, made, kind):
     path = fuzz_folder / "1.tar"
     path.write_bytes(b"".join(tar_bytes(members, kind) for members in made))

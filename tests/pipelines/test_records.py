@@ -56,7 +56,7 @@ def test_every_image_of_a_call_is_made_again_to_the_bit(pipe, tmp_path, how):
         np.testing.assert_array_equal(redraw(pipe, record), pixels)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(prompt=st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=20))
 def test_any_prompt_survives_its_file(pipe, tmp_path_factory, prompt):
     path = tmp_path_factory.mktemp("any") / "image.png"

@@ -165,7 +165,7 @@ def test_right_to_left_text_is_laid_out_from_the_right(no_fonts):
     assert black[:14].max() >= 8 > black[20:40].max()  # The square of 红 lies at the left.
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.text(max_size=30))
 def test_any_text_is_wrapped_and_drawn_whole(letters):
     lines = text.wrap(letters, 120, SIZE)
