@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from dalle_jax.evaluation.workdir import evaluate
     from dalle_jax.figures.make import figure
     from dalle_jax.pipelines.text_to_image import DallePipeline
-    from dalle_jax.sweeps.run import sweep
+    from dalle_jax.sweeps.sweep import sweep
     from dalle_jax.trainer import train
 
 __version__ = "0.1.0"
@@ -25,7 +25,7 @@ _MODULES = {
     "DallePipeline": "pipelines.text_to_image",
     "train": "trainer",
     "evaluate": "evaluation.workdir",
-    "sweep": "sweeps.run",
+    "sweep": "sweeps.sweep",
     "figure": "figures.make",
 }
 

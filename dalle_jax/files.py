@@ -1,7 +1,9 @@
 """Files that several processes write: atomic writes, locks, short hashes, damaged arrays."""
 
+import csv
 import fcntl
 import hashlib
+import io
 import json
 import os
 import secrets
@@ -9,7 +11,7 @@ import socket
 import warnings
 import zipfile
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO, Any
 
@@ -36,6 +38,16 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], Any]) -> None:
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def csv_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """A CSV file with the columns of all rows, in the order in which they first appear."""
+    text = io.StringIO()
+    columns = dict.fromkeys(column for row in rows for column in row)
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
 
 
 def short_hash(content: Any) -> str:

@@ -32,6 +32,7 @@ def test_configs_come_along_and_a_user_s_file_varies_them(built, tmp_path, confi
 
 def test_what_the_package_needs_besides_python_is_in_it(built):
     there = {path.name for path in built.rglob("*") if path.is_file()}
-    needed = {path for path in (ROOT / "dalle_jax").rglob("*") if path.suffix in (".html", ".css")}
+    files, suffixes = (ROOT / "dalle_jax").rglob("*"), (".html", ".css", ".js")
+    needed = {path for path in files if path.suffix in suffixes}
     assert needed and {path.name for path in needed} <= there and "py.typed" in there
     assert not (built / "configs").exists()  # which is nobody's name alone

@@ -26,7 +26,7 @@ def run(argv: list[str]) -> int:
     args = make_parser().parse_args(argv)
     from dalle_jax.figures.files import EXPERIMENTS, figure_files
     from dalle_jax.figures.make import FigureOptions, figure
-    from dalle_jax.figures.record import print_list, write_readme
+    from dalle_jax.figures.summaries import print_list, write_readme
 
     if args.list:
         print_list(figure_files(), EXPERIMENTS / "results")

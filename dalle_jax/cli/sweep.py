@@ -14,7 +14,7 @@ from dalle_jax.cli.options import (
 from dalle_jax.cli.output_paths import output_folder
 from dalle_jax.config.choices import SCALES
 from dalle_jax.config.load import PREFIX
-from dalle_jax.sweeps.experiment import check_overrides, load_sweep
+from dalle_jax.sweeps.sweep import sweep
 
 SLURM = "--slurm."
 
@@ -41,9 +41,6 @@ def run(argv: list[str]) -> int:
     if args.slurm and args.backend != "slurm":
         parser.error(f"{args.slurm[0]} is asked of Slurm; give --backend=slurm with it")
     check_files("experiment file", [args.experiment])
-    check_overrides(load_sweep(args.experiment, args.scale), args.experiment.parent, args.overrides)
-    from dalle_jax.sweeps.run import sweep
-
     options = vars(args)
     asked = (option.removeprefix(SLURM).partition("=") for option in options.pop("slurm"))
     options["slurm"] = {name: literal(text) for name, _, text in asked}

@@ -7,10 +7,13 @@ import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from types import CodeType, ModuleType
-from typing import Any
+from typing import Any, TypeVar
 
 import dalle_jax
+from dalle_jax.config.choices import SCALES
 from dalle_jax.nearest import nearest
+
+T = TypeVar("T")
 
 PACKAGE = Path(dalle_jax.__file__).parent
 # In the package where it is installed, beside it in a checkout.
@@ -51,6 +54,38 @@ class UserFile:
         function = self._names[name]
         with naming_errors(self.path, getattr(function, "__code__", None)):
             return function(*args)
+
+    def make(self, name: str, scale: str, kind: type[T]) -> T:
+        """The sweep or figure (`kind`) that its function `name(scale)` returns.
+
+        Raises:
+            ValueError: there is no such function or scale, or it returns something else.
+        """
+        if self.get(name) is None:
+            what = kind.__name__.lower()
+            raise ValueError(f"{self.path} is no {what}: it defines no {name}(scale)")
+        try:
+            made = self.call(name, scale)
+        except ValueError as error:
+            if not _is_key_error(error, scale):
+                raise
+            known = ", ".join(other for other in SCALES if self._has_scale(name, other)) or "none"
+            raise ValueError(f"{self.path} has no scale {scale!r}; it has {known}") from error
+        if not isinstance(made, kind):
+            made = type(made).__name__
+            raise ValueError(f"{name} of {self.path} gives a {made}, not a {kind.__name__}")
+        return made
+
+    def _has_scale(self, name: str, scale: str) -> bool:
+        try:
+            self.call(name, scale)
+        except ValueError:
+            return False
+        return True
+
+
+def _is_key_error(error: ValueError, key: str) -> bool:
+    return isinstance(error.__cause__, KeyError) and error.__cause__.args == (key,)
 
 
 @contextlib.contextmanager

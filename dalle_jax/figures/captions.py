@@ -1,4 +1,4 @@
-"""What a trained system makes of the original captions of captioned_shapes, as the web writes."""
+"""How well a trained system renders the original captions of captioned_shapes (`alt`)."""
 
 import json
 from pathlib import Path
@@ -15,15 +15,15 @@ from dalle_jax.pipelines.text_to_image import DallePipeline
 
 
 def original_row(workdir: Path, num_captions: int, *, seed: int) -> dict[str, Any]:
-    """The share of the colours and shapes that held-out original captions name that is borne out.
+    """The share of colours and shapes named in held-out original captions that is correct.
 
     Of the first `num_captions` of the test split, those that name neither are left out. Image n is
     that of sample index n, as in an evaluation.
     """
     pipe = DallePipeline.from_pretrained(workdir)
     data = pipe.run.data
-    where = {"data_dir": data["dir"], "image_size": data["image_size"], "captions": "alt"}
-    source = open_source(data["source"], split="test", **where)
+    options = {"data_dir": data["dir"], "image_size": data["image_size"], "captions": "alt"}
+    source = open_source(data["source"], split="test", **options)
     items = [source[i] for i in range(num_captions)]
     stated = [named(Scene.from_dict(json.loads(one["scene"])), one["caption"]) for one in items]
     index = np.array([i for i, statements in enumerate(stated) if statements])

@@ -1,4 +1,4 @@
-"""A trained decoder and the held-out images that a figure measures it on itself."""
+"""A trained decoder and the held-out items that a figure measures it on."""
 
 import functools
 from collections.abc import Callable
@@ -44,32 +44,32 @@ class Decoder:
         return self.images.astype(np.float32) / 127.5 - 1
 
     def denoiser(self, params: Any, tokens: jax.Array) -> Callable:
-        """x0_hat of (x_t, t) given captions [B, L]; to be called under jit with its parameters."""
+        """x0_hat of (x_t, t) given captions [B, L]; under jit, `params` must be an argument."""
         condition = self.stage.encode(params, tokens)
         return lambda x_t, t: self.stage.denoise(params, x_t, t, condition)
 
     def draw_from(
         self, x_t: np.ndarray, t: float, *, steps: int, sampler: str, seed: int = 0
     ) -> np.ndarray:
-        """Images uint8 [N, H, W, 3] that x_t [N, H, W, 3], noised to time t, become uncaptioned.
+        """Sample without a caption from x_t [N, H, W, 3], noised to time t: uint8 [N, H, W, 3].
 
-        Noise on the way is drawn by (seed, n).
+        Noise on the way depends on (seed, n).
         """
-        return to_uint8(np.asarray(_drawn(self, steps, sampler, t, seed)(self.params, x_t)))
+        return to_uint8(np.asarray(_sampling(self, steps, sampler, t, seed)(self.params, x_t)))
 
 
 @functools.lru_cache(maxsize=8)
-def _drawn(decoder: Decoder, steps: int, sampler: str, t: float, seed: int) -> Callable:
+def _sampling(decoder: Decoder, steps: int, sampler: str, t: float, seed: int) -> Callable:
     length = decoder.tokens.shape[1]
 
-    def drawn(params, x_t):
+    def sample(params, x_t):
         tokens = empty_captions(jnp.zeros((len(x_t), length), jnp.int32))
         options = {"steps": steps, "spacing": np.linspace(t, 0, steps + 1), "sampler": sampler}
         of_sample = {"key": key_of(seed), "sample_index": jnp.arange(len(x_t))}
         denoiser, schedule = decoder.denoiser(params, tokens), decoder.stage.schedule
         return diffusion.sample(denoiser, schedule, x_t, **options, **of_sample)
 
-    return jax.jit(drawn)
+    return jax.jit(sample)
 
 
 def open_decoder(workdir: Path, num_images: int) -> Decoder:
@@ -77,7 +77,7 @@ def open_decoder(workdir: Path, num_images: int) -> Decoder:
 
     Raises:
         FileNotFoundError: nothing was trained there, or its data are not prepared.
-        ValueError: it stands on other stages, as unCLIP's does.
+        ValueError: it depends on other stages, as unCLIP's does.
     """
     runs, stages = find_stages(workdir)
     run = runs[main_stage(stages)]
@@ -98,3 +98,14 @@ def held_out(run: Run, count: int) -> tuple[list[str], list[np.ndarray]]:
     source = run.open_source("test")
     items = [source[i] for i in range(count)]
     return [item["caption"] for item in items], [item["image"] for item in items]
+
+
+def in_batches(function: Callable, *arrays: np.ndarray, size: int = 64) -> np.ndarray:
+    """`function` of rows of `arrays`; the last batch is filled up, so that one program serves."""
+    count = len(arrays[0])
+    size = min(size, count)
+    parts = []
+    for start in range(0, count, size):
+        batch = [np.resize(a[start : start + size], (size, *a.shape[1:])) for a in arrays]
+        parts.append(np.asarray(function(*batch)))
+    return np.concatenate(parts)[:count]

@@ -1,8 +1,7 @@
-"""What a figure is: what has to be trained and measured for it, its picture, and what it claims.
+"""A figure: what to train and measure for it, its picture, and its claims.
 
-A figure is one file of experiments/figures, with `get_figure(scale) -> Figure`. Its claims are
-about numbers, each with a range in which the number has to lie and, where it was sampled, the 95 %
-interval of the number: that decides whether the claim holds.
+A figure is one file of experiments/figures, with `get_figure(scale) -> Figure`. A claim is about a
+number; it holds if the number's 95 % interval lies in the claimed range.
 """
 
 import math
@@ -25,7 +24,7 @@ class Measured(NamedTuple):
     Attributes:
         rows: of the tidy table; "value" under "metric", what it depends on under any other name.
         images: that are shown, uint8 [H, W, 3], by name.
-        seed: of what was drawn at random; None if nothing was.
+        seed: of random numbers; None if there are none.
     """
 
     rows: Sequence[Row]
@@ -40,14 +39,14 @@ class Measured(NamedTuple):
 
 
 class Estimate(NamedTuple):
-    """A number, its 95 % interval (None: it is exact), and what both come from, in words."""
+    """A number, its 95 % interval (None: it is exact), and what both are based on, in words."""
 
     value: float
     interval: tuple[float, float] | None = None
     basis: str = ""
 
 
-MISSING = Estimate(math.nan)  # what it is of was not measured
+MISSING = Estimate(math.nan)  # not measured
 
 
 @dataclass(frozen=True)
@@ -55,13 +54,13 @@ class Claim:
     """That a number lies in a range.
 
     Attributes:
-        statement: in a sentence; what is claimed, not what was found.
+        statement: what is claimed, not what was found, in a sentence.
         estimate: the number.
-        above, below: the ends of the range, which are not in it.
+        above, below: the ends of the open range.
         unit: of the number.
-        published: the paper's own figures for it, with what they are of; "" if there are none.
+        published: the paper's numbers for it, with their data; "" if there are none.
         one_training: it compares one training of each setting, and others are known to differ by as
-            much: the interval, which leaves that out, decides nothing.
+            much, so the interval, which leaves that out, can't decide it.
     """
 
     statement: str
@@ -76,7 +75,7 @@ class Claim:
     def verdict(self) -> str:
         """HOLDS if all of the interval is in the range, FAILS if none of it is, else UNDECIDED.
 
-        What the interval can't decide (`one_training`) is UNDECIDED wherever it lies.
+        Single trainings (`one_training`) are always UNDECIDED.
         """
         low, high = self.estimate.interval or (self.estimate.value,) * 2
         known = all(map(math.isfinite, (self.estimate.value, low, high)))
@@ -88,7 +87,7 @@ class Claim:
 
 
 def overall(claims: Sequence[Claim]) -> str:
-    """Of several claims: one that fails is enough, and all have to hold."""
+    """The verdict on several claims: FAILS if one fails, HOLDS if all hold."""
     verdicts = {claim.verdict for claim in claims}
     if FAILS in verdicts:
         return FAILS
@@ -97,22 +96,22 @@ def overall(claims: Sequence[Claim]) -> str:
 
 @dataclass(frozen=True)
 class Figure:
-    """A figure at one scale; an experiment file's `get_figure(scale)` gives one.
+    """A figure at one scale, as `get_figure(scale)` of its file returns it.
 
     Attributes:
-        draw: from the rows of the tidy table, and the images by name, to a matplotlib figure.
-        claims: from the same rows to what is claimed. Rows that are missing make a claim undecided,
-            not an error: see `figure_rows`.
-        sweep: what has to be trained and measured before; None where no network is needed. Its
-            rows are those of the sweep's table, with knobs under the last part of their names.
-        measure: what is measured besides; called with the workdir of each point (and with
-            `extractor` and `num_captions`, where there are the two below), or, if there is no
-            sweep, once with nothing.
-        features: a config of the network whose features distances are of; it is trained on the
-            data of the sweep, and given to its evaluation as `--features`.
-        num_captions: that `measure` takes, unless `--captions` says otherwise.
-        together: whether `measure` is called once all points are trained, with a list of all their
-            workdirs, for what one of them alone can't tell.
+        draw: rows of the tidy table, images by name -> a matplotlib figure.
+        claims: the same rows -> claims. Missing rows make a claim undecided, not an error, see
+            `rows.find` and `rows.difference`.
+        sweep: what to train and measure before; None where no network is needed. Its rows are
+            those of the sweep's table, with settings under the last part of their names.
+        measure: further measurements; called with the workdir of each point (and with `extractor`
+            and `num_captions`, where `features` and `num_captions` are set), or, if there is no
+            sweep, once without arguments.
+        features: the config of a network whose features distances are of; it is trained on the
+            sweep's data and passed to its evaluation as `--features`.
+        num_captions: passed to `measure`, unless `--captions` is given.
+        together: whether `measure` is called once, with the workdirs of all points, after all are
+            trained.
 
     Raises:
         ValueError: there is nothing to draw: neither sweep nor `measure`.

@@ -28,7 +28,7 @@ def find_file(name: str) -> Path:
     """The file of a figure, by its name or as a path.
 
     Raises:
-        ValueError: there is none; those that there are are named.
+        ValueError: there is none; the message lists the known figures.
     """
     if name.endswith(".py") and (path := Path(name).expanduser()).is_file():
         return path
@@ -51,16 +51,4 @@ def load_figure(path: Path, scale: str) -> Figure:
     Raises:
         ValueError: it defines no figure, or none of this scale.
     """
-    file = UserFile(path)
-    if file.get("get_figure") is None:
-        raise ValueError(f"{path} is no figure: it defines no get_figure(scale)")
-    try:
-        figure = file.call("get_figure", scale)
-    except ValueError as error:
-        if isinstance(error.__cause__, KeyError) and error.__cause__.args == (scale,):
-            known = f"; it has {', '.join(scales)}" if (scales := file.get("SCALES")) else ""
-            raise ValueError(f"{path.stem} has no scale {scale!r}{known}") from error
-        raise
-    if not isinstance(figure, Figure):
-        raise ValueError(f"get_figure of {path} gives a {type(figure).__name__}, not a Figure")
-    return figure
+    return UserFile(path).make("get_figure", scale, Figure)

@@ -1,4 +1,4 @@
-"""A trained decoder of captions drawn with one guidance or another, and the CLIPs that judge it."""
+"""Samples of a trained decoder under two guidances, and the CLIPs that score them."""
 
 import dataclasses
 import functools
@@ -20,7 +20,7 @@ from dalle_jax.diffusion.guidance import (
     on_interval,
     static_threshold,
 )
-from dalle_jax.figures.decoder import Decoder
+from dalle_jax.figures.decoder import Decoder, in_batches
 from dalle_jax.pipelines.images import to_uint8
 from dalle_jax.runs import clip_in
 from dalle_jax.stages.decoder import empty_captions
@@ -95,7 +95,7 @@ def clip_guided(
 
 
 def guides(decoder: Decoder, clip: TrainedClip, below: float) -> dict[str, Callable]:
-    """Both guidances of a decoder, as `draw_guided` takes them but for their `scale`.
+    """Both guidances of a decoder, as `draw_guided` takes them once their `scale` is given.
 
     Their weights are the decoder's and the CLIP's; for `below` see `clip_guided`.
     """
@@ -106,9 +106,9 @@ def guides(decoder: Decoder, clip: TrainedClip, below: float) -> dict[str, Calla
         return classifier_free(functools.partial(stage.denoise, weights[0]), cond, uncond, scale)
 
     def by_clip(weights: Any, tokens: jax.Array, index: jax.Array, scale: float) -> Denoiser:
-        plain, own = by_itself(weights, tokens, index, 1.0), jnp.asarray(text)[index]
+        plain, captions = by_itself(weights, tokens, index, 1.0), jnp.asarray(text)[index]
         guiding = dataclasses.replace(clip, params=weights[1])
-        return clip_guided(plain, guiding, own, stage.schedule, scale, below)
+        return clip_guided(plain, guiding, captions, stage.schedule, scale, below)
 
     return {"classifier-free": by_itself, "CLIP": by_clip}
 
@@ -127,15 +127,10 @@ def draw_guided(
     stage = decoder.stage
 
     @jax.jit
-    def drawn(weights, tokens, index):
+    def sample(weights, tokens, index):
         x_T = diffusion.initial_noise(jax.random.key(SEED), index, stage.image_shape)
         denoiser = static_threshold(guide(weights, tokens, index))
         return diffusion.sample(denoiser, stage.schedule, x_T, sampler="ddim", steps=steps)
 
-    count = len(decoder.tokens)
-    size = min(BATCH, count)
-    parts = []
-    for start in range(0, count, size):
-        index = np.resize(np.arange(start, min(start + size, count)), size)
-        parts.append(np.asarray(drawn(weights, decoder.tokens[index], index)))
-    return to_uint8(np.concatenate(parts)[:count])
+    program, index = functools.partial(sample, weights), np.arange(len(decoder.tokens))
+    return to_uint8(in_batches(program, decoder.tokens, index, size=BATCH))

@@ -1,4 +1,4 @@
-"""A figure of a paper: what is missing for it is trained and measured, then it is drawn."""
+"""`dalle-jax figure`: train and measure what is missing for a figure of a paper, then draw it."""
 
 import sys
 import time
@@ -8,15 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from dalle_jax.config.user_files import naming_errors
-from dalle_jax.figures.figure import Figure, Measured
+from dalle_jax.figures.figure import Figure
 from dalle_jax.figures.files import find_file, full_scale, load_figure
-from dalle_jax.figures.record import Made, save, tell, why_not_replaced
-from dalle_jax.sweeps.experiment import check_overrides
+from dalle_jax.figures.record import Results, record_of, save, why_not_replaced
+from dalle_jax.figures.summaries import print_full_scale, print_record
 from dalle_jax.sweeps.machine import own_machine
 from dalle_jax.sweeps.record import ended_now, origin_now, used_by_this_process
-from dalle_jax.sweeps.slurm import TIME_OVER
-
-STOPPED = 128  # and the number of a signal: nothing is drawn
+from dalle_jax.sweeps.sweep import check_overrides
 
 
 @dataclass(frozen=True)
@@ -28,11 +26,11 @@ class FigureOptions:
         workdir: a trained system; None trains one.
         features: a trained run for distances; None trains one.
         sweeps: workdir of what is trained and measured for it, shared with other figures.
-        reuse: workdirs whose fitting runs are taken over.
+        reuse: workdirs whose matching runs are reused.
         out: folder of the files that are made.
-        captions: that it is measured on; None for the scale's.
+        captions: number to measure on; None for the scale's.
         workers: processes at a time.
-        max_hours: after which nothing more is started, and what is there is drawn.
+        max_hours: after which nothing more is started, and what is measured is drawn.
         overrides: of the config of all points, as `--config.some.setting=value`.
         dry_run: only print what would be done.
     """
@@ -67,74 +65,49 @@ def figure(name: str, **options: Any) -> int:
     chosen = FigureOptions(**options)
     path = find_file(name)
     if chosen.scale == "paper" and (configs := full_scale(path)):
-        _print_full_scale(path, configs)
+        print_full_scale(path, configs)
         return 0
+    figure = load_figure(path, chosen.scale)
     until = time.monotonic() + 3600 * chosen.max_hours
-    return _make(load_figure(path, chosen.scale), path, chosen, until=until)
-
-
-def _make(figure: Figure, path: Path, options: FigureOptions, *, until: float) -> int:
-    """Train, measure and draw; the exit code."""
     if figure.sweep is None:
-        if options.workdir or options.captions or options.overrides:
-            raise ValueError(f"{path.stem} needs no trained network, and takes no options of one")
-        if options.dry_run:
-            print(f"{path.stem} needs no trained network: nothing is to be trained or measured")
-            return 0
-        code, missing, changed, measured, done = 0, [], {}, *_of_no_network(figure)
+        code, found = 0, _without_network(figure, path, chosen)
     else:
-        if not options.workdir:
-            check_overrides(figure.sweep, path.parent, options.overrides)
-        from dalle_jax.figures.sweep import done_for, measured_of, missing_of, swept
+        if not chosen.workdir:
+            check_overrides(figure.sweep, path.parent, chosen.overrides)
+        # A wrong file or option is refused before jax is imported, which takes seconds.
+        from dalle_jax.figures.sweep import train_and_measure
 
-        began = origin_now(machine="")  # by what code this process measures
-        code, own = swept(figure, path, options, until)
-        if options.dry_run:
-            own.print_plan()
-        if options.dry_run or code > STOPPED:
-            return code
-        if code != TIME_OVER:
-            own.measure_missing(until, began)
-        measured, done, missing = measured_of(own), done_for(own), missing_of(own)
-        changed = own.graph.cli_overrides
-        if missing and time.monotonic() > until:
-            code = code or TIME_OVER
-    if not (rows := measured.table):
+        code, found = train_and_measure(figure, path, chosen, until)
+    if found is None:
+        return code
+    if not found.rows:
         print("nothing is measured yet; the same command goes on")
         return code
-    scale = [options.scale, *(f"{knob}={value}" for knob, value in changed.items())]
-    scale += [f"{options.captions} captions"] if options.captions else []
     with naming_errors(path):
-        claims = figure.claims(rows)
-    made = Made(path.stem, ", ".join(scale), rows, claims, done, missing)
-    if refused := why_not_replaced(made, options.out):
+        claims = figure.claims(found.rows)
+    scale = [chosen.scale, *(f"{name}={value}" for name, value in found.changed.items())]
+    scale += [f"{chosen.captions} captions"] if chosen.captions else []
+    record = record_of(path.stem, ", ".join(scale), claims, found)
+    if refused := why_not_replaced(record, chosen.out):
         print(refused, file=sys.stderr)
         return code or 1
     import matplotlib
 
     matplotlib.use("Agg")
     with naming_errors(path):
-        drawn = figure.draw(rows, measured.images)
-    record, files = save(made, drawn, options.out)
-    tell(record, path, files)
+        picture = figure.draw(found.rows, found.images)
+    print_record(record, path, save(record, found.rows, picture, chosen.out))
     return code
 
 
-def _of_no_network(figure: Figure) -> tuple[Measured, list[dict[str, Any]]]:
-    """What a figure measures that needs no training, and what that took."""
+def _without_network(figure: Figure, path: Path, options: FigureOptions) -> Results | None:
+    """What a figure measures that needs no training; None in a dry run."""
+    if options.workdir or options.captions or options.overrides:
+        raise ValueError(f"{path.stem} needs no trained network, and takes no options of one")
+    if options.dry_run:
+        print(f"{path.stem} needs no trained network: nothing is to be trained or measured")
+        return None
     began, origin = time.time(), origin_now(own_machine())
     measured = figure.measure()
     used = used_by_this_process()._replace(seconds=time.time() - began)
-    return measured, [ended_now(used, origin)]
-
-
-def _print_full_scale(path: Path, configs: list[str]) -> None:
-    print(
-        f"{path.stem} at the paper's scale is of {', '.join(configs)}: for a pod, not from here.\n"
-    )
-    print("What a step of them takes of each device, and their training:")
-    for config in configs:
-        print(f"  dalle-jax train --config={config} --explain --mesh=fsdp=8,data=8")
-        print(f"  dalle-jax train --config={config} --workdir=WORKDIR --config.data.source=SOURCE")
-    small = f"dalle-jax figure {path.stem} --scale=small --dry-run"
-    print(f"\n`{small}` tells what is varied, as overrides of a config.")
+    return Results(measured.table, measured.images, [ended_now(used, origin)])

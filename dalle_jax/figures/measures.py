@@ -1,4 +1,4 @@
-"""What figures measure of images themselves, as rows that claims can compare."""
+"""Measurements of images by figures, as rows that claims can compare."""
 
 from collections.abc import Hashable, Sequence
 from typing import Any
@@ -19,7 +19,7 @@ SEED_OF_GROUPS = 2020  # that `dalle-jax evaluate` has
 def caption_row(
     captions: Sequence[str], images: Sequence[np.ndarray], **where: Any
 ) -> dict[str, Any]:
-    """The share of captions that the oracle finds borne out in full, with each one's score."""
+    """The share of captions that the oracle finds fully correct, with each one's score."""
     scored, metric = oracle_accuracy(captions, [images]), "oracle/caption"
     low, high = scored.metrics[metric]["interval"]
     found = {"value": scored.metrics[metric]["value"], "low": low, "high": high}
@@ -44,7 +44,7 @@ def single_rows(
 
 
 def shown_rows(captions: Sequence[str], values: Sequence[float], **where: Any) -> list[dict]:
-    """Rows that say of pictures which caption each was drawn from, and its score."""
+    """Rows with the caption and the score of each picture that a figure shows."""
     head = {"metric": "shown", **where}
     return [{**head, "caption": c, "value": float(value)} for c, value in zip(captions, values)]
 
@@ -58,7 +58,7 @@ def features_of(images: Sequence[np.ndarray], extractor: FeatureExtractor) -> np
 def distance_row(
     images: Sequence[np.ndarray], reals: Factored, extractor: FeatureExtractor, **where: Any
 ) -> dict[str, Any]:
-    """The Fréchet distance from real images, with what leaves a tenth of the images out each."""
+    """The Fréchet distance from real images, and the ones with a tenth of the images left out."""
     found = jackknife(features_of(images, extractor), reals, seed=SEED_OF_GROUPS)
     low, high = found.interval
     head = {"metric": f"FD[{extractor.name}]", **where, "value": found.value}
@@ -76,7 +76,7 @@ def judged_rows(
     extractor: FeatureExtractor,
     **where: Any,
 ) -> list[dict[str, Any]]:
-    """Both: captions borne out, and the distance from real images."""
+    """The rows of `caption_row` and `distance_row`."""
     return [
         caption_row(captions, images, **where),
         distance_row(images, reals, extractor, **where),
@@ -84,9 +84,9 @@ def judged_rows(
 
 
 def entropy_row(values: Sequence[Hashable], metric: str, **where: Any) -> dict[str, Any]:
-    """−Σ p log₂ p of what is seen in images, one value each, in bits; with a tenth left out each.
+    """−Σ p log₂ p, in bits, of one value for each image, and the ones with a tenth left out.
 
-    Of few images it comes out too small, of as many of two models by about the same.
+    It is biased downwards, by about the same for two models with equally many images.
     """
     _, codes = np.unique([repr(value) for value in values], return_inverse=True)
     groups = jackknife_groups(len(codes), seed=SEED_OF_GROUPS)

@@ -1,4 +1,4 @@
-"""How figures show what they have in common: series with intervals, strips of pictures."""
+"""Plots that figures share: series with intervals, strips of pictures."""
 
 import textwrap
 from collections.abc import Mapping, Sequence
@@ -8,15 +8,14 @@ import numpy as np
 from einops import rearrange
 
 from dalle_jax.figures.figure import Estimate, Row
-from dalle_jax.figures.labels import label_points
 from dalle_jax.figures.rows import num_images, select, series
 
-WIDTH_OF_WORDS = 12  # characters in a line of what stands under a picture or a point
-SPELLED = {"color": "colour"}  # what code spells otherwise
+WIDTH_OF_WORDS = 12  # characters a line, of text under a picture or a point
+SPELLED = {"color": "colour"}  # words that code spells otherwise
 
-# What `figure_measures.judged_rows` finds. Metric: the unit it is shown in, its axis' label.
-JUDGED = {
-    "oracle/caption": (100, "captions borne out in full / %"),
+# The metrics of `measures.judged_rows`: the unit each is shown in, its axis' label.
+METRIC_LABELS = {
+    "oracle/caption": (100, "fully correct captions / %"),
     "FD": (1, "Fréchet distance, classifier's features"),
 }
 
@@ -45,10 +44,10 @@ def plot_named(
     shift: float = 0.0,
     **style: Any,
 ) -> None:
-    """As `plot_series`, of what has names and no order: each has its place on the x axis.
+    """As `plot_series`, of rows by name: each has its own tick on the x axis.
 
-    Where nothing was measured (None) a place is empty. By `shift`, a share of the way to the next
-    place, several series stand beside each other.
+    Where nothing was measured (None) a tick is empty. `shift`, a share of the distance between
+    ticks, puts several series side by side.
     """
     known = {at + shift: row for at, row in enumerate(rows.values()) if row is not None}
     plot_series(axes, known, unit, linestyle="none", **style)
@@ -62,7 +61,7 @@ def in_lines(words: str) -> str:
 
 
 def in_words(kind: str) -> str:
-    """A kind of statement as pictures name it; a metric of it is spelled as code is."""
+    """A kind of statement as figures spell it."""
     return SPELLED.get(kind, kind)
 
 
@@ -80,7 +79,7 @@ def plot_metrics(
         rows: of the metrics.
         metrics: the unit that each is shown in, and its axis' label.
         over: a column of numbers, on a logarithmic axis.
-        by: a column; its series stand a little apart.
+        by: a column; its series are shifted a little against each other.
         label: of the x axis.
     """
     import matplotlib.pyplot as plt
@@ -110,23 +109,6 @@ def plot_estimates(
     plot_series(axes, rows, unit, **style)
 
 
-def plot_front(
-    axes: Any,
-    x: Mapping[float, Row],
-    y: Mapping[float, Row],
-    units: tuple[float, float] = (1.0, 1.0),
-    **style: Any,
-) -> None:
-    """Two series over the same numbers, one against the other, with those numbers as labels.
-
-    Labels have their curve's colour and make way for those of the axes' other fronts.
-    """
-    (x_values, x_ends), (y_values, y_ends) = points(x, units[0]), points(y, units[1])
-    how = {"fmt": "o-", "lw": 1, **style}
-    (line, *_) = axes.errorbar(x_values, y_values, y_ends, x_ends, **how)
-    label_points(axes, list(x), np.stack([x_values, y_values], axis=-1), line.get_color())
-
-
 def points(series: Mapping[float, Row], unit: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
     """Values [N] and how far their intervals reach below and above [2, N]; 0 without one."""
     values = np.array([row["value"] for row in series.values()])
@@ -141,7 +123,7 @@ def points(series: Mapping[float, Row], unit: float = 1.0) -> tuple[np.ndarray, 
 
 
 def mark(axes: Any, ticks: Sequence[float], label: str) -> None:
-    """A logarithmic x axis marked at the numbers that were measured alone."""
+    """Make the x axis logarithmic, with ticks only at the numbers that were measured."""
     axes.set(xscale="log", xlabel=label)
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.xaxis.minorticks_off()

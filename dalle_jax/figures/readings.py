@@ -1,4 +1,4 @@
-"""Pictures that change along an axis, and whether the colour and shape asked for are seen there."""
+"""Images along an axis, and whether the requested colour and shape are seen in them."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -16,41 +16,41 @@ COLOR_AND_SHAPE = ("color", "shape")
 
 def read_along(
     over: Sequence[float],
-    drawn: Sequence[np.ndarray],
+    images: Sequence[np.ndarray],
     asked: Sequence[tuple[str, str]],
     *,
     seed: int,
     shown: int = 4,
 ) -> Measured:
-    """What is seen in images along an axis.
+    """Read the colour and shape of images along an axis.
 
     Args:
-        over: [K], the places on the axis.
-        drawn: K arrays of images uint8 [N, H, W, 3].
-        asked: [N], the colour and shape that each is to show there; they stand in its rows.
+        over: [K], the positions on the axis.
+        images: K arrays uint8 [N, H, W, 3].
+        asked: [N], the colour and shape that each should show there; they are in its rows.
         seed: of the images.
-        shown: how many of the N are kept as pictures.
+        shown: how many of the N are shown as pictures.
     """
     rows = []
-    for at, images in zip(over, drawn):
-        for i, (image, (color, shape)) in enumerate(zip(images, asked)):
+    for at, along in zip(over, images):
+        for i, (image, (color, shape)) in enumerate(zip(along, asked)):
             one = seen(image)
             head = {"at": float(at), "image": i, "asked": f"{color} {shape}"}
             right = one is not None and np.array([one.color == color, one.shape == shape])
             for metric, value in zip(COLOR_AND_SHAPE, np.broadcast_to(right, 2).tolist()):
                 rows.append({**head, "metric": metric, "value": int(value)})
-    pictures = rearrange([images[:shown] for images in drawn], "k n h w c -> n k h w c")
+    pictures = rearrange([along[:shown] for along in images], "k n h w c -> n k h w c")
     return Measured(rows, {"along": strip(pictures)}, seed)
 
 
 def share(rows: Sequence[Row], metric: str, *at: float) -> Estimate:
-    """How often what is asked for is seen at some places of the axis.
+    """The share of images that show what was asked for, at some positions of the axis.
 
-    Of several places the interval is over images, each with all that is made of it.
+    At several positions the interval is over images, each with its mean over the positions.
     """
     values = [
         [row["value"] for row in select(rows, metric, at=float(a))] for a in at
-    ]  # [places, N]
+    ]  # [positions, N]
     if not all(values):
         return MISSING
     if len(values) > 1:
@@ -66,12 +66,12 @@ def draw_along(
     asked: str,
     readings: tuple[str, str],
 ) -> Any:
-    """A figure: pictures over the shares of images in which colour and shape are seen.
+    """A figure of images above the shares in which colour and shape are seen.
 
     Args:
         rows, images: of `read_along`.
         label: of the axis.
-        asked: what the words beside the pictures are, which the oracle is to read.
+        asked: label of the words beside the pictures, which the oracle should read.
         readings: what is counted as colour and as shape, after "the oracle reads …".
     """
     import matplotlib.pyplot as plt

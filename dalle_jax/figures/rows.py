@@ -1,48 +1,16 @@
-"""The tidy table of a figure: its rows from a sweep, and the numbers that claims are made about."""
+"""Rows of a figure's tidy table, and the numbers made of them that claims are about."""
 
-import json
 import math
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
 from dalle_jax.figures.figure import MISSING, Estimate, Row
 from dalle_jax.metrics.intervals import bootstrap, wilson
-from dalle_jax.metrics.results import read_rows, read_scores
 
-if TYPE_CHECKING:  # they bring jax along, and a figure's file imports this one
-    from dalle_jax.sweeps.graph import Graph
-    from dalle_jax.sweeps.layout import SweepLayout
-
-# Of a row in memory: by these two models are compared. They are no cells of a table.
+# Of a row in memory, to compare models by. They are not columns of the CSV file.
 BY_CAPTION, LEFT_OUT = "by_caption", "left_out"
-
-
-def rows_of(graph: "Graph", layout: "SweepLayout") -> list[dict[str, Any]]:
-    """The sweep's table as a figure reads it.
-
-    A knob stands under the last part of its name (`num_inference_steps`), unless two knobs share
-    that. Rows keep the scores of single captions, and distances with captions left out, where
-    `dalle-jax evaluate` keeps them; what was spent is not in them.
-    """
-    from dalle_jax.sweeps.graph import setting_columns
-    from dalle_jax.sweeps.results import COST_COLUMNS, table
-
-    names = setting_columns(graph)
-    evaluated = {point.name: _evaluated(layout.system(point)) for point in graph.points}
-    rows = []
-    for row in table(graph, layout):
-        kept = {names.get(k, k): v for k, v in row.items() if k not in (*COST_COLUMNS, "flops")}
-        rows.append(kept | evaluated[row["point"]].get((row["protocol_hash"], row["metric"]), {}))
-    return rows
-
-
-def cells(row: Row) -> dict[str, Any]:
-    """A row as a line of a CSV file holds it: numbers to six digits, lists as text."""
-    kept = {name: value for name, value in row.items() if name not in (BY_CAPTION, LEFT_OUT)}
-    as_cell = {float: lambda v: float(f"{v:.6g}"), list: json.dumps, tuple: json.dumps}
-    return {name: as_cell.get(type(value), lambda v: v)(value) for name, value in kept.items()}
 
 
 def find(rows: Sequence[Row], metric: str, **where: Any) -> Row | None:
@@ -163,28 +131,12 @@ def counted(values: Sequence[float], of: str) -> Estimate:
 
 def _of_captions(differences: np.ndarray) -> Estimate:
     """Mean of [captions, seeds]; captions that have no score (NaN) are left out."""
-    kept = differences[np.isfinite(differences).all(1)].mean(1)
-    if not len(kept):
+    known = differences[np.isfinite(differences).all(1)].mean(1)
+    if not len(known):
         return MISSING
-    value, n = float(kept.mean()), len(kept)
-    if np.ptp(kept) == 0:
+    value, n = float(known.mean()), len(known)
+    if np.ptp(known) == 0:
         # No resample would differ; among n captions not one was seen that changes.
         half = wilson(0, n)[1]
         return Estimate(value, (value - half, value + half), f"{n} captions, all alike")
-    return Estimate(value, bootstrap(kept), f"{n} captions, paired")
-
-
-def _evaluated(system) -> dict[tuple[str, str], Mapping[str, Any]]:
-    """By (protocol hash, metric): what models are compared by."""
-    found: dict[tuple[str, str], Mapping[str, Any]] = {}
-    path = system / "results.jsonl"
-    for row in read_rows(path):
-        scores = read_scores(path, row)
-        for name, entry in row["metrics"].items():
-            kept = {}
-            if name in scores:
-                kept[BY_CAPTION] = scores[name]
-            if "left_out" in entry:
-                kept[LEFT_OUT] = entry["left_out"]
-            found[row["protocol_hash"], name] = kept
-    return found
+    return Estimate(value, bootstrap(known), f"{n} captions, paired")

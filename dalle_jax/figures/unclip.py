@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from dalle_jax import diffusion
-from dalle_jax.figures.decoder import held_out
+from dalle_jax.figures.decoder import held_out, in_batches
 from dalle_jax.pipelines.images import to_uint8
 from dalle_jax.pipelines.system import conditions
 from dalle_jax.pipelines.text_to_image import DallePipeline
@@ -20,8 +20,7 @@ from dalle_jax.stages.denoising import THRESHOLDS
 from dalle_jax.stages.graph import encoding, giving
 from dalle_jax.stages.images import shrink, to_model_range
 
-BATCH = 64
-SEED = 0  # of all that is drawn here
+SEED = 0  # of all that is sampled here
 
 
 @dataclass(frozen=True)
@@ -45,11 +44,11 @@ class Chain:
 
     def of_images(self, images: np.ndarray) -> np.ndarray:
         """CLIP's embeddings [N, D] of images uint8 [N, H, W, 3]."""
-        return _in_batches(self._clip(_image_encoder), images)
+        return in_batches(self._clip(_image_encoder), images)
 
     def of_captions(self, captions: Sequence[str]) -> np.ndarray:
         """CLIP's embeddings [N, D] of captions."""
-        return _in_batches(self._clip(_text_encoder), self.pipe.tokenizer.encode(list(captions)))
+        return in_batches(self._clip(_text_encoder), self.pipe.tokenizer.encode(list(captions)))
 
     def of_prior(self, **settings: Any) -> np.ndarray:
         """The prior's embeddings [N, D] of the held-out captions; `settings` as its config's."""
@@ -57,12 +56,12 @@ class Chain:
         name = giving(self.pipe.system.stages, "image_embedding")
         made = self.pipe.checked({name: settings})
 
-        def drawn(tokens: np.ndarray, index: np.ndarray) -> jax.Array:
+        def sample(tokens: np.ndarray, index: np.ndarray) -> jax.Array:
             how = {"source": name, "image": None, "settings": made, "memo": self.pipe.memo}
             return conditions(self.pipe.system, tokens, index, key, **how)["image_embedding"]
 
         tokens = self.pipe.tokenizer.encode(list(self.captions))
-        return _in_batches(drawn, tokens, np.arange(len(tokens), dtype=np.uint32))
+        return in_batches(sample, tokens, np.arange(len(tokens), dtype=np.uint32))
 
     def draw(
         self,
@@ -90,7 +89,7 @@ class Chain:
         options = tuple(sorted({**self.pipe.defaults[self.pipe.system.main], **settings}.items()))
         program = functools.partial(_program(self.decoder, options), self._params)
         arrays = (*self._condition(embeddings, captions, count), np.asarray(x_T), index)
-        return to_uint8(_in_batches(program, *arrays))
+        return to_uint8(in_batches(program, *arrays))
 
     def invert(self, embeddings: np.ndarray, *, steps: int) -> np.ndarray:
         """The x_T [N, …] that DDIM, unguided, leads from back to the held-out images.
@@ -99,7 +98,7 @@ class Chain:
         """
         inversion = functools.partial(_inversion(self.decoder, steps), self._params)
         condition = self._condition(embeddings, None, len(embeddings))
-        return _in_batches(inversion, *condition, self.images[: len(embeddings)])
+        return in_batches(inversion, *condition, self.images[: len(embeddings)])
 
     def _clip(self, encoder: Callable) -> Callable:
         system = self.pipe.system
@@ -148,7 +147,7 @@ def _program(stage: Any, settings: tuple[tuple[str, Any], ...]) -> Callable:
     scale, steps = options.pop("guidance_scale"), options.pop("num_inference_steps")
     limited = THRESHOLDS[options.pop("threshold", "static")]
 
-    def drawn(params, tokens, embedding, dropped, x_T, index):
+    def sample(params, tokens, embedding, dropped, x_T, index):
         cond = stage.encode(params, tokens, embedding, dropped)
         uncond = stage.encode(params, empty_captions(tokens), embedding, jnp.ones_like(dropped))
         denoise = functools.partial(stage.denoise, params)
@@ -158,7 +157,7 @@ def _program(stage: Any, settings: tuple[tuple[str, Any], ...]) -> Callable:
             limited(denoiser), stage.schedule, x_T, steps=steps, **of_sample, **options
         )
 
-    return jax.jit(drawn)
+    return jax.jit(sample)
 
 
 @functools.lru_cache(maxsize=8)
@@ -180,14 +179,3 @@ def _image_encoder(clip: Any) -> Callable:
 @functools.lru_cache(maxsize=8)
 def _text_encoder(clip: Any) -> Callable:
     return jax.jit(lambda params, tokens: clip.encode_text(params, tokens)[0])
-
-
-def _in_batches(function: Callable, *arrays: np.ndarray) -> np.ndarray:
-    """`function` of rows of `arrays`; the last batch is filled up, so that one program serves."""
-    count = len(arrays[0])
-    size = min(BATCH, count)
-    parts = []
-    for start in range(0, count, size):
-        batch = [np.resize(a[start : start + size], (size, *a.shape[1:])) for a in arrays]
-        parts.append(np.asarray(function(*batch)))
-    return np.concatenate(parts)[:count]

@@ -1,4 +1,4 @@
-"""Curves over the steps of training as SVG that stands in a page."""
+"""Curves over training steps as SVG inside a page."""
 
 import io
 import re
@@ -30,7 +30,7 @@ def plot(curves: Mapping[str, tuple[Sequence[int], Sequence[float]]]) -> tuple[M
     the mouse shows its name. Equal curves give equal bytes.
 
     Args:
-        curves: steps and losses by name; of each at most `MAX_DRAWN` points are drawn.
+        curves: steps and losses by name; of each at most `MAX_DRAWN` points are plotted.
     """
     shades = matplotlib.colormaps["turbo"](np.linspace(0.05, 0.95, len(curves)))
     colors = [to_hex(f"C{i}" if len(curves) <= 10 else shades[i]) for i in range(len(curves))]

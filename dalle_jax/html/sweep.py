@@ -19,8 +19,9 @@ from dalle_jax.sweeps.graph import Graph, PlannedPoint, setting_columns
 from dalle_jax.sweeps.grid import BASE
 from dalle_jax.sweeps.hours import Counts
 from dalle_jax.sweeps.layout import SweepLayout
+from dalle_jax.sweeps.losses import loss_protocol
 from dalle_jax.sweeps.progress import read_curves
-from dalle_jax.sweeps.results import by_point, loss_protocol
+from dalle_jax.sweeps.results import by_point
 
 SHOWN = 16  # captions of which images are shown
 CURVES = ("loss", "validation/loss")
@@ -109,7 +110,7 @@ def _name(users: Sequence[PlannedPoint], overrides: Mapping[str, Sequence[str]])
 
 
 def _first_images(system: Path) -> tuple[tuple[str, ...], Sequence[np.ndarray]]:
-    """Captions, and an image of each, of the smallest seed that was drawn and is stored."""
+    """Captions, and an image of each, of the smallest seed whose images are stored."""
     found = []
     for path in system.glob("generated/*/made_of.json"):
         made_of = json.loads(path.read_text())

@@ -10,7 +10,8 @@ from dalle_jax.evaluation.digits import fitted
 from dalle_jax.metrics.protocol import protocol_hash
 from dalle_jax.metrics.ranking import differences
 from dalle_jax.sweeps.grid import BASE
-from dalle_jax.sweeps.results import LOSS, PointRows, Row
+from dalle_jax.sweeps.losses import LOSS
+from dalle_jax.sweeps.results import PointRows, Row
 
 Protocols = Mapping[str, Mapping[str, Any]]  # by their hashes
 
@@ -24,7 +25,7 @@ class Column(NamedTuple):
         name: its heading.
         about: in smaller letters below the name.
         is_fact: whether it is stated once, below the table, where all points have the same.
-        group: tells apart what has the same name under different protocols.
+        group: distinguishes columns of the same name under different protocols.
     """
 
     name: str
@@ -34,7 +35,7 @@ class Column(NamedTuple):
 
 
 class Cell(NamedTuple):
-    """What stands in a column for one point.
+    """The cell of a column for one point.
 
     Attributes:
         text: that is shown.
@@ -85,7 +86,7 @@ def table(points: Sequence[PointRows], names: Sequence[str], protocols: Protocol
 
 
 def _overrides(point: PointRows, names: Sequence[str]) -> Part:
-    """What the point overrides, the seed of training, and what was typed for all points."""
+    """The point's overrides, the seed of training, and overrides for all points."""
     if point.head["point"] == BASE or not names:
         yield Column(names[0] if names else "point"), Cell(point.head["point"])
     for name, value in point.head.items():
@@ -98,7 +99,7 @@ def _by_protocol(
 ) -> Iterator[tuple[str, tuple[str, int], list[Row]]]:
     """The metrics of each protocol: a few words on it, the group of its columns, the rows.
 
-    What is only sampled otherwise has columns of its own only if one point was measured both ways.
+    Protocols that differ only in sampling share columns unless one point was measured under both.
     """
     by_hash: dict[str, list[Row]] = {}
     for row in point.metrics:
@@ -146,7 +147,7 @@ def _label(row: Row) -> str:
 
 
 def _about(protocol: Mapping[str, Any], protocols: Protocols) -> str:
-    """A protocol but for its sampling, in a few words; of a loss, how it differs from others."""
+    """A protocol without its sampling, in a few words; of a loss, how it differs from others."""
     if not protocol:
         return ""
     if "loss_of" in protocol:

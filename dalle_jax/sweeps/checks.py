@@ -8,13 +8,13 @@ from typing import Any
 
 from dalle_jax.config import ranges
 from dalle_jax.data.index import NotScannedError, without_scan
-from dalle_jax.evaluation.caption_scores import oracle_measurement
 from dalle_jax.evaluation.captions import open_held_out
 from dalle_jax.evaluation.checks import (
     check_evaluation,
     find_features_of_training,
     open_evaluation_of_training,
 )
+from dalle_jax.evaluation.measurements import oracle_measurement
 from dalle_jax.evaluation.options import Evaluation, evaluation_of
 from dalle_jax.pipelines.checks import check_sampling_defaults, check_settings
 from dalle_jax.runs import Run
@@ -25,11 +25,11 @@ from dalle_jax.sweeps.layout import SweepLayout
 
 
 def check_points(graph: Graph, to_be_trained: Collection[str] = ()) -> None:
-    """Refuse the first point of a sweep that could not be trained, drawn from or measured.
+    """Refuse the first point of a sweep that could not be trained, sampled or measured.
 
     Args:
         graph: of the sweep.
-        to_be_trained: paths of runs that evaluations name and that are trained before them.
+        to_be_trained: paths of runs that evaluations name and that are trained before.
 
     Raises:
         FileNotFoundError: a file or run that an evaluation names is not there.
@@ -60,30 +60,30 @@ def _check_point(point: PlannedPoint, to_be_trained: Collection[str]) -> None:
     evaluation = evaluation_of(Path(), *point.evaluation)
     has_clip = any(stage.embeds_captions() for stage in stages.values())
     check_evaluation(evaluation, has_clip=has_clip, to_be_trained=to_be_trained)
-    drawing = {name: stage for name, stage in stages.items() if not stage.continues}
-    check_settings(drawing, {name: {} for name in drawing}, evaluation.sampling)
+    sampled = {name: stage for name, stage in stages.items() if not stage.continues}
+    check_settings(sampled, {name: {} for name in sampled}, evaluation.sampling)
 
 
 def data_problems(
     graph: Graph, layout: SweepLayout, reusable: Collection[str] = (), *, scan: bool = True
 ) -> list[Exception]:
-    """Why data that trainings and evaluations to come read can't be used, each reason once.
+    """Why data of trainings and evaluations to come can't be used, each reason once.
 
-    An evaluation's captions are read, so that too few of them, or captions that its metrics can't
-    be had of, are found here.
+    Evaluations' captions are read, so that it is found here if there are too few of them, or if a
+    metric is undefined for them.
 
     Args:
         graph: of the sweep.
         layout: its paths.
-        reusable: keys of runs that are taken over and so need no data.
-        scan: whether folders and shards that were not scanned before are; else they are taken as
-            usable if they are there.
+        reusable: keys of runs that are reused and so need no data.
+        scan: whether to scan folders and shards that were not scanned before; if not, they count as
+            usable if they exist.
     """
     tried: set[str] = set()
     reasons: set[str] = set()
 
     def problem(run: Run, read: Callable[[Run], Any], *of: Any) -> Exception | None:
-        """What goes wrong, if it was not tried before and is not known."""
+        """The error of reading a run's data; None if there is none, or it is known."""
         key = json.dumps([run.data, of], sort_keys=True, default=str)
         if key in tried:
             return None
@@ -120,7 +120,23 @@ def data_problems(
 
 
 def _read_captions(run: Run, what: Evaluation) -> None:
-    """Those that an evaluation is of, as its metrics read them."""
     held_out = open_held_out(run, what.manifest, what.images, what.split, what.n)
     if "oracle" in what.metrics:
         oracle_measurement(held_out, {})
+
+
+def check_captions(run: Run, count: int, *, scan: bool) -> None:
+    """Refuse to measure a figure on more captions than the test split has.
+
+    Data that are missing, or would have to be scanned although `scan` is false, are not looked at.
+    """
+    try:
+        with nullcontext() if scan else without_scan():
+            there = len(run.open_source("test"))
+    except (FileNotFoundError, NotScannedError):
+        return
+    if there < count:
+        raise ValueError(
+            f"the split 'test' of {run.data['source']} has {there} captions, fewer than the "
+            f"{count} that the figure is measured on; give --captions={there} or fewer"
+        )

@@ -16,9 +16,9 @@ from dalle_jax.stages import data_of
 def data_signatures(workdir: Path, *, scan: bool = True) -> Callable[[str, Mapping[str, Any]], str]:
     """A function of a stage and a config: the signature of the stage's data, "" if it is built in.
 
-    Each data set is opened once. If it is missing, or would have to be scanned although `scan` is
-    false, the signature is the one that all runs of the stage in the sweeps' workdir were trained
-    with, else "".
+    Each data set is loaded once. If it is missing, or would have to be scanned although `scan` is
+    false, the signature is the one that all runs of the stage in the workdir were trained with,
+    else "".
     """
     known: dict[str, str] = {}
 

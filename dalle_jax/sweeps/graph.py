@@ -1,31 +1,29 @@
-"""The points of a sweep as a graph of trainings: a training that two points share is there once.
+"""The points of a sweep as a graph of trainings: points that agree in a stage share its run.
 
-A stage's fingerprint is the hash of its config and of the stages that it depends on; for user data
-a signature of their content joins it. Two points whose stage agrees in both share the run. Each
-point is a system: a choice of one run for each stage, and how it is sampled and measured.
+A stage's fingerprint is the hash of its config and of the stages that it depends on; a run of user
+data is also identified by their content. Each point is a system: one run for each stage, and how it
+is sampled and measured.
 """
 
-import itertools
 import json
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from dalle_jax.files import short_hash
-from dalle_jax.metrics.table import NETWORK_OPTIONS
-from dalle_jax.pipelines.settings import settings_of
-from dalle_jax.runs import open_run
 from dalle_jax.runs.data import content_of
-from dalle_jax.runs.fingerprint import FREE_DATA_SETTINGS, FREE_TRAIN_SETTINGS, fingerprint
-from dalle_jax.stages import EMBEDDERS, STAGES, main_of, sampling_of, upstream_of
-from dalle_jax.sweeps.grid import OTHER_CONFIG, Sweep, is_sampling, point_name
+from dalle_jax.runs.fingerprint import fingerprint
+from dalle_jax.stages import upstream_of
+from dalle_jax.sweeps.grid import BASE, OTHER_CONFIG, Sweep, is_sampling, point_name
+from dalle_jax.sweeps.point_evaluation import (
+    PointEvaluation,
+    network_checkpoints,
+    point_evaluation,
+)
 
 Config = Mapping[str, Any]
-
-# Options of an evaluation that take several values, as a list or as one text with commas.
-LIST_OPTIONS = ("metrics", "seeds")
+ConfigOf = Callable[[Mapping[str, Any]], Config]  # overrides by name -> config with them
+SignatureOf = Callable[[str, Config], str]  # stage, config -> signature of its data's content
 
 CONTENT_DIGITS = 8
 
@@ -58,21 +56,8 @@ class StageRun:
 
     @property
     def steps(self) -> int:
-        """How long it is trained."""
+        """The number of training steps."""
         return self.config[self.stage]["train"]["steps"]
-
-
-class PointEvaluation(NamedTuple):
-    """How a point is measured.
-
-    Attributes:
-        options: of `dalle-jax evaluate`, by name.
-        sampling: settings as `DallePipeline.generate` takes them, the main stage's by their names,
-            those of another stage as a dict under its name.
-    """
-
-    options: Mapping[str, Any]
-    sampling: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -85,8 +70,8 @@ class PlannedPoint:
         config: with all overrides.
         runs: keys by stage.
         evaluation: None where only trainings are compared.
-        key: hash of the runs, the evaluation, and the checkpoints of the networks that this one
-            names: points that are alike in them share the result.
+        key: hash of the runs, the evaluation, and the checkpoints of the networks it names; points
+            with the same key share the result.
     """
 
     name: str
@@ -101,7 +86,7 @@ class PlannedPoint:
 class Graph:
     """All of a sweep; `runs` in an order in which each comes after those that it needs.
 
-    `cli_overrides` are overrides of all points by which it is another sweep than its file's.
+    `cli_overrides` are overrides of all points that make it another sweep than its file's.
     """
 
     runs: Mapping[str, StageRun]
@@ -114,17 +99,9 @@ class Graph:
 
 
 def build_graph(
-    sweep: Sweep,
-    config_of: Callable[[Mapping[str, Any]], Config],
-    signature_of: Callable[[str, Config], str] | None = None,
+    sweep: Sweep, config_of: ConfigOf, signature_of: SignatureOf = lambda stage, config: ""
 ) -> Graph:
-    """The graph of a sweep.
-
-    Args:
-        sweep: of a base config.
-        config_of: overrides by name -> the base config with them, as a plain dict.
-        signature_of: a stage and the config -> the content signature of the stage's data, "" for a
-            built-in data set. None takes all data as built in.
+    """The graph of a sweep; `config_of` gives a plain dict.
 
     Raises:
         ValueError: an override is wrong, or a stage is missing that another depends on.
@@ -143,9 +120,8 @@ def build_graph(
         for stage in _stages(sweep, config, overrides):
             run = _stage_run(stage, config, training, keys, runs, signature_of)
             keys[stage] = runs.setdefault(run.key, run).key
-        evaluation = None if sweep.evaluation is None else _evaluation(sweep, config, keys)
-        checkpoints = network_checkpoints(sweep.evaluation or {})
-        key = short_hash([dict(keys), evaluation, checkpoints])
+        evaluation = None if sweep.evaluation is None else point_evaluation(sweep, config, keys)
+        key = short_hash([dict(keys), evaluation, network_checkpoints(sweep.evaluation or {})])
         points.append(PlannedPoint(point_name(overrides), overrides, config, keys, evaluation, key))
     return Graph(runs, points, sweep.cli_overrides)
 
@@ -163,7 +139,7 @@ def _stage_run(
     overrides: Mapping[str, Any],
     before: Mapping[str, str],
     runs: Mapping[str, StageRun],
-    signature_of: Callable[[str, Config], str] | None,
+    signature_of: SignatureOf,
 ) -> StageRun:
     if stage not in config["stages"]:
         raise ValueError(f"the config has no stage {stage!r}; it has {', '.join(config['stages'])}")
@@ -174,7 +150,7 @@ def _stage_run(
             "first in the sweep's stages"
         )
     needs = tuple(before[name] for name in needed)
-    signature = signature_of(stage, config) if signature_of else ""
+    signature = signature_of(stage, config)
     content = content_of(signature, {name: runs[before[name]].content for name in needed})
     name = fingerprint(stage, config)
     return StageRun(stage, name, overrides, config, needs, signature, content)
@@ -191,83 +167,6 @@ def _with_sampling(config: Config, overrides: Mapping[str, Any]) -> Config:
     return config
 
 
-def _evaluation(sweep: Sweep, config: Config, stages: Iterable[str]) -> PointEvaluation:
-    main = main_of(stages)
-    if main is None:
-        raise ValueError(
-            f"a sweep of {', '.join(stages)} draws no images to evaluate; set its "
-            "evaluation=None, or let it train a stage that draws"
-        )
-    options, sampling = _options(sweep), _sampling(config, stages)
-    for name in list(options):
-        stage, dot, setting = name.rpartition(".")
-        if dot or name in ("embedding", *settings_of(STAGES[main])):
-            settings = sampling.setdefault(stage or main, {})
-            settings.setdefault(setting, options.pop(name))
-    own = sampling.pop(main)
-    if "weights" in own:  # weights among its settings chooses those of all stages
-        options["weights"] = own.pop("weights")
-    if "guidance_scale" in own:  # a float in the records of all images
-        own["guidance_scale"] = float(own["guidance_scale"])
-    return PointEvaluation(options, {**own, **sampling})
-
-
-def _options(sweep: Sweep) -> dict[str, Any]:
-    """Those of the sweep's evaluation, as JSON can hold them."""
-    options = dict(sweep.evaluation)
-    for name, value in options.items():
-        if name in NETWORK_OPTIONS:
-            options[name] = from_here(value)
-        elif name in LIST_OPTIONS and isinstance(value, Iterable) and not isinstance(value, str):
-            options[name] = [one.item() if hasattr(one, "item") else one for one in value]
-    return options
-
-
-def _sampling(config: Config, stages: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """All settings that the stages sample with, since a shared run's config may be another's."""
-    return {
-        stage: sampling_of(stage, config)
-        for stage in stages
-        if not STAGES[stage].continues  # whose sampling is for previews
-    }
-
-
-def is_free(setting: str) -> bool:
-    """Whether a setting affects only logging or placement, never results.
-
-    Examples are the data's folder (`data.dir`) and the length of log intervals.
-    """
-    section, name, of_training, *_ = (*setting.split("."), "", "")
-    if section == "data":
-        return name in FREE_DATA_SETTINGS
-    return name == "train" and of_training in FREE_TRAIN_SETTINGS
-
-
-def network_checkpoints(options: Mapping[str, Any]) -> tuple[str, ...]:
-    """Checkpoints of the trained networks that an evaluation names, where they are there."""
-    found = []
-    for option in NETWORK_OPTIONS:
-        path = Path(options.get(option, ""))
-        directories = (path, *(path / stage for stage in EMBEDDERS))
-        trained = (d for d in directories if option in options and (d / "config.json").exists())
-        # The first, which is the one that measures; see `evaluation.networks.open_features`.
-        found += [open_run(directory).checkpoint_name for directory in itertools.islice(trained, 1)]
-    return tuple(found)
-
-
-def from_here(path: str) -> str:
-    """A path relative to the working directory where it is inside it, else an absolute path.
-
-    So a result depends on the run that is named, not on how its path is spelled. Links are not
-    resolved, except those that lead to the working directory itself.
-    """
-    absolute = Path(os.path.abspath(path))
-    for parent in absolute.parents:
-        if parent.exists() and parent.samefile("."):
-            return str(absolute.relative_to(parent))
-    return str(absolute)
-
-
 def setting_columns(graph: Graph) -> dict[str, str]:
     """The column of each setting that differs between the points."""
     return short_names(list(dict.fromkeys(k for p in graph.points for k in p.overrides)))
@@ -277,3 +176,12 @@ def short_names(settings: Sequence[str]) -> dict[str, str]:
     """Each setting's last part, or the setting itself where others end alike."""
     last = [name.rpartition(".")[2] for name in settings]
     return {name: end if last.count(end) == 1 else name for name, end in zip(settings, last)}
+
+
+def names_of(graph: Graph) -> dict[str, str]:
+    """Each point's overrides in short, each setting by its last part."""
+    columns = setting_columns(graph)
+    return {
+        point.name: ", ".join(f"{columns[k]}={v}" for k, v in point.overrides.items()) or BASE
+        for point in graph.points
+    }

@@ -1,4 +1,4 @@
-"""The points of a sweep: dicts of overrides, put together by `product`, `zip_` and `chain`.
+"""The points of a sweep: dicts of overrides, combined by `product`, `zip_` and `chain`.
 
     product(
         zip_(("decoder.loss.target", ["eps", "v"]), ("decoder.loss.weighting", ["simple", "snr"])),
@@ -6,8 +6,8 @@
         seed=range(3),
     )
 
-is twelve points. An axis is a pair (setting, values) or what another of the three made; a setting
-whose name has no dot can be a keyword argument.
+is twelve points. An axis is a pair (setting, values) or the result of another of the three; a
+setting whose name has no dot can be a keyword argument.
 """
 
 import hashlib
@@ -33,21 +33,20 @@ OTHER_CONFIG = "config"  # setting of a point that has another base: its name be
 
 @dataclass(frozen=True)
 class Sweep:
-    """What is to be trained and measured; an experiment file's `get_sweep(scale)` gives one.
+    """What to train and measure, as `get_sweep(scale)` of an experiment file returns it.
 
     Attributes:
         config: the base, a file of configs/ (a relative path counts from the project's folder).
-        points: dicts of overrides by name, as `product`, `zip_` and `chain` make them. A setting
-            STAGE.sample.NAME concerns only sampling: it changes no training, and options of a
-            sampler that the config does not list have such names too. The setting `config` names
+        points: dicts of overrides by name. A setting STAGE.sample.NAME changes only sampling; it
+            may be an option of a sampler that the config does not list. The setting `config` names
             another base for the point, a file beside `config`: "shapes" for configs/shapes.py.
-        stages: that are trained, in this order; those of the config if empty. Of them a point with
-            a base of its own has those that this has.
-        overrides: of all points; they are no part of a point's name.
+        stages: that are trained, in this order; those of the config if empty. A point with another
+            base has those of them that its base has.
+        overrides: of all points; they are not part of a point's name.
         evaluation: options of `dalle-jax evaluate`, as {"n": 256, "metrics": ["oracle", "fid"]};
-            None where only training is compared.
+            None if only trainings are compared.
         cli_overrides: those of `overrides` that were given on the command line and change results;
-            they are part of the sweep's name and columns of its table.
+            they are part of the sweep's name, and columns of its table.
 
     Raises:
         TypeError: an attribute is of another kind.
@@ -92,7 +91,7 @@ def product(*axes: Axis, **settings: Iterable[Any]) -> list[Point]:
 
 
 def zip_(*axes: Axis, **settings: Iterable[Any]) -> list[Point]:
-    """The axes side by side: their first points together, their second, and so on.
+    """The axes item by item: their first points together, their second, and so on.
 
     Raises:
         ValueError: they are not of one length, or two set the same setting.
@@ -112,8 +111,8 @@ def chain(*axes: Axis, **settings: Iterable[Any]) -> list[Point]:
 def point_name(point: Mapping[str, Any], longest: int = MAX_NAME) -> str:
     """A point's overrides as the name of a folder, sorted: `decoder.loss.target=eps,seed=0`.
 
-    What a file system may not like is replaced, what is longer than `longest` cut; a hash of the
-    point then keeps names apart.
+    Characters that file systems may not accept are replaced, names longer than `longest` cut; then
+    a hash of the point is added.
     """
     if not point:
         return BASE
@@ -127,20 +126,13 @@ def point_name(point: Mapping[str, Any], longest: int = MAX_NAME) -> str:
 
 
 def sweep_name(name: str, cli_overrides: Mapping[str, Any]) -> str:
-    """A sweep's name with the overrides of its command line, so that it has its own directory."""
+    """The name of a sweep's directory: with overrides of the command line it is another sweep."""
     return f"{name}-{point_name(cli_overrides, MAX_CLI_NAME)}" if cli_overrides else name
 
 
 def override_text(value: Any) -> str:
-    """A value as text, as names of points and systems have it."""
+    """A value as text in names of points."""
     return value if isinstance(value, str) else repr(value)
-
-
-def base_of(config: Path, overrides: Mapping[str, Any]) -> tuple[Path, dict[str, Any]]:
-    """The config file of a point, given the sweep's, and the overrides of its settings."""
-    settings = dict(overrides)
-    name = settings.pop(OTHER_CONFIG, None)
-    return (config if name is None else config.parent / f"{name}.py"), settings
 
 
 def is_sampling(name: str) -> bool:

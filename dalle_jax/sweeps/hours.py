@@ -1,10 +1,10 @@
-"""What a sweep will cost: floating-point operations, and hours.
+"""The expected cost of a sweep in floating-point operations and hours.
 
 A step's operations are those of its program before optimization, counted by XLA without compiling
 it; before a sweep, where that was not counted yet, they are estimated (`cost.estimate`). Hours
 are operations over the rate at which this machine trained before: that of earlier runs, from their
 logs, of the same stage where there are any. Where none was trained on it, the rate is another
-machine's, and says so; where there are no runs at all, see `sweeps.machine_rate`.
+machine's, and says so; without any runs see `sweeps.machine_rate`.
 """
 
 import json
@@ -26,7 +26,7 @@ from dalle_jax.sweeps.graph import PlannedPoint, StageRun
 from dalle_jax.sweeps.progress import read_curves
 from dalle_jax.sweeps.record import read_attempts
 
-NUM_CAPTIONS = 512  # that `dalle-jax evaluate` draws by default
+NUM_CAPTIONS = 512  # of `dalle-jax evaluate` by default
 
 
 class Counts:
@@ -37,23 +37,23 @@ class Counts:
         self._counts = json.loads(path.read_text()) if path.exists() else {}
 
     def training(self, run: StageRun) -> float:
-        """Of the whole training of a stage, as XLA counts them."""
+        """Operations of the whole training of a stage, counted by XLA."""
         key = _key("step", run.stage, run.config)
         if key not in self._counts:
             self._keep({key: step_flops(run.stage, run.config)})
         return run.steps * self._counts[key]
 
     def counted(self, run: StageRun) -> float | None:
-        """The same where it was counted before, None where it was not; nothing is counted now."""
+        """The same if it was counted before, else None."""
         of_step = self._counts.get(_key("step", run.stage, run.config))
         return None if of_step is None else run.steps * of_step
 
     def step(self, stage_name: str, config: Config) -> float:
-        """Of a step of training: as it was counted before, else estimated."""
+        """Operations of a training step: as counted before, else estimated."""
         return self._known("step", stage_name, config)
 
     def forward(self, stage_name: str, config: Config) -> float:
-        """Of the loss of one item without its gradient: as counted before, else estimated."""
+        """Operations of the loss of one item without its gradient, likewise."""
         return self._known("forward", stage_name, config)
 
     def _known(self, what: str, stage_name: str, config: Config) -> float:
@@ -76,16 +76,13 @@ def _key(what: str, stage_name: str, config: Config) -> str:
     return f"{what} {stage_name}-{fingerprint(stage_name, config)}"
 
 
-def drawing_flops(point: PlannedPoint, counts: Counts, drawn: set[str] | None = None) -> float:
-    """Of an evaluation's images: of each stage that draws, as many forward passes as it says.
+def sampling_flops(point: PlannedPoint, counts: Counts, sampled: set[str] | None = None) -> float:
+    """Operations of sampling an evaluation's images: of each stage its number of forward passes.
 
-    Args:
-        point: that is measured.
-        counts: of operations.
-        drawn: what stages before the main one, as priors, have drawn for earlier points, to which
-            this one's is added: of the same weights a process draws the same embeddings once.
+    `sampled` is what stages before the main one, such as priors, have sampled for earlier points;
+    this point's is added, since a process samples the same embeddings only once.
     """
-    drawn = set() if drawn is None else drawn
+    sampled = set() if sampled is None else sampled
     if point.evaluation is None:
         return 0.0
     evaluation = evaluation_of(Path(), *point.evaluation)
@@ -94,23 +91,23 @@ def drawing_flops(point: PlannedPoint, counts: Counts, drawn: set[str] | None = 
     total = 0.0
     for name, stage in chain.items():
         sampling = dict(sampling_of(name, point.config))
-        sampling.pop("weights", None)  # which of a stage's weights draw is no setting of sampling
+        sampling.pop("weights", None)  # which weights to use is not a setting of the sampler
         passes = stage.passes(**sampling)
         if name not in drawing_names(chain):
             embeddings = json.dumps([name, dict(point.runs), sampling, n, seeds], sort_keys=True)
-            passes = 0 if embeddings in drawn else passes
-            drawn.add(embeddings)
+            passes = 0 if embeddings in sampled else passes
+            sampled.add(embeddings)
         if passes:
             total += n * len(seeds) * passes * counts.forward(name, point.config)
     return total
 
 
 class Rate(NamedTuple):
-    """At which a stage was trained.
+    """The speed at which a stage was trained.
 
     Attributes:
         flops: operations a second.
-        elsewhere: on what, in words, where it is another machine or not known; "" for this one.
+        elsewhere: the machine, if it is another or unknown; "" for this one.
     """
 
     flops: float
@@ -118,14 +115,10 @@ class Rate(NamedTuple):
 
 
 def measured_rates(workdirs: Iterable[Path], counts: Counts, here: str) -> dict[str, Rate]:
-    """The rates that stages were trained at: of each stage's newest run here, else of its newest.
+    """The rates of stages: of each one's newest run on this machine, else of its newest run.
 
-    The median over its log points, in which validation and saving are not counted.
-
-    Args:
-        workdirs: that hold runs.
-        counts: of operations.
-        here: the machine that a training would run on, and its host, as `trained_on` tells it.
+    A rate is the median over log points, in which validation and saving are not counted. `here` is
+    the machine and host that a training would run on, as `trained_on` gives it.
     """
     runs = [path.parent for root in workdirs for path in root.glob("*/metrics.jsonl")]
     newest = sorted(runs, key=lambda run: (run / "metrics.jsonl").stat().st_mtime, reverse=True)
@@ -139,29 +132,26 @@ def measured_rates(workdirs: Iterable[Path], counts: Counts, here: str) -> dict[
 
 
 def trained_on(run: Path) -> str:
-    """The machine and host of the attempts at a run of a sweep; "" where they do not tell.
-
-    A run that was trained by `dalle-jax train` has none.
-    """
+    """The machine and host of the attempts at a run; "" if unknown, as for `dalle-jax train`."""
     attempts = read_attempts(run.parent.parent / "jobs" / run.name)
-    told = (
+    machines = (
         ", ".join(filter(None, (attempt.get("machine"), attempt.get("host"))))
         for attempt in attempts
     )
-    return " and ".join(dict.fromkeys(filter(None, told)))
+    return " and ".join(dict.fromkeys(filter(None, machines)))
 
 
 def _rate(run: Path, counts: Counts, known: Container[str]) -> tuple[str, float] | None:
-    """The stage of a run and its rate; None where that can't be told, or the stage is known."""
+    """The stage of a run and its rate; None if that is unknown, or the stage's is known already."""
     _, speeds = read_curves(run).get("images_per_second", ((), ()))
     if not speeds or not (run / "config.json").exists():
         return None
     try:
-        opened = open_run(run)
+        loaded = open_run(run)
     except ValueError:  # of another format
         return None
-    if opened.stage_name in known:
+    if loaded.stage_name in known:
         return None
-    operations = counts.step(opened.stage_name, opened.config)
-    batch_size = opened.config[opened.stage_name]["train"]["batch_size"]
-    return opened.stage_name, operations / batch_size * statistics.median(speeds)
+    operations = counts.step(loaded.stage_name, loaded.config)
+    batch_size = loaded.config[loaded.stage_name]["train"]["batch_size"]
+    return loaded.stage_name, operations / batch_size * statistics.median(speeds)

@@ -6,26 +6,26 @@ from pathlib import Path
 from typing import Any
 
 from dalle_jax.sweeps.graph import Graph, PlannedPoint, StageRun
-from dalle_jax.sweeps.grid import base_of
 from dalle_jax.sweeps.layout import SweepLayout
+from dalle_jax.sweeps.overrides import base_of
 
 
 @dataclass(frozen=True)
 class Job:
-    """A command, and how to tell that it is done.
+    """A command, and how to find out whether it is done.
 
     Attributes:
         key: the name of its directory.
         title: for people.
-        command: from the path of its request to a command; run again it continues.
-        request: what it is to do, as JSON can hold it.
-        needs: keys of the jobs that have to be done before.
+        command: the path of its request -> a command, which continues if it is run again.
+        request: what it should do, as JSON can hold it.
+        needs: keys of the jobs that must be done before.
         directory: of its lock, its attempts, their requests and logs.
         is_done: whether what it makes is there.
         step: how far it has come; an attempt that came further does not count as failed.
         saves: whether it saves and ends at a SIGTERM, and ends unsaved at a second one.
         batch: one process does several ready jobs of the same batch in turn, see
-            `sweeps/points.py`; "" for a job that has a process of its own.
+            `sweeps/points.py`; "" for a job that needs a separate process.
     """
 
     key: str
@@ -48,11 +48,7 @@ class Job:
 def jobs_of(graph: Graph, layout: SweepLayout, config: Path, program: Sequence[str]) -> list[Job]:
     """The jobs of a sweep in order: a point's trainings, its evaluation, the next point's.
 
-    Args:
-        graph: of the sweep.
-        layout: its paths.
-        config: the file of the base config.
-        program: what `train …` and `evaluate …` are arguments of, as ("dalle-jax",).
+    `program` is the command that `train …` and `evaluate …` are arguments of.
     """
     jobs: dict[str, Job] = {}
     for point in graph.points:

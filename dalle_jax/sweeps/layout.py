@@ -1,4 +1,4 @@
-"""Where the files of sweeps lie in a workdir, and the links that make a system of shared runs.
+"""The paths of sweeps in a workdir.
 
     <workdir>/runs/STAGE-FINGERPRINT/  trained stages, shared by all points of all sweeps here; for
                                        user data a hash of their content follows
@@ -8,22 +8,15 @@
     <workdir>/SWEEP/points/NAME        a link to the point's system
     <workdir>/SWEEP/results.csv        and results.parquet, report.html
 
-A stage looks beside itself for the stages that it depends on, and `dalle-jax evaluate` looks for
-all of them in one workdir; in a system's directory both find the shared runs under their usual
-names. Links are relative, so that a workdir can be moved as a whole; only runs that are reused from
-elsewhere are linked by their absolute path.
+In a system's directory a stage finds the stages that it depends on, and `dalle-jax evaluate` all of
+them, under their usual names. Links are relative, so that a workdir can be moved as a whole, except
+those to reused runs elsewhere.
 """
 
-import os
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from dalle_jax.runs import Run, open_run
-from dalle_jax.runs.data import FILE as DATA_FILE
-from dalle_jax.runs.data import DataRecord, Reading, read_record, write_record
-from dalle_jax.stages import data_of
-from dalle_jax.sweeps.graph import Graph, PlannedPoint, StageRun
+from dalle_jax.sweeps.graph import PlannedPoint, StageRun
 from dalle_jax.training import pending
 from dalle_jax.training.finished import steps_in
 
@@ -37,7 +30,7 @@ class SweepLayout:
 
     @property
     def directory(self) -> Path:
-        """Of the sweep's definition, points and results."""
+        """The directory of the sweep's definition, points and results."""
         return self.workdir / self.sweep
 
     def run(self, key: str) -> Path:
@@ -49,7 +42,7 @@ class SweepLayout:
         return self.workdir / "systems" / point.key
 
     def point(self, point: PlannedPoint) -> Path:
-        """The same under the point's name."""
+        """The link to it under the point's name."""
         return self.directory / "points" / point.name
 
     def job(self, key: str) -> Path:
@@ -57,7 +50,7 @@ class SweepLayout:
         return self.workdir / "jobs" / key
 
     def step(self, run: StageRun) -> int:
-        """How far a run is: its newest checkpoint, 0 if there is none."""
+        """The step of a run's newest checkpoint, 0 if there is none."""
         steps = steps_in(self.run(run.key) / "checkpoints")
         return steps[-1] if steps else 0
 
@@ -65,87 +58,3 @@ class SweepLayout:
         """Whether a run is at its last step, and no event is pending there."""
         at_end = self.step(run) >= run.steps
         return at_end and not pending.read(self.run(run.key), run.steps)
-
-
-def lay_out(layout: SweepLayout, graph: Graph, reuse: Sequence[Path] = ()) -> None:
-    """Make the directories and links of a sweep; what is there stays.
-
-    Args:
-        layout: of the sweep.
-        graph: its runs and points.
-        reuse: workdirs whose trained stages are taken where they are of the same fingerprint and
-            were trained on the same data.
-
-    Raises:
-        FileNotFoundError: a workdir of `reuse` is not there.
-        ValueError: something else is where a link is to be.
-    """
-    for key, path in find_reusable(layout, graph, reuse).items():
-        if not (layout.run(key) / "config.json").exists():
-            (layout.run(key) / DATA_FILE).unlink(missing_ok=True)  # of a run that never began
-        beside = path.parent == layout.run(key).parent.resolve()
-        _link(layout.run(key), Path(path.name) if beside else path)
-    for key, run in graph.runs.items():
-        layout.run(key).mkdir(parents=True, exist_ok=True)
-        if run.content and not layout.step(run):
-            _note_content(layout.run(key), run)
-    for point in graph.points:
-        system = layout.system(point)
-        for stage, key in point.runs.items():
-            _link(system / stage, _relative(layout.run(key), system))
-        _link(layout.point(point), _relative(system, layout.point(point).parent))
-
-
-def find_reusable(layout: SweepLayout, graph: Graph, reuse: Iterable[Path]) -> dict[str, Path]:
-    """Runs of other workdirs that are trained as the graph wants them, by their key here.
-
-    A run that has no record of its data, as a migrated one, is taken by its fingerprint.
-    """
-    found = {}
-    for workdir in reuse:
-        if not workdir.is_dir():
-            raise FileNotFoundError(f"there is no workdir {workdir} to reuse runs of")
-        if not any(workdir.glob("*/config.json")):
-            raise FileNotFoundError(f"{workdir} holds no runs to reuse (no */config.json)")
-    for key, run in graph.runs.items():
-        if layout.step(run):
-            continue
-        for directory in (workdir / run.stage for workdir in reuse):
-            if (directory / "config.json").exists() and _is_trained_as(run, open_run(directory)):
-                found[key] = directory.resolve()
-    return found
-
-
-def _is_trained_as(run: StageRun, there: Run) -> bool:
-    same_data = not run.content or there.content in ("", run.content)
-    return same_data and not there.differences(run.stage, run.config) and there.step >= run.steps
-
-
-def _note_content(directory: Path, run: StageRun) -> None:
-    """Let the training of a run refuse other data than the sweep shares it by."""
-    if read_record(directory) is None:
-        source = data_of(run.stage, run.config)["source"]
-        reading = Reading(0, source, run.signature, run.content)
-        write_record(directory, DataRecord([reading], shared=True))
-
-
-def _relative(target: Path, start: Path) -> Path:
-    return Path(os.path.relpath(target, start))
-
-
-def _link(path: Path, target: Path) -> None:
-    """Let `path` be a link to `target`; another launcher may do the same at this moment."""
-    if path.is_symlink() and Path(os.readlink(path)) == target:
-        return
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.is_dir() and not path.is_symlink():
-        try:
-            path.rmdir()  # made for a run that never began
-        except OSError as error:
-            raise ValueError(
-                f"{path} is in the way of a link to {target}; move it elsewhere"
-            ) from error
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    temporary.unlink(missing_ok=True)
-    temporary.symlink_to(target)
-    temporary.replace(path)

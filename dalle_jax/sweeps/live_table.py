@@ -11,8 +11,7 @@ from rich.live import Live
 from rich.table import Table
 
 from dalle_jax.console import is_quiet
-from dalle_jax.sweeps.graph import Graph, PlannedPoint, setting_columns
-from dalle_jax.sweeps.grid import BASE
+from dalle_jax.sweeps.graph import Graph, PlannedPoint, names_of
 from dalle_jax.sweeps.jobs import Job, evaluation_key
 from dalle_jax.sweeps.launcher import Launcher, State, Status
 from dalle_jax.sweeps.layout import SweepLayout
@@ -39,7 +38,7 @@ class Row(NamedTuple):
 class LiveTable:
     """Every point's state, step, loss and time left; on no terminal, a line for each change.
 
-    A point is called by its overrides in short, each by the last part of its setting.
+    A point is named by its overrides in short, each by the last part of its setting.
     """
 
     def __init__(self, graph: Graph, layout: SweepLayout):
@@ -51,7 +50,7 @@ class LiveTable:
 
     @contextmanager
     def shown(self, launcher: Launcher) -> Iterator[None]:
-        """Show it in this block."""
+        """Show the table of a launcher in this block."""
         self._launcher = launcher
         if not self._console.is_terminal or is_quiet():
             yield
@@ -67,24 +66,24 @@ class LiveTable:
             self._console.print(f"{status.state.value:8} {job.title}{note}", soft_wrap=True)
 
     def refresh(self) -> None:
-        """Draw it anew."""
+        """Update it."""
         if self._live is not None:
             self._live.update(self.table(), refresh=True)
 
     def table(self) -> Table:
         """The present table.
 
-        Where the terminal is too low for all points, those that run and those that have failed
-        stand first, what waits then, what is done last; the caption counts those left out.
+        If the terminal has too few lines for all points, those that run or have failed come first,
+        then those that wait, then those that are done; the caption counts the others.
         """
         rows = [self._row(point) for point in self._graph.points]
-        if self._fits(table := _drawn(rows)):
+        if self._fits(table := _table_of(rows)):
             return table
         rows.sort(key=lambda row: URGENCY.index(row.state))
         fitting = range(1, min(len(rows), max(self._console.height, 2)))
-        # More rows need more lines; where not even one fits, one is drawn.
-        number = bisect_right(fitting, False, key=lambda n: not self._fits(_drawn(rows, n)))
-        return _drawn(rows, max(number, 1))
+        # More rows need more lines; where not even one fits, one is shown.
+        number = bisect_right(fitting, False, key=lambda n: not self._fits(_table_of(rows, n)))
+        return _table_of(rows, max(number, 1))
 
     def _fits(self, table: Table) -> bool:
         room = self._console.height - 1
@@ -110,8 +109,8 @@ class LiveTable:
             images = read_images(self._layout.job(key)) if runs else None
             if images is None:
                 return Row(name, state, "evaluation")
-            drawn = f"{images.drawn}/{images.wanted}"
-            return Row(name, state, "evaluation", drawn, "", _clock(images.seconds_left))
+            sampled = f"{images.drawn}/{images.wanted}"
+            return Row(name, state, "evaluation", sampled, "", _clock(images.seconds_left))
         progress = read_progress(self._layout.run(key))
         seconds = progress.seconds_left(run.steps, run.config[run.stage]["train"]["batch_size"])
         return Row(
@@ -124,14 +123,14 @@ class LiveTable:
         )
 
 
-def _drawn(rows: Sequence[Row], number: int | None = None) -> Table:
+def _table_of(rows: Sequence[Row], number: int | None = None) -> Table:
     """The first rows as a table, and how many others there are of each state."""
     shown, rest = rows[:number], rows[number:] if number is not None else []
     counts = Counter(row.state for row in rest)
     others = ", ".join(f"{counts[state]} {state.value}" for state in URGENCY if counts[state])
     table = Table(caption=f"and {len(rest)} more: {others}" if rest else None)
     for name in ("point", "state", "stage"):
-        # Of a name that is too long the next line has the rest.
+        # A name that is too long goes on in the next line.
         table.add_column(name, overflow="fold")
     for name in ("step", "loss", "left"):
         table.add_column(name, justify="right")
@@ -145,12 +144,3 @@ def _clock(seconds: float | None) -> str:
         return ""
     whole = int(seconds)
     return f"{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"
-
-
-def names_of(graph: Graph) -> dict[str, str]:
-    """Each point's overrides in short, each setting by its last part."""
-    names = setting_columns(graph)
-    return {
-        point.name: ", ".join(f"{names[k]}={v}" for k, v in point.overrides.items()) or BASE
-        for point in graph.points
-    }

@@ -19,7 +19,7 @@ def machine_of(worker: Worker, workers: int = 1) -> str:
     The kinds of GPUs are looked up once, by another process, so that this one takes none of their
     memory.
     """
-    kinds = _gpu_kinds(tuple(visible_gpus({**os.environ, **worker.environment})))
+    kinds = gpu_kinds(tuple(visible_gpus({**os.environ, **worker.environment})))
     beside = f", {_number(workers)} jobs at a time" if workers > 1 else ""
     return in_words(len(worker.cores), kinds) + beside
 
@@ -44,7 +44,7 @@ def in_words(cores: int, gpus: Sequence[str] = ()) -> str:
 
 
 @functools.cache
-def _gpu_kinds(gpus: tuple[str, ...]) -> tuple[str, ...]:
+def gpu_kinds(gpus: tuple[str, ...]) -> tuple[str, ...]:
     """The kind of each; none where jax can't use them."""
     if not gpus:
         return ()

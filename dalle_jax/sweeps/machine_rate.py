@@ -24,10 +24,7 @@ SHARE_IN_TRAINING = 0.35
 def guessed_rate(cores: int, machine: str, cache: Path) -> float:
     """Operations a second of a training on some of this machine's CPU cores.
 
-    Args:
-        cores: that it has.
-        machine: its name, host included, under which the measured rate is kept.
-        cache: a file of rates by machine, made where it is missing.
+    The measured rate is stored in the file `cache`, under the machine's name.
     """
     rates = _read(cache)
     if machine not in rates:

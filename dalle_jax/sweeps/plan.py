@@ -1,4 +1,4 @@
-"""What a sweep would do and cost, in the terminal: `--dry-run`."""
+"""`--dry-run`: print what a sweep would do and cost."""
 
 import math
 import os
@@ -12,11 +12,11 @@ from rich.table import Table
 
 from dalle_jax.stages import main_of
 from dalle_jax.sweeps.checks import data_problems
-from dalle_jax.sweeps.graph import Graph, PlannedPoint
-from dalle_jax.sweeps.hours import Counts, Rate, drawing_flops, measured_rates
+from dalle_jax.sweeps.directories import find_reusable
+from dalle_jax.sweeps.graph import Graph, PlannedPoint, names_of
+from dalle_jax.sweeps.hours import Counts, Rate, measured_rates, sampling_flops
 from dalle_jax.sweeps.jobs import is_measured
-from dalle_jax.sweeps.layout import SweepLayout, find_reusable
-from dalle_jax.sweeps.live_table import names_of
+from dalle_jax.sweeps.layout import SweepLayout
 from dalle_jax.sweeps.machine import machine_of, own_machine
 from dalle_jax.sweeps.machine_rate import guessed_rate
 from dalle_jax.sweeps.workers import Worker, visible_gpus
@@ -25,16 +25,10 @@ from dalle_jax.sweeps.workers import Worker, visible_gpus
 def print_plan(
     graph: Graph, layout: SweepLayout, reuse: Sequence[Path], workers: Sequence[Worker]
 ) -> None:
-    """The points, what would be trained for each, what is shared or there, and the cost.
+    """Print the points, what would be trained for each, what is shared or there, and the cost.
 
-    A point is called by its overrides in short; what it shares, by the number of the point that
-    has it first.
-
-    Args:
-        graph: of the sweep.
-        layout: its paths.
-        reuse: workdirs whose trained stages would be taken over.
-        workers: that would run it; all have as much to compute on.
+    A point is named by its overrides in short; a shared run by the number of the first point that
+    has it. All workers have the same hardware.
     """
     reusable = find_reusable(layout, graph, reuse)
     counts = Counts(layout.workdir / "flops.json")
@@ -45,7 +39,7 @@ def print_plan(
         machine = f"{own_machine()}, {socket.gethostname()}"
         cores = len(workers[0].cores)
         guessed = guessed_rate(cores, machine, layout.workdir / "machine_rates.json")
-    drawn: set[str] = set()
+    sampled: set[str] = set()
     names = names_of(graph)
     numbers = {point.name: n for n, point in enumerate(graph.points, 1)}
     first = {key: numbers[graph.users(key)[0].name] for key in graph.runs}
@@ -81,7 +75,7 @@ def print_plan(
                 cells.append(f"train, from step {step}" if step else "train")
         cells.append(_evaluation_cell(point, layout))
         if cells[-1] == "measure":
-            of_images = drawing_flops(point, counts, drawn)
+            of_images = sampling_flops(point, counts, sampled)
             flops += of_images
             hours += _hours(of_images, main_of(point.runs), rates, guessed)
         flops_left, hours_left = flops_left + flops, hours_left + hours
@@ -91,8 +85,8 @@ def print_plan(
     print(
         f"{to_train} of {len(graph.runs)} distinct trainings are to be done, for "
         f"{len(graph.points)} points; {flops_left / 1e12:.2f} TFLOP, estimated from the forward "
-        "pass where a training was not counted before (drawing: a forward pass an evaluation, two "
-        "where guided)"
+        "pass where a training was not counted before (sampling: a forward pass an evaluation, "
+        "two where guided)"
     )
     for error in data_problems(graph, layout, reusable, scan=False):
         print(f"missing: {error}" if isinstance(error, FileNotFoundError) else f"data: {error}")
@@ -110,18 +104,18 @@ def print_plan(
 
 
 def _rates_text(rates: Mapping[str, Rate], guessed: float | None) -> str:
-    """Of which rates the hours are."""
+    """A sentence on the rates that the hours are computed from."""
     if guessed is not None:
         return (
             f"guessed from how fast this machine multiplies matrices (a training at "
             f"{guessed / 1e9:.0f} GFLOP/s); take it as right within a factor of two, and once a "
             "training has logged its speed, that is used"
         )
-    told = ", ".join(
+    of_stages = ", ".join(
         f"{stage} {rate.flops / 1e9:.1f}" + (f" (on {rate.elsewhere})" if rate.elsewhere else "")
         for stage, rate in rates.items()
     )
-    return f"at the GFLOP/s of earlier runs: {told}"
+    return f"at the GFLOP/s of earlier runs: {of_stages}"
 
 
 def _evaluation_cell(point: PlannedPoint, layout: SweepLayout) -> str:
@@ -133,7 +127,7 @@ def _evaluation_cell(point: PlannedPoint, layout: SweepLayout) -> str:
 def _hours(
     flops: float, stage: str, rates: Mapping[str, Rate], guessed: float | None = None
 ) -> float:
-    """At the rate of the stage's earlier runs, of others', or the guessed one; NaN without any."""
+    """Hours at the stage's own rate, else the mean of others, else the guess; NaN without any."""
     if stage in rates:
         return flops / rates[stage].flops / 3600
     known = [rate.flops for rate in rates.values()] or [guessed] * (guessed is not None)

@@ -1,4 +1,4 @@
-"""Points that one process measures in turn, since they share the runs that are costly to load.
+"""Points that one process measures in turn, since they share runs that are slow to load.
 
 The launcher of a sweep writes their file and starts `dalle-jax evaluate --points=FILE`. Several
 processes may have a point in their files: the one that holds the lock of its job measures it. A
@@ -23,12 +23,11 @@ Measure = Callable[[Mapping[str, Any], Callable[[int, int], None]], None]
 def write_points(
     path: Path, points: Sequence[Mapping[str, Any]], origin: Mapping[str, Any], until: float
 ) -> None:
-    """Write the file of a process.
+    """Write the file of a process; the launcher has begun the first point and holds its lock.
 
     Args:
         path: of the file.
-        points: each with the directory of its job as "job". The launcher holds the lock of the
-            first and has begun its attempt.
+        points: each with the directory of its job as "job".
         origin: of the process, see `record.origin_now`.
         until: seconds since the epoch after which no further point is begun.
     """
@@ -41,8 +40,8 @@ def measure_points(path: Path, measure: Measure) -> None:
 
     Args:
         path: of the file.
-        measure: called with a point, and with a function that it may tell the number of images
-            drawn and wanted. What it raises ends this function.
+        measure: called with a point, and with a function that it may call with the numbers of
+            images sampled and wanted. What it raises ends this function.
     """
     document = json.loads(path.read_text())
     used = Used(0.0, 0.0, 0)  # up to the end of the point before

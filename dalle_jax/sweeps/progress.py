@@ -1,4 +1,4 @@
-"""How far a training or an evaluation is, from the files that they write as they go on."""
+"""The progress of a training or an evaluation, from the files that they write."""
 
 import json
 import os
@@ -14,13 +14,7 @@ IMAGES_FILE = "progress.json"  # of an evaluation's job
 
 @dataclass(frozen=True)
 class Progress:
-    """The newest numbers of a run; None where there are none yet.
-
-    Attributes:
-        step: of the last line.
-        loss: of training, mean over the last log interval.
-        images_per_second: likewise.
-    """
+    """The newest logged numbers of a run: means over the last log interval, None before it."""
 
     step: int = 0
     loss: float | None = None
@@ -65,10 +59,10 @@ class Images(NamedTuple):
     """Images of an evaluation.
 
     Attributes:
-        drawn: by this attempt so far.
-        wanted: that it has to draw.
-        seconds_left: until the last is drawn; None before the first and after the last, when they
-            are measured.
+        drawn: sampled by this attempt so far.
+        wanted: that it has to sample.
+        seconds_left: until the last is sampled; None before the first and after the last, when
+            they are measured.
     """
 
     drawn: int
@@ -82,10 +76,10 @@ class ImageProgress:
     def __init__(self, job: Path, now: Callable[[], float] = time.monotonic):
         self._path, self._now = job / IMAGES_FILE, now
         self._path.unlink(missing_ok=True)  # an earlier attempt's
-        self._began = self._first = (now(), 0)  # a moment, and the images drawn by then
+        self._began = self._first = (now(), 0)  # a moment, and the images sampled by then
 
     def __call__(self, drawn: int, wanted: int) -> None:
-        """Write that so many of the images are drawn."""
+        """Write how many of the images are sampled."""
         # The first images took the start as well, which is left out where there are others.
         since, before = self._first
         if self._first == self._began and drawn:
@@ -98,7 +92,7 @@ class ImageProgress:
 
 
 def read_images(job: Path) -> Images | None:
-    """The images of the evaluation that works at a job; None before it draws."""
+    """The images of the evaluation that works at a job; None before it samples."""
     try:
         return Images(**json.loads((job / IMAGES_FILE).read_bytes()))
     except (OSError, ValueError, TypeError):  # the attempt begins or ends at this moment

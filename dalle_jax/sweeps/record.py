@@ -1,4 +1,4 @@
-"""What is recorded of each attempt at a job: where and by which code it ran, its cost and its end.
+"""The record of each attempt at a job: where and by which code it ran, its cost and its end.
 
 attempts.jsonl of a job's directory has a line when an attempt begins, with host, machine, commit
 and versions, since the checkout may be another commit by its end; and a line when it ends. An
@@ -36,22 +36,18 @@ class Used(NamedTuple):
 
 
 def used_by(usage: resource.struct_rusage, seconds: float) -> Used:
-    """What a process used, as the system counts it."""
+    """The cost of a process, as the system counts it."""
     core_seconds = usage.ru_utime + usage.ru_stime
     return Used(seconds, core_seconds, 1024 * usage.ru_maxrss)  # Linux counts in KiB
 
 
 def used_by_this_process() -> Used:
-    """What this process used since it began; its seconds by the clock are not known."""
+    """The cost of this process since it began; its seconds by the clock are not known."""
     return used_by(resource.getrusage(resource.RUSAGE_SELF), seconds=0.0)
 
 
 def origin_now(machine: str) -> dict[str, Any]:
-    """Where and by which code a process computes that is started now.
-
-    Args:
-        machine: what it computes on, see `sweeps/machine.py`.
-    """
+    """Where and by which code a process computes that is started now, on a machine (its name)."""
     return {
         "host": socket.gethostname(),
         "machine": machine,
@@ -74,9 +70,7 @@ def ended_now(used: Used, origin: Mapping[str, Any]) -> dict[str, Any]:
 def begin_attempt(directory: Path, origin: Mapping[str, Any]) -> Path:
     """Record that an attempt begins; returns the path of its log.
 
-    Args:
-        directory: of the job; only the process that holds the job's lock may write there.
-        origin: see `origin_now`.
+    Only the process that holds the job's lock may write into its directory.
     """
     logs = list(directory.glob("attempt_*.log"))
     number = 1 + max(len(logs), len(read_attempts(directory)))
@@ -87,13 +81,7 @@ def begin_attempt(directory: Path, origin: Mapping[str, Any]) -> Path:
 
 
 def end_attempt(log: Path, code: int, used: Used) -> None:
-    """Record that an attempt has ended.
-
-    Args:
-        log: of the attempt, as `begin_attempt` gave it.
-        code: of the exit; negative for a signal.
-        used: what it cost.
-    """
+    """Record that an attempt has ended, by its log; `code` is negative for a signal."""
     _append(log.parent, {"log": log.name, "exit_code": code, **ended_now(used, {})})
 
 

@@ -1,32 +1,27 @@
 """The table of a sweep: a row for each point and metric, as CSV and as Parquet."""
 
-import csv
-import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from dalle_jax.files import write_atomically
+from dalle_jax.files import csv_text, write_atomically
 from dalle_jax.metrics.protocol import protocol_hash
 from dalle_jax.metrics.results import read_rows
 from dalle_jax.sweeps.graph import Graph, PlannedPoint, StageRun
 from dalle_jax.sweeps.jobs import evaluation_key
 from dalle_jax.sweeps.layout import SweepLayout
-from dalle_jax.sweeps.progress import read_curves
+from dalle_jax.sweeps.losses import LOSS, last_loss, loss_protocol
 from dalle_jax.sweeps.record import made_by, read_attempts
 
 Row = dict[str, Any]
 FlopsOf = Callable[[StageRun], float | None]  # of a run's whole training; None if not known
 
-LOSS = "validation/loss"  # as trainings log it; `STAGE/validation/loss` in the table
-# Settings of a loss that say how weights are found, and not how their loss is computed.
-_OF_TRAINING = ("sam_radius", "stop_gradient")
 METRIC_COLUMNS = (
     *("metric", "value", "low", "high", "deviation_of_seeds", "floor"),
     *("num_images", "sampling_seeds", "data", "protocol_hash"),
 )
-# What is not the same when a sweep is done again.
+# What differs when a sweep is run again.
 COST_COLUMNS = (
     *("train_seconds", "evaluate_seconds", "peak_bytes"),
     *("host", "machine", "git_revision", "versions"),
@@ -34,7 +29,7 @@ COST_COLUMNS = (
 
 
 class PointRows(NamedTuple):
-    """What the rows of a point are made of.
+    """The parts of the rows of a point.
 
     Attributes:
         head: columns that all of its rows begin with.
@@ -54,11 +49,6 @@ def table(graph: Graph, layout: SweepLayout, flops_of: FlopsOf = lambda run: Non
     `seed` of training; `runs`; the metric, its 95 % interval and protocol; `flops` of training,
     `train_seconds` and `peak_bytes` (of main memory, of the largest process) of all stages of the
     point, shared or not.
-
-    Args:
-        graph: of the sweep.
-        layout: its paths.
-        flops_of: floating-point operations of a run's whole training; None if they are not known.
     """
     return [
         {**of_point.head, **metric, **of_point.costs}
@@ -70,7 +60,7 @@ def table(graph: Graph, layout: SweepLayout, flops_of: FlopsOf = lambda run: Non
 def by_point(
     graph: Graph, layout: SweepLayout, flops_of: FlopsOf = lambda run: None
 ) -> list[PointRows]:
-    """The parts of the table's rows for every point, those without any metric too; see `table`."""
+    """The parts of the rows of every point, also of those without any metric; see `table`."""
     found = []
     settings = list(dict.fromkeys(setting for point in graph.points for setting in point.overrides))
     for point in graph.points:
@@ -84,7 +74,14 @@ def by_point(
             "runs": " ".join(point.runs.values()),
         }
         costs = {"flops": None if None in flops else sum(flops), **_costs(point, layout)}
-        metrics = [*_validation(runs, layout), *_evaluated(point, layout)]
+        losses = {run.key: last_loss(run, layout) for run in runs}
+        metrics = [
+            _metric(f"{run.stage}/{LOSS}", {"value": losses[run.key]})
+            | {"protocol_hash": protocol_hash(loss_protocol(run))}
+            for run in runs
+            if losses[run.key] is not None
+        ]
+        metrics += _evaluated(point, layout)
         found.append(PointRows(head, metrics, costs))
     return found
 
@@ -95,52 +92,12 @@ def write_table(rows: Sequence[Row], directory: Path) -> list[Path]:
     from pyarrow import parquet
 
     paths = [directory / "results.csv", directory / "results.parquet"]
-    columns = list(dict.fromkeys(column for row in rows for column in row))
-    text = io.StringIO()
-    writer = csv.DictWriter(text, columns, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: _plain(value) for name, value in row.items()} for row in rows)
-    write_atomically(paths[0], lambda file: file.write(text.getvalue().encode()))
+    text = csv_text([{name: _plain(value) for name, value in row.items()} for row in rows])
+    write_atomically(paths[0], lambda file: file.write(text.encode()))
+    columns = dict.fromkeys(column for row in rows for column in row)
     arrays = {name: _column([row.get(name) for row in rows]) for name in columns}
     write_atomically(paths[1], lambda file: parquet.write_table(pyarrow.table(arrays), file))
     return paths
-
-
-def _validation(runs: Sequence[StageRun], layout: SweepLayout) -> list[Row]:
-    """The last held-out loss of each stage, as `decoder/validation/loss`."""
-    rows = []
-    for run in runs:
-        _, values = read_curves(layout.run(run.key)).get(LOSS, ((), ()))
-        if values and layout.is_trained(run):
-            row = _metric(f"{run.stage}/{LOSS}", {"value": values[-1]})
-            rows.append(row | {"protocol_hash": protocol_hash(loss_protocol(run))})
-    return rows
-
-
-def loss_protocol(run: StageRun) -> dict[str, Any]:
-    """The protocol of a run's held-out loss: losses under different ones can't be compared.
-
-    It is "loss_of" the stage, with what the network predicts, how errors are weighted, the noise
-    and the data.
-    """
-    config = run.config[run.stage]
-    loss = {
-        name: value
-        for name, value in config.get("loss", {}).items()
-        if not name.endswith("dropout") and name not in _OF_TRAINING
-    }
-    data = {name: run.config["data"].get(name) for name in ("source", "image_size", "captions")}
-    kind = config.get("kind")
-    diffusion = config.get("diffusion")
-    images = config["train"].get("validation_images")
-    return json.loads(
-        json.dumps(
-            {
-                **{"loss_of": run.stage, "loss": loss, "diffusion": diffusion, "kind": kind},
-                **{"data": data, "validation_images": images},
-            }
-        )
-    )
 
 
 def _evaluated(point: PlannedPoint, layout: SweepLayout) -> list[Row]:

@@ -85,7 +85,7 @@ def submit(
 
     Args:
         command: `dalle-jax sweep …` of the local backend.
-        count: of tasks; 1 or more.
+        count: of tasks.
         folder: on a file system that all nodes see; gets submitit's files and the tasks' logs.
         resources: parameters of submitit's Slurm executor without their prefix, as
             {"partition": "gpu", "gpus_per_node": 1, "time": 600}; without a time it is `TIME`.

@@ -2,8 +2,8 @@
 
 Betker et al. 2023. Decoders trained on captions as the web writes them, on short and on descriptive
 ones with a rest of the web's, all asked to draw held-out scenes by their descriptive captions and
-by the web's, the paper's original ones. In the place of CLIP's score stands the share of what a
-caption states that the oracle finds borne out, of original ones the colour and shape they name.
+by the web's, the paper's original ones. Instead of CLIP's score, the oracle counts the share of
+what a caption states that is correct, of original ones the colour and shape they name.
 """
 
 import numpy as np
@@ -35,7 +35,7 @@ CLAIMED = (  # of which captions, against which blend, published
 
 
 def measure(workdir, num_captions) -> Measured:
-    """What original captions state and images drawn from them bear out."""
+    """How much of what original captions state is correct in images sampled from them."""
     return Measured([original_row(workdir, num_captions, seed=SEED)], seed=SEED)
 
 
@@ -51,7 +51,7 @@ def row_of(rows, metric, label):
 
 
 def draw(rows, images):
-    """What is borne out of either kind of captions, by what was trained on."""
+    """What is correct of either kind of captions, by what was trained on."""
     figure, (left, right) = panels(1.2, 1, size=(12.5, 4.4), sharey=True)
     at = lambda i: 0.1 * (i - 2.5)
     kinds = {f"oracle/{kind}": in_words(kind) for kind in STATEMENTS}
@@ -63,9 +63,9 @@ def draw(rows, images):
         plot_named(axes, found, 100, shift, label=label, **style)
         axes.set(xlabel="captions trained on, the rest original", ylim=(-3, 103))
         axes.legend(frameon=False, fontsize=8)
-    left.set(title=f"drawn from {num_images(rows)} descriptive captions")
-    left.set(ylabel="of what captions state is borne out / %")
-    right.set(title=f"drawn from {num_images(select(rows, 'original'))} original captions")
+    left.set(title=f"sampled from {num_images(rows)} descriptive captions")
+    left.set(ylabel="correct statements of captions / %")
+    right.set(title=f"sampled from {num_images(select(rows, 'original'))} original captions")
     return figure
 
 

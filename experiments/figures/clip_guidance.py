@@ -11,13 +11,14 @@ import matplotlib.pyplot as plt
 
 from dalle_jax.figures.decoder import open_decoder
 from dalle_jax.figures.figure import Claim, Figure, Measured
+from dalle_jax.figures.fronts import plot_front
 from dalle_jax.figures.guidance import SEED, draw_guided, guides, open_clip
 from dalle_jax.figures.measures import factored, judged_rows, score_row
-from dalle_jax.figures.plots import JUDGED, plot_front
+from dalle_jax.figures.plots import METRIC_LABELS
 from dalle_jax.figures.rows import difference, find, num_images, series
 from dalle_jax.sweeps.grid import Sweep
 
-SCALES = {  # captions drawn, scales of either guidance
+SCALES = {  # captions, scales of either guidance
     "tiny": (128, {"classifier-free": (1.0, 2.0, 3.0, 5.0), "CLIP": (0.5, 2.0, 8.0)}),
     "small": (1024, {"classifier-free": (1.0, 1.5, 2.0, 3.0, 5.0), "CLIP": (0.5, 1, 2, 4, 8)}),
 }
@@ -26,13 +27,13 @@ CLIP = {"config": "unclip_sketch", "stages": ("clip",)}
 POINTS = ({"config": "quickstart"}, CLIP, {**CLIP, "seed": 1})
 STEPS, BELOW = 25, 5.0  # of DDIM; sigma / alpha up to which CLIP guides
 OF_CLIPS = {"guiding": "cosine by the CLIP that guides", "other": "cosine by another CLIP"}
-JUDGES = JUDGED | {clip: (1, label) for clip, label in OF_CLIPS.items()}
-APART = ("other", "oracle/caption")  # judges that did not guide
-CLAIMED = {  # by judge, of the strongest CLIP guidance
+METRICS = METRIC_LABELS | {clip: (1, label) for clip, label in OF_CLIPS.items()}
+APART = ("other", "oracle/caption")  # metrics that did not guide
+CLAIMED = {  # by metric, of the strongest CLIP guidance
     "guiding": "The CLIP that guides scores its guidance of {:g} above classifier-free of 3.",
     "other": "Another CLIP scores CLIP guidance of {:g} below classifier-free of 3.",
     "FD": "Images of CLIP guidance {:g} are further from real ones than classifier-free 3.",
-    "oracle/caption": "Classifier-free guidance of 3 bears out more captions than CLIP's of {:g}.",
+    "oracle/caption": "Classifier-free guidance of 3 gets more captions right than CLIP's of {:g}.",
 }
 UNITS = ("of cosine more", "of cosine less", "of Fréchet distance more", "of all captions more")
 PUBLISHED = (
@@ -42,7 +43,7 @@ PUBLISHED = (
 
 
 def measure(workdirs, num_captions, extractor, scales) -> Measured:
-    """Every judge's scores of every guidance at every scale."""
+    """Every metric of every guidance at every scale."""
     decoder = open_decoder(workdirs[0], num_captions)
     clips = dict(zip(OF_CLIPS, map(open_clip, workdirs[1:])))
     reals = factored(decoder.images, extractor)
@@ -62,7 +63,7 @@ def draw(rows, images):
     figure, panels = plt.subplots(2, 2, figsize=(9.5, 8), layout="constrained")
     pairs = [(judge, "FD") for judge in APART] + [("guiding", judge) for judge in APART]
     for axes, pair in zip(panels.flat, pairs):
-        units, (xlabel, ylabel) = zip(*(JUDGES[judge] for judge in pair))
+        units, (xlabel, ylabel) = zip(*(METRICS[judge] for judge in pair))
         for name in ("classifier-free", "CLIP"):
             found = [series(rows, judge, "scale", guidance=name) for judge in pair]
             plot_front(axes, *found, units, label=f"{name} guidance, by scale")

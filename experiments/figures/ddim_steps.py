@@ -2,7 +2,7 @@
 
 Song et al. 2021 (2010.02502). One trained decoder, unguided; η = 0 is DDIM, η = 1 DDPM with the
 smaller variance, σ̂ DDPM with the larger one. Distances are on a classifier's features, from the
-real images of the same captions; all points draw the same captions from the same noise.
+real images of the same captions; all points sample the same captions from the same noise.
 """
 
 import matplotlib.pyplot as plt
@@ -18,7 +18,7 @@ SCALES = {
     "small": ("shapes", 2048, (5, 10, 20, 50, 100)),
 }
 PAPER = ("clip", "decoder")  # of configs/dalle2
-NOISES = {  # label: knobs of sampling
+NOISES = {  # label: settings of sampling
     **{f"η = {eta:g}": {"sampler": "ddim", "eta": eta} for eta in (0.0, 0.2, 0.5, 1.0)},
     "σ̂": {"sampler": "ddpm", "variance": "fixed_large"},
 }
@@ -35,9 +35,9 @@ PUBLISHED = {  # FID on CIFAR-10
 def draw(rows, images):
     """Distance and captions by steps here, and as published."""
     figure, (far, right, there) = plt.subplots(1, 3, figsize=(11, 3.8), layout="constrained")
-    for apart, (noise, knobs) in zip((0.95, 0.975, 1.0, 1.025, 1.05), NOISES.items()):
+    for apart, (noise, settings) in zip((0.95, 0.975, 1.0, 1.025, 1.05), NOISES.items()):
         for axes, metric, unit in ((far, "FD", 1), (right, "oracle/caption", 100)):
-            found = series(rows, metric, "num_inference_steps", **knobs)
+            found = series(rows, metric, "num_inference_steps", **settings)
             plot_series(axes, {apart * at: row for at, row in found.items()}, unit, label=noise)
         there.plot(PUBLISHED_STEPS, PUBLISHED[noise], marker="o", label=noise)
     for axes in (far, right):
@@ -45,7 +45,7 @@ def draw(rows, images):
     mark(there, PUBLISHED_STEPS, "steps")
     here = f"here, {num_images(rows)} captions"
     far.set(title=here, ylabel="Fréchet distance, classifier's features")
-    right.set(title=here, ylabel="captions borne out in full / %")
+    right.set(title=here, ylabel="fully correct captions / %")
     there.set(title="published: CIFAR-10", ylabel="FID", yscale="log")
     there.legend(frameon=False)
     return figure
@@ -67,7 +67,7 @@ def claims(rows):
                 published="FID {} against {} at 10 steps, CIFAR-10".format(*figures),
             ),
             Claim(
-                f"At {fewest} steps {noise} bears out fewer captions than η = 0.",
+                f"At {fewest} steps {noise} gets fewer captions right than η = 0.",
                 difference(at(noise, "oracle/caption"), at("η = 0", "oracle/caption")),
                 above=0,
                 unit="of all captions fewer",
@@ -79,9 +79,9 @@ def claims(rows):
 def get_figure(scale: str) -> Figure:
     """Noise × steps of one decoder."""
     config, captions, steps = SCALES[scale]
-    knobs = [{f"decoder.sample.{k}": [v] for k, v in n.items()}.items() for n in NOISES.values()]
+    noises = [{f"decoder.sample.{k}": [v] for k, v in n.items()}.items() for n in NOISES.values()]
     points = product(
-        chain(*(zip_(*noise) for noise in knobs)),
+        chain(*(zip_(*noise) for noise in noises)),
         ("decoder.sample.num_inference_steps", steps),
         ("decoder.sample.guidance_scale", [1.0]),
     )

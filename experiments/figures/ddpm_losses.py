@@ -7,7 +7,7 @@ guidance, from the same noise. Distances are on a classifier's features.
 """
 
 from dalle_jax.figures.figure import Claim, Figure
-from dalle_jax.figures.plots import JUDGED, panels, plot_named
+from dalle_jax.figures.plots import METRIC_LABELS, panels, plot_named
 from dalle_jax.figures.rows import difference, find, num_images
 from dalle_jax.sweeps.grid import Sweep, zip_
 
@@ -34,10 +34,13 @@ def row_of(rows, metric, label):
 
 
 def draw(rows, images):
-    """Distance, with the published one, and captions borne out, by line of the table."""
+    """Distance, with the published one, and correct colours, by line of the table."""
     figure, (far, right) = panels(1, 1)
     color = (100, f"colours right / % of {num_images(rows)} captions")
-    for axes, metric, (unit, label) in (far, "FD", JUDGED["FD"]), (right, "oracle/color", color):
+    for axes, metric, (unit, label) in (
+        (far, "FD", METRIC_LABELS["FD"]),
+        (right, "oracle/color", color),
+    ):
         plot_named(axes, {name: row_of(rows, metric, name) for name in ROWS}, unit)
         axes.set(xlabel="what is predicted, by which loss", ylabel=label)
     published = {i: row[3] for i, row in enumerate(ROWS.values()) if row[3] is not None}

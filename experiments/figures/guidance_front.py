@@ -1,15 +1,16 @@
 """GLIDE, figure 6, its classifier-free half: guidance buys what the caption says for realism.
 
-Nichol et al. 2021 (2112.10741). One trained decoder over scales of classifier-free guidance. In the
-place of CLIP's score stands the share of captions that the oracle finds borne out in full, which no
-network can be guided to please; distances are on a classifier's features, from the real images of
-the same captions. The other half, CLIP guidance, is not here.
+Nichol et al. 2021 (2112.10741). One trained decoder over scales of classifier-free guidance.
+Instead of CLIP's score, the oracle counts the captions that are fully correct, which no network can
+be guided to please; distances are on a classifier's features, from the real images of the same
+captions. The other half, CLIP guidance, is in clip_guidance.py.
 """
 
 import matplotlib.pyplot as plt
 
 from dalle_jax.figures.figure import Claim, Figure
-from dalle_jax.figures.plots import mark, plot_front, plot_series
+from dalle_jax.figures.fronts import plot_front
+from dalle_jax.figures.plots import mark, plot_series
 from dalle_jax.figures.rows import difference, num_images, series
 from dalle_jax.sweeps.grid import Sweep, product
 
@@ -21,7 +22,7 @@ SCALES = {
 PAPER = ("clip", "decoder")  # of configs/dalle2
 NONE, SOME = 1.0, 3.0
 STEPS = 10
-SCORE_LABEL = "captions borne out in full / %"
+SCORE_LABEL = "fully correct captions / %"
 DISTANCE_LABEL = "Fréchet distance, classifier's features"
 
 
@@ -52,14 +53,14 @@ def claims(rows):
     largest = max((row["guidance_scale"] for row in rows), default=float("nan"))
     return [
         Claim(
-            f"Guidance of {SOME:g} bears out more captions than none.",
+            f"Guidance of {SOME:g} gets more captions right than none.",
             difference(scores.get(NONE), scores.get(SOME)),
             above=0,
             unit="of all captions more",
             published="people prefer scale 3 for the caption: Elo 110.9 against −106.2 (table 1)",
         ),
         Claim(
-            f"Guidance of {largest:g} bears out still more captions than {SOME:g}.",
+            f"Guidance of {largest:g} gets still more captions right than {SOME:g}.",
             difference(scores.get(SOME), scores.get(largest)),
             above=0,
             unit="of all captions more",

@@ -1,7 +1,7 @@
 """DDPM, figures 8 and 9: two images mixed in the midst of the chain give an image between them.
 
 Ho et al. 2020 (2006.11239), §4.4. Pairs of held-out images are noised with the same noise, mixed,
-and drawn anew by one trained decoder without a caption; the oracle says what is seen.
+and sampled anew by one trained decoder without a caption; the oracle says what is seen.
 """
 
 import numpy as np
@@ -44,7 +44,7 @@ def measure(workdir, num_captions) -> Measured:
 
 
 def share_of_way(start, middle, end):
-    """How far the middle's object is from the first to the last; None where that can't be told."""
+    """How far the middle's object is from the first to the last; None where that is unknown."""
     if None in (start, middle, end):
         return None
     a, b, c = (np.array([one.cx, one.cy]) for one in (start, middle, end))

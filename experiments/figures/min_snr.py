@@ -1,7 +1,7 @@
 """Min-SNR, convergence: weighting the loss by min(SNR, 5) makes early training faster.
 
 Hang et al. 2023 (2303.09556). Decoders that differ in what they predict and how noise levels are
-weighted, stopped early, at uniform t as in the paper. The share of captions borne out stands for
+weighted, stopped early, at uniform t as in the paper. The share of correct captions stands for
 FID; all draw the same captions from the same noise.
 """
 
@@ -55,17 +55,17 @@ def draw(rows, images):
     for axes, target in zip(panels, TARGETS):
         axes.set(title=f"predicts {target}", xlabel="steps of training")
     images = max((row["num_images"] for row in select(rows, ON_THE_WAY)), default=0)
-    panels[0].set_ylabel(f"% of {images} validation captions borne out")
+    panels[0].set_ylabel(f"% of {images} validation captions correct")
     panels[0].legend(frameon=False)
     return figure
 
 
 def claims(rows):
-    """At the last step, where the scores of single captions are kept."""
+    """At the last step, where the scores of single captions are stored."""
     at = lambda target, how: find(rows, "oracle/caption", target=target, weighting=how)
     return [
         Claim(
-            f"Predicting {target}, min-SNR bears out more captions at the end.",
+            f"Predicting {target}, min-SNR gets more captions right at the end.",
             difference(at(target, "simple"), at(target, "min_snr")),
             above=0,
             unit="of all captions more",

@@ -1,7 +1,7 @@
-"""DDPM, figure 7: images drawn from one x_t have in common what is large, the more the smaller t.
+"""DDPM, figure 7: images sampled from one x_t have in common what is large, the more the smaller t.
 
-Ho et al. 2020 (2006.11239), §4.3. Held-out images are noised to several t, and each x_t is drawn
-from several times by one trained decoder without a caption; the oracle says how often two drawings
+Ho et al. 2020 (2006.11239), §4.3. Held-out images are noised to several t, and one trained
+decoder samples from each x_t several times without a caption; the oracle says how often two samples
 of one x_t agree.
 """
 
@@ -26,7 +26,7 @@ KINDS = ("background", "place", "size", "color", "shape")
 
 
 def measure(workdir, num_captions) -> Measured:
-    """Of each x_t the share of pairs of its drawings that agree, and the first one's drawings."""
+    """Of each x_t the share of pairs of its samples that agree, and the first one's samples."""
     decoder, rows, pictures = open_decoder(workdir, num_captions), [], []
     schedule = decoder.stage.schedule
     noise = np.random.default_rng(SEED).normal(size=decoder.x_0.shape)
@@ -45,7 +45,7 @@ def measure(workdir, num_captions) -> Measured:
 
 
 def alike(kind, a, b) -> bool:
-    """Whether two drawings agree in a kind; in what an object is, only if both show one."""
+    """Whether two samples agree in a kind; in what an object is, only if both show one."""
     if kind == "background":
         return a[0] == b[0]
     return None not in (a[1], b[1]) and getattr(a[1], kind) == getattr(b[1], kind)
@@ -57,14 +57,14 @@ def agreement(rows, kind, t):
 
 
 def draw(rows, images):
-    """The drawings of one x_t, a row a time, beside how often two agree."""
+    """The samples of one x_t, a row a time, beside how often two agree."""
     figure, (panel, axes) = panels(1, 1, size=(10, 3.8))
     show_strip(panel, images["drawn"], range(1, DRAWN + 1), [f"t = {t:g}" for t in TIMES])
-    panel.set(xlabel="drawings of one $x_t$")
+    panel.set(xlabel="samples of one $x_t$")
     for i, kind in enumerate(KINDS):
         found = {t + 0.012 * (i - 2): mean(agreement(rows, kind, t), "latents") for t in TIMES}
         plot_estimates(axes, found, unit=100, label=in_words(kind))
-    axes.set(xlabel="t at which $x_t$ is shared", ylabel="pairs of drawings that agree / %")
+    axes.set(xlabel="t at which $x_t$ is shared", ylabel="pairs of samples that agree / %")
     axes.set(xticks=TIMES, xlim=(1.08, 0.18), ylim=(-3, 103))
     axes.legend(frameon=False)
     return figure
@@ -77,7 +77,7 @@ def claims(rows):
     more = {"above": 0, "unit": "of the pairs more", "published": "in pictures"}
     gain, lead = (mean(values, "latents, paired") for values in (gained["color"], left))
     return [
-        Claim("Drawings that share x_t at t = 0.5 agree in colour more than at 1.", gain, **more),
+        Claim("Samples that share x_t at t = 0.5 agree in colour more than at 1.", gain, **more),
         Claim("At t = 0.5 they agree in colour more than in shape.", lead, **more),
     ]
 

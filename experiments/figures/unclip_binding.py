@@ -1,7 +1,7 @@
 """unCLIP, figures 14 and 15: of two objects unCLIP mixes up more attributes than GLIDE.
 
 Ramesh et al. 2022 (2204.06125). Two systems trained on scenes of one and two objects, unCLIP and a
-decoder that reads captions alone as GLIDE's does, both decoders for as many steps, draw held-out
+decoder that reads only captions as GLIDE's does, both decoders for as many steps, sample held-out
 captions of two objects of different colours and sizes; the oracle says whether each colour comes in
 its own size, or in the other's (shapes, which the paper has, are learned late).
 """
@@ -76,13 +76,13 @@ def draw(rows, images):
 
 def claims(rows):
     """One system against the other."""
-    told = {"above": 0, "unit": "of all captions more", "published": "in pictures"}
+    more = {"above": 0, "unit": "of all captions more", "published": "in pictures"}
     of = {name: [find(rows, name, system=system) for system in SYSTEMS] for name in OUTCOMES}
     swapped, bound = difference(*of["swapped"][::-1]), difference(*of["bound"])
-    own = "GLIDE gives both objects their own more often."
+    bound_more = "GLIDE gives both objects their own more often."
     return [
-        Claim("unCLIP gives objects each other's colours more often than GLIDE.", swapped, **told),
-        Claim(own, bound, **told, one_training=True),  # an earlier form came out otherwise
+        Claim("unCLIP gives objects each other's colours more often than GLIDE.", swapped, **more),
+        Claim(bound_more, bound, **more, one_training=True),  # an earlier form came out otherwise
     ]
 
 

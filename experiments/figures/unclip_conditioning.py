@@ -1,4 +1,4 @@
-"""unCLIP, figure 8 and §5.1: a prior's embedding draws better images than the caption's own.
+"""unCLIP, figure 8 and §5.1: a prior's embedding gives better images than the caption's own.
 
 Ramesh et al. 2022 (2204.06125). One trained decoder, given the same captions and noise and, as the
 image's embedding, nothing, CLIP's embedding of the caption, the prior's, and, as what a perfect
@@ -10,7 +10,7 @@ import numpy as np
 
 from dalle_jax.figures.figure import Claim, Figure, Measured
 from dalle_jax.figures.measures import factored, judged_rows, shown_rows
-from dalle_jax.figures.plots import JUDGED, panels, plot_named, show_strip, strip
+from dalle_jax.figures.plots import METRIC_LABELS, panels, plot_named, show_strip, strip
 from dalle_jax.figures.rows import BY_CAPTION, difference, find, num_images, select
 from dalle_jax.figures.unclip import SEED, open_chain
 from dalle_jax.sweeps.grid import Sweep
@@ -46,8 +46,8 @@ def draw(rows, images):
     captions = [row["caption"] for row in select(rows, "shown", embedding="none")]
     show_strip(panel, images["drawn"], captions, list(SOURCES))
     panel.tick_params(axis="x", labelsize=8)
-    panel.set(xlabel="caption that the column is drawn from", ylabel="image embedding")
-    for axes, (metric, (unit, label)) in zip(judged, JUDGED.items()):
+    panel.set(xlabel="caption of the column", ylabel="image embedding")
+    for axes, (metric, (unit, label)) in zip(judged, METRIC_LABELS.items()):
         found = {source: find(rows, metric, embedding=source) for source in SOURCES}
         plot_named(axes, found, unit)
         axes.set(ylabel=label, xlabel="image embedding", title=f"{num_images(rows)} captions")
@@ -73,7 +73,7 @@ def claims(rows):
                 published=published,
             ),
             Claim(
-                f"The prior's embedding bears out more captions than {name}.",
+                f"The prior's embedding gets more captions right than {name}.",
                 difference(at(source, "oracle/caption"), at("prior's", "oracle/caption")),
                 above=0,
                 unit="of all captions more",

@@ -1,7 +1,7 @@
 """unCLIP, figures 9 and 11: guidance costs unCLIP less diversity and realism than GLIDE.
 
 Ramesh et al. 2022 (2204.06125). Two systems trained on the same scenes, unCLIP and a decoder that
-reads captions alone as GLIDE's does, over scales of the decoder's guidance. Diversity is the
+reads only captions as GLIDE's does, over scales of the decoder's guidance. Diversity is the
 entropy of what captions leave open, background and place, as the oracle reads them; distances are
 on a classifier's features. The sampler was chosen after a first look.
 """
@@ -14,7 +14,7 @@ from dalle_jax.data.images import center_crop_resize
 from dalle_jax.figures.decoder import held_out
 from dalle_jax.figures.figure import Claim, Figure, Measured
 from dalle_jax.figures.measures import entropy_row, factored, judged_rows
-from dalle_jax.figures.plots import JUDGED, plot_metrics
+from dalle_jax.figures.plots import METRIC_LABELS, plot_metrics
 from dalle_jax.figures.rows import difference_of_differences, find, select
 from dalle_jax.metrics import oracle
 from dalle_jax.pipelines.text_to_image import DallePipeline
@@ -26,7 +26,7 @@ SCALES = {
     "small": (("unclip_shapes", "quickstart"), 2048, (1.0, 1.25, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0)),
 }
 PAPER = ("clip", "prior_diffusion", "decoder")  # of configs/dalle2
-METRICS = {"diversity": (1, "entropy of background and place / bits"), **JUDGED}
+METRICS = {"diversity": (1, "entropy of background and place / bits"), **METRIC_LABELS}
 SAMPLER = {"sampler": "ddpm", "num_inference_steps": 30, "spacing": "logsnr"}
 SEED = 0
 

@@ -1,7 +1,7 @@
 """unCLIP, figure 7: few principal dimensions of an embedding say what is seen, more say how.
 
 Ramesh et al. 2022 (2204.06125). CLIP's embeddings of held-out images are cut to their first
-principal dimensions, fitted on other images, and drawn by one trained decoder without a caption,
+principal dimensions, fitted on other images, and decoded by one trained decoder without a caption,
 from the same noise; the oracle says which of an image's attributes are still there.
 """
 

@@ -2,7 +2,7 @@
 
 Ramesh et al. 2022 (2204.06125), §2.2. Two priors of as many parameters, trained as long, before one
 CLIP and one decoder; of each the best of n embeddings by its dot product with the caption's own is
-drawn (the paper takes the best of 2). Cosines are with the embeddings of the captions' real images.
+used (the paper takes the best of 2). Cosines are with the embeddings of the captions' real images.
 Where people judge in the paper, the oracle does here.
 """
 
@@ -10,7 +10,7 @@ import functools
 
 from dalle_jax.figures.figure import Claim, Figure, Measured
 from dalle_jax.figures.measures import factored, judged_rows
-from dalle_jax.figures.plots import JUDGED, plot_metrics
+from dalle_jax.figures.plots import METRIC_LABELS, plot_metrics
 from dalle_jax.figures.rows import difference, find
 from dalle_jax.figures.unclip import SEED, open_chain
 from dalle_jax.metrics.embeddings import prior_cosines
@@ -23,12 +23,12 @@ SCALES = {
 }
 PAPER = ("clip", "prior_diffusion", "prior_ar", "decoder")  # of configs/dalle2
 DIFFUSION, AUTOREGRESSIVE = "diffusion", "autoregressive"
-METRICS = {**JUDGED, "cosine_image": (1, "cosine with the true embedding")}  # unit, label
+METRICS = {**METRIC_LABELS, "cosine_image": (1, "cosine with the true embedding")}  # unit, label
 PUBLISHED = 2  # candidates
 
 
 def measure(workdir, num_captions, extractor, counts) -> Measured:
-    """What is drawn from the best of each number of candidates."""
+    """What is sampled from the best of each number of candidates."""
     chain = open_chain(workdir, num_captions)
     true, text = chain.of_images(chain.images), chain.of_captions(chain.captions)
     reals, rows = factored(chain.images, extractor), []
@@ -45,7 +45,7 @@ def measure(workdir, num_captions, extractor, counts) -> Measured:
 
 def draw(rows, images):
     """Each metric by the number of candidates."""
-    label = "candidates, of which the best is drawn"
+    label = "candidates, of which the best is used"
     return plot_metrics(rows, METRICS, over="num_candidates", by="kind", label=label)
 
 
@@ -54,21 +54,21 @@ def claims(rows):
     at = lambda metric, kind, count=PUBLISHED: find(rows, metric, kind=kind, num_candidates=count)
     return [
         Claim(
-            "Drawn from the diffusion prior, images are nearer to real ones.",
+            "With the diffusion prior's embeddings images are nearer to real ones.",
             difference(at("FD", DIFFUSION), at("FD", AUTOREGRESSIVE)),
             above=0,
             unit="of Fréchet distance nearer",
             published="FID 10.39 against 10.63 (table 2)",
         ),
         Claim(
-            "Drawn from the diffusion prior, images bear out more captions.",
+            "With the diffusion prior's embeddings more captions are right.",
             difference(at("oracle/caption", AUTOREGRESSIVE), at("oracle/caption", DIFFUSION)),
             above=0,
             unit="of all captions more",
             published="45.3 % against 41.1 % preferred to GLIDE for the caption (table 1)",
         ),
         Claim(
-            "The best of two of the diffusion prior's embeddings bears out more captions than one.",
+            "The best of two embeddings of the diffusion prior gets more captions right than one.",
             difference(at("oracle/caption", DIFFUSION, 1), at("oracle/caption", DIFFUSION)),
             above=0,
             unit="of all captions more",

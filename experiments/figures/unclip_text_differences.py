@@ -1,7 +1,7 @@
 """unCLIP, figure 5: an image is changed by what tells one caption from another.
 
 Ramesh et al. 2022 (2204.06125), §3. The embeddings of held-out images are turned towards the
-difference of two captions' embeddings, their own and one of another colour, and drawn by one
+difference of two captions' embeddings, their own and one of another colour, and sampled by one
 trained decoder from the noise that DDIM's inversion finds for each image; the oracle says whether
 the colour is the new one and the shape the old one.
 """
@@ -51,7 +51,7 @@ def draw(rows, images):
 
 
 def claims(rows):
-    """At the end, and what is kept where the paper's turns begin to end."""
+    """At the end, and what remains where the paper's turns begin to end."""
     more = {"above": 0.5, "unit": "of the images", "published": "in pictures, up to 0.25 to 0.5"}
     return [
         Claim(

@@ -1,4 +1,4 @@
-"""unCLIP, figure 3: images drawn anew from an image's embedding keep what matters of it.
+"""unCLIP, figure 3: images sampled anew from an image's embedding keep what matters of it.
 
 Ramesh et al. 2022 (2204.06125), §3. Held-out images, and what one trained decoder draws from
 their embeddings and other noise, without captions; the oracle says whether the image's colour and

@@ -7,7 +7,7 @@ points draw the same captions from the same noise.
 """
 
 from dalle_jax.figures.figure import Claim, Figure
-from dalle_jax.figures.plots import JUDGED, mark, panels, plot_series
+from dalle_jax.figures.plots import METRIC_LABELS, mark, panels, plot_series
 from dalle_jax.figures.rows import difference, num_images, series
 from dalle_jax.sweeps.grid import Sweep, product
 
@@ -46,7 +46,7 @@ def draw(rows, images):
         for apart, (sampler, name) in zip((0.98, 1.0, 1.02), SAMPLERS.items()):
             found = curve(rows, sampler, guidance)
             plot_series(axes, {apart * count: row for count, row in found.items()}, label=name)
-        axes.set(title=f"here, {label}, {num_images(rows)} captions", ylabel=JUDGED["FD"][1])
+        axes.set(title=f"here, {label}, {num_images(rows)} captions", ylabel=METRIC_LABELS["FD"][1])
         mark(axes, counts, "evaluations of the network")
     for sampler, values in PUBLISHED.items():
         there.plot(PUBLISHED_AT, values, marker="o", label=SAMPLERS[sampler])

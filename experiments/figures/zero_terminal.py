@@ -1,6 +1,6 @@
 """Zero terminal SNR: where the last step holds something of the image, brightness goes to the mean.
 
-Lin et al. 2024 (2305.08891). Two decoders that differ in the schedule alone: scaled-linear, as
+Lin et al. 2024 (2305.08891). Two decoders that differ only in the schedule: scaled-linear, as
 Stable Diffusion's, keeps √ᾱ_T = 0.07 of the image in the last step; rescaled it keeps nothing. Both
 draw from pure noise; how bright the images are on average is compared with the real ones.
 """
@@ -15,7 +15,7 @@ from dalle_jax.figures.rows import difference, find, num_images, select
 from dalle_jax.pipelines.text_to_image import DallePipeline
 from dalle_jax.sweeps.grid import Sweep, product
 
-# Config, steps of training, captions drawn.
+# Config, steps of training, captions.
 SCALES = {"tiny": ("quickstart", 1500, 512), "small": ("quickstart", 5500, 2048)}
 PAPER = ("clip", "decoder")  # of configs/dalle2
 LEFT = {"as it is": "√ᾱ_T = 0.07", "rescaled": "√ᾱ_T = 0"}
@@ -26,7 +26,7 @@ SAMPLER = {"sampler": "ddim", "num_inference_steps": 50, "spacing": "trailing"}
 
 
 def measure(workdir, num_captions) -> Measured:
-    """Brightness of drawn and of real images, and which are as dark or bright as few real ones."""
+    """Brightness of sampled and real images, and which are as dark or bright as few real ones."""
     pipe = DallePipeline.from_pretrained(workdir)
     schedule = NONE if pipe.run.config["decoder"]["diffusion"]["zero_terminal_snr"] else SOME
     (captions, images), index = held_out(pipe.run, num_captions), np.arange(num_captions)
@@ -51,7 +51,7 @@ def draw(rows, images):
     bins = np.linspace(0, 1, 26)
     for axes, (schedule, left) in zip(by_schedule, LEFT.items()):
         for name, style in (("real", {"color": "0.75"}), (schedule, {"histtype": "step"})):
-            # Real images are told again with each decoder.
+            # Each decoder's rows repeat the real images.
             found = select(rows, "brightness", images=name)
             values = {row["caption"]: row["value"] for row in found}.values()
             axes.hist(list(values), bins, label=name, linewidth=2, **style)

@@ -18,7 +18,7 @@ from dalle_jax.sweeps.checks import check_points, data_problems
 from dalle_jax.sweeps.graph import build_graph
 from dalle_jax.sweeps.grid import Sweep
 from dalle_jax.sweeps.hours import Counts
-from dalle_jax.sweeps.run import load
+from dalle_jax.sweeps.overrides import load_point
 from tests.conftest import ROOT
 from tests.data.pictures import write
 from tests.data.tars import png
@@ -71,7 +71,7 @@ MISTAKES = [
 
 def graph_of(config, points, evaluation, stages=()):
     found = Sweep(str(config), points, stages=stages, evaluation=evaluation)
-    return build_graph(found, lambda overrides: load(config, overrides))
+    return build_graph(found, lambda overrides: load_point(config, overrides))
 
 
 @pytest.mark.parametrize(("evaluation", "wrong", "sentence"), MISTAKES)
@@ -395,7 +395,7 @@ def test_a_figure_s_mistake_is_found_before_a_training(
     project, shapes_dir, monkeypatch, dry, evaluation, more, options, sentence
 ):
     write(project, {"experiments/figures/mine.py": FIGURE.format(evaluation, more)})
-    monkeypatch.setattr("dalle_jax.figures.sweep.walk", lambda *_, **__: pytest.fail("began"))
+    monkeypatch.setattr("dalle_jax.figures.sweep.run", lambda *_, **__: pytest.fail("began"))
     typed = [f"{project}/experiments/figures/mine.py", f"--config.data.dir={shapes_dir}"]
     with pytest.raises(ValueError, match=sentence):
         figure.run([*typed, *options, *dry])

@@ -17,12 +17,13 @@ from dalle_jax.figures import files
 from dalle_jax.figures import sweep as figure_sweep
 from dalle_jax.figures.figure import UNDECIDED, Claim, Estimate
 from dalle_jax.figures.files import figure_files, full_scale, load_figure
-from dalle_jax.figures.record import BEGIN, END, found_text, read_record, write_readme
+from dalle_jax.figures.record import found_text, read_record
+from dalle_jax.figures.summaries import BEGIN, END, write_readme
 from dalle_jax.runs import create_run
 from dalle_jax.sweeps.graph import build_graph
-from dalle_jax.sweeps.jobs import jobs_of
+from dalle_jax.sweeps.overrides import load_point
 from tests.conftest import ROOT
-from tests.sweeps.twelve import STAND_IN, calls, launch
+from tests.sweeps.twelve import calls, launch, stand_in_jobs
 
 WITHOUT_NETWORK = '''"""Paper, figure 1: squares grow."""
 
@@ -101,12 +102,11 @@ def project(tmp_path, monkeypatch):
 def quick(project, monkeypatch):
     """The jobs of sweeps are those of a stand-in for training, which writes down its calls."""
 
-    def walk(graph, place, config, **options):
-        program = ("python", "-S", str(STAND_IN), str(project))
-        launch(jobs_of(graph, place, config, program), workers=1)
+    def run(graph, layout, config, **options):
+        launch(stand_in_jobs(graph, layout, config, project), workers=1)
         return 0
 
-    monkeypatch.setattr(figure_sweep, "walk", walk)
+    monkeypatch.setattr(figure_sweep, "run", run)
     return project
 
 
@@ -151,7 +151,7 @@ def test_what_is_missing_is_trained_and_measured_once(quick, capsys):
 
 
 def test_a_figure_of_a_workdir_trains_nothing(quick):
-    config = figure_sweep.load(ROOT / "configs/tiny.py", {"decoder.train.steps": 4})
+    config = load_point(ROOT / "configs/tiny.py", {"decoder.train.steps": 4})
     create_run(quick / "mine/decoder", "decoder", config)
     with pytest.raises(FileNotFoundError, match="mine/decoder has no checkpoint yet; train one"):
         figure.run(["guided", "--workdir=mine"])
@@ -230,7 +230,7 @@ def test_what_is_mistyped_is_named_in_a_sentence(project, capsys, monkeypatch):
             figure.run(list(options))
 
     refused("guide", match="no figure 'guide'; did you mean guided.; known are guided, squares")
-    refused("squares", "--scale=paper", match="squares has no scale 'paper'; it has tiny")
+    refused("squares", "--scale=paper", match="squares.py has no scale 'paper'; it has tiny")
     squares = project / "experiments/figures/squares.py"
     squares.write_text(WITHOUT_NETWORK + 'PAPER = ("clip", "decoder")\n')
     assert figure.run(["squares", "--scale=paper"]) == 0
@@ -289,7 +289,7 @@ def test_every_figure_of_the_project_is_one_at_its_scales_and_listed_as_it_was_m
         assert callable(found.draw) and callable(found.claims)
         if found.sweep is not None:  # its knobs are those of its config
             config = find_config(found.sweep.config, path.parent)
-            assert build_graph(found.sweep, partial(figure_sweep.load, config)).points
+            assert build_graph(found.sweep, partial(load_point, config)).points
         assert len(path.read_text().splitlines()) <= 95
         configs = full_scale(path)
         assert configs or callable(load_figure(path, "paper").draw)

@@ -13,10 +13,9 @@ from dalle_jax.sweeps import run as sweep_run
 from dalle_jax.sweeps import slurm
 from dalle_jax.sweeps.definition import read_definition
 from dalle_jax.sweeps.hours import Counts
-from dalle_jax.sweeps.jobs import jobs_of
 from dalle_jax.sweeps.results import table
 from tests.conftest import ONE_DEVICE, ROOT
-from tests.sweeps.twelve import STAND_IN, calls
+from tests.sweeps.twelve import calls, stand_in_jobs
 
 EXPERIMENT = """
 from dalle_jax.sweeps.grid import Sweep, product
@@ -99,7 +98,7 @@ def test_what_is_typed_has_a_place_of_its_own_and_columns(experiment, tmp_path, 
         assert read_definition(layout.directory)[1].cli_overrides == graph.cli_overrides
         return 0
 
-    monkeypatch.setattr(sweep_run, "walk", keep_table)
+    monkeypatch.setattr(sweep_run, "run", keep_table)
     typed = ["--config.decoder.train.batch_size=8", "--config.seed=3"]
     free = [f"--config.data.dir={tmp_path}", "--config.decoder.train.log_every=7"]
     for options in ([], free, [*typed, *free], [f"--config.data.source=folder:/{'a' * 80}"]):
@@ -119,10 +118,10 @@ def test_when_its_hours_are_over_it_ends_with_75_and_the_same_command_goes_on(
     workdir = tmp_path / "sweeps"
     workdir.mkdir()
 
-    def by_stand_in(graph, layout, config, program):
-        return jobs_of(graph, layout, config, (sys.executable, "-S", str(STAND_IN), str(workdir)))
-
-    monkeypatch.setattr("dalle_jax.sweeps.jobs.jobs_of", by_stand_in)
+    by_stand_in = lambda graph, layout, config, program: stand_in_jobs(
+        graph, layout, config, workdir
+    )
+    monkeypatch.setattr("dalle_jax.sweeps.run.jobs_of", by_stand_in)
     monkeypatch.setattr(sweep_run, "data_problems", lambda *given: [])
     monkeypatch.setattr(Counts, "training", lambda counts, run: 100.0)
     monkeypatch.setattr(launchers, "POLL_SECONDS", 0.05)

@@ -7,7 +7,7 @@ import pytest
 from dalle_jax.cli import figure, sweep
 from dalle_jax.config.load import load_config
 from dalle_jax.config.user_files import CONFIGS, UserFile, find_config, known_configs
-from dalle_jax.sweeps.experiment import load_sweep
+from dalle_jax.sweeps.sweep import load_sweep
 
 CONFIG = """from configs import base
 
@@ -197,7 +197,7 @@ def test_a_sweep_of_one_s_own_lies_anywhere(tmp_path, monkeypatch):
     from dalle_jax.sweeps import run as sweep_run
 
     seen = []
-    monkeypatch.setattr(sweep_run, "walk", lambda graph, place, config, **how: seen.append(config))
+    monkeypatch.setattr(sweep_run, "run", lambda graph, place, config, **how: seen.append(config))
     (tmp_path / "mine.py").write_text(SWEEP)
     sweep.run([f"{tmp_path}/mine.py", f"--workdir={tmp_path}/w"])
     assert seen == [CONFIGS / "tiny.py"]

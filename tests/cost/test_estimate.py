@@ -17,7 +17,7 @@ from dalle_jax.cost.flops import step_flops
 from dalle_jax.sweeps import hours
 from dalle_jax.sweeps.graph import StageRun
 from dalle_jax.sweeps.hours import Counts
-from dalle_jax.sweeps.run import load
+from dalle_jax.sweeps.overrides import load_point
 from tests.conftest import ROOT
 
 A, B = jnp.zeros((3, 4)), jnp.zeros((4, 5))
@@ -70,7 +70,7 @@ def test_muon_multiplies_matrices_of_kernels_alone():
 
 @pytest.fixture(scope="module")
 def unclip():
-    return load(ROOT / "configs/unclip_tiny.py", {})
+    return load_point(ROOT / "configs/unclip_tiny.py", {})
 
 
 def test_a_network_that_several_stages_stand_on_is_traced_once(unclip):

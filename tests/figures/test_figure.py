@@ -17,12 +17,13 @@ from dalle_jax.figures.figure import (
     Figure,
     overall,
 )
+from dalle_jax.figures.fronts import plot_front
 from dalle_jax.figures.measures import entropy_row
-from dalle_jax.figures.plots import plot_front, plot_named
+from dalle_jax.figures.plots import plot_named
 from dalle_jax.figures.readings import draw_along, read_along, share
+from dalle_jax.figures.record import cells
 from dalle_jax.figures.rows import (
     BY_CAPTION,
-    cells,
     counted,
     difference,
     difference_of_differences,

@@ -1,4 +1,4 @@
-"""Figures of which only a part is measured: told in a sentence, or drawn as far as it goes."""
+"""Incomplete figures are drawn as far as they are measured, or a sentence says that nothing is."""
 
 import csv
 import json
@@ -10,16 +10,16 @@ import numpy as np
 import pytest
 
 from dalle_jax.cli import figure
-from dalle_jax.figures import cache as figure_kept
+from dalle_jax.figures import cache, files, measurements
 from dalle_jax.figures import sweep as figure_sweep
 from dalle_jax.figures.figure import UNDECIDED
 from dalle_jax.figures.files import figure_files, find_file, load_figure
-from dalle_jax.figures.record import BEGIN, END, read_record, write_readme
-from dalle_jax.sweeps.jobs import jobs_of
+from dalle_jax.figures.record import read_record
+from dalle_jax.figures.summaries import BEGIN, END, write_readme
 from dalle_jax.sweeps.record import read_attempts
 from tests.cli.test_figure import OF_A_SWEEP, project, quick  # noqa: F401 (fixtures)
 from tests.conftest import ROOT
-from tests.sweeps.twelve import STAND_IN, launch
+from tests.sweeps.twelve import launch, stand_in_jobs
 
 RESULTS = ROOT / "experiments/results"
 SWEPT = [name for name, path in figure_files().items() if "Sweep(" in path.read_text()]
@@ -27,7 +27,7 @@ BLANK = np.zeros((32, 64, 3), np.uint8)
 
 
 def rows_of(name: str) -> list[dict]:
-    """The rows that a figure was made of, as its table keeps them."""
+    """The rows that a figure was made of, as its table has them."""
 
     def value(text: str):
         try:
@@ -61,34 +61,34 @@ def test_a_figure_is_drawn_of_what_is_there(name):
 
 
 @pytest.fixture
-def trained_alone(project, monkeypatch):  # noqa: F811
+def only_trained(project, monkeypatch):  # noqa: F811
     """Trainings end well, by a stand-in, and no evaluation starts."""
 
-    def walk(graph, place, config, **options):
-        jobs = jobs_of(graph, place, config, ("python", "-S", str(STAND_IN), str(project)))
+    def run(graph, layout, config, **options):
+        jobs = stand_in_jobs(graph, layout, config, project)
         launch([job for job in jobs if not job.key.startswith("evaluation-")], workers=1)
         return 75
 
-    monkeypatch.setattr(figure_sweep, "walk", walk)
+    monkeypatch.setattr(figure_sweep, "run", run)
     return project
 
 
 @pytest.mark.parametrize("measured", ["by evaluations", "by itself"])
-def test_where_losses_alone_are_there_a_sentence_says_so(trained_alone, capsys, measured):
+def test_where_only_losses_are_there_a_sentence_says_so(only_trained, capsys, measured):
     text = OF_A_SWEEP.replace("plt.figure()", 'images["drawn"]')
     if measured == "by itself":
         text = text.replace('evaluation={"n": 8}', "evaluation=None")
         text = text.replace('[{"metric": "own", "value": len(workdir.name)}]', "[]")
     else:
         text = text.replace(", measure=measure", "")
-    (trained_alone / "experiments/figures/own.py").write_text(text)
+    (only_trained / "experiments/figures/own.py").write_text(text)
     assert figure.run(["own"]) == 75
     assert "nothing is measured yet; the same command goes on" in capsys.readouterr().out
-    assert list((trained_alone / "runs/sweeps/runs").glob("decoder-*/checkpoints/10"))
+    assert list((only_trained / "runs/sweeps/runs").glob("decoder-*/checkpoints/10"))
 
 
 def test_where_the_network_of_distances_fails_a_sentence_says_so(project, monkeypatch, capsys):  # noqa: F811
-    monkeypatch.setattr(figure_sweep, "walk", lambda *given, **options: 1)
+    monkeypatch.setattr(figure_sweep, "run", lambda *given, **options: 1)
     text = OF_A_SWEEP.replace(
         "measure=measure", "features='configs/features.py', together=True, measure=measure"
     ).replace("lambda workdir:", "lambda workdirs, extractor:")
@@ -131,7 +131,7 @@ def times_measured(project) -> int:  # noqa: F811
     return len(path.read_text().splitlines()) if path.exists() else 0
 
 
-def test_what_a_figure_measured_itself_is_kept_and_its_cost_too(measuring, capsys):
+def test_what_a_figure_measured_itself_is_stored_with_its_cost(measuring, capsys):
     began = time.monotonic()
     assert figure.run(["own"]) == 0
     elapsed = time.monotonic() - began
@@ -152,13 +152,36 @@ def test_what_a_figure_measured_itself_is_kept_and_its_cost_too(measuring, capsy
     capsys.readouterr()
     figure.run(["own", "--dry-run"])
     assert capsys.readouterr().out.count("own measure of decoder.loss.target=") == 2
-    # Of another text of the figure it is not kept.
+    # Drawn and worded anew it is not measured anew; other code measures again.
     file = measuring / "experiments/figures/own.py"
+    file.write_text(file.read_text().replace("Guidance guides.", "It guides."))
+    assert figure.run(["own"]) == 0
+    assert times_measured(measuring) == 2
+    assert read_record(measuring / "figures", "own")["claims"][0]["statement"] == "It guides."
     file.write_text(file.read_text().replace('"value": 3', '"value": 4'))
     figure.run(["own", "--dry-run"])
     assert capsys.readouterr().out.count("eps: measure\n") == 1
     assert figure.run(["own"]) == 0
     assert times_measured(measuring) == 4
+
+
+def test_measurements_under_the_keys_of_earlier_versions_are_found(measuring, monkeypatch):
+    """They are hashes of the figure's whole file, as it is or as git has it."""
+    file = measuring / "experiments/figures/own.py"
+    whole = file.read_text()
+    monkeypatch.setattr(measurements, "measuring_code", lambda text: text)
+    assert figure.run(["own"]) == 0
+    monkeypatch.undo()
+    monkeypatch.chdir(measuring)
+    monkeypatch.setattr(files, "EXPERIMENTS", measuring / "experiments")
+    monkeypatch.setattr(measurements, "earlier_texts", lambda path: iter(["{", whole]))
+    monkeypatch.setattr(figure_sweep, "run", lambda *given, **options: 0)
+    before = set((measuring / "runs/sweeps/measures").iterdir())
+    file.write_text(whole.replace("Guidance guides.", "It guides."))
+    assert figure.run(["own"]) == 0
+    assert times_measured(measuring) == 2
+    after = set((measuring / "runs/sweeps/measures").iterdir())
+    assert len(after) == len(before) == 2 and not after & before
 
 
 def test_after_a_stop_a_figure_goes_on_with_the_point_that_is_not_measured(measuring):
@@ -174,18 +197,17 @@ def test_after_a_stop_a_figure_goes_on_with_the_point_that_is_not_measured(measu
 def test_hours_that_are_over_stop_the_figures_own_measures_too(measuring, monkeypatch, capsys):
     moment = time.monotonic
 
-    def slow_walk(graph, place, config, max_hours, **options):
-        """As a walk after which ten minutes are left, of which each measure takes an hour."""
+    def slow_run(graph, layout, config, max_hours, **options):
+        """As a run after which ten minutes are left, of which each measure takes an hour."""
         assert 0.9 < max_hours < 1
         end = moment() + 3600 * max_hours
-        program = ("python", "-S", str(STAND_IN), str(measuring))
-        launch(jobs_of(graph, place, config, program), workers=1)
+        launch(stand_in_jobs(graph, layout, config, measuring), workers=1)
         since = end - moment() - 600
         clock = lambda: moment() + since + 3600 * times_measured(measuring)
         monkeypatch.setattr(time, "monotonic", clock)
         return 0
 
-    monkeypatch.setattr(figure_sweep, "walk", slow_walk)
+    monkeypatch.setattr(figure_sweep, "run", slow_run)
     assert figure.run(["own", "--max-hours=1"]) == 75
     assert times_measured(measuring) == 1  # which ended as usual
     record = read_record(measuring / "figures", "own")
@@ -193,39 +215,38 @@ def test_hours_that_are_over_stop_the_figures_own_measures_too(measuring, monkey
     assert record["missing"] == ["the figure's own measure of decoder.loss.target=eps"]
     assert "IN PART: the figure's own measure of decoder" in capsys.readouterr().out
     monkeypatch.setattr(time, "monotonic", moment)
-    monkeypatch.setattr(figure_sweep, "walk", lambda *given, **options: 75)
+    monkeypatch.setattr(figure_sweep, "run", lambda *given, **options: 75)
     assert figure.run(["own", "--max-hours=1"]) == 75
-    assert times_measured(measuring) == 1  # nothing is begun where the walk's time was over
-    monkeypatch.setattr(figure_sweep, "walk", lambda *given, **options: 0)
+    assert times_measured(measuring) == 1  # nothing is begun where the run's time was over
+    monkeypatch.setattr(figure_sweep, "run", lambda *given, **options: 0)
     assert figure.run(["own", "--max-hours=1"]) == 0
     assert times_measured(measuring) == 2
     assert read_record(measuring / "figures", "own")["complete"]
 
 
-def test_the_hours_are_those_of_all_walks_together(project, monkeypatch):  # noqa: F811
+def test_the_hours_are_those_of_all_runs_together(project, monkeypatch):  # noqa: F811
     text = OF_A_SWEEP.replace("measure=measure", "features='configs/features.py'")
     (project / "experiments/figures/judged.py").write_text(text)
     moment, given = time.monotonic, []
 
-    def walk(graph, place, config, max_hours, **options):
+    def run(graph, layout, config, max_hours, **options):
         given.append(max_hours)
         monkeypatch.setattr(time, "monotonic", lambda: moment() + 0.75 * 3600)
         return 0
 
-    monkeypatch.setattr(figure_sweep, "walk", walk)
+    monkeypatch.setattr(figure_sweep, "run", run)
     assert figure.run(["judged", "--max-hours=1"]) in (0, 75)
     assert given == pytest.approx([1, 0.25], abs=0.02)
 
 
-def test_a_part_of_a_figure_is_told_and_replaces_no_whole_one(measuring, monkeypatch, capsys):
-    walk, out = figure_sweep.walk, measuring / "experiments/results"
+def test_a_part_of_a_figure_is_marked_and_replaces_no_whole_one(measuring, monkeypatch, capsys):
+    run, out = figure_sweep.run, measuring / "experiments/results"
 
-    def over_after_the_first_point(graph, place, config, **given):
-        program = ("python", "-S", str(STAND_IN), str(measuring))
-        launch(jobs_of(graph, place, config, program)[:2], workers=1)
+    def over_after_the_first_point(graph, layout, config, **given):
+        launch(stand_in_jobs(graph, layout, config, measuring)[:2], workers=1)
         return 75
 
-    monkeypatch.setattr(figure_sweep, "walk", over_after_the_first_point)
+    monkeypatch.setattr(figure_sweep, "run", over_after_the_first_point)
     assert figure.run(["own", f"--out={out}"]) == 75
     missing = [f"the figure's own measure of decoder.loss.target={t}" for t in ("v", "eps")]
     missing = ["training of decoder.loss.target=eps", *missing]
@@ -239,16 +260,16 @@ def test_a_part_of_a_figure_is_told_and_replaces_no_whole_one(measuring, monkeyp
     write_readme(figure_files(), out, readme)
     assert f"Made in part: {missing[0]} and 2 more are missing." in readme.read_text()
 
-    monkeypatch.setattr(figure_sweep, "walk", walk)
+    monkeypatch.setattr(figure_sweep, "run", run)
     assert figure.run(["own", f"--out={out}"]) == 0
     whole = read_record(out, "own")
     assert whole["complete"]
-    monkeypatch.setattr(figure_sweep, "walk", over_after_the_first_point)
+    monkeypatch.setattr(figure_sweep, "run", over_after_the_first_point)
     assert figure.run(["own", f"--out={out}", "--config.decoder.train.batch_size=4"]) == 75
-    told = capsys.readouterr().err
-    assert "own.json is a whole figure and is not replaced by a part of one" in told
-    assert "give another --out" in told and read_record(out, "own") == whole
-    # What is typed is in no other's place, and in a column.
+    err = capsys.readouterr().err
+    assert "own.json is a whole figure and is not replaced by a part of one" in err
+    assert "give another --out" in err and read_record(out, "own") == whole
+    # With overrides it is another sweep, with a column for them.
     assert figure.run(["own", "--out=part", "--config.decoder.train.batch_size=4"]) == 75
     assert read_record(measuring / "part", "own")["scale"] == "tiny, decoder.train.batch_size=4"
     with open("part/own.csv", newline="") as file:
@@ -263,13 +284,13 @@ def test_a_figure_says_where_and_by_what_code_it_was_measured(measuring):
     assert figure.run(["own"]) == 0
     for path in (measuring / "runs/sweeps/jobs").glob("*/attempts.jsonl"):
         (line,) = read_attempts(path.parent)
-        told = {"machine": "one Abacus", "git_revision": "1", "versions": {"jax": "1"}}
-        path.write_text(json.dumps({**line, **told, "ended": "2031-01-02T12:00:00+0000"}) + "\n")
+        here = {"machine": "one Abacus", "git_revision": "1", "versions": {"jax": "1"}}
+        path.write_text(json.dumps({**line, **here, "ended": "2031-01-02T12:00:00+0000"}) + "\n")
     for path in (measuring / "runs/sweeps/measures").glob("*.npz"):
-        kept = figure_kept.read(path)
-        told = {"machine": "two Abaci", "git_revision": "2", "versions": {"jax": "2"}}
-        made = {**kept.made, **told, "ended": "2032-01-02T12:00:00+0000"}
-        figure_kept.write(path, kept._replace(made=made))
+        stored = cache.read(path)
+        there = {"machine": "two Abaci", "git_revision": "2", "versions": {"jax": "2"}}
+        made = {**stored.made, **there, "ended": "2032-01-02T12:00:00+0000"}
+        cache.write(path, stored._replace(made=made))
     assert figure.run(["own"]) == 0
     record = read_record(measuring / "figures", "own")
     assert record["date"] == "2032-01-02" and record["machine"] == "one Abacus and two Abaci"

@@ -13,7 +13,7 @@ import pytest
 from dalle_jax.cli import report
 from dalle_jax.html import sweep
 from dalle_jax.html.sweep_table import duration_text
-from dalle_jax.sweeps import run as sweep_run
+from dalle_jax.sweeps.definition import write_definition
 from dalle_jax.sweeps.grid import chain
 from dalle_jax.sweeps.record import read_attempts
 from tests.html.browser import dom_after, greys_seen, needs_browser, width_on_a_phone
@@ -28,7 +28,7 @@ def swept_in(workdir: Path, points=SWEEP.points) -> Path:
     graph = graph_of(dataclasses.replace(SWEEP, points=points))
     place, jobs = prepared(graph, workdir)
     launch(jobs)
-    sweep_run.write_definition(place, graph, CONFIG)
+    write_definition(place, graph, CONFIG)
     # A CLIP's step is one GFLOP, that of the first prior two, and so on.
     of_steps = {f"step {key}": 1e9 * (1 + n) for n, key in enumerate(graph.runs)}
     (workdir / "flops.json").write_text(json.dumps(of_steps))

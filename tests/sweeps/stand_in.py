@@ -1,23 +1,22 @@
-"""What `dalle-jax train` and `dalle-jax evaluate` leave behind, without the learning.
+"""Stands in for `dalle-jax train` and `dalle-jax evaluate`; it learns nothing.
 
-    python stand_in.py FOLDER train --workdir=… --stage=…
-    python stand_in.py FOLDER evaluate --points=…
+    python -S stand_in.py FOLDER train --workdir=… --stage=…
+    python -S stand_in.py FOLDER evaluate --points=…
 
-Each call is one line of FOLDER/calls, with the cores and GPUs that it was given. A stage takes ten
-steps of which each is a checkpoint, and goes on from the newest. A checkpoint holds a hash over all
-steps that led to it, from those of the stages that this one stands on: a step that is left out or
-made twice changes what is measured. FOLDER/crash names runs and systems, by the start of their
-keys, that break: a run at step 3, an evaluation by a kill. A call that begins with the text of
-STAND_IN_HOLDS waits as long as FOLDER/hold is there.
+Each call is a line of FOLDER/calls. A stage takes ten steps, each of which is a checkpoint that
+lists all steps that led to it, upstream included: a step left out or made twice changes the
+measured value. FOLDER/crash names runs and systems, by the start of their keys, that break: a run
+at step 3, an evaluation by a kill. A call that begins with the text of STAND_IN_HOLDS waits as long
+as FOLDER/hold is there.
 """
 
 import functools
-import hashlib
 import json
 import os
 import signal
 import sys
 import time
+import zlib
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
@@ -25,31 +24,20 @@ sys.path.insert(0, str(Path(__file__).parents[2]))
 from dalle_jax.sweeps.points import measure_points
 
 STEPS = 10
-NEEDS = {"prior": ("clip",), "decoder": ("clip",)}  # where the workdir has them
-STATE = "state"  # of a checkpoint: the hash
+NEEDS = {"prior": ["clip"], "decoder": ["clip"]}  # where the workdir has them
 
 
-def learnt(state: str, *more: str) -> str:
-    """The state after one more step, or what is begun with."""
-    return hashlib.sha256(" ".join((state, *more)).encode()).hexdigest()
+def state_of(key: str, *upstream: str, steps: int = STEPS) -> str:
+    """What the checkpoint of a run holds."""
+    return " ".join((key, *upstream, *map(str, range(1, steps + 1))))
 
 
 def value_of(state: str) -> int:
-    """A number that tells states apart."""
-    return int(state[:3], 16)
+    return zlib.crc32(state.encode()) % 4096
 
 
-def state_of(run: Path, step: int = STEPS) -> str:
-    return (run / "checkpoints" / str(step) / STATE).read_text()
-
-
-def save(checkpoints: Path, step: int, state: str) -> None:
-    """A checkpoint, whole or not at all."""
-    partial = checkpoints.parent / f".{step}.{os.getpid()}"
-    partial.mkdir()
-    (partial / STATE).write_text(state)
-    checkpoints.mkdir(exist_ok=True)
-    partial.rename(checkpoints / str(step))
+def read(run: Path, step: int = STEPS) -> str:
+    return (run / f"checkpoints/{step}/state").read_text()
 
 
 def call(folder: Path, *words: str) -> None:
@@ -69,38 +57,39 @@ def breaks(folder: Path, name: str) -> bool:
 
 def train(folder: Path, workdir: Path, stage: str) -> None:
     run = Path(os.path.realpath(workdir / stage))
-    checkpoints = run / "checkpoints"
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # as a training, which saves first
-    before = max((int(path.name) for path in checkpoints.glob("[0-9]*")), default=0)
+    before = max((int(path.name) for path in run.glob("checkpoints/[0-9]*")), default=0)
     call(folder, "train", run.name, f"from={before}")
-    upstream = [workdir / name for name in NEEDS.get(stage, ()) if (workdir / name).exists()]
-    state = state_of(run, before) if before else learnt(run.name, *map(state_of, upstream))
+    upstream = [workdir / name for name in NEEDS.get(stage, []) if (workdir / name).exists()]
+    state = read(run, before) if before else state_of(run.name, *map(read, upstream), steps=0)
     for step in range(before + 1, STEPS + 1):
-        state = learnt(state, str(step))
+        state += f" {step}"
         time.sleep(float(os.environ.get("STAND_IN_SECONDS", "0")))
         if breaks(folder, run.name) and step == 3:
             sys.exit(f"{stage} breaks at step 3")
+        line = {"step": step, "loss": 1 / step, "images_per_second": 8.0}
+        if step == STEPS:
+            line["validation/loss"] = value_of(state)
         with open(run / "metrics.jsonl", "a") as file:
-            file.write(json.dumps({"step": step, "loss": 1 / step, "images_per_second": 8.0}))
-            file.write("\n")
-            if step == STEPS:
-                loss = {"step": step, "validation/loss": value_of(state)}
-                file.write(json.dumps(loss) + "\n")
-        save(checkpoints, step, state)
+            file.write(json.dumps(line) + "\n")
+        partial = run / f".{step}.{os.getpid()}"  # a checkpoint is there whole or not at all
+        partial.mkdir()
+        (partial / "state").write_text(state)
+        (run / "checkpoints").mkdir(exist_ok=True)
+        partial.rename(run / f"checkpoints/{step}")
 
 
 def evaluate(folder: Path, point: dict, on_progress) -> None:
     workdir = Path(point["workdir"])
-    runs = {path.name: Path(os.path.realpath(path)) for path in workdir.iterdir() if path.is_dir()}
     call(folder, "evaluate", workdir.name)
     on_progress(0, 8)
     if breaks(folder, workdir.name):
         print("it is killed", flush=True)
         os.kill(os.getpid(), signal.SIGKILL)
     time.sleep(STEPS * float(os.environ.get("STAND_IN_SECONDS", "0.001")))
-    assert runs and all((run / "checkpoints" / str(STEPS)).is_dir() for run in runs.values())
+    states = {run.name: read(run) for run in workdir.iterdir() if run.is_dir()}
     guidance = point["sampling"]["guidance_scale"]
-    value = guidance / 100 + value_of(state_of(runs["decoder"]))
+    value = guidance / 100 + value_of(states["decoder"])
     row = {
         "protocol": {"num_images": 8, "features": "oracle", "sampling": {"seeds": [0]}},
         "protocol_hash": f"oracle{guidance}",
@@ -112,10 +101,9 @@ def evaluate(folder: Path, point: dict, on_progress) -> None:
 
 
 if __name__ == "__main__":
-    where, verb, *rest = sys.argv[1:]
+    where, command, *rest = sys.argv[1:]
     given = dict(option.removeprefix("--").partition("=")[::2] for option in rest)
-    if verb == "train":
+    if command == "train":
         train(Path(where), Path(given["workdir"]), given["stage"])
     else:
         measure_points(Path(given["points"]), functools.partial(evaluate, Path(where)))
-    print("done")

@@ -10,11 +10,13 @@ import pytest
 from dalle_jax.runs import FORMAT, create_run
 from dalle_jax.runs.data import DataRecord, Reading, read_record, write_record
 from dalle_jax.sweeps.content import data_signatures
-from dalle_jax.sweeps.definition import read_definition
+from dalle_jax.sweeps.definition import read_definition, write_definition
+from dalle_jax.sweeps.directories import find_reusable, lay_out
 from dalle_jax.sweeps.graph import build_graph
 from dalle_jax.sweeps.grid import Sweep, product
-from dalle_jax.sweeps.layout import SweepLayout, find_reusable, lay_out
-from dalle_jax.sweeps.run import load
+from dalle_jax.sweeps.layout import SweepLayout
+from dalle_jax.sweeps.overrides import load_point
+from dalle_jax.training import pending
 from tests.conftest import ROOT
 
 STAGES = ("clip", "prior", "decoder")
@@ -26,7 +28,7 @@ def graph_of(signatures=None, **overrides):
     points = product(("decoder.sample.guidance_scale", [1.0, 3.0]))
     sweep = Sweep("", points, STAGES, overrides=overrides, evaluation=None)
     signature_of = lambda stage, config: (signatures or {}).get(stage, "")
-    return build_graph(sweep, partial(load, ROOT / "configs/unclip_tiny.py"), signature_of)
+    return build_graph(sweep, partial(load_point, ROOT / "configs/unclip_tiny.py"), signature_of)
 
 
 def same(signature):
@@ -62,10 +64,22 @@ def test_the_same_content_is_shared_and_another_is_not():
         ("decoder", {"decoder"}),
     ],
 )
-def test_what_stands_on_a_changed_stage_is_trained_anew(changed, trained_anew):
+def test_what_depends_on_a_changed_stage_is_trained_anew(changed, trained_anew):
     before, after = graph_of(same("aa")), graph_of({**same("aa"), changed: "bb"})
     anew = {key.partition("-")[0] for key in after.runs.keys() - before.runs.keys()}
     assert anew == trained_anew
+
+
+def test_a_run_is_trained_once_what_was_pending_at_its_last_step_is_made(tmp_path):
+    layout, run = SweepLayout(tmp_path, "sweep"), SimpleNamespace(key="decoder-0", steps=10)
+    directory = layout.run(run.key)
+    assert not layout.is_trained(run)
+    (directory / "checkpoints/10").mkdir(parents=True)
+    assert layout.is_trained(run)
+    pending.write(directory, 10, ["preview", "evaluation"])
+    assert not layout.is_trained(run)
+    pending.write(directory, 5, ["preview"])  # of a step before
+    assert layout.is_trained(run)
 
 
 def test_laying_out_notes_the_content_that_a_run_is_shared_by(tmp_path):
@@ -97,15 +111,15 @@ def test_a_training_on_two_readings_of_data_is_shared_by_none(tmp_path):
 
 
 def config(source="folder:cards", **data):
-    config = load(ROOT / "configs/tiny.py", {})
+    config = load_point(ROOT / "configs/tiny.py", {})
     return {**config, "data": {**config["data"], "source": source, **data}}
 
 
-def test_each_data_set_is_opened_once_and_built_in_ones_never(tmp_path, monkeypatch):
-    opened = []
+def test_each_data_set_is_loaded_once_and_built_in_ones_never(tmp_path, monkeypatch):
+    loaded = []
 
     def open_source(source, *, data_dir, **_):
-        opened.append(source)
+        loaded.append(source)
         return SimpleNamespace(signature=f"of {source} in {data_dir}")
 
     monkeypatch.setattr("dalle_jax.runs.opening.open_source", open_source)
@@ -113,7 +127,7 @@ def test_each_data_set_is_opened_once_and_built_in_ones_never(tmp_path, monkeypa
     assert signature("decoder", config("captioned_shapes/easy")) == ""
     assert signature("decoder", config("emoji")) == ""
     assert signature("decoder", config()) == signature("decoder", config())
-    assert opened == ["folder:cards"]
+    assert loaded == ["folder:cards"]
     here, there = (signature("decoder", config("tfds:coco", dir=d)) for d in ("a", "b"))
     assert here != there  # the same fingerprint, other data
 
@@ -133,13 +147,7 @@ def test_data_that_is_gone_has_the_signature_of_what_was_trained_on_it(tmp_path)
 
 
 def test_the_keys_of_a_written_sweep_are_read_back(tmp_path):
-    graph = graph_of(same("aa"))
-    points = [
-        {"name": p.name, "system": p.key, "overrides": {}, "runs": p.runs, "evaluation": None}
-        | {"config": p.config}
-        for p in graph.points
-    ]
-    (tmp_path / "sweep.json").write_text(json.dumps({"sweep": "s", "points": points}))
-    _, read = read_definition(tmp_path)
-    assert list(read.runs) == list(graph.runs)
-    assert [run.key for run in read.runs.values()] == list(graph.runs)
+    layout, graph = SweepLayout(tmp_path, "s"), graph_of(same("aa"))
+    write_definition(layout, graph, Path("config.py"))
+    _, read = read_definition(layout.directory)
+    assert list(read.runs) == [run.key for run in read.runs.values()] == list(graph.runs)

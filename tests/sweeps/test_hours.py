@@ -1,6 +1,7 @@
 """What a sweep costs: operations as XLA counts them, and the rate of earlier runs."""
 
 import copy
+import dataclasses
 import json
 import os
 
@@ -10,7 +11,7 @@ from dalle_jax.cost.flops import forward_flops, step_flops, unrolled
 from dalle_jax.runs import create_run
 from dalle_jax.stages import build_stage
 from dalle_jax.sweeps.grid import Sweep, product
-from dalle_jax.sweeps.hours import Counts, drawing_flops, measured_rates
+from dalle_jax.sweeps.hours import Counts, measured_rates, sampling_flops
 from tests.sweeps.twelve import graph_of
 
 
@@ -49,47 +50,39 @@ def test_operations_are_counted_of_blocks_one_by_one(graph):
     assert config["clip"]["model"]["scan_blocks"]  # the caller's own is left as it is
 
 
-def test_drawing_is_a_pass_an_evaluation_and_two_where_guided(graph, tmp_path):
+def test_sampling_is_a_pass_an_evaluation_and_two_where_guided(graph, tmp_path):
     path = tmp_path / "flops.json"
     key = next(key for key in graph.runs if key.startswith("decoder-"))
     path.write_text(json.dumps({f"forward {key}": 7.0}))
     unguided, guided = graph.points[:2]
     assert unguided.runs["decoder"] == guided.runs["decoder"] == key
     # 100 captions, 2 seeds, 2 steps
-    assert drawing_flops(unguided, Counts(path)) == 100 * 2 * 2 * 7
-    assert drawing_flops(guided, Counts(path)) == 100 * 2 * 2 * 7 * 2
+    assert sampling_flops(unguided, Counts(path)) == 100 * 2 * 2 * 7
+    assert sampling_flops(guided, Counts(path)) == 100 * 2 * 2 * 7 * 2
 
 
-def test_each_candidate_of_a_prior_is_drawn(tmp_path):
-    stages, settings = ("clip", "prior", "decoder"), {"n": 100}
-    counted = product(("prior.sample.num_candidates", [1, 2, 4]))
-    points = graph_of(Sweep("", counted, stages=stages, evaluation=settings)).points
-    path, runs = tmp_path / "flops.json", points[0].runs
-    forward = {f"forward {runs['prior']}": 7.0, f"forward {runs['decoder']}": 0.0}
-    path.write_text(json.dumps(forward))
-    flops = [drawing_flops(point, Counts(path)) for point in points]
-    config = points[0].config
-    passes = build_stage("prior", config).passes(**config["prior"]["sample"])
-    assert flops[0] == 100 * passes * 7
-    assert flops[1:] == [2 * flops[0], 4 * flops[0]]
+def test_a_prior_samples_each_candidate_once_for_points_of_the_same_weights(tmp_path):
+    path, passes = tmp_path / "flops.json", 0
 
+    def flops_of(*axes, drawn=None, **evaluation):
+        """Of the priors of these points; a pass is one operation."""
+        sweep = Sweep("", product(*axes), ("clip", "prior", "decoder"))
+        sweep = dataclasses.replace(sweep, evaluation={"n": 100, **evaluation})
+        points = graph_of(sweep).points
+        runs, config = points[0].runs, points[0].config
+        path.write_text(
+            json.dumps({f"forward {runs['prior']}": 1, f"forward {runs['decoder']}": 0})
+        )
+        nonlocal passes
+        passes = 100 * build_stage("prior", config).passes(**config["prior"]["sample"])
+        return [sampling_flops(point, Counts(path), drawn) for point in points]
 
-def test_what_a_prior_draws_is_counted_once_for_points_of_the_same_weights(tmp_path):
-    axes = product(
-        ("decoder.sample.guidance_scale", [1.0, 3.0]), ("prior.sample.guidance_scale", [1.0, 2.0])
-    )
-    stages, path = ("clip", "prior", "decoder"), tmp_path / "flops.json"
-    points = graph_of(Sweep("", axes, stages=stages, evaluation={"n": 100})).points
-    runs, drawn = points[0].runs, set()
-    path.write_text(
-        json.dumps({f"forward {runs['prior']}": 7.0, f"forward {runs['decoder']}": 0.0})
-    )
-    sampling = points[0].config["prior"]["sample"]
-    unguided = 100 * sampling["num_inference_steps"] * sampling["num_candidates"] * 7
-    flops = [drawing_flops(point, Counts(path), drawn) for point in points]
-    assert flops == [unguided, 2 * unguided, 0, 0]
-    other = graph_of(Sweep("", axes, stages=stages, evaluation={"n": 100, "seeds": "1"})).points
-    assert drawing_flops(other[0], Counts(path), drawn) == unguided  # of other noise
+    flops = flops_of(("prior.sample.num_candidates", [1, 2, 4]))
+    assert flops == [passes, 2 * passes, 4 * passes]
+    drawn = set()
+    guidance = [(f"{stage}.sample.guidance_scale", [1.0, 2.0]) for stage in ("decoder", "prior")]
+    assert flops_of(*guidance, drawn=drawn) == [passes, 2 * passes, 0, 0]
+    assert flops_of(*guidance, drawn=drawn, seeds="1")[0] == passes  # of other noise
 
 
 def test_the_rate_is_that_of_the_newest_run_of_a_stage_on_this_machine(graph, tmp_path):

@@ -11,15 +11,19 @@ import pytest
 
 from dalle_jax.files import Lock, holder
 from dalle_jax.sweeps import launcher as launchers
+from dalle_jax.sweeps import process as processes
 from dalle_jax.sweeps.jobs import Job
-from dalle_jax.sweeps.launcher import Launcher, State, catches
+from dalle_jax.sweeps.launcher import Launcher, State
+from dalle_jax.sweeps.process import catches, last_line
 from dalle_jax.sweeps.record import read_attempts
 from dalle_jax.sweeps.workers import Worker
 
 
-def job_of(directory: Path, command, **options) -> Job:
-    """A job that runs a command whatever its request."""
-    return Job("job", "train", lambda request: command, {}, (), directory, **options)
+def launcher_of(directory: Path, *command: str, is_done, worker=None, **options) -> Launcher:
+    """Of a single job, which runs a Python program whatever its request."""
+    command = (sys.executable, "-S", "-c", *command)
+    job = Job("job", "train", lambda request: command, {}, (), directory, is_done, **options)
+    return Launcher([job], [Worker(frozenset(os.sched_getaffinity(0)), worker or {})])
 
 
 def test_a_lock_is_one_processs_until_that_ends(tmp_path):
@@ -42,14 +46,8 @@ def test_a_lock_is_one_processs_until_that_ends(tmp_path):
     other.wait()
     lock = Lock.take(path)  # a dead process holds nothing
     assert lock is not None and holder(path).endswith(f"process {os.getpid()}")
-    lock.release()
-
-
-def test_a_job_that_outlives_its_launcher_keeps_the_lock(tmp_path):
-    path = tmp_path / "lock"
-    lock = Lock.take(path)
     job = subprocess.Popen(["sleep", "60"], pass_fds=(lock.fileno(),))
-    lock.release()  # as at the launcher's death
+    lock.release()  # as at the launcher's death: the job keeps the lock
     assert Lock.take(path) is None
     job.kill()
     job.wait()
@@ -72,20 +70,20 @@ time.sleep(60)
 """
 
 
-@pytest.mark.parametrize("slurm_tells", [True, False])
-def test_under_slurm_a_job_is_told_to_stop_once_whoever_tells_it(
-    slurm_tells, tmp_path, monkeypatch
+@pytest.mark.parametrize("slurm_signals", [True, False])
+def test_under_slurm_a_job_is_signalled_once_by_slurm_or_the_launcher(
+    slurm_signals, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("SLURM_JOB_ID", "1")
     monkeypatch.setattr(launchers, "POLL_SECONDS", 0.05)
-    command = (sys.executable, "-S", "-c", SAVES, str(tmp_path))
-    job = job_of(tmp_path / "job", command, is_done=lambda: False, saves=True)
-    launcher = Launcher([job], [Worker(frozenset(os.sched_getaffinity(0)), {})])
+    launcher = launcher_of(
+        tmp_path / "job", SAVES, str(tmp_path), is_done=lambda: False, saves=True
+    )
 
     def tick():
         if (tmp_path / "ready").exists():
             (tmp_path / "ready").unlink()
-            if slurm_tells:
+            if slurm_signals:
                 (process,) = launcher.processes
                 process.popen.terminate()
                 while catches(process.popen.pid, signal.SIGTERM):
@@ -99,25 +97,24 @@ def test_under_slurm_a_job_is_told_to_stop_once_whoever_tells_it(
 
 def test_the_last_line_of_a_log_is_the_last_that_says_something(tmp_path):
     log = tmp_path / "log"
-    log.write_text("first\nthe reason\n\n  \n")
-    assert launchers.last_line(log) == "the reason"
+    for content, line in ((b"first\nthe reason\n\n  \n", "the reason"), (b"", "")):
+        log.write_bytes(content)
+        assert last_line(log) == line
     log.write_bytes(b"x" * 9000 + b"\n\xff torn")
-    assert launchers.last_line(log).endswith("torn")
-    log.write_text("")
-    assert launchers.last_line(log) == ""
+    assert last_line(log).endswith("torn")
 
 
-def test_an_attempt_keeps_where_and_by_what_code_it_began(tmp_path, monkeypatch):
+def test_an_attempt_records_where_and_by_what_code_it_began(tmp_path, monkeypatch):
     monkeypatch.setattr(launchers, "POLL_SECONDS", 0.02)
-    revision = ["before"]
-    now = lambda on: {"git_revision": revision[0], "machine": on}
-    monkeypatch.setattr(launchers, "origin_now", now)
-    monkeypatch.setattr(launchers, "machine_of", lambda w, n: f"{n} of {w.environment['WORKER']}")
-    command = (sys.executable, "-S", "-c", "open('made', 'w')")
     monkeypatch.chdir(tmp_path)
-    job = job_of(tmp_path / "job", command, is_done=(tmp_path / "made").exists)
-    launcher = Launcher([job], [Worker(frozenset(os.sched_getaffinity(0)), {"WORKER": "one"})])
+    revision = ["before"]
+    now = lambda machine: {"git_revision": revision[0], "machine": machine}
+    monkeypatch.setattr(processes, "origin_now", now)
+    monkeypatch.setattr(launchers, "machine_of", lambda w, n: f"{n} of {w.environment['WORKER']}")
+    made = (tmp_path / "made").exists
+    job = tmp_path / "job"
+    launcher = launcher_of(job, "open('made', 'w')", is_done=made, worker={"WORKER": "one"})
     assert launcher.run(lambda: revision.__setitem__(0, "after"))
-    (attempt,) = read_attempts(job.directory)
+    (attempt,) = read_attempts(job)
     assert (attempt["git_revision"], attempt["machine"]) == ("before", "1 of one")
     assert attempt["exit_code"] == 0

@@ -1,4 +1,4 @@
-"""The live table of a sweep in the terminal."""
+"""The live table of a sweep in the terminal, and the progress of evaluations that it shows."""
 
 import io
 import json
@@ -9,7 +9,7 @@ from rich.console import Console
 from dalle_jax.sweeps.jobs import evaluation_key
 from dalle_jax.sweeps.launcher import Launcher, State
 from dalle_jax.sweeps.live_table import LiveTable
-from dalle_jax.sweeps.progress import ImageProgress
+from dalle_jax.sweeps.progress import IMAGES_FILE, ImageProgress, read_images
 from tests.sweeps.twelve import graph_of, prepared
 
 WIDTH = 200
@@ -63,7 +63,7 @@ def test_every_point_has_its_state_step_loss_and_time_left(tmp_path, monkeypatch
     assert shown.states().count("done") == 1
 
 
-def test_an_evaluation_tells_its_images_and_the_time_left(tmp_path, monkeypatch):
+def test_an_evaluation_shows_its_images_and_the_time_left(tmp_path, monkeypatch):
     shown = Shown(tmp_path, monkeypatch, lines=40)
     shown.set(0, State.DONE)
     shown.set(0, State.RUNNING, stages=["evaluation"])
@@ -79,7 +79,7 @@ def test_an_evaluation_tells_its_images_and_the_time_left(tmp_path, monkeypatch)
 
 
 @pytest.mark.parametrize("columns, lines, left_out", [(WIDTH, 11, 7), (80, 23, 4)])
-def test_where_lines_are_few_what_runs_and_failed_stands_first(
+def test_where_lines_are_few_what_runs_and_failed_comes_first(
     tmp_path, monkeypatch, columns, lines, left_out
 ):
     """And the caption counts the others. Names that take two lines leave room for fewer points."""
@@ -102,7 +102,7 @@ def test_where_lines_are_few_what_runs_and_failed_stands_first(
     assert f"and {left_out} more: {left_out - 2} waiting, 2 done" in " ".join(written)
 
 
-def test_where_lines_suffice_points_stand_in_the_sweeps_order(tmp_path, monkeypatch):
+def test_where_lines_suffice_points_are_in_the_sweeps_order(tmp_path, monkeypatch):
     shown = Shown(tmp_path, monkeypatch, lines=12 + 5)
     shown.set(11, State.RUNNING, stages=["evaluation"])
     assert shown.states() == ["waiting"] * 11 + ["running"]
@@ -115,3 +115,24 @@ def test_the_lowest_terminal_still_shows_what_runs(tmp_path, monkeypatch, lines)
     shown.set(11, State.RUNNING, stages=["evaluation"])
     assert shown.states() == ["running"]
     assert "and 11 more: 11 waiting" in " ".join(shown.lines())
+
+
+@pytest.mark.parametrize(
+    "calls, left",
+    [
+        ([(1, 0)], None),
+        ([(1, 0), (10, 8)], 15.0),  # the only images took the start, too
+        ([(1, 0), (10, 8), (14, 16)], 2.0),
+        ([(1, 0), (10, 8), (14, 16), (16, 20)], None),  # now they are measured
+    ],
+)
+def test_the_time_left_is_by_the_rate_after_the_first_images(tmp_path, calls, left):
+    now = [0.0]
+    progress = ImageProgress(tmp_path, now=lambda: now[0])
+    for now[0], drawn in calls:
+        progress(drawn, 20)
+    assert read_images(tmp_path) == (calls[-1][1], 20, left)
+    ImageProgress(tmp_path)  # of the next attempt
+    assert read_images(tmp_path) is None
+    (tmp_path / IMAGES_FILE).write_text("{")
+    assert read_images(tmp_path) is None

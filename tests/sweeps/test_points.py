@@ -51,30 +51,33 @@ measure_points(pathlib.Path(sys.argv[2]), measure)
 
 
 @pytest.fixture
-def jobs_for(tmp_path, monkeypatch):
+def folder(tmp_path, monkeypatch):
     monkeypatch.setattr(launchers, "POLL_SECONDS", 0.02)
+    return tmp_path
 
-    def job(name: str, batch: str) -> Job:
-        directory = tmp_path / "jobs" / name
-        return Job(
+
+def jobs_for(folder, *names: str, batch: str = "a") -> list[Job]:
+    command = (sys.executable, "-S", "-c", PROGRAM, str(ROOT))
+    return [
+        Job(
             key=name,
             title=name,
-            command=lambda request: (sys.executable, "-S", "-c", PROGRAM, str(ROOT), str(request)),
-            request={"name": name, "folder": str(tmp_path), "job": str(directory)},
+            command=lambda request: (*command, str(request)),
+            request={"name": name, "folder": str(folder), "job": str(folder / "jobs" / name)},
             needs=(),
-            directory=directory,
-            is_done=(directory / "done").exists,
+            directory=folder / "jobs" / name,
+            is_done=(folder / "jobs" / name / "done").exists,
             batch=batch,
         )
+        for name in names
+    ]
 
-    return lambda *names, batch="a": [job(name, batch) for name in names]
 
-
-def launch(jobs, workers=1, tick=lambda launcher: None, **options) -> Launcher:
-    cores = frozenset(os.sched_getaffinity(0))
-    launcher = Launcher(jobs, [Worker(cores, {})] * workers, **options)
+def launch(jobs, workers=1, tick=lambda launcher: None, **options) -> dict[str, State]:
+    """The states of jobs after they were run."""
+    launcher = Launcher(jobs, [Worker(frozenset(os.sched_getaffinity(0)), {})] * workers, **options)
     launcher.run(lambda: tick(launcher))
-    return launcher
+    return states(launcher)
 
 
 def states(launcher) -> dict[str, State]:
@@ -96,106 +99,94 @@ def wait_for(condition, seconds: float = PATIENCE) -> None:
         time.sleep(0.02)
 
 
-def test_points_of_one_batch_share_a_process_and_record_their_own_cost(tmp_path, jobs_for):
-    jobs = [*jobs_for("one", "burn", "three"), *jobs_for("other", batch="b")]
-    assert set(states(launch(jobs)).values()) == {State.DONE}
-    pids = {name: int((tmp_path / name).read_text()) for name in ("one", "burn", "three", "other")}
+def test_points_of_one_batch_share_a_process_and_record_their_own_cost(folder):
+    jobs = [*jobs_for(folder, "one", "burn", "three"), *jobs_for(folder, "other", batch="b")]
+    assert set(launch(jobs).values()) == {State.DONE}
+    pids = {job.key: int((folder / job.key).read_text()) for job in jobs}
     assert pids["one"] == pids["burn"] == pids["three"] != pids["other"]
     assert not any(map(alive, pids.values()))
-    for name in pids:
-        (attempt,) = read_attempts(tmp_path / "jobs" / name)
+    for job in jobs:
+        (attempt,) = read_attempts(job.directory)
         assert attempt["exit_code"] == 0 and attempt["peak_bytes"] > 1e6 and "host" in attempt
         used = attempt["core_seconds"]
-        assert used >= 0.5 if name == "burn" else name in ("one", "other") or used < 0.4
-        assert (tmp_path / "jobs" / name / attempt["log"]).read_text() == f"this is {name}\n"
-        assert Lock.take(tmp_path / "jobs" / name / "lock") is not None
+        assert used >= 0.5 if job.key == "burn" else job.key in ("one", "other") or used < 0.4
+        assert (job.directory / attempt["log"]).read_text() == f"this is {job.key}\n"
+        assert Lock.take(job.lock) is not None
 
 
 @pytest.mark.parametrize(("fault", "code"), [("fail", 1), ("die", -signal.SIGKILL)])
-def test_a_fault_counts_only_for_the_point_at_which_it_happens(tmp_path, jobs_for, fault, code):
-    jobs = jobs_for("before", fault, "after", "last")
-    launcher = launch(jobs)
-    done = dict.fromkeys(("before", "after", "last"), State.DONE)
-    assert states(launcher) == {**done, fault: State.FAILED}
+def test_a_fault_counts_only_for_the_point_at_which_it_happens(folder, fault, code):
+    jobs, notes = jobs_for(folder, "burn", fault, "after", "last"), {}
+    note = lambda job, status: notes.update({job.key: status.note})
+    done = dict.fromkeys(("burn", "after", "last"), State.DONE)
+    assert launch(jobs, on_change=note) == {**done, fault: State.FAILED}
     codes = {job.key: [a["exit_code"] for a in read_attempts(job.directory)] for job in jobs}
-    assert codes == {"before": [0], fault: [code, code], "after": [0], "last": [0]}
-    assert f"exit code {code}" in launcher.status[fault].note
-    assert (tmp_path / "after").read_text() == (tmp_path / "last").read_text()
-    (tmp_path / "mended").touch()
-    assert set(states(launch(jobs)).values()) == {State.DONE}
+    assert codes == {"burn": [0], fault: [code, code], "after": [0], "last": [0]}
+    assert f"exit code {code}" in notes[fault]
+    assert (folder / "after").read_text() == (folder / "last").read_text()
+    # Core seconds of the points before are not counted again.
+    assert 0 <= read_attempts(folder / "jobs" / fault)[0]["core_seconds"] < 0.4
+    (folder / "mended").touch()
+    assert set(launch(jobs).values()) == {State.DONE}
 
 
-def test_core_seconds_of_the_points_before_are_not_counted_again_at_a_fault(tmp_path, jobs_for):
-    jobs = jobs_for("burn", "die")
-    launch(jobs, retries=0)
-    (attempt,) = read_attempts(tmp_path / "jobs/die")
-    assert 0 <= attempt["core_seconds"] < 0.4 and attempt["seconds"] >= 0
-
-
-def test_two_workers_share_the_points_of_a_batch(tmp_path, jobs_for):
-    names = ["both0", "both1", *(f"job{i}" for i in range(4))]
-    jobs = jobs_for(*names)
-    assert set(states(launch(jobs, workers=2)).values()) == {State.DONE}
-    assert (tmp_path / "both0").read_text() != (tmp_path / "both1").read_text()
+def test_two_workers_share_the_points_of_a_batch(folder):
+    jobs = jobs_for(folder, "both0", "both1", *(f"job{i}" for i in range(4)))
+    assert set(launch(jobs, workers=2).values()) == {State.DONE}
+    assert (folder / "both0").read_text() != (folder / "both1").read_text()
     assert all(len(read_attempts(job.directory)) == 1 for job in jobs)
 
 
-def test_the_launcher_knows_at_which_point_a_process_is(tmp_path, jobs_for):
-    jobs, seen = jobs_for("before", "wait", "after"), []
+def test_the_launcher_knows_at_which_point_a_process_is(folder):
+    jobs, seen = jobs_for(folder, "before", "wait", "after"), []
 
     def tick(launcher):
-        if (tmp_path / "begun-wait").exists() and not (tmp_path / "mended").exists():
+        if (folder / "begun-wait").exists() and not (folder / "mended").exists():
             seen.append(states(launcher))
             if seen[-1]["wait"] is State.RUNNING:
                 assert read_images(jobs[1].directory) == (1, 2, pytest.approx(0, abs=5))
-                (tmp_path / "mended").touch()
+                (folder / "mended").touch()
 
     launch(jobs, tick=tick)
     expected = {"before": State.DONE, "wait": State.RUNNING, "after": State.READY}
     assert seen[-1] == expected
 
 
-def test_a_stopped_launcher_stops_the_point_and_goes_on_later(tmp_path, jobs_for):
-    jobs = jobs_for("before", "wait", "after")
-
-    def tick(launcher):
-        if (tmp_path / "begun-wait").exists():
-            launcher.stop()
-
+def test_a_stopped_launcher_stops_the_point_and_goes_on_later(folder):
+    jobs = jobs_for(folder, "before", "wait", "after")
+    stop = lambda launcher: launcher.stop() if (folder / "begun-wait").exists() else None
     expected = {"before": State.DONE, "wait": State.NOT_STARTED, "after": State.NOT_STARTED}
-    assert states(launch(jobs, tick=tick)) == expected
-    assert not alive(int((tmp_path / "before").read_text()))
-    (tmp_path / "mended").touch()
-    assert set(states(launch(jobs)).values()) == {State.DONE}
+    assert launch(jobs, tick=stop) == expected
+    assert not alive(int((folder / "before").read_text()))
+    (folder / "mended").touch()
+    assert set(launch(jobs).values()) == {State.DONE}
 
 
-def test_when_the_hours_are_over_a_process_ends_the_point_it_is_at(tmp_path, jobs_for):
-    jobs = jobs_for("wait", "after")
-
+def test_when_the_hours_are_over_a_process_ends_the_point_it_is_at(folder):
     def tick(launcher):
         if states(launcher)["after"] is State.NOT_STARTED:
-            (tmp_path / "mended").touch()
+            (folder / "mended").touch()
 
-    launcher = launch(jobs, tick=tick, max_seconds=1.5)
-    assert states(launcher) == {"wait": State.DONE, "after": State.NOT_STARTED}
-    assert not (tmp_path / "after").exists()
+    found = launch(jobs_for(folder, "wait", "after"), tick=tick, max_seconds=1.5)
+    assert found == {"wait": State.DONE, "after": State.NOT_STARTED}
+    assert not (folder / "after").exists()
 
 
 @pytest.mark.filterwarnings("ignore:os.fork:RuntimeWarning")
-def test_a_process_outlives_its_launcher_and_measures_the_rest(tmp_path, jobs_for):
-    jobs = jobs_for("wait", "after")
+def test_a_process_outlives_its_launcher_and_measures_the_rest(folder):
+    jobs = jobs_for(folder, "wait", "after")
     if (launcher := os.fork()) == 0:
         launch(jobs)
         os._exit(0)
-    wait_for((tmp_path / "begun-wait").exists)
+    wait_for((folder / "begun-wait").exists)
     os.kill(launcher, signal.SIGKILL)
     os.waitpid(launcher, 0)
     assert Lock.take(jobs[0].lock) is None
-    (tmp_path / "mended").touch()
+    (folder / "mended").touch()
     wait_for((jobs[1].directory / "done").exists)
-    wait_for(lambda: not alive(int((tmp_path / "after").read_text())))
+    wait_for(lambda: not alive(int((folder / "after").read_text())))
     assert Lock.take(jobs[0].lock) is not None
-    assert set(states(launch(jobs)).values()) == {State.DONE}
+    assert set(launch(jobs).values()) == {State.DONE}
     assert [a["exit_code"] for job in jobs for a in read_attempts(job.directory)] == [0, 0]
 
 

@@ -1,4 +1,4 @@
-"""A sweep of twelve points, of which many share a stage, with a stand-in for what is costly."""
+"""A sweep of twelve points, many of which share a stage, run by a stand-in (stand_in.py)."""
 
 import dataclasses
 import os
@@ -9,11 +9,12 @@ from pathlib import Path
 
 from dalle_jax.config.load import load_config
 from dalle_jax.sweeps import launcher as launchers
+from dalle_jax.sweeps.directories import lay_out
 from dalle_jax.sweeps.graph import Graph, build_graph
 from dalle_jax.sweeps.grid import Sweep, product
 from dalle_jax.sweeps.jobs import Job, jobs_of
 from dalle_jax.sweeps.launcher import Launcher
-from dalle_jax.sweeps.layout import SweepLayout, lay_out
+from dalle_jax.sweeps.layout import SweepLayout
 from dalle_jax.sweeps.workers import Worker
 
 CONFIG = Path(__file__).parents[2] / "configs/unclip_tiny.py"
@@ -39,13 +40,17 @@ def graph_of(sweep: Sweep = SWEEP) -> Graph:
     return build_graph(sweep, lambda settings: load_config(CONFIG, settings=settings).to_dict())
 
 
+def stand_in_jobs(graph: Graph, layout: SweepLayout, config: Path, folder: Path) -> list[Job]:
+    """The jobs of a sweep by the stand-in, which writes its calls into a folder."""
+    return jobs_of(graph, layout, config, (sys.executable, "-S", str(STAND_IN), str(folder)))
+
+
 def prepared(graph: Graph, workdir: Path) -> tuple[SweepLayout, list[Job]]:
-    """The sweep laid out; calls of the stand-in are written into the workdir."""
+    """The sweep laid out, and its jobs by the stand-in."""
     workdir.mkdir(exist_ok=True)
     layout = SweepLayout(workdir, "twelve-tiny")
     lay_out(layout, graph)
-    program = (sys.executable, "-S", str(STAND_IN), str(workdir))
-    return layout, jobs_of(graph, layout, CONFIG, program)
+    return layout, stand_in_jobs(graph, layout, CONFIG, workdir)
 
 
 def launch(jobs: list[Job], workers: int | list[Worker] = 2, **options) -> Launcher:

@@ -1,9 +1,13 @@
-"""Where the labels of points stand: beside them, clear of the other points and of each other."""
+"""One series against another, with a label beside each point, clear of other points and labels."""
 
 import itertools
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+
+from dalle_jax.figures.figure import Row
+from dalle_jax.figures.plots import points
 
 POINT = 4.0  # half the width of a point, in points of type, as all lengths here
 SIZE = 9.0  # of the type
@@ -13,10 +17,27 @@ AWAY = (1.0, 1.6)  # how far, in distances that just clear the point
 ROOM = 18.0  # from all else that is enough
 
 
-def label_points(axes: Any, numbers: list[float], places: np.ndarray, color: Any) -> None:
-    """Numbers in a colour beside places [N, 2] of an axes' data.
+def plot_front(
+    axes: Any,
+    x: Mapping[float, Row],
+    y: Mapping[float, Row],
+    units: tuple[float, float] = (1.0, 1.0),
+    **style: Any,
+) -> None:
+    """Two series over the same numbers, one against the other, with those numbers as labels.
 
-    All labels that were put on the axes in this way are moved, for points that have come since.
+    Labels have their curve's colour and do not overlap those of the axes' other fronts.
+    """
+    (x_values, x_ends), (y_values, y_ends) = points(x, units[0]), points(y, units[1])
+    how = {"fmt": "o-", "lw": 1, **style}
+    (line, *_) = axes.errorbar(x_values, y_values, y_ends, x_ends, **how)
+    _label_points(axes, list(x), np.stack([x_values, y_values], axis=-1), line.get_color())
+
+
+def _label_points(axes: Any, numbers: list[float], places: np.ndarray, color: Any) -> None:
+    """Put numbers in a colour beside points [N, 2] of an axes' data.
+
+    Labels that are there from earlier calls are moved to make room.
     """
     from matplotlib.patheffects import withStroke
 
@@ -28,9 +49,9 @@ def label_points(axes: Any, numbers: list[float], places: np.ndarray, color: Any
         label.set_path_effects([withStroke(linewidth=2, foreground="w")])
     axes.autoscale_view()
     of_pixel = 72 / axes.figure.dpi
-    points = of_pixel * axes.transData.transform([label.xy for label in axes.texts])
+    middles = of_pixel * axes.transData.transform([label.xy for label in axes.texts])
     halves = [np.array([0.35 * len(label.get_text()), 0.5]) * SIZE for label in axes.texts]
-    for label, offset in zip(axes.texts, _offsets(points, halves)):
+    for label, offset in zip(axes.texts, _offsets(middles, halves)):
         label.set_position(offset)
 
 
