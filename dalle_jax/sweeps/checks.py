@@ -8,13 +8,13 @@ from typing import Any
 
 from dalle_jax.config import ranges
 from dalle_jax.data.index import NotScannedError, without_scan
+from dalle_jax.evaluation.caption_scores import oracle_measurement
 from dalle_jax.evaluation.captions import open_held_out
 from dalle_jax.evaluation.checks import (
     check_evaluation,
     find_features_of_training,
     open_evaluation_of_training,
 )
-from dalle_jax.evaluation.measurements import oracle_measurement
 from dalle_jax.evaluation.options import Evaluation, evaluation_of
 from dalle_jax.pipelines.checks import check_sampling_defaults, check_settings
 from dalle_jax.runs import Run

@@ -46,10 +46,10 @@ TRIPS = {
         *("metrics/protocol", "metrics/results"),
     ),
     "one figure": (
-        *("cli/figure", "figures/make", "figures/sweep", "figures/measurements"),
-        *("figures/record", "figures/figure", "figures/plots", "figures/rows", "figures/measures"),
-        *("sweeps/graph", "sweeps/grid", "sweeps/layout", "sweeps/jobs", "sweeps/launcher"),
-        *("sweeps/points", "sweeps/results", "sweeps/record", "experiments/figures/ddim_steps"),
+        *("cli/figure", "figures/make", "figures/sweep", "figures/results", "figures/record"),
+        *("figures/figure", "figures/rows", "figures/plots"),
+        *("sweeps/grid", "sweeps/graph", "sweeps/layout", "sweeps/jobs", "sweeps/run"),
+        *("sweeps/launcher", "sweeps/results", "experiments/figures/ddim_steps"),
     ),
 }
 TRIPS_AT_834F76C = {
