@@ -39,15 +39,15 @@ def main() -> None:
     how = {"guidance_scale": 3.0, "sampler": "unipc", "num_inference_steps": 10}
     sample = jax.jit(functools.partial(stage.sample, **how))
 
-    def draw(index: list[int]) -> np.ndarray:
+    def images_of(index: list[int]) -> np.ndarray:
         inputs = {"tokens": tokens[index], "sample_index": np.array(index, np.uint32)}
         return np.asarray(sample(params, inputs, jax.random.key(0)))
 
     sizes, first = [int(size) for size in args.sizes.split(",")], None
     for size in sizes:
-        image = draw(list(range(size)))[0]
-        beside = draw([0, *range(COUNT - size + 1, COUNT)])[0]
-        elsewhere = draw([*range(1, size), 0])[-1]
+        image = images_of(list(range(size)))[0]
+        beside = images_of([0, *range(COUNT - size + 1, COUNT)])[0]
+        elsewhere = images_of([*range(1, size), 0])[-1]
         first = image if first is None else first
         parts = [
             f"{name}: {np.abs(image - other).max():.1e}, "

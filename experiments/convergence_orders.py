@@ -5,7 +5,7 @@ gives: DDIM 1, Heun 2, DPM-Solver++ 2M 2 and 3M 3, UniP-p p, UniPC-p p + 1, UniC
 
     python experiments/convergence_orders.py --out docs/convergence_orders.png
 
-prints the table of docs/diffusion.md, draws the errors and exits with 1 if a slope is off by more
+prints the table of docs/diffusion.md, plots the errors and exits with 1 if a slope is off by more
 than 0.15. About a minute on two cores.
 """
 
@@ -79,7 +79,7 @@ def measure() -> dict[str, np.ndarray]:
 
 
 def main() -> int:
-    """Measure, print, draw and judge."""
+    """Measure, print, plot and check."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--out", type=Path, default=Path("convergence_orders.png"))
     out = parser.parse_args().out

@@ -1,4 +1,4 @@
-"""A 3 × 3 convolution by XLA and by Winograd's way, alone and with its gradient, in turns.
+"""A 3 × 3 convolution by XLA and by Winograd's way, without and with its gradient, in turns.
 
     taskset -c 0 python experiments/convolution_forms.py
 
@@ -50,8 +50,8 @@ def main() -> None:
         x = rng.normal(size=(16, side, side, channels)).astype(np.float32)
         kernel = rng.normal(size=(3, 3, channels, out)).astype(np.float32)
         dy = rng.normal(size=(16, side, side, out)).astype(np.float32)
-        alone = [jax.jit(form) for form in (direct, winograd)]
-        calls = [functools.partial(form, x, kernel) for form in alone]
+        forward = [jax.jit(form) for form in (direct, winograd)]
+        calls = [functools.partial(form, x, kernel) for form in forward]
         calls += [functools.partial(with_gradient, f, x, kernel, dy) for f in (direct, winograd)]
         seconds = [[] for _ in calls]
         for _ in range(args.rounds + 2):
@@ -60,7 +60,7 @@ def main() -> None:
                 jax.block_until_ready(call())
                 own.append(time.process_time() - began)
         a, b, c, d = (f"{1e3 * np.median(own[2:]):.2f}" for own in seconds)
-        exact, other = (np.asarray(form(x, kernel)) for form in alone)
+        exact, other = (np.asarray(form(x, kernel)) for form in forward)
         off = np.abs(exact - other).max() / exact.std()
         print(f"| {side} × {side}, {channels} → {out} | {a} | {b} | {c} | {d} | {off:.0e} |")
 

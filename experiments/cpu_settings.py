@@ -3,7 +3,7 @@
     taskset -c 0 python experiments/cpu_settings.py
 
 Runs `dalle-jax bench` of a config's decoder under the settings of `dalle_jax/cpu.py`, one more from
-line to line, and prints the medians of what it tells: milliseconds of a training step and of
+line to line, and prints the medians of what it reports: milliseconds of a training step and of
 drawing a batch; and the page faults of the whole process for each second of CPU time. In a turn
 before the others all is compiled.
 """
@@ -25,7 +25,7 @@ SETTINGS = {  # by line: XLA's flags, the C library's tunables
     "none": ("", ""),
     "convolutions on Eigen": (cpu.CONVOLUTION_FLAG, ""),
     "huge pages": (cpu.CONVOLUTION_FLAG, HUGE),
-    "what is freed is kept": (cpu.CONVOLUTION_FLAG, cpu.HEAP),
+    "freed memory is kept": (cpu.CONVOLUTION_FLAG, cpu.HEAP),
 }
 
 
@@ -42,7 +42,7 @@ def main() -> None:
                 row = bench(args.config, overrides, flags, tunables, Path(folder))
                 if turn:
                     found[name].append(row)
-    print("| settings | train step, ms | batch drawn, ms | page faults a CPU second |")
+    print("| settings | train step, ms | batch sampled, ms | page faults a CPU second |")
     print("|---|---|---|---|")
     for name, rows in found.items():
         print(f"| {name} |", *(f"{statistics.median(column):.1f} |" for column in zip(*rows)))
@@ -68,8 +68,8 @@ def bench(
     seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     faults = after.ru_minflt - before.ru_minflt
     rows = {row["what"]: row for row in csv.DictReader(table.open())}
-    drawn = (float(rows[what]["milliseconds"]) for what in ("train", "sample"))
-    return (*drawn, faults / seconds)
+    milliseconds = (float(rows[what]["milliseconds"]) for what in ("train", "sample"))
+    return (*milliseconds, faults / seconds)
 
 
 if __name__ == "__main__":

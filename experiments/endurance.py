@@ -51,7 +51,7 @@ def main() -> None:
 
 
 def start(config: str, pause: int, folder: Path, overrides: list[str]) -> subprocess.Popen:
-    """A training without an end, on data that is drawn for it."""
+    """A training without an end, on data that is rendered for it."""
     from dalle_jax.config.load import load_config
     from dalle_jax.data.shapes import builder
 
@@ -73,7 +73,7 @@ def start(config: str, pause: int, folder: Path, overrides: list[str]) -> subpro
             f"--config={config}",
             f"--workdir={folder / 'run'}",
             f"--config.data.dir={folder / 'data'}",
-            *(f"--config.decoder.train.{knob}={value}" for knob, value in train.items()),
+            *(f"--config.decoder.train.{name}={value}" for name, value in train.items()),
             *overrides,
         ]
     )

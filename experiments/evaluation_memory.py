@@ -1,4 +1,4 @@
-"""Does FID from sums alone keep its memory, however many images there are?
+"""Does FID from sums need the same memory, however many images there are?
 
     PYTHONPATH=. python experiments/evaluation_memory.py
 
@@ -31,18 +31,18 @@ def main() -> None:
         weights, statistics = folder / "weights.safetensors", folder / "reals.npz"
         save_file(random_tensors(), weights)
         how = ["--metrics=fid", f"--inception={weights}", "--intervals=off"]
-        reals = draw(folder / "reals", 128, seed=1)
+        reals = make_images(folder / "reals", 128, seed=1)
         peak_of("--fake", reals, "--real", reals, *how, f"--save_statistics={statistics}")
         peaks = []
         for n in SIZES:
-            fakes = draw(folder / str(n), n, seed=2)
+            fakes = make_images(folder / str(n), n, seed=2)
             peaks.append(peak_of("--fake", fakes, "--real", statistics, *how))
             print(f"{n:6,} images: at most {peaks[-1] / 1024:.0f} MiB", flush=True)
     print(f"ratio {peaks[1] / peaks[0]:.3f}")
     sys.exit(0 if peaks[1] <= GROWTH_ALLOWED * peaks[0] else 1)
 
 
-def draw(folder: Path, n: int, seed: int) -> Path:
+def make_images(folder: Path, n: int, seed: int) -> Path:
     """A folder of n images of 32 px."""
     folder.mkdir()
     for i, image in enumerate(random_images(n, seed)):

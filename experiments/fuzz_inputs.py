@@ -1,4 +1,4 @@
-"""Inputs for the readers of data, made up or damaged; each image tells which captions are its own.
+"""Inputs for the readers of data, generated or damaged; each image says which captions are its own.
 
 Item k has an image of one colour that stands for k, a file name with a check sum of k, and captions
 with one. So a damaged name is no other item's name, a damaged caption is nobody's, and a caption

@@ -4,7 +4,7 @@
         --reuse=runs/quickstart
 
 Only sampling is swept, so the decoder is trained once, or taken over from `--reuse`. All points
-draw the same captions from the same noise.
+sample the same captions from the same noise.
 """
 
 from dalle_jax.sweeps.grid import Sweep, product

@@ -3,10 +3,10 @@
     python experiments/layout_alone.py --workdir=runs/shapes --batch_size=32
     python experiments/layout_alone.py --workdir=runs/shapes --keep_brightness
 
-The decoder's layout is a text transformer that foretells a coarse image. Here it alone is trained
-anew, with the tokenizer, the sizes and the optimizer of a run, at a constant learning rate. Printed
+The decoder's layout is a text transformer that predicts a coarse image. Only that is trained
+here, with the tokenizer, the sizes and the optimizer of a run, at a constant learning rate. Printed
 is by how much its error on held-out captions rises when their relation is turned into its opposite:
-0 % means that relations are not read. `--keep_brightness` has it foretell the mean colour too.
+0 % means that relations are not read. `--keep_brightness` has it predict the mean colour too.
 """
 
 import argparse

@@ -10,7 +10,7 @@ read and decoded from the files anew (`memory_limit=0`), or, "in memory" and "on
 what does not fit in memory), only at the first, untimed visit. The figures are medians of images
 per second of CPU time, which others on the machine disturb less than the clock; batches are made
 when asked for, without threads, and on the heap that `dalle-jax` sets. Where a tree can't read
-Parquet, its folder stands in its place; where it has no cache on disk, it decodes. All files lie in
+Parquet, its folder is used instead; where it has no cache on disk, it decodes. All files lie in
 the system's page cache. `--step` prints what they have to be compared with: the images that a
 training step takes per second of CPU time.
 """

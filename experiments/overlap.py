@@ -3,7 +3,7 @@
     python experiments/overlap.py --config=configs/sketch.py
 
 A decoder's training step of random weights in a loop over noise of 512 × 512 pixels, which takes
-longer to shrink than to draw: with threads that prepare batches or none, and reading each step's
+longer to shrink than to sample: with threads that prepare batches or none, and reading each step's
 metrics one step later, as training does, or at once. In turns; needs a core to spare.
 """
 
@@ -54,7 +54,7 @@ def main() -> None:
     captions = (items[i]["caption"] for i in range(len(items)))
     tokenizer = Tokenizer(train_tokenizer(captions, tokens["vocab_size"]), tokens["max_length"])
     of_loader = {"batch_size": train["batch_size"], "image_size": config["data"]["image_size"]}
-    loaders = {  # nothing is kept, so that each batch costs what it costs
+    loaders = {  # nothing is cached, so that each batch has its full cost
         name: make_loader(items, tokenizer, num_threads=count, memory_limit=0, **of_loader)
         for name, count in THREADS.items()
     }

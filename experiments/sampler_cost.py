@@ -79,7 +79,7 @@ def main() -> int:
         return diffusion.as_denoiser(network, SCHEDULE, "v")(x_t, t)
 
     def bare(params, x, t):
-        """STEPS forward passes of the network alone, each on the one before's output."""
+        """STEPS forward passes of only the network, each on the one before's output."""
 
         def body(x, t):
             return unet.apply(params, x, jnp.full(BATCH, t), *text), None

@@ -2,8 +2,8 @@
 
     python experiments/sampler_table.py --workdir=runs/shapes --features=runs/features
 
-Each row is a sampler with or without guidance, each column a number of evaluations. All draw the
-same captions from the same noise. The share of captions borne out in full, with its 95 % interval,
+Each row is a sampler with or without guidance, each column a number of evaluations. All sample the
+same captions from the same noise. The share of fully correct captions, with its 95 % interval,
 is the oracle's; the distance is on the pooled features of a classifier trained on the data set, to
 a reference of other real images, with its jackknife interval, and the same distance of as many real
 images (the floor) is printed. Cells that are in the CSV already are not computed again.
@@ -50,7 +50,7 @@ class Cell:
 
     @property
     def name(self) -> tuple:
-        """What tells cells apart."""
+        """What distinguishes cells."""
         return self.sampler, self.guidance_scale, self.evaluations, self.captions
 
 

@@ -7,7 +7,7 @@ counts, with a thread a core. Each is in a process of its own, as it would be us
 they take each other's memory. One at a time computes, the others wait. `gradient` is of the loss of
 16 images with fresh noise; `step` has clipping, AdamW and the moving average too; with Muon ours is
 the quickstart's, torch's still with AdamW; `sampling` is ten guided evaluations of 32 images, ours
-with UniPC. Huge pages serve torch as well. CPU time means speed on one core alone. Needs the
+with UniPC. Huge pages serve torch as well. CPU time means speed on only one core. Needs the
 `parity` extra and a C++ compiler.
 """
 
@@ -117,7 +117,7 @@ def in_torch(config, params, batch, kind):
 
 
 def serve(connection, kind, clock, *inputs) -> None:
-    """In a process of its own: calls what it is told to, and says how long it took."""
+    """In a separate process: call what is requested, and send back how long it took."""
     functions = in_jax(*inputs) if kind == "ours" else in_torch(*inputs, kind)
     clock = time.process_time if clock == "cpu" else time.perf_counter
     while (what := connection.recv()) is not None:
@@ -144,8 +144,8 @@ def main() -> None:
     processes, start = {}, multiprocessing.get_context("spawn")
     for kind in KINDS:
         processes[kind], theirs = start.Pipe()
-        told = (theirs, kind, args.clock, *inputs)
-        start.Process(target=serve, args=told, daemon=True).start()
+        request = (theirs, kind, args.clock, *inputs)
+        start.Process(target=serve, args=request, daemon=True).start()
         theirs.close()  # so that a process that ends is noticed
     functions = {kind: OURS if kind == "ours" else THEIRS for kind in KINDS}
     seconds = {kind: {what: [] for what in functions[kind]} for kind in KINDS}

@@ -1,10 +1,10 @@
-"""Which stage of unCLIP loses what: each one's own figure, and captions borne out along the chain.
+"""Which stage of unCLIP loses what: a metric of each stage, and correct captions along the chain.
 
     python experiments/unclip_stages.py --workdir=runs/unclip_shapes --features=runs/features_64
 
 Printed as Markdown, with 95 % intervals: CLIP's retrieval among held-out images; the prior's cosine
 to the true image embedding against the caption's own (two priors, if `--other_prior` names a
-workdir with another); the oracle's accuracy on what the decoder draws from true image embeddings,
+workdir with another); the oracle's accuracy on what the decoder samples from true image embeddings,
 from the prior's and from text embeddings, before and after joint training, and the decoder's loss
 on either embedding; and what the upsampler makes of true small images, against bicubic enlargement.
 """
@@ -64,21 +64,21 @@ def clip_embeddings(pipe: DallePipeline, captions, images) -> tuple[np.ndarray, 
 
 
 def prior_table(pipes: dict[str, DallePipeline], captions, images) -> None:
-    """Cosines of drawn embeddings with true ones, for each prior."""
+    """Cosines of sampled embeddings with true ones, for each prior."""
     columns = ("cosine_image", "cosine_text", "cosine_baseline", "gain")
     print(f"\n| prior | {' | '.join(columns)} |\n|{'---|' * (len(columns) + 1)}")
     for name, pipe in pipes.items():
         image, text = clip_embeddings(pipe, captions, images)
-        drawn = pipe.generate_all(
+        sampled = pipe.generate_all(
             captions, sample_index=range(len(captions)), until="decoder", num_inference_steps=1
         )["image_embedding"]
-        means = prior_cosines(drawn, image, text)
+        means = prior_cosines(sampled, image, text)
         cells = (f"{m.value:.3f} [{m.low:.3f}, {m.high:.3f}]" for m in map(means.get, columns))
         print(f"| {name} | {' | '.join(cells)} |")
 
 
 def accuracy_table(pipes: dict[str, DallePipeline], captions, images) -> None:
-    """Captions borne out in full, by where the decoder's embedding comes from and by last stage."""
+    """Fully correct captions, by where the decoder's embedding comes from and by last stage."""
     drawing = next(iter(pipes.values())).system.drawing
     print(f"\n| embedding from | weights | {' | '.join(drawing)} |\n|{'---|' * (len(drawing) + 2)}")
     for source in SOURCES:
@@ -97,7 +97,7 @@ def accuracy_table(pipes: dict[str, DallePipeline], captions, images) -> None:
 
 
 def gap_table(run: Run) -> None:
-    """The decoder's held-out loss on true and on drawn embeddings, at the noise of validation."""
+    """The decoder's held-out loss on true and on sampled embeddings, at the noise of validation."""
     stage, settings = run.build_stage(), run.config["joint"]["train"]
     size, num_images = settings["batch_size"], settings["validation_images"]
     start, frozen = stage.start_from(run.load_frozen())
@@ -121,7 +121,7 @@ def gap_table(run: Run) -> None:
             del batch["mask"]
             yield batch
 
-    print("\n| decoder's loss | true embeddings | drawn ones | gap |\n|---|---|---|---|")
+    print("\n| decoder's loss | true embeddings | sampled ones | gap |\n|---|---|---|---|")
     for name, params in {"before": start, "after": run.load_params()}.items():
         means = evaluate(eval_step, params, frozen, batches())
         true, drawn = means["decoder_true"], means["decoder_drawn"]
@@ -162,7 +162,7 @@ def upsampler_table(pipe: DallePipeline, images, features) -> None:
         error = ((array[:half].astype(float) - images[:half]) ** 2).mean((1, 2, 3))
         psnr = 10 * np.log10(255**2 / np.maximum(error, 1e-9))
         low, high = bootstrap(psnr)
-        told = f"{psnr.mean():.2f} [{low:.2f}, {high:.2f}]" if error.any() else "–"
+        text = f"{psnr.mean():.2f} [{low:.2f}, {high:.2f}]" if error.any() else "–"
         distance = jackknife(features(array[:half]), reference)
         ends = distance.interval
         edges, flat = (
@@ -170,7 +170,7 @@ def upsampler_table(pipe: DallePipeline, images, features) -> None:
         )
         sharp = f"{edges / true_steps[true_steps > EDGE].mean():.1%} | {flat:.2f}"
         ends = f"[{ends[0]:.2f}, {ends[1]:.2f}]"
-        print(f"| {name} | {told} | {sharp} | {distance.value:.2f} {ends} |")
+        print(f"| {name} | {text} | {sharp} | {distance.value:.2f} {ends} |")
 
 
 def main() -> None:
