@@ -130,7 +130,7 @@ GUIDES = [
     page
     for page in PAGES
     if page.parts[:2] not in (("docs", "log"), ("experiments", "results"))
-    and str(page) not in ("CHANGELOG.md", "experiments/README.md")
+    and page.name != "CHANGELOG.md"
 ]
 CODE = (".py", ".sh", ".toml", ".sbatch", ".yaml")
 FOLDERS = ("dalle_jax", "configs", "experiments", "launch", "tests", "docs")
