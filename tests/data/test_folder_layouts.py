@@ -130,11 +130,11 @@ def test_what_is_wrong_beside_an_image_is_named(tmp_path, files, reason):
 
 def test_what_is_wrong_in_a_table_is_named_in_the_report(tmp_path):
     rows = [{"file_name": f"{name}.png", "text": name} for name in ("good", "torn", "missing")]
-    rows.append({"file_name": "blank.png", "text": " "})
+    rows += [{"file_name": "blank.png", "text": " "}, {"file_name": "number.png", "text": 5}]
     table = "\n".join([*map(json.dumps, rows), '{"file_', '["x"]', "{}"])
     write(tmp_path, {"metadata.jsonl": table, "good.png": 1, "torn.png": b"torn"})
-    write(tmp_path, {"blank.png": 3, "single.png": 4})
-    with pytest.raises(ValueError, match=r"1 of 8 .*max_bad_share = 0.01"):
+    write(tmp_path, {"blank.png": 3, "single.png": 4, "number.png": 5})
+    with pytest.raises(ValueError, match=r"1 of 9 .*max_bad_share = 0.01"):
         read(tmp_path, max_bad_share=0.01)
     assert captions(tmp_path) == {"good.png": ("good",)}
     assert json.loads((tmp_path / "data_report.json").read_text())["skipped"] == {
@@ -142,8 +142,9 @@ def test_what_is_wrong_in_a_table_is_named_in_the_report(tmp_path):
         "empty caption": ["blank.png"],
         "image without caption": ["single.png"],
         "no image": ["missing.png"],
-        "unreadable row: no JSON object": ["metadata.jsonl:5", "metadata.jsonl:6"],
-        "row without file name": ["metadata.jsonl:7"],
+        "unreadable caption": ["metadata.jsonl:5"],  # whose image is not counted once more
+        "unreadable row: no JSON object": ["metadata.jsonl:6", "metadata.jsonl:7"],
+        "row without file name": ["metadata.jsonl:8"],
     }
 
 
