@@ -1,1 +1,1 @@
-"""Experiments: `base` states every knob once; each other file is a delta named for what it is."""
+"""Experiments: `base` states every setting once; each other file is a delta to it."""

@@ -11,7 +11,7 @@ def get_config() -> ConfigDict:
     config = ConfigDict()
     config.seed = 0
     config.stages = ("decoder",)  # trained in this order
-    config.licence = "Made by a machine; no copyright is claimed (CC0-1.0)."  # said in each image
+    config.licence = "Made by a machine; no copyright is claimed (CC0-1.0)."  # in each image
 
     config.data = ConfigDict()
     # Or emoji, folder:PATH, webdataset:SHARDS, parquet:FILES, tfds:NAME.
@@ -23,11 +23,11 @@ def get_config() -> ConfigDict:
     )
     config.data.languages = ("en",)  # of the captions of emoji
     config.data.max_bad_share = 0.01  # of items that can't be read or have no caption
-    config.data.encoding = "utf-8"  # of captions and tables in one's own data
-    config.data.image_column = ""  # of a table of one's own data; "" finds it by its usual names
+    config.data.encoding = "utf-8"  # of captions and tables in user data
+    config.data.image_column = ""  # of a user's table; "" finds it by its usual names
     config.data.caption_column = ""
-    config.data.min_side = 0  # pixels; one's own images with a shorter side are left out
-    config.data.max_aspect_ratio = 0.0  # longer side / shorter side of one's own images; 0 is any
+    config.data.min_side = 0  # pixels; user images with a shorter side are skipped
+    config.data.max_aspect_ratio = 0.0  # longer side / shorter side of user images; 0 is any
     config.data.flip = False  # mirror half of the images; wrong where captions say left or right
     config.data.max_shift = 0  # pixels by which images are moved at random
     config.data.num_threads = 2  # that prepare batches
@@ -53,7 +53,7 @@ def decoder() -> ConfigDict:
     config.model.text = ConfigDict({"width": 96, "depth": 2, "num_heads": 3})
     # Context tokens made of a CLIP image embedding; 0 reads none.
     config.model.image_embedding = ConfigDict({"num_tokens": 0})
-    # A coarse image, foretold from the caption: its side in pixels, 0 is none; its transformer.
+    # A coarse image predicted from the caption: its side in pixels, 0 for none; its transformer.
     config.model.layout = ConfigDict({"size": 0, "width": 128, "depth": 3, "num_heads": 4})
     config.model.unet = ConfigDict()
     config.model.unet.channels = 48
@@ -68,8 +68,8 @@ def decoder() -> ConfigDict:
     config.diffusion = ConfigDict()
     config.diffusion.schedule = "cosine"
     config.diffusion.num_timesteps = 0  # of a discrete schedule; 0 is continuous time
-    config.diffusion.learned_variance = False  # takes num_timesteps
-    config.diffusion.zero_terminal_snr = False  # rescaled to hold nothing of the image at the end
+    config.diffusion.learned_variance = False  # needs num_timesteps
+    config.diffusion.zero_terminal_snr = False  # rescaled to end in pure noise
     config.loss = ConfigDict()
     config.loss.target = "v"  # what the network predicts: v, x0, eps, flow or mean (of a step)
     config.loss.weighting = "simple"  # of noise levels, see losses.weight; or bound
@@ -90,9 +90,9 @@ def train() -> ConfigDict:
     """How a stage is trained."""
     config = ConfigDict()
     config.steps = 5500
-    config.batch_size = 16  # images a step, over all devices
-    config.accumulate = 1  # parts that a batch is worked through in
-    config.remat = "none"  # or products, blocks: what is computed again, not kept, for gradients
+    config.batch_size = 16  # images per step, over all devices
+    config.accumulate = 1  # microbatches of a batch
+    config.remat = "none"  # or products, blocks: recomputed for gradients
     config.optimizer = ConfigDict()
     config.optimizer.name = "muon"  # or adamw
     config.optimizer.learning_rate = 4e-3  # its peak
@@ -114,5 +114,5 @@ def train() -> ConfigDict:
     config.evaluation_images = 128
     config.evaluation_features = ""  # run of a classifier or CLIP, for FD and KD as well
     config.checkpoint_every = 1000
-    config.keep_checkpoints = 2  # the newest, beside the best
+    config.keep_checkpoints = 2  # the newest ones, besides the best
     return config

@@ -6,7 +6,7 @@ from configs import sketch
 
 
 def get_config() -> ConfigDict:
-    """`sketch`, trained and drawn as by Ho et al. 2020 (2006.11239), without guidance."""
+    """`sketch`, trained and sampled as by Ho et al. 2020 (2006.11239), without guidance."""
     config = sketch.get_config()
     decoder = config.decoder
     decoder.diffusion.schedule = "linear"

@@ -1,4 +1,4 @@
-"""A classifier of captions' tokens, for its features: FD, KD and their kin without Inception.
+"""A classifier of captions' tokens, for its features: FD, KD and related metrics without Inception.
 
     dalle-jax train --config=configs/features.py --workdir=runs/features
     dalle-jax evaluate --workdir=runs/quickstart --metrics=fid,kid,prdc --features=runs/features
@@ -12,7 +12,7 @@ from configs import base
 
 
 def get_config() -> ConfigDict:
-    """The data and tokenizer of `base`, and the classifier in the decoder's place."""
+    """The data and tokenizer of `base`, and the classifier instead of the decoder."""
     config = base.get_config()
     del config.decoder
     config.stages = ("classifier",)
@@ -21,7 +21,7 @@ def get_config() -> ConfigDict:
 
 
 def classifier() -> ConfigDict:
-    """The stage that tells which tokens an image's caption holds."""
+    """The stage that predicts which tokens an image's caption contains."""
     config = ConfigDict()
     config.model = ConfigDict()
     config.model.dtype = "float32"  # of the computation; parameters are float32
@@ -37,6 +37,6 @@ def classifier() -> ConfigDict:
     config.train.optimizer.warmup_steps = 50
     config.train.ema_decay = 0.99
     config.train.validate_every = 200
-    config.train.preview_every = 800  # nothing is drawn
+    config.train.preview_every = 800  # it makes no images
     config.train.checkpoint_every = 200
     return config

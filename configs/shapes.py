@@ -11,7 +11,7 @@ def get_config() -> ConfigDict:
     config.data.source = "captioned_shapes/pairs"
     config.decoder.model.text = ConfigDict({"width": 128, "depth": 3, "num_heads": 4})
     config.decoder.model.layout.size = 8  # without it relations are not learned
-    # Where what is can be seen up to sigma / alpha = e^3: more noise than base's.
+    # Positions of objects are visible up to sigma / alpha = e^3: more noise than base's.
     config.decoder.loss.log_normal_times = (1.0, 1.3)
     config.decoder.train.steps = 10_000
     # Relations are a weak signal: larger batches and smaller steps bring it out of the noise.

@@ -1,4 +1,4 @@
-"""Every knob of unCLIP's first two stages, CLIP and the prior, sized for minutes on two CPU cores.
+"""Every setting of unCLIP's first two stages, CLIP and the prior, for minutes on two CPU cores.
 
 Images of 32 px and captions of a dozen words. Configs of whole systems take these sections.
 """
@@ -9,7 +9,7 @@ from configs import base
 
 
 def clip() -> ConfigDict:
-    """The stage that puts images and captions into one space."""
+    """The stage that embeds images and captions into one space."""
     config = ConfigDict()
     config.model = ConfigDict()
     config.model.dtype = "float32"  # of the computation; parameters are float32
@@ -20,7 +20,7 @@ def clip() -> ConfigDict:
     config.model.text = ConfigDict({"width": 128, "depth": 2, "num_heads": 4})
 
     config.loss = ConfigDict()
-    config.loss.sam_radius = 0.0  # of sharpness-aware minimisation; 0 is without
+    config.loss.sam_radius = 0.0  # of sharpness-aware minimization; 0 is without
 
     config.train = base.train()
     config.train.steps = 1000
@@ -33,24 +33,24 @@ def clip() -> ConfigDict:
 
 
 def prior() -> ConfigDict:
-    """The stage that turns captions into image embeddings; `kind` picks one of two."""
+    """The stage that samples image embeddings given captions; there are two kinds."""
     config = ConfigDict()
     config.kind = "diffusion"  # or autoregressive
     config.model = ConfigDict()
     config.model.dtype = "float32"
     config.model.scan_blocks = False
     config.model.text = ConfigDict({"width": 192, "depth": 4, "num_heads": 6})
-    # The second transformer, of kind autoregressive alone.
+    # The second transformer, only of the autoregressive kind.
     config.model.latent = ConfigDict({"width": 192, "depth": 4, "num_heads": 6})
 
-    config.diffusion = ConfigDict()  # of kind diffusion alone
+    config.diffusion = ConfigDict()  # only of the diffusion kind
     config.diffusion.schedule = "cosine"
     config.diffusion.num_timesteps = 0  # steps of the schedule's table; 0 is continuous time
 
-    config.autoregressive = ConfigDict()  # of kind autoregressive alone
+    config.autoregressive = ConfigDict()  # only of the autoregressive kind
     config.autoregressive.num_dimensions = 32  # of the embeddings' PCA
-    config.autoregressive.num_buckets = 1024  # that each dimension is cut into
-    config.autoregressive.num_fitted = 8192  # training items that both are measured on
+    config.autoregressive.num_buckets = 1024  # per dimension
+    config.autoregressive.num_fitted = 8192  # training items to measure both on
 
     config.loss = ConfigDict({"text_dropout": 0.1})  # share of captions dropped
 
@@ -63,11 +63,11 @@ def prior() -> ConfigDict:
     config.train.optimizer.weight_decay = 0.06
 
     config.sample = ConfigDict()
-    config.sample.num_candidates = 2  # of which the nearest to the text embedding is taken
+    config.sample.num_candidates = 2  # of which the nearest to the text embedding is returned
     config.sample.guidance_scale = 1.0
     config.sample.sampler = "unipc"
     config.sample.num_inference_steps = 10
-    config.sample.dot_percentile = 0.5  # dot products asked for: the upper half of training's
+    config.sample.dot_percentile = 0.5  # condition on dot products in the upper half of training's
     return config
 
 

@@ -1,4 +1,4 @@
-"""The whole of unCLIP on a folder of one's own captioned pictures."""
+"""The whole of unCLIP on a folder of captioned pictures."""
 
 from ml_collections import ConfigDict
 

@@ -6,7 +6,7 @@ from configs import base, unclip, unclip_decoder
 
 
 def get_config() -> ConfigDict:
-    """CLIP, prior, decoder and upsampler on drawings of 64 px; `joint` goes on from them."""
+    """CLIP, prior, decoder and upsampler on drawings of 64 px; `joint` continues them."""
     config = base.get_config()
     config.stages = ("clip", "prior", "decoder", "upsampler", "joint")
     config.data.image_size = 64

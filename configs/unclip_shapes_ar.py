@@ -9,5 +9,5 @@ def get_config() -> ConfigDict:
     """`unclip_shapes` with the other kind of prior."""
     config = unclip_shapes.get_config()
     config.prior = unclip.prior_autoregressive()
-    config.joint.loss.stop_gradient = True  # no gradient goes through drawn codes
+    config.joint.loss.stop_gradient = True  # no gradient through sampled buckets
     return config

@@ -79,7 +79,7 @@ def prior_table(pipes: dict[str, DallePipeline], captions, images) -> None:
 
 def accuracy_table(pipes: dict[str, DallePipeline], captions, images) -> None:
     """Fully correct captions, by where the decoder's embedding comes from and by last stage."""
-    drawing = next(iter(pipes.values())).system.drawing
+    drawing = next(iter(pipes.values())).system.image_stages
     print(f"\n| embedding from | weights | {' | '.join(drawing)} |\n|{'---|' * (len(drawing) + 2)}")
     for source in SOURCES:
         for weights, pipe in pipes.items():

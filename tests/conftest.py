@@ -49,10 +49,10 @@ def one_device(monkeypatch):
     monkeypatch.setattr(jax, "devices", lambda: devices)
 
 
-# Knobs of configs/tiny.py for tests of a verb to which the network is nothing: half to compile.
+# Settings of configs/tiny.py for tests of a verb to which the network is nothing: half to compile.
 SMALLER = [
-    f"--config.decoder.{knob}"
-    for knob in ("model.unet.channel_mult=(1,)", "model.unet.attention_resolutions=()")
+    f"--config.decoder.{setting}"
+    for setting in ("model.unet.channel_mult=(1,)", "model.unet.attention_resolutions=()")
 ]
 
 

@@ -300,7 +300,7 @@ def test_any_table_of_captions_is_read_or_refused_in_a_sentence(tmp_path_factory
         assert all(caption.strip() for caption in source[0]["captions"])
 
 
-KNOBS = dict(flatten(tiny.get_config()))
+DEFAULTS = dict(flatten(tiny.get_config()))
 texts = st.text(st.characters(exclude_categories=()), max_size=30)
 literals = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | texts,
@@ -311,7 +311,7 @@ literals = st.recursive(
 
 @settings(max_examples=200, deadline=10_000)
 @given(
-    st.sampled_from(sorted(KNOBS)) | texts,
+    st.sampled_from(sorted(DEFAULTS)) | texts,
     st.sampled_from(["__import__('os').abort()", "().__class__", "f'{1}'", "[0] * 9**9"])
     | literals
     | texts,
@@ -322,8 +322,8 @@ def test_any_override_sets_a_value_of_the_settings_type_or_is_refused(name, valu
         apply_override(config, f"--config.{name}={value}")
     except ValueError as error:
         assert len(str(error)) < 1000
-        assert dict(flatten(config)) == KNOBS
+        assert dict(flatten(config)) == DEFAULTS
     else:
         changed = dict(flatten(config))
-        assert type(changed.pop(name)) is type(KNOBS[name])
-        assert changed.items() <= KNOBS.items()
+        assert type(changed.pop(name)) is type(DEFAULTS[name])
+        assert changed.items() <= DEFAULTS.items()

@@ -133,7 +133,7 @@ def test_under_a_real_slurm_a_training_told_to_end_is_queued_again_and_goes_on(
     command = ["sbatch", "--parsable", "--ntasks=2", "--ntasks-per-node=2", "--cpus-per-task=1"]
     command += [ROOT / "launch/slurm.sbatch", f"--config={ROOT / 'configs/tiny.py'}"]
     command += [f"--workdir={tmp_path / 'run'}", f"--config.data.dir={shapes_dir}"]
-    command += [f"--config.decoder.train.{knob}" for knob in ("steps=60", "log_every=1")]
+    command += [f"--config.decoder.train.{setting}" for setting in ("steps=60", "log_every=1")]
     environ = {**ONE_DEVICE, "SLURM_CONF": os.environ["SLURM_CONF"]}
     environ["JAX_COMPILATION_CACHE_DIR"] = str(tmp_path / "xla")
     job = subprocess.check_output(command, cwd=tmp_path, env=environ, text=True).strip()

@@ -6,14 +6,14 @@ from configs import dalle2, unclip
 
 
 def get_config() -> ConfigDict:
-    """CLIP alone; it stands on no other stage."""
+    """Only CLIP, which has no upstream stage."""
     config = dalle2.system("clip")
     config.clip = clip()
     return config
 
 
 def clip() -> ConfigDict:
-    """986 million parameters, those of OpenCLIP's ViT-H/16 but for longer captions.
+    """986 million parameters, those of OpenCLIP's ViT-H/16 except longer captions.
 
     The paper states image width 1280 and depth 32, text width 1024 and depth 24, a learning rate of
     3e-4 and SAM with ρ = 0.1. The rest is CLIP's (Radford et al. 2021, table 18): batch 32,768,

@@ -20,7 +20,7 @@ def prior() -> ConfigDict:
 
     Table 3 lists a text encoder of width 2048, depth 24 and 32 heads, whose blocks hold
     24 · 12 · 2048² = 1.21 billion, and a latent decoder of width 1664, depth 24 and 26 heads with
-    24 · 12 · 1664² = 0.80 billion. The "1B" can mean one of them alone: the latent decoder, with
+    24 · 12 · 1664² = 0.80 billion. The "1B" can mean only one of them: the latent decoder, with
     what projects the text into each of its blocks, has 0.97 billion. The latent decoder's context
     of 384 is 319 (dot product and buckets) rounded up to whole 128s; here it has the 319.
     """

@@ -7,7 +7,7 @@ from configs.dalle2 import upsampler_256
 
 
 def get_config() -> ConfigDict:
-    """The second upsampler alone; it stands on no other stage."""
+    """Only the second upsampler, which has no upstream stage."""
     config = dalle2.system("upsampler_1024")
     config.upsampler_1024 = upsampler()
     return config

@@ -6,7 +6,7 @@ from configs import dalle2
 
 
 def get_config() -> ConfigDict:
-    """The first upsampler alone; it stands on no other stage."""
+    """Only the first upsampler, which has no upstream stage."""
     config = dalle2.system("upsampler_256")
     config.upsampler_256 = upsampler()
     return config

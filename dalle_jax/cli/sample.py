@@ -33,9 +33,9 @@ def run(argv: list[str]) -> int:
             what = "the caption" if args.prompt else f"--{next(k for k, v in typed.items() if v)}"
             parser.error(f"--from_png draws by the record of the file: leave out {what}")
     from dalle_jax.data.images import decode
-    from dalle_jax.pipelines.checks import check_drawing
     from dalle_jax.pipelines.images import check_image_file, save_images
     from dalle_jax.pipelines.records import redraw_file
+    from dalle_jax.pipelines.settings import check_sampling
     from dalle_jax.pipelines.text_to_image import DallePipeline
 
     check_image_file(args.out)
@@ -55,7 +55,7 @@ def run(argv: list[str]) -> int:
         settings["embedding"] = args.source
     if args.until:
         settings["until"] = args.until
-    check_drawing(args.workdir, settings)
+    check_sampling(args.workdir, settings)
     images = DallePipeline.from_pretrained(args.workdir)(
         args.prompt,
         negative_prompt=args.negative_prompt,

@@ -8,7 +8,7 @@ from dalle_jax.evaluation.during_training import open_captions
 from dalle_jax.evaluation.networks import check_network, find_features
 from dalle_jax.evaluation.options import Evaluation
 from dalle_jax.metrics.table import CLIP, METRICS
-from dalle_jax.pipelines.checks import check_sampling_defaults
+from dalle_jax.pipelines.settings import check_sampling_defaults
 from dalle_jax.runs import Run
 from dalle_jax.stages import STAGES, build_stage, data_of, sampling_of
 

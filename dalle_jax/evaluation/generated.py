@@ -8,8 +8,8 @@ import numpy as np
 
 from dalle_jax.console import note, progress
 from dalle_jax.metrics.shards import SHARD_SIZE, ShardedImages, Shards
-from dalle_jax.pipelines.raw_weights import choose_weights, weights_of
-from dalle_jax.pipelines.system import as_given, load_system
+from dalle_jax.pipelines.settings import as_given
+from dalle_jax.pipelines.system import choose_weights, load_system, weights_of
 from dalle_jax.pipelines.text_to_image import DallePipeline
 from dalle_jax.runs import open_run
 

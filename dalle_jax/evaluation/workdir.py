@@ -21,7 +21,7 @@ from dalle_jax.metrics.protocol import protocol_hash
 from dalle_jax.metrics.results import append_row, find_row, read_rows, read_scores
 from dalle_jax.metrics.shards import exclusive
 from dalle_jax.metrics.table import CLIP, MEMORIZATION, METRICS, ORACLE
-from dalle_jax.pipelines.checks import check_drawing
+from dalle_jax.pipelines.settings import check_sampling
 from dalle_jax.runs import Run, clip_in
 from dalle_jax.runs.data import check_moved
 
@@ -66,7 +66,7 @@ def evaluate_workdir(
         FileNotFoundError: there is no trained run, manifest or data.
         ValueError: a metric is unknown or undefined for these captions, or there are too few.
     """
-    check_drawing(what.workdir, what.sampling)
+    check_sampling(what.workdir, what.sampling)
     check_evaluation(what, has_clip=clip_in(what.workdir) is not None)
     pipe = (cache or PipelineCache()).load(what.workdir, what.weights)
     run = pipe.run

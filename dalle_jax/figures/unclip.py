@@ -12,8 +12,8 @@ import numpy as np
 
 from dalle_jax import diffusion
 from dalle_jax.figures.decoder import held_out, in_batches
+from dalle_jax.pipelines.batch import conditions
 from dalle_jax.pipelines.images import to_uint8
-from dalle_jax.pipelines.system import conditions
 from dalle_jax.pipelines.text_to_image import DallePipeline
 from dalle_jax.stages.decoder import empty_captions
 from dalle_jax.stages.denoising import THRESHOLDS

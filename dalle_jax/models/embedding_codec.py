@@ -89,5 +89,5 @@ def dot_at(codec: Codec, u: Array) -> Array:
 
 def _bucket(x: Array, low: Array, high: Array, num_buckets: int) -> Array:
     # A dimension without extent has one value, in bucket 0.
-    place = (x - low) / jnp.maximum(high - low, 1e-12) * num_buckets
-    return jnp.clip(jnp.floor(place), 0, num_buckets - 1).astype(jnp.int32)
+    position = (x - low) / jnp.maximum(high - low, 1e-12) * num_buckets
+    return jnp.clip(jnp.floor(position), 0, num_buckets - 1).astype(jnp.int32)

@@ -86,7 +86,7 @@ def attend(q: Array, k: Array, v: Array, mask: Array | None = None) -> Array:
     """
     if q.dtype != jnp.float32 or jax.default_backend() != "cpu":
         causal = mask is not None and mask.shape[2] > 1
-        flash = not causal and _takes_flash(q, k) and _has_cudnn_flash()
+        flash = not causal and _takes_flash(q, k) and has_cudnn_flash()
         if flash and mask is not None:
             mask = jnp.broadcast_to(mask, (q.shape[0], 1, q.shape[1], k.shape[1]))
         kind = "cudnn" if flash else None
@@ -112,7 +112,7 @@ def _takes_flash(q: Array, k: Array) -> bool:
 
 
 @functools.cache
-def _has_cudnn_flash() -> bool:
+def has_cudnn_flash() -> bool:
     """Whether the default device is an NVIDIA GPU with cuDNN's flash attention: Ampere or later."""
     device = jax.devices()[0]
     return "cuda" in device.client.platform_version and float(device.compute_capability) >= 8

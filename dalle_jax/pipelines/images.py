@@ -1,4 +1,4 @@
-"""What a person gets to see: images that know how they were made, and captioned grids."""
+"""Output images: PIL images whose files hold a record, and grids with captions."""
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,26 +15,26 @@ FONT_SIZE = 11  # pixels, of captions in grids
 
 
 class GeneratedImage(Image.Image):
-    """A PIL image whose PNG file says how it was made, in text chunks that `info` shows again."""
+    """A PIL image whose PNG file holds the record of how it was made, as text chunks."""
 
     record: Mapping[str, str]
 
     @classmethod
     def from_array(cls, array: np.ndarray, record: Mapping[str, str]) -> "GeneratedImage":
-        """uint8 [H, W, 3] and what is to be written into its file."""
+        """An image of uint8 [H, W, 3] with its record."""
         image = Image.fromarray(array)
         image.__class__ = cls  # PIL has no public way to make an image of a subclass
         image.record = dict(record)
         return image
 
     def save(self, fp, format=None, **params) -> None:
-        """As PIL saves; a PNG carries the record unless `pnginfo` is given."""
+        """PIL's `save`; a PNG contains the record unless `pnginfo` is given."""
         params.setdefault("pnginfo", png_text(self.record))
         super().save(fp, format, **params)
 
 
 def shared_record(records: Sequence[Mapping[str, str]]) -> dict[str, str]:
-    """Of several images in one picture: what differs is told one after the other, " | " between."""
+    """The record of several images in one picture; different values are joined by " | "."""
     values = {name: dict.fromkeys(record[name] for record in records) for name in records[0]}
     return {name: " | ".join(different) for name, different in values.items()}
 
@@ -52,19 +52,19 @@ def to_uint8(images, maker: str = "the model") -> np.ndarray:
     """float [..., H, W, 3] in [−1, 1] → uint8, rounded to the nearest.
 
     Raises:
-        ValueError: a value is NaN or infinite; `maker` is said to have drawn it.
+        ValueError: a value is NaN or infinite; the message names `maker`.
     """
     images = np.asarray(images)
     if not np.isfinite(images).all():
         raise ValueError(
-            f"{maker} drew values that are no numbers: look at its weights, and at settings far "
-            "from its own, such as guidance_scale"
+            f"{maker} sampled values that are not finite: check its weights, and settings far from "
+            "its defaults, such as guidance_scale"
         )
     return np.clip(np.rint((images + 1.0) * 127.5), 0, 255).astype(np.uint8)
 
 
 def tile(images: np.ndarray, columns: int) -> np.ndarray:
-    """uint8 [N, H, W, 3] → one picture of rows of `columns`, filled up with white."""
+    """uint8 [N, H, W, 3] → one picture with `columns` images per row, filled up with white."""
     missing = -len(images) % columns
     images = np.pad(images, [(0, missing), (2, 2), (2, 2), (0, 0)], constant_values=255)
     return rearrange(images, "(r c) h w d -> (r h) (c w) d", c=columns)
@@ -78,9 +78,9 @@ def captioned_grid(
     side: int = 128,
     colors: Sequence[str] | None = None,
 ) -> Image.Image:
-    """Images uint8 [N, H, W, 3], each `side` pixels large over its wrapped caption.
+    """Images uint8 [N, H, W, 3], each `side` pixels large above its wrapped caption.
 
-    `colors` gives a colour to each caption; all are black otherwise.
+    `colors` are those of the captions; black by default.
     """
     wrapped = [text.wrap(caption, side + MARGIN, FONT_SIZE) for caption in captions]
     line_height = 15
@@ -91,7 +91,7 @@ def captioned_grid(
     grid = Image.new("RGB", (columns * cell[0], rows * cell[1]), "white")
     for i, (image, lines) in enumerate(zip(images, wrapped)):
         x, y = (i % columns) * cell[0] + MARGIN, (i // columns) * cell[1] + MARGIN
-        # Small pictures are enlarged by whole pixels, so that one sees what was generated.
+        # Nearest-neighbour enlargement shows the generated pixels.
         enlarged = Image.fromarray(image).resize((side, side), Image.Resampling.NEAREST)
         grid.paste(enlarged, (x, y))
         for n, line in enumerate(lines):

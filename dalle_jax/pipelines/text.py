@@ -1,8 +1,8 @@
-"""Text in pictures, in any script: each part in a font of this machine that has its letters.
+"""Rendering of text in any script, each part in an installed font that has its letters.
 
-The first font is matplotlib's DejaVu Sans, which has the letters of Europe, Hebrew, Arabic and many
-symbols. For others the usual folders of fonts are searched. A letter that no font has is a box, and
-a character without a shape, such as a control character, is its escape: nothing is left out.
+The first font is matplotlib's DejaVu Sans, which covers European scripts, Hebrew, Arabic and many
+symbols; for others the usual font folders are searched. A letter without a font becomes a box, and
+a character without a shape, such as a control character, its escape sequence.
 """
 
 import importlib.util
@@ -30,30 +30,30 @@ FONT_FOLDERS = (
     "%LOCALAPPDATA%/Microsoft/Windows/Fonts",
     "%WINDIR%/Fonts",
 )
-# Colour fonts of bitmaps load at the sizes of their bitmaps only.
+# Colour fonts load only at the sizes of their bitmaps.
 BITMAP_SIZES = (109, 160, 137, 136, 128, 96, 72, 64)
 BOX = "□"
 
-# Parts of the names of fonts that have the scripts of East Asia, which Unicode names otherwise.
+# Parts of the names of East Asian fonts, which differ from Unicode's names of the scripts.
 _EAST_ASIAN = (
     *("cjk", "sourcehan", "wqy", "wenquanyi", "droidsansfallback", "pingfang", "hiragino"),
     *("msyh", "simsun", "simhei", "yugoth", "msgothic", "meiryo", "malgun", "nanum", "gulim"),
     *("ipag", "ipaex", "takao", "vlgothic", "uming", "ukai", "unifont"),
 )
 _EAST_ASIAN_SCRIPTS = ("CJK", "HIRAGANA", "KATAKANA", "HANGUL", "BOPOMOFO", "IDEOGRAPHIC")
-_JOINERS = "\u200c\u200d"  # Without a shape of their own, but they change their neighbours'.
+_JOINERS = "\u200c\u200d"  # no shape, but they change the neighbours' shapes
 _WITHOUT_SHAPE = ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
 
 
 class Font(NamedTuple):
-    """A font file at a size in pixels; `scale` shrinks one that has bitmaps of another size."""
+    """A font at a size in pixels; `scale` resizes bitmaps of another size."""
 
     face: ImageFont.FreeTypeFont
     scale: float = 1.0
 
 
 def visible(text: str) -> str:
-    """The text with characters that have no shape as escapes, as "\\\\u200b"; white space stays."""
+    """The text with escapes, as "\\u200b", for shapeless characters other than white space."""
     if text.isprintable():
         return text
     return "".join(
@@ -67,7 +67,7 @@ def visible(text: str) -> str:
 
 
 def wrap(text: str, width: float, size: int) -> list[str]:
-    """Lines of at most `width` pixels; words break where they have to, East Asian text anywhere."""
+    """Lines of at most `width` pixels, broken between words, in long words and in wide letters."""
     lines, line = [], ""
     for space, part in _parts(visible(text)):
         for piece in _fitting(part, width, size):
@@ -80,12 +80,12 @@ def wrap(text: str, width: float, size: int) -> list[str]:
 
 
 def length(text: str, size: int) -> float:
-    """The width of a line in pixels."""
+    """Width of a line in pixels."""
     return sum(font.face.getlength(part) * font.scale for font, part in runs_of(text, size))
 
 
 def draw(image: Image.Image, corner: tuple[float, float], text: str, fill: str, size: int) -> None:
-    """Draw a line of text into an RGB image, its upper left corner given."""
+    """Draw a line of text into an RGB image with its upper left corner at `corner`."""
     x, y = corner
     runs = list(runs_of(text, size))
     canvas = ImageDraw.Draw(image)
@@ -95,8 +95,7 @@ def draw(image: Image.Image, corner: tuple[float, float], text: str, fill: str, 
             canvas.text((x, baseline), part, fill, font.face, anchor="ls")
         else:
             picture = _in_colors(font, part)
-            place = round(x), round(baseline - 0.8 * picture.height)
-            image.paste(picture, place, picture)
+            image.paste(picture, (round(x), round(baseline - 0.8 * picture.height)), picture)
         x += font.face.getlength(part) * font.scale
 
 
@@ -105,7 +104,7 @@ def _escape(character: str) -> str:
 
 
 def _parts(text: str) -> Iterator[tuple[bool, str]]:
-    """Words and wide letters, and whether white space stands before each."""
+    """(Whether white space precedes it, a word or wide letter), for each in the text."""
     for word in text.split():
         space, narrow = True, ""
         for grapheme in graphemes(word):
@@ -122,7 +121,7 @@ def _parts(text: str) -> Iterator[tuple[bool, str]]:
 
 
 def _fitting(word: str, width: float, size: int) -> Iterator[str]:
-    """A word in pieces that are no wider than a line."""
+    """The pieces of a word, none wider than a line."""
     if length(word, size) <= width:
         yield word
         return
@@ -136,7 +135,7 @@ def _fitting(word: str, width: float, size: int) -> Iterator[str]:
 
 
 def graphemes(text: str) -> Iterator[str]:
-    """What is drawn as one: a letter with its marks, a joined emoji, a pair of flag letters."""
+    """The graphemes: a letter with its marks, a joined emoji, a pair of flag letters."""
     found = ""
     for character in text:
         joined = (
@@ -164,14 +163,14 @@ def _is_right_to_left(text: str) -> bool:
 
 
 def runs_of(text: str, size: int) -> Iterator[tuple[Font, str]]:
-    """Parts of a line with the font of each."""
+    """The parts of a line, each with its font."""
     if text.isascii():
         yield _base(size), text
         return
     path: Path | None = None
     shown: list[tuple[Path, str]] = []
     for grapheme in graphemes(text):
-        # A space stays with the letters before it, so that these are shaped together.
+        # A space belongs to the letters before it, so that they are shaped together.
         if not (grapheme == " " and path and _load(path, size).scale == 1.0):
             path = font_with(grapheme)
         shown.append((path or _base_path(), grapheme if path else BOX))
@@ -194,7 +193,7 @@ def _base(size: int) -> Font:
 
 @lru_cache
 def _base_path() -> Path:
-    # Found without importing matplotlib, which takes a second.
+    # Importing matplotlib would take a second.
     (folder,) = importlib.util.find_spec("matplotlib").submodule_search_locations
     return Path(folder, "mpl-data", "fonts", "ttf", "DejaVuSans.ttf")
 
@@ -212,18 +211,19 @@ def _load(path: Path, size: int) -> Font:
 
 @lru_cache(maxsize=2**14)
 def font_with(grapheme: str) -> Path | None:
-    """The first font that has all characters of a grapheme; None where there is none."""
+    """The first font that has all characters of a grapheme; None without any."""
     needed = [c for c in grapheme if c not in _JOINERS and not "\ufe00" <= c <= "\ufe0f"]
     for path in itertools.chain((_base_path(),), _likeliest_first(grapheme[0])):
-        letters = _letters(path)
+        letters = code_points(path)
         if all(ord(character) in letters for character in needed):
             return path
-    _say_missing(_script(grapheme[0]))
+    warn_missing(_script(grapheme[0]))
     return None
 
 
 @lru_cache
-def _say_missing(script: str) -> None:
+def warn_missing(script: str) -> None:
+    """Say once that the letters of a script are drawn as boxes."""
     print(
         f"no font of this machine has {script} letters; they are drawn as boxes (Debian, Ubuntu: "
         "apt-get install fonts-noto-core fonts-noto-cjk)",
@@ -232,12 +232,12 @@ def _say_missing(script: str) -> None:
 
 
 def _script(character: str) -> str:
-    """The first word of a letter's name, which is that of its script for nearly all letters."""
+    """The first word of a letter's Unicode name, which is its script for nearly all letters."""
     return re.split("[ -]", unicodedata.name(character, "unknown"), maxsplit=1)[0]
 
 
 def _likeliest_first(character: str) -> list[Path]:
-    """The fonts of the machine, those first that are named for the letter's script."""
+    """The installed fonts, first those named for the letter's script."""
     script = _script(character)
     parts = _EAST_ASIAN if script.startswith(_EAST_ASIAN_SCRIPTS) else (script.lower(),)
 
@@ -246,33 +246,28 @@ def _likeliest_first(character: str) -> list[Path]:
         styled = any(style in name for style in ("bold", "italic", "oblique", "black", "light"))
         return not any(part and part in name for part in parts), styled
 
-    return sorted(_installed(), key=rank)
+    return sorted(installed_fonts(), key=rank)
 
 
 @lru_cache
-def _installed() -> tuple[Path, ...]:
-    found = []
-    for folder in FONT_FOLDERS:
-        top = Path(os.path.expandvars(folder)).expanduser()
-        for where, _, names in os.walk(top):
-            found += [
-                Path(where, name)
-                for name in names
-                if name.lower().endswith((".ttf", ".otf", ".ttc", ".otc"))
-            ]
-    return tuple(sorted(found))
+def installed_fonts() -> tuple[Path, ...]:
+    """The font files in `FONT_FOLDERS`, sorted."""
+    folders = [Path(os.path.expandvars(folder)).expanduser() for folder in FONT_FOLDERS]
+    files = [Path(top, name) for f in folders for top, _, names in os.walk(f) for name in names]
+    suffixes = (".ttf", ".otf", ".ttc", ".otc")
+    return tuple(sorted(path for path in files if path.suffix.lower() in suffixes))
 
 
 @lru_cache
-def _letters(path: Path) -> frozenset[int] | set[int]:
-    """The code points of which a font has letters; none if it can't be drawn with."""
+def code_points(path: Path) -> frozenset[int] | set[int]:
+    """The code points that a font has letters for; none if it can't be loaded."""
     from matplotlib.ft2font import FT2Font
 
     try:
         letters = set(FT2Font(os.fspath(path)).get_charmap())
         _load(path, 12)
-    except Exception as error:  # FreeType raises whatever a damaged font makes of it.
+    except Exception as error:  # FreeType raises various errors for damaged fonts
         print(f"the font {path} is passed over: {error}", file=sys.stderr)
         return frozenset()
-    # Such a font has a box for every code point.
+    # A font with that many has a box for every code point.
     return frozenset() if len(letters) > 1_000_000 else letters

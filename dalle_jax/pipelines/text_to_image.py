@@ -7,56 +7,46 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
-from PIL import Image
 
 from dalle_jax import __version__
-from dalle_jax.data.images import center_crop_resize, to_rgb
+from dalle_jax.data.images import center_crop_resize
 from dalle_jax.data.tokenizer import Tokenizer
 from dalle_jax.data.words import CaptionWords
 from dalle_jax.interop.pretrained import save_pretrained, workdir_of
-from dalle_jax.pipelines.images import GeneratedImage, to_uint8
-from dalle_jax.pipelines.memo import Memo
-from dalle_jax.pipelines.records import place_of
-from dalle_jax.pipelines.settings import (
-    Settings,
+from dalle_jax.pipelines.arguments import (
+    FROM_IMAGE,
     check_callback,
-    check_not_filled,
-    check_numbers_of,
+    check_filled_in,
+    check_lengths,
+    check_source,
     checked_count,
     checked_indices,
-    checked_settings,
+    checked_negatives,
     checked_texts,
+    rgb_array,
 )
-from dalle_jax.pipelines.system import (
-    FROM_IMAGE,
-    System,
-    as_given,
-    by_stage,
-    check_source,
-    conditions,
-    load_system,
-    read_captions,
-    sampler,
-)
+from dalle_jax.pipelines.batch import Memo, sample_batch
+from dalle_jax.pipelines.images import GeneratedImage, to_uint8
+from dalle_jax.pipelines.records import batch_position
+from dalle_jax.pipelines.settings import Settings, as_given, checked_settings
+from dalle_jax.pipelines.system import System, load_system
 from dalle_jax.runs import warn_of_changed_data
 from dalle_jax.seeds import checked_seed, key_of
 from dalle_jax.stages import sampling_of
 
-BATCH_SIZE = 64  # images that are drawn at once, if there are as many
-MAX_IMAGES = 100_000  # of a call; more would fill the memory before the first is saved
+BATCH_SIZE = 64  # images sampled at once
+MAX_IMAGES = 100_000  # per call: more would fill the memory before the first one is saved
 
 
 @dataclass
 class PipelineOutput:
-    """What a pipeline made, in the order of the prompts; several of one prompt stand together.
+    """The images of a call, in the order of the prompts; those of one prompt are consecutive.
 
     Attributes:
         images: of the last stage.
-        image_embeddings: float32 [N, D] that the decoder was given; with `output="all"`, and None
-            where there are none.
-        resolutions: the images of each drawing stage by its name; with `output="all"`.
+        image_embeddings: float32 [N, D] that conditioned the decoder, if any; with `output="all"`.
+        resolutions: the images of each stage that makes images, by its name; with `output="all"`.
     """
 
     images: list[GeneratedImage]
@@ -65,7 +55,7 @@ class PipelineOutput:
 
 
 class DallePipeline:
-    """Draws images of captions with the stages of a workdir, on EMA weights."""
+    """Samples images from captions with the trained stages of a workdir, on EMA weights."""
 
     def __init__(self, system: System):
         self.system = system
@@ -78,12 +68,11 @@ class DallePipeline:
 
     @classmethod
     def from_pretrained(cls, path: str | Path, *, joint: bool = True) -> "DallePipeline":
-        """The pipeline of a trained workdir, such as `runs/quickstart`, or of a model.
+        """The pipeline of a trained workdir, such as `runs/quickstart`, or of a saved model.
 
-        A model is a folder that `save_pretrained` wrote, or a `model.safetensors` of it.
-
-        `joint=False` leaves joint fine-tuning out where there was one. A warning says so where the
-        data of a run has changed since its training.
+        A saved model is a folder that `save_pretrained` wrote, or a `model.safetensors` of it.
+        `joint=False` ignores joint fine-tuning. Warns if the data of a run has changed since its
+        training.
 
         Raises:
             FileNotFoundError: nothing was trained there.
@@ -95,7 +84,7 @@ class DallePipeline:
             return cls(system)
 
     def save_pretrained(self, folder: str | Path, *, dtype: str = "float32") -> Path:
-        """Write EMA weights, configs, tokenizer and a model card as a folder that travels.
+        """Write EMA weights, configs, tokenizer and a model card into a folder to be shared.
 
         Raises:
             FileExistsError: the folder is not empty.
@@ -114,17 +103,17 @@ class DallePipeline:
         output: str = "images",
         **settings: Any,
     ) -> PipelineOutput:
-        """Draw `num_images_per_prompt` images of each prompt.
+        """Sample `num_images_per_prompt` images of each prompt.
 
-        Image j of a prompt depends on (weights, prompt, settings, seed, j) alone, not on the other
-        prompts. `settings` take the place of the decoder's own: num_inference_steps,
-        guidance_scale, sampler and what that sampler knows; those of another stage are given as a
-        dict by its name, as prior={"guidance_scale": 2.0}; see `generate_all` for `embedding`,
-        `images` and `until`. `callback(step, total, x0_preview)` is called after each of the
-        decoder's steps with the images so far, uint8 [N, H, W, 3]. With `output="all"` the
-        embeddings and the images of every stage are returned as well.
+        Image j of a prompt depends only on (weights, prompt, settings, seed, j), not on the other
+        prompts. `settings` replace the decoder's defaults: num_inference_steps, guidance_scale,
+        sampler and the sampler's options; those of another stage are given as a dict by its name,
+        as prior={"guidance_scale": 2.0}; see `generate_all` for `embedding`, `images` and `until`.
+        `callback(step, total, x0_preview)` is called after each of the decoder's steps with the
+        current estimate of the images, uint8 [N, H, W, 3]. With `output="all"` the embeddings and
+        the images of every stage are returned too.
         """
-        check_not_filled(settings)
+        check_filled_in(settings)
         prompts = checked_texts("prompt", prompt)
         num_images_per_prompt = checked_count("num_images_per_prompt", num_images_per_prompt)
         seed = checked_seed(seed)
@@ -132,26 +121,17 @@ class DallePipeline:
             raise ValueError(f'output is {output!r}; it can be "images" or "all"')
         if not prompts:
             return PipelineOutput([])
-        negatives = negative_prompt
-        if negatives is not None:
-            negatives = checked_texts("negative_prompt", negatives)
-        if negatives is not None and len(negatives) == 1:
-            negatives = negatives * len(prompts)
-        if negatives is not None and len(negatives) != len(prompts):
-            raise ValueError(
-                f"{len(negatives)} negative prompts do not fit {len(prompts)} prompts; give one, "
-                "or one for each"
-            )
+        negatives = checked_negatives(negative_prompt, len(prompts))
         if self.words and (warning := self.words.warning(prompts)):
             warnings.warn(warning, stacklevel=2)
         if len(prompts) * num_images_per_prompt > MAX_IMAGES:
             raise ValueError(
                 f"{len(prompts)} × {num_images_per_prompt:,} images are too many for one call, "
-                f"which holds at most {MAX_IMAGES:,} in memory; draw them in several calls"
+                f"which holds at most {MAX_IMAGES:,} in memory; sample them in several calls"
             )
         rows = [(i, j) for i in range(len(prompts)) for j in range(num_images_per_prompt)]
         if settings.get("images") is not None:
-            check_numbers_of("prompt", len(prompts), images=settings["images"])
+            check_lengths("prompt", len(prompts), images=settings["images"])
             settings["images"] = [settings["images"][i] for i, _ in rows]
         arrays = self.generate_all(
             [prompts[i] for i, _ in rows],
@@ -163,27 +143,29 @@ class DallePipeline:
         )
         settings.pop("images", None)
         size = min(settings.pop("batch_size", BATCH_SIZE), len(rows))
-        places = [place_of(n % size, size) for n in range(len(rows))]
+        records = [
+            self.record(
+                prompts[i],
+                negatives and negatives[i],
+                seed,
+                j,
+                settings,
+                batch_position(n % size, size),
+            )
+            for n, (i, j) in enumerate(rows)
+        ]
         embeddings = arrays.pop("image_embedding", None)
         resolutions = {
-            name: [
-                GeneratedImage.from_array(
-                    array,
-                    self.record(prompts[i], negatives and negatives[i], seed, j, settings, place),
-                )
-                for (i, j), place, array in zip(rows, places, of_stage)
-            ]
+            name: list(map(GeneratedImage.from_array, of_stage, records))
             for name, of_stage in arrays.items()
         }
         last = list(resolutions.values())[-1]
-        return (
-            PipelineOutput(last, embeddings, resolutions)
-            if output == "all"
-            else (PipelineOutput(last))
-        )
+        if output == "images":
+            return PipelineOutput(last)
+        return PipelineOutput(last, embeddings, resolutions)
 
     def generate(self, prompts: Sequence[str], **options: Any) -> np.ndarray:
-        """One image a prompt, uint8 [N, H, W, 3], of the last stage; see `generate_all`."""
+        """One image per prompt, uint8 [N, H, W, 3], of the last stage; see `generate_all`."""
         return list(self.generate_all(prompts, **options).values())[-1]
 
     def generate_all(
@@ -200,11 +182,11 @@ class DallePipeline:
         until: str | None = None,
         **settings: Any,
     ) -> dict[str, np.ndarray]:
-        """What each stage makes of the prompts; image n draws the noise of sample_index[n].
+        """The outputs of each stage for the prompts; image n has the noise of sample_index[n].
 
         Args:
-            embedding: where image embeddings come from, see `system.conditions`.
-            images: for "image-embedding", one a prompt, PIL images or uint8 [H, W, 3].
+            embedding: where image embeddings come from, see `batch.conditions`.
+            images: for "image-embedding", one per prompt, PIL images or uint8 [H, W, 3].
             until: the last stage to run; all of them if None.
 
         Returns:
@@ -216,8 +198,8 @@ class DallePipeline:
         batch_size = checked_count("batch_size", batch_size)
         prompts = checked_texts("prompts", prompts)
         if not prompts:
-            raise ValueError("there are no prompts to draw")
-        check_numbers_of(
+            raise ValueError("there are no prompts")
+        check_lengths(
             "prompt",
             len(prompts),
             sample_index=sample_index,
@@ -225,7 +207,7 @@ class DallePipeline:
             images=images,
         )
         stages, key = self._stages(until), key_of(seed)
-        made = self.checked(settings)
+        checked = self.checked(settings)
         inputs = {
             "tokens": self.tokenizer.encode(prompts),
             "sample_index": checked_indices(sample_index),
@@ -238,7 +220,6 @@ class DallePipeline:
             inputs["image"] = np.stack(
                 [center_crop_resize(rgb_array(image), side) for image in images]
             )
-        shown = None if callback is None else _shown(callback)
         batch_size = min(batch_size, len(prompts))
         batches = []
         for start in range(0, len(prompts), batch_size):
@@ -246,56 +227,32 @@ class DallePipeline:
             size = len(batch["tokens"])
             # The last batch is filled up, so that one compiled program serves all.
             batch = {name: np.resize(a, (batch_size, *a.shape[1:])) for name, a in batch.items()}
-            outputs = self._draw(batch, key, embedding, stages, made, shown)
+            outputs = sample_batch(
+                self.system,
+                batch,
+                key,
+                stages=stages,
+                settings=checked,
+                source=embedding,
+                memo=self.memo,
+                callback=None if callback is None else _on_host(callback),
+            )
             batches.append({name: array[:size] for name, array in outputs.items()})
         return {name: np.concatenate([b[name] for b in batches]) for name in batches[0]}
 
     def checked(self, settings: Mapping[str, Any]) -> Settings:
-        """Each stage's settings: its defaults and what of `settings`, a call's, takes their place.
-
-        Raises:
-            ValueError: there is no such setting, or a value is none that can be drawn with.
-        """
-        stages = self.system.stages
-        callables = (self.__call__, self.generate_all)
-        return checked_settings(stages, self.defaults, by_stage(stages, settings), callables)
-
-    def _draw(self, batch, key, source, stages, settings, callback) -> dict[str, np.ndarray]:
-        """One batch through the stages."""
-        system, tokens, sample_index = self.system, batch["tokens"], batch["sample_index"]
-        known = conditions(
-            system,
-            tokens,
-            sample_index,
-            jax.random.fold_in(key, 1),
-            source=source,
-            image=batch.get("image"),
-            settings=settings,
-            memo=self.memo,
-        )
-        outputs = {name: np.asarray(known[name]) for name in known if name == "image_embedding"}
-        captions = read_captions(system, tokens, batch.get("negative_tokens"), self.memo)
-        inputs = {"sample_index": sample_index, **captions, **known}
-        for i, name in enumerate(stages):
-            stage = system.stages[name]
-            draw = sampler(stage, settings[name], callback if i == 0 else None)
-            # The main stage draws from the root key, so that it draws the same with and without a
-            # prior; each other stage from its own.
-            made = draw(system.params[name], inputs, jax.random.fold_in(key, 1 + i) if i else key)
-            if "image" in stage.gives:
-                outputs[name] = to_uint8(made, name)
-            given = {**batch, "low_res": made, stage.gives[0]: made}
-            if i + 1 < len(stages):
-                inputs = {taken: given[taken] for taken in system.stages[stages[i + 1]].takes}
-        return outputs
+        """Each stage's sampling settings in a call with these; raises ValueError for bad ones."""
+        return checked_settings(self.system.stages, self.defaults, settings)
 
     def _stages(self, until: str | None) -> tuple[str, ...]:
-        drawing = self.system.drawing
+        known = self.system.image_stages
         if until is None:
-            return drawing
-        if until not in drawing:
-            raise ValueError(f"no stage {until!r} draws here; those that do: {', '.join(drawing)}")
-        return drawing[: drawing.index(until) + 1]
+            return known
+        if until not in known:
+            raise ValueError(
+                f"no stage {until!r} makes images here; those that do: {', '.join(known)}"
+            )
+        return known[: known.index(until) + 1]
 
     def record(
         self,
@@ -304,15 +261,15 @@ class DallePipeline:
         seed: int,
         index: int,
         settings: dict,
-        place: str = "0 of 1",
+        position: str = "0 of 1",
     ) -> dict[str, str]:
-        """All that makes an image again, as text; see `records.redraw`."""
+        """All that is needed to sample an image again, as text; see `records.redraw`."""
         record = {
             "prompt": prompt,
             "negative_prompt": negative_prompt or "",
             "seed": seed,
             "sample_index": index,
-            "batch": place,
+            "batch": position,
             **as_given(self.system.stages, self.defaults, settings),
             "checkpoint": self.checkpoint,
             "Software": f"dalle_jax {__version__}",
@@ -322,34 +279,18 @@ class DallePipeline:
 
 
 def _checkpoint_of(system: System) -> str:
-    """The name of the weights of all stages, by which no two models are taken for each other."""
+    """The name of the weights of all stages, different for different weights."""
     names = {name: run.checkpoint_name for name, run in system.runs.items()}
     if len(names) == 1:
         return names[system.main]
     return ", ".join(f"{name} {checkpoint}" for name, checkpoint in names.items())
 
 
-def rgb_array(image: Image.Image | np.ndarray) -> np.ndarray:
-    """uint8 [H, W, 3] of a PIL image of any mode, or of such an array.
+@functools.lru_cache(maxsize=16)  # one compiled program per callback
+def _on_host(callback: Callable[[int, int, np.ndarray], None]) -> Callable:
+    """`callback` with Python's numbers and uint8 images in place of arrays of the device."""
 
-    Raises:
-        ValueError: the array is another one.
-    """
-    if isinstance(image, Image.Image):
-        return to_rgb(image)
-    image = np.asarray(image)
-    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[-1] != 3:
-        raise ValueError(
-            f"images are PIL images or uint8 [H, W, 3]; got {image.dtype} {list(image.shape)}"
-        )
-    return image
-
-
-@functools.lru_cache(maxsize=16)  # so that one callback means one compiled program
-def _shown(callback: Callable[[int, int, np.ndarray], None]):
-    """`callback` as the sampler calls it, from arrays of the device."""
-
-    def shown(step: int, total: int, x0_preview: Any) -> None:
+    def converted(step: int, total: int, x0_preview: Any) -> None:
         callback(int(step), int(total), to_uint8(np.nan_to_num(x0_preview)))
 
-    return shown
+    return converted

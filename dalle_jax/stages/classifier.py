@@ -1,7 +1,7 @@
-"""The classifier: which tokens does an image's caption hold?
+"""The classifier: predicts which tokens an image's caption contains.
 
-It is trained for its features: where Inception's weights are not at hand, or its photographs are
-far from the data, Fréchet and kernel distances are taken between these (and named for them).
+It is trained for its features, between which Fréchet and kernel distances are computed if
+Inception's weights are missing or its training photographs are far from the data.
 """
 
 from collections.abc import Mapping
@@ -12,17 +12,16 @@ import jax.numpy as jnp
 from jax import Array
 
 from dalle_jax.models import classifier
-from dalle_jax.stages.base import Stage
-from dalle_jax.stages.dtypes import dtype_named
+from dalle_jax.stages.base import Stage, dtype_named
 
-NUM_SPECIAL = 2  # padding and end of text, the tokens 0 and 1, say nothing of the image
+NUM_SPECIAL = 2  # padding and end of text, the tokens 0 and 1, are not predicted
 
 
 class Classifier(Stage):
-    """What the classifier learns and, once learned, does.
+    """An image classifier with one logit per token.
 
     Args:
-        model: keyword arguments of `models.classifier.Classifier`, but for the vocabulary.
+        model: keyword arguments of `models.classifier.Classifier`, without the vocabulary.
         image_size: side of the images in pixels.
         vocab_size, max_length: of the tokenizer.
     """
@@ -45,7 +44,7 @@ class Classifier(Stage):
     def classify(
         self, params: Any, image: Array, *, train: bool = False, rngs: Any = None
     ) -> classifier.Classified:
-        """Features [B, D] and a logit [B, V] a token of images uint8 [B, H, W, 3]."""
+        """Features [B, D] and logits [B, V] of images uint8 [B, H, W, 3]."""
         x = image.astype(jnp.float32) / 127.5 - 1.0
         return self.network.apply({"params": params}, x, train=train, rngs=rngs)
 
@@ -58,35 +57,31 @@ class Classifier(Stage):
     ) -> tuple[Array, dict[str, Array]]:
         """Sigmoid cross-entropy, summed over the vocabulary, mean over the batch, in nats.
 
-        batch: image uint8 [B, H, W, 3], tokens int32 [B, L]. Also told: precision and recall of
-        the tokens held more likely present than absent, and the share of images with all right.
+        batch: image uint8 [B, H, W, 3], tokens int32 [B, L]. Metrics: precision and recall of the
+        tokens predicted as present, and the share of images with all tokens right.
         """
-        del frozen  # this stage stands on no other
+        del frozen
         logits = self.classify(params, batch["image"], train=train, rngs={"dropout": key}).logits
         logits = logits[:, NUM_SPECIAL:]
         present = present_tokens(batch["tokens"], self.network.vocab_size)
         # −log σ(z) where the token is present, −log σ(−z) where it is not.
         entropy = jax.nn.softplus(jnp.where(present, -logits, logits))
-        told = logits > 0
-        right = jnp.sum(told & present)
+        predicted = logits > 0
+        right = jnp.sum(predicted & present)
         metrics = {
-            "precision": right / jnp.maximum(jnp.sum(told), 1),
+            "precision": right / jnp.maximum(jnp.sum(predicted), 1),
             "recall": right / jnp.maximum(jnp.sum(present), 1),
-            "all_right": jnp.mean(jnp.all(told == present, axis=1)),
+            "all_right": jnp.mean(jnp.all(predicted == present, axis=1)),
         }
         return jnp.mean(jnp.sum(entropy, axis=1)), metrics
 
-    def sample(
-        self, params: Any, inputs: Mapping[str, Array], key: Array, **settings: Any
-    ) -> Array:
-        """Features float32 [B, D] of inputs["image"], uint8 [B, H, W, 3]; nothing is drawn."""
+    def sample(self, params: Any, inputs: Mapping[str, Array], key: Array) -> Array:
+        """Features float32 [B, D] of inputs["image"], uint8 [B, H, W, 3]; `key` is unused."""
         del key
-        if settings:
-            raise ValueError(f"a classifier has no setting {min(settings)!r}: it draws nothing")
         return self.encode_image(params, inputs["image"])
 
 
 def present_tokens(tokens: Array, vocab_size: int) -> Array:
-    """Which tokens, special ones left out, each caption [B, L] holds: bool [B, V − 2]."""
-    held = jax.nn.one_hot(tokens, vocab_size, dtype=jnp.bool_)  # [B, L, V]
-    return jnp.any(held, axis=1)[:, NUM_SPECIAL:]
+    """Which tokens, without special ones, each caption [B, L] contains: bool [B, V − 2]."""
+    contained = jax.nn.one_hot(tokens, vocab_size, dtype=jnp.bool_)  # [B, L, V]
+    return jnp.any(contained, axis=1)[:, NUM_SPECIAL:]

@@ -1,9 +1,9 @@
-"""The decoder: from a caption, a CLIP image embedding, or both, to an image.
+"""The decoder: samples images given a caption, a CLIP image embedding, or both.
 
-With captions alone it is GLIDE (Nichol et al. 2021, §4.1): a text transformer and a diffusion U-Net
+With only captions it is GLIDE (Nichol et al. 2021, §4.1): a text transformer and a diffusion U-Net
 trained together. With image embeddings it is the decoder of unCLIP (Ramesh et al. 2022, 2204.06125,
-§2.1). A share of the captions and, apart from them, of the embeddings is dropped in training, so
-that the same network guides itself (GLIDE, §2.3).
+§2.1). Training drops a share of the captions and, independently, of the embeddings, so that the
+network also learns the unconditional model for classifier-free guidance (GLIDE, §2.3).
 """
 
 import functools
@@ -17,29 +17,28 @@ from jax import Array
 
 from dalle_jax.diffusion import guidance
 from dalle_jax.models.conditioned_unet import Condition, ConditionedUNet
-from dalle_jax.stages.base import Stage
-from dalle_jax.stages.denoising import Denoising, schedule_named
-from dalle_jax.stages.dtypes import dtype_named
+from dalle_jax.stages.base import Stage, dtype_named
+from dalle_jax.stages.denoising import Denoising
 from dalle_jax.stages.images import shrink, to_model_range
 
 END_OF_TEXT = 1
 
 
 class Decoder(Stage):
-    """What the decoder learns and, once learned, does.
+    """A diffusion decoder.
 
     Args:
-        model: `unet`, keyword arguments of UNet; `dtype`, in which the networks compute, their
-            parameters being float32 always; `text`, keyword arguments of TextTransformer, of
-            `depth` 0 if captions are not read; `image_embedding`, with `num_tokens` of context made
-            of a CLIP image embedding, 0 if none is read; `image_size`, the side of the images it
-            makes, 0 for that of the data; `layout`, with the `size` of a coarse image that is
-            predicted from the caption (0 for none) and keyword arguments of the TextTransformer
-            that predicts it; `scan_blocks` of these transformers.
+        model: `unet`, keyword arguments of UNet; `dtype` of the computation (parameters are
+            float32); `text`, keyword arguments of TextTransformer, with `depth` 0 for a decoder
+            without captions; `image_embedding`, with `num_tokens` of context per CLIP image
+            embedding, 0 for a decoder without embeddings; `image_size`, the side of its images, 0
+            for that of the data; `layout`, with the `size` of a coarse image that is predicted from
+            the caption (0 for none) and keyword arguments of the TextTransformer that predicts it;
+            `scan_blocks` of these transformers.
         diffusion: `schedule`, by name; `num_timesteps` of its table, 0 for continuous time;
             `zero_terminal_snr`, see `schedule_named`; `learned_variance`.
         loss: `target`, `weighting`, `log_normal_times` (see `Denoising`), `caption_dropout` and
-            `embedding_dropout`, the shares of captions and image embeddings left out in training.
+            `embedding_dropout`, the shares of captions and image embeddings dropped in training.
         image_size: side of the data's images in pixels.
         vocab_size, max_length: of the tokenizer.
         upstream: the stage `clip` if there are image embeddings.
@@ -70,14 +69,8 @@ class Decoder(Stage):
                 "model.layout is predicted from the caption; set model.text.depth above 0"
             )
         of_tokens = {"vocab_size": vocab_size, "max_length": max_length}
-        self.denoising = Denoising(
-            schedule_named(
-                diffusion["schedule"], diffusion["num_timesteps"], diffusion["zero_terminal_snr"]
-            ),
-            target=loss["target"],
-            weighting=loss["weighting"],
-            log_normal_times=tuple(loss["log_normal_times"]),
-            learned_variance=diffusion["learned_variance"],
+        self.denoising = Denoising.of(
+            diffusion, loss, zero_terminal_snr=diffusion["zero_terminal_snr"]
         )
         self.schedule = self.denoising.schedule
         self.clip = upstream["clip"] if reads_embedding else None
@@ -103,9 +96,9 @@ class Decoder(Stage):
         )
 
     @staticmethod
-    def upstream_of(own: Mapping[str, Any]) -> tuple[str, ...]:
-        """`clip` where the decoder is conditioned on its image embeddings."""
-        return ("clip",) if own["model"]["image_embedding"]["num_tokens"] else ()
+    def upstream_of(section: Mapping[str, Any]) -> tuple[str, ...]:
+        """CLIP, if the decoder is conditioned on its image embeddings."""
+        return ("clip",) if section["model"]["image_embedding"]["num_tokens"] else ()
 
     def init(self, key: Array) -> Any:
         """Random parameters, float32."""
@@ -115,7 +108,7 @@ class Decoder(Stage):
         return self.network.init(key, x_t, t, tokens, embedding, jnp.zeros((1,), bool))["params"]
 
     def denoise(self, params: Any, x_t: Array, t: Array, condition: Condition) -> Any:
-        """x0_hat of a noised image [B, H, W, 3] at the times t [B], given its condition."""
+        """x0_hat of x_t [B, H, W, 3] at t [B], given its condition."""
 
         def network(x: Array, t: Array) -> Array:
             return self.network.apply({"params": params}, x, t, condition, method="predict")
@@ -123,7 +116,7 @@ class Decoder(Stage):
         return self.denoising.denoiser(network)(x_t, t)
 
     def encode_text(self, params: Any, tokens: Array) -> Condition:
-        """Captions [B, L] as the decoder's own text transformer reads them."""
+        """The conditioning on captions [B, L] by the decoder's text transformer."""
         return self.network.apply({"params": params}, tokens, method="encode_text")
 
     def encode(
@@ -135,11 +128,10 @@ class Decoder(Stage):
         *,
         text: Condition | None = None,
     ) -> Condition:
-        """Captions [B, L] and image embeddings [B, D] as the U-Net is given them.
+        """The U-Net's conditioning on captions [B, L] and image embeddings [B, D].
 
-        What the decoder does not read is not looked at; `dropped` [B] says which embeddings to
-        leave out, none if it is not given; `text` takes the place of the tokens where they are
-        encoded already.
+        Ignores inputs that the decoder does not read. `dropped` [B] is True for embeddings to leave
+        out, by default none; `text` replaces the tokens if they are already encoded.
         """
         if self.clip is not None:
             image_embedding = self._checked(image_embedding)
@@ -156,13 +148,12 @@ class Decoder(Stage):
     ) -> tuple[Array, dict[str, Array]]:
         """`Denoising.loss` of one batch: weighted squared error, L_hybrid with a learned variance.
 
-        With a layout its error is added, |layout − (s − mean of s)|² averaged, s being the image at
-        the layout's size: where what is, but not how bright the whole is, which a caption seldom
-        says and whose variance would drown the rest.
+        A layout adds its error: the mean of |layout − (s − mean of s)|², s being the image at the
+        layout's size. The mean is left out because captions seldom tell the brightness, whose
+        variance would dominate the error.
 
-        batch: image uint8 [B, H, W, 3], tokens int32 [B, L] and, optionally, image_embedding
-        [B, D]; where that is absent the frozen CLIP computes it. With `train=False` nothing is
-        dropped.
+        batch: image uint8 [B, H, W, 3], tokens int32 [B, L] and optionally image_embedding [B, D],
+        which the frozen CLIP computes otherwise. With `train=False` nothing is dropped.
         """
         t_key, eps_key, caption_key, dropout_key, embedding_key = jax.random.split(key, 5)
         x_0 = to_model_range(shrink(batch["image"], self.image_shape[0]))
@@ -204,24 +195,24 @@ class Decoder(Stage):
     ) -> Array:
         """Images: float32 [B, H, W, 3] in [−1, 1].
 
-        inputs: sample_index [B] and what the decoder reads of tokens [B, L] and image_embedding
-        [B, D]; optionally negative_tokens [B, L], which take the place of the empty caption; in
-        the place of either tokens `text` or `negative_text`, what `encode_text` makes of them. A
-        sample depends on its condition, key and sample index alone. Guidance leads away from the
-        empty caption and the null embedding together; it acts where sigma / alpha is in
-        `guidance_interval` (low, high], everywhere if there is none. `settings` are those of
-        `Denoising.sample`: num_inference_steps, sampler, ….
+        inputs: sample_index [B] and, if the decoder reads them, tokens [B, L] and image_embedding
+        [B, D]; optionally negative_tokens [B, L] in place of the empty caption; `text` and
+        `negative_text`, outputs of `encode_text`, may replace either tokens. A sample depends only
+        on its condition, key and sample index. The unconditional half of guidance has the empty
+        caption and the null embedding; guidance acts where sigma / alpha is in `guidance_interval`
+        (low, high], by default everywhere. `settings` are those of `Denoising.sample`:
+        num_inference_steps, sampler, ….
         """
         tokens, embedding = inputs.get("tokens"), inputs.get("image_embedding")
         text, negative_text = inputs.get("text"), inputs.get("negative_text")
         if self.reads_captions and tokens is None and (text is None or negative_text is None):
-            raise ValueError("the decoder draws from captions; give `tokens` among its inputs")
+            raise ValueError("the decoder reads captions; give `tokens` among its inputs")
         negative = inputs.get("negative_tokens")
         if negative is None and tokens is not None:
             negative = empty_captions(tokens)
-        none_kept = jnp.ones(inputs["sample_index"].shape, bool)
+        all_dropped = jnp.ones(inputs["sample_index"].shape, bool)
         cond = self.encode(params, tokens, embedding, text=text)
-        uncond = self.encode(params, negative, embedding, none_kept, text=negative_text)
+        uncond = self.encode(params, negative, embedding, all_dropped, text=negative_text)
         denoise = functools.partial(self.denoise, params)
         denoiser = guidance.classifier_free(
             denoise, cond, uncond, guidance_scale, rescale=guidance_rescale
@@ -245,26 +236,16 @@ class Decoder(Stage):
         guidance_interval: tuple[float, float] | None = None,
         **settings: Any,
     ) -> None:
-        """Refuse settings that `sample` can't draw with; nothing is compiled."""
+        """Raise ValueError for settings that `sample` can't use."""
         guidance.check_guidance(guidance_scale, guidance_rescale)
         if guidance_interval is not None:
             guidance.check_interval(guidance_interval)
         self.denoising.check(**settings)
 
-    def passes(
-        self,
-        *,
-        guidance_rescale: float = 0.0,
-        guidance_interval: tuple[float, float] | None = None,
-        **settings: Any,
-    ) -> int:
-        """Of the U-Net, all of them guided; the text transformer's share is small."""
-        return self.denoising.passes(**settings)
-
     def preview(
         self, params: Any, frozen: Any, batch: Mapping[str, Array], key: Array, **settings: Any
     ) -> Array:
-        """Images of a held-out batch's captions and embeddings, as `sample` draws them."""
+        """Samples for a held-out batch's captions and embeddings."""
         inputs = {
             "tokens": batch["tokens"],
             "image_embedding": self._image_embedding(frozen, batch),
@@ -273,7 +254,7 @@ class Decoder(Stage):
         return self.sample(params, inputs, key, **settings)
 
     def _image_embedding(self, frozen: Any, batch: Mapping[str, Array]) -> Array | None:
-        """The stored embeddings of a batch, else CLIP's of its images; None if none are read."""
+        """The stored embeddings of a batch or CLIP's of its images; None without embeddings."""
         if self.clip is None:
             return None
         if "image_embedding" in batch:
@@ -293,14 +274,14 @@ class Decoder(Stage):
 
 
 def layout_error(layout: Array, x_0: Array) -> Array:
-    """Mean square of layout [B, S, S, 3] less x_0 [B, H, W, 3], the latter at S × S and centred."""
+    """Mean squared error of layout [B, S, S, 3] to x_0 [B, H, W, 3], resized and centred."""
     coarse = jax.image.resize(x_0, layout.shape, "linear")
     coarse -= reduce(coarse, "b h w c -> b 1 1 c", "mean")
     return jnp.mean((layout.astype(jnp.float32) - coarse) ** 2)
 
 
 def empty_captions(tokens: Array) -> Array:
-    """The empty caption in the shape of tokens [B, L]: end of text, then padding."""
+    """Empty captions in the shape of tokens [B, L]: end of text, then padding."""
     return jnp.zeros_like(tokens).at[:, 0].set(END_OF_TEXT)
 
 

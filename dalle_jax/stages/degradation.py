@@ -1,8 +1,8 @@
-"""How training corrupts the low-resolution images that an upsampler is conditioned on.
+"""Corruptions of the low-resolution images that an upsampler is conditioned on in training.
 
-At sampling time they come from another model, not from a camera, so an upsampler that only saw
-clean ones would take that model's faults for detail. Each degradation maps (key, images float32
-[B, H, W, C] in [−1, 1]) to images of the same shape; sampling uses none.
+When sampling these images come from another model. An upsampler trained only on clean ones would
+treat that model's errors as detail. Each degradation maps (key, images float32 [B, H, W, C] in
+[−1, 1]) to images of the same shape; sampling uses none.
 """
 
 import functools
@@ -16,7 +16,7 @@ from dalle_jax.stages import jpeg
 
 
 def none(key: Array, images: Array) -> Array:
-    """The images as they are."""
+    """The images, unchanged."""
     del key
     return images
 
@@ -24,14 +24,13 @@ def none(key: Array, images: Array) -> Array:
 def gaussian_blur(
     key: Array, images: Array, *, kernel_size: int, sigma: tuple[float, float], share: float
 ) -> Array:
-    """A `share` of the images blurred by a Gaussian of a deviation drawn uniformly from `sigma`.
+    """Blurs a `share` of the images by Gaussians with deviations uniform in `sigma`.
 
     Blurring augmentation as in cascaded diffusion (Ho et al. 2021, 2106.15282, §4) and SR3. unCLIP
     blurs with kernel_size 3 and sigma 0.6 before 64 → 256 (appendix C).
     """
     sigma_key, share_key = jax.random.split(key)
-    drawn = _uniform(sigma_key, images, *sigma)
-    blurred = blur(images, gaussian_kernels(kernel_size, drawn, drawn, jnp.zeros_like(drawn)))
+    blurred = _isotropic_blur(sigma_key, images, kernel_size=kernel_size, sigma=sigma)
     return _where(_uniform(share_key, images, 0.0, 1.0) < share, blurred, images)
 
 
@@ -47,14 +46,13 @@ def bsr(
 ) -> Array:
     """Random blurs, resizes, noise and JPEG in random order: BSR (Zhang et al. 2021, 2103.14006).
 
-    In it, as there: an isotropic and an anisotropic Gaussian blur; a resize down and up again,
-    each by a random kernel (box, linear or cubic); Gaussian noise, of one colour, of all alike or
-    correlated among the channels (40, 40, 20 %); JPEG of nine images in ten; the order of these
-    five drawn at random; JPEG once more at the end.
-    Otherwise than there: it acts on images that are small already, so the resize brings them back
-    to their size, which stands for "downsampling" and "down-up-sampling" alike, and blurs are
-    given in their pixels; the order is drawn once a batch, all else for each image.
-    Not in it: the camera sensor's noise (a reverse and forward ISP, a quarter of the images there).
+    As in the paper: an isotropic and an anisotropic Gaussian blur; a resize down and up again, each
+    by a random kernel (box, linear or cubic); Gaussian noise (`colored_noise`); JPEG for 90 % of
+    the images; these five in random order; JPEG again at the end.
+    Unlike the paper: the images are already small, so one resize and its inverse replace both
+    "downsampling" and "down-up-sampling", and blurs are in pixels of the small image; the order is
+    sampled once per batch, everything else per image. The camera sensor's noise (a reverse and
+    forward ISP for a quarter of the images) is missing.
 
     Args:
         kernel_size: of the blurs, in pixels, odd.
@@ -67,16 +65,16 @@ def bsr(
         functools.partial(_isotropic_blur, kernel_size=kernel_size, sigma=sigma),
         functools.partial(_anisotropic_blur, kernel_size=kernel_size, sigma=sigma),
         functools.partial(_resize_and_back, scale=scale),
-        functools.partial(_noise, level=noise),
+        functools.partial(colored_noise, level=noise),
         functools.partial(_jpeg, quality=quality, share=0.9),
     )
     order_key, operations_key, last_key = jax.random.split(key, 3)
     order = jax.random.permutation(order_key, len(operations))
     keys = jax.random.split(operations_key, len(operations))
 
-    def step(images: Array, drawn: tuple[Array, Array]) -> tuple[Array, None]:
-        which, key = drawn
-        return jax.lax.switch(which, operations, key, images), None
+    def step(images: Array, operation: tuple[Array, Array]) -> tuple[Array, None]:
+        index, key = operation
+        return jax.lax.switch(index, operations, key, images), None
 
     images, _ = jax.lax.scan(step, images, (order, keys))
     return _jpeg(last_key, images, quality=quality, share=1.0)
@@ -86,7 +84,7 @@ DEGRADATIONS = {"none": none, "blur": gaussian_blur, "bsr": bsr}
 
 
 def degradation(name: str, **options) -> Callable[[Array, Array], Array]:
-    """The degradation of that name with its options."""
+    """The degradation in `DEGRADATIONS` with these options."""
     if name not in DEGRADATIONS:
         raise ValueError(f'no degradation "{name}"; known are {", ".join(DEGRADATIONS)}')
     return functools.partial(DEGRADATIONS[name], **options)
@@ -108,7 +106,7 @@ def gaussian_kernels(size: int, sigma_u: Array, sigma_v: Array, angle: Array) ->
 
 
 def blur(images: Array, kernels: Array) -> Array:
-    """Images [B, H, W, C], each convolved with its own kernel [B, k, k]; edge pixels go on."""
+    """Images [B, H, W, C], each convolved with its own kernel [B, k, k]; edges are extended."""
     size = kernels.shape[-1]
     around = (size // 2, size // 2)
     padded = jnp.pad(images, ((0, 0), around, around, (0, 0)), mode="edge")
@@ -121,7 +119,7 @@ def blur(images: Array, kernels: Array) -> Array:
     return jax.lax.scan(add, jnp.zeros_like(images), jnp.arange(size * size))[0]
 
 
-# Interpolation kernels on distances in pixels; widened when an image is made smaller.
+# Interpolation kernels of distances in pixels, widened for downsampling.
 KERNELS = (
     lambda d: (d <= 0.5).astype(jnp.float32),  # box: nearest neighbour up, mean of an area down
     lambda d: jnp.maximum(1 - d, 0.0),  # linear
@@ -134,25 +132,24 @@ KERNELS = (
 
 
 def resample(images: Array, source: Array, target: Array, kernel: Array) -> Array:
-    """Pictures that fill the first source·side rows and columns, resized to fill target·side.
+    """Resize the first source·side rows and columns of each image to the first target·side ones.
 
-    images: [B, H, W, C]; source and target [B] in (0, 1], the shares of the sides that hold the
-    picture before and after, rounded to pixels; kernel [B], an index into KERNELS. What lies
-    outside the picture is not read and, in the result, means nothing. Shapes stay fixed, so sizes
-    may be drawn at random inside a compiled function.
+    images: [B, H, W, C]; source and target [B] in (0, 1], rounded to pixels; kernel [B], an index
+    into KERNELS. Pixels outside of these are ignored before and undefined after. Since shapes are
+    fixed, sizes may be random inside a compiled function.
     """
 
     def weights(side: int) -> Array:
         """[B, side, side]: rows are pixels of the result, columns pixels of the source."""
-        held, wanted = (jnp.maximum(jnp.round(s * side), 1.0) for s in (source, target))
+        before, after = (jnp.maximum(jnp.round(s * side), 1.0) for s in (source, target))
         pixel = jnp.arange(side, dtype=jnp.float32)
-        ratio = (held / wanted)[:, None]
+        ratio = (before / after)[:, None]
         centre = (pixel[None, :] + 0.5) * ratio - 0.5
         distance = jnp.abs(centre[:, :, None] - pixel[None, None, :])
         distance = distance / jnp.maximum(ratio, 1.0)[:, :, None]
         each = jnp.stack([k(distance) for k in KERNELS])
         chosen = jnp.take_along_axis(each, kernel[None, :, None, None], axis=0)[0]
-        chosen = jnp.where(pixel[None, None, :] < held[:, None, None], chosen, 0.0)
+        chosen = jnp.where(pixel[None, None, :] < before[:, None, None], chosen, 0.0)
         total = jnp.sum(chosen, axis=-1, keepdims=True)
         return chosen / jnp.where(total == 0, 1.0, total)
 
@@ -162,8 +159,9 @@ def resample(images: Array, source: Array, target: Array, kernel: Array) -> Arra
 
 
 def _isotropic_blur(key: Array, images: Array, *, kernel_size: int, sigma) -> Array:
-    drawn = _uniform(key, images, *sigma)
-    return blur(images, gaussian_kernels(kernel_size, drawn, drawn, jnp.zeros_like(drawn)))
+    deviation = _uniform(key, images, *sigma)
+    kernels = gaussian_kernels(kernel_size, deviation, deviation, jnp.zeros_like(deviation))
+    return blur(images, kernels)
 
 
 def _anisotropic_blur(key: Array, images: Array, *, kernel_size: int, sigma) -> Array:
@@ -182,19 +180,23 @@ def _resize_and_back(key: Array, images: Array, *, scale) -> Array:
     return jnp.clip(resample(small, share, whole, up), -1, 1)
 
 
-def _noise(key: Array, images: Array, *, level) -> Array:
+def colored_noise(key: Array, images: Array, *, level: tuple[float, float]) -> Array:
+    """Gaussian noise with a deviation uniform in `level`, in 255ths.
+
+    The channels of an image are independent (40 %), equal (40 %) or correlated (20 %).
+    """
     level_key, kind_key, mix_key, eps_key = jax.random.split(key, 4)
     channels = images.shape[-1]
     eps = jax.random.normal(eps_key, images.shape)
-    # A mixing matrix a sample; rows of length 1 leave every channel's deviation as it is.
+    # One mixing matrix per sample; rows of length 1 preserve every channel's deviation.
     mix = jax.random.normal(mix_key, (len(images), channels, channels))
     mix = mix / jnp.linalg.norm(mix, axis=-1, keepdims=True)
     correlated = jnp.einsum("bdc,bhwc->bhwd", mix, eps)
     gray = jnp.broadcast_to(eps[..., :1], eps.shape)
     kind = _uniform(kind_key, images, 0.0, 1.0)
-    drawn = _where(kind < 0.4, eps, _where(kind < 0.8, gray, correlated))
+    noise = _where(kind < 0.4, eps, _where(kind < 0.8, gray, correlated))
     deviation = _uniform(level_key, images, *level) / 127.5
-    return jnp.clip(images + _each(deviation) * drawn, -1, 1)
+    return jnp.clip(images + _each(deviation) * noise, -1, 1)
 
 
 def _jpeg(key: Array, images: Array, *, quality, share: float) -> Array:
@@ -204,15 +206,15 @@ def _jpeg(key: Array, images: Array, *, quality, share: float) -> Array:
 
 
 def _uniform(key: Array, images: Array, low: float, high: float) -> Array:
-    """A number for each image [B]."""
+    """One number per image [B]."""
     return jax.random.uniform(key, images.shape[:1], minval=low, maxval=high)
 
 
 def _each(a: Array) -> Array:
-    """Numbers [B] in a shape that multiplies images [B, H, W, C]."""
+    """[B] → [B, 1, 1, 1], to broadcast over images."""
     return a[:, None, None, None]
 
 
 def _where(chosen: Array, yes: Array, no: Array) -> Array:
-    """For each image [B] the one or the other."""
+    """`yes` for the images where `chosen` [B] is True, else `no`."""
     return jnp.where(_each(chosen), yes, no)

@@ -1,10 +1,10 @@
-"""How a conditioned network becomes a loss to learn by and a denoiser to sample with.
+"""From a conditioned network to a training loss and to a denoiser for sampling.
 
-Shared by all stages that denoise images. A network here is a function (x_t [B, H, W, 3], t [B]) →
-[B, H, W, 3], or [B, H, W, 6] with a learned variance; what it is conditioned on is closed over.
+Shared by all stages that denoise. A network here is a function (x_t [B, H, W, 3], t [B]) →
+[B, H, W, 3], or [B, H, W, 6] with a learned variance, with its conditioning closed over.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from dalle_jax.diffusion import chain, guidance, losses, training_times, vlb
 
 NUM_TIME_BINS = 10
 
-# What keeps x0_hat in the range of images.
+# Wrappers of denoisers that limit x0_hat to the range of images.
 THRESHOLDS = {
     "static": guidance.static_threshold,
     "dynamic": guidance.dynamic_threshold,
@@ -29,19 +29,18 @@ Network = Callable[[Array, Array], Array]
 
 @dataclass(frozen=True)
 class Denoising:
-    """What is predicted, at which noise levels, and how its error counts.
+    """The prediction target, the noise levels of training and the weighting of the error.
 
     Attributes:
-        target: what the network predicts, see `diffusion.PREDICTIONS`, or "mean", the μ̃ of one
-            step of a chain.
-        weighting: of noise levels, see `losses.weight`, or "bound": the loss is the variational
-            bound alone (DDPM, equation 5), of variance β where it is not learned.
-        log_normal_times: mean and deviation of ln(sigma / alpha) at which it is trained; empty for
-            t uniform.
+        target: the network's prediction, see `diffusion.PREDICTIONS`, or "mean", the μ̃ of one step
+            of a chain.
+        weighting: of noise levels, see `losses.weight`, or "bound": the loss is only the
+            variational bound (DDPM, equation 5), with variance β unless it is learned.
+        log_normal_times: mean and deviation of ln(sigma / alpha) in training; empty for uniform t.
         learned_variance: the network's last three channels are the v of Improved DDPM, trained by
-            L_hybrid unless the bound alone is the loss.
+            L_hybrid or, with weighting "bound", by the bound.
 
-    A mean, a bound and a learned variance take a schedule of T steps.
+    A mean, a bound and a learned variance need a schedule of T steps.
     """
 
     schedule: diffusion.Schedule
@@ -49,6 +48,19 @@ class Denoising:
     weighting: str
     log_normal_times: tuple[float, ...] = ()
     learned_variance: bool = False
+
+    @classmethod
+    def of(
+        cls, diffusion: Mapping[str, Any], loss: Mapping[str, Any], **schedule: bool
+    ) -> "Denoising":
+        """From the sections `diffusion` and `loss` of a config; `schedule` as `schedule_named`."""
+        return cls(
+            schedule_named(diffusion["schedule"], diffusion["num_timesteps"], **schedule),
+            target=loss["target"],
+            weighting=loss["weighting"],
+            log_normal_times=tuple(loss["log_normal_times"]),
+            learned_variance=diffusion["learned_variance"],
+        )
 
     def __post_init__(self):
         of_a_chain = {
@@ -101,9 +113,9 @@ class Denoising:
         """Mean weighted squared error on the target for clean images x_0 [B, H, W, 3].
 
         With a learned variance, L_hybrid = L_simple + 0.001 L_vlb (Improved DDPM, equation 16);
-        with weighting "bound" 0.001 L_vlb alone, which trains mean and variance (DDPM, table 2).
-        t is stratified: one uniform offset for the batch, so that every batch sees all noise
-        levels. With `train=False` t is uniform, and the error of each tenth of t is told as well.
+        with weighting "bound" only 0.001 L_vlb, which trains mean and variance (DDPM, table 2).
+        t is stratified: one uniform offset for the batch, so that every batch has all noise levels.
+        With `train=False` t is uniform, and the metrics include the error of each tenth of t.
         """
         schedule = self.schedule
         if train and self.log_normal_times:
@@ -116,17 +128,17 @@ class Denoising:
         output = network(x_t, t)
         errors = losses.squared_error(self._parts(output)[0], self._target(x_0, x_t, eps, t))
         metrics = {"mse": jnp.mean(errors)}
-        bound_alone = self.weighting == "bound"
+        only_bound = self.weighting == "bound"
         loss = 0.0
-        if not bound_alone:
+        if not only_bound:
             weights = losses.weight(self.weighting, self.target, schedule, t)
             loss = losses.weighted_mean(errors, weights)
-        if bound_alone or self.learned_variance:
-            term = vlb.vlb_term if bound_alone else vlb.hybrid_vlb_term
+        if only_bound or self.learned_variance:
+            term = vlb.vlb_term if only_bound else vlb.hybrid_vlb_term
             T, denoised = schedule.num_timesteps, self.denoiser(lambda x_t, t: output)(x_t, t)
             bits = jnp.mean(term(denoised, x_0, x_t, t, schedule, T))
             loss += T / 1000 * bits
-            metrics["vlb"] = T * bits  # bits per dimension, the prior's left out
+            metrics["vlb"] = T * bits  # bits per dimension, without the prior's
         if not train:
             metrics |= by_time_bin(errors, t)
         return loss, metrics
@@ -144,9 +156,9 @@ class Denoising:
         callback: Callable[[int, int, Array], None] | None = None,
         **options: Any,
     ) -> Array:
-        """float32 [B, *image_shape] in [−1, 1] from noise that belongs to (key, sample_index [B]).
+        """float32 [B, *image_shape] in [−1, 1] from the noise of (key, sample_index [B]).
 
-        `threshold` is a name in THRESHOLDS; `options` are the sampler's and its time grid's.
+        `threshold` is a name in THRESHOLDS; `options` are those of the sampler and its time grid.
         """
         _check_threshold(threshold)
         return diffusion.sample(
@@ -167,10 +179,15 @@ class Denoising:
         num_inference_steps: int,
         sampler: str,
         guidance_scale: float = 1.0,
+        guidance_rescale: float = 0.0,
+        guidance_interval: tuple[float, float] | None = None,
         threshold: str = "static",
         **options: Any,
     ) -> int:
-        """Forward passes of the network that a sample takes: two an evaluation if it is guided."""
+        """Forward passes of the network per sample: two per evaluation with guidance.
+
+        Those outside of a guidance interval are counted as guided.
+        """
         evaluations = diffusion.network_evaluations(
             self.schedule, sampler=sampler, steps=num_inference_steps, **options
         )
@@ -179,26 +196,21 @@ class Denoising:
     def check(
         self, *, num_inference_steps: int, sampler: str, threshold: str = "static", **options: Any
     ) -> None:
-        """Refuse settings that `sample` can't draw with, by working out the sampler's table alone.
-
-        Raises:
-            ValueError: there is no such option, or a value is none of its.
-        """
+        """Raise ValueError for settings that `sample` can't use; computes the sampler's table."""
         _check_threshold(threshold)
         diffusion.samplers.sampler_rows(
             self.schedule, sampler=sampler, steps=num_inference_steps, **options
         )
 
     def _parts(self, output: Array) -> tuple[Array, Array | None]:
-        """The network's prediction and, where it is learned, its variance: a half of the channels
-        each."""
+        """The network's prediction and, if learned, its variance: half of the channels each."""
         return jnp.split(output, 2, axis=-1) if self.learned_variance else (output, None)
 
     def _step(self, t: Array) -> chain.Step:
         return chain.chain_step(t, self.schedule, self.schedule.num_timesteps)
 
     def _target(self, x_0: Array, x_t: Array, eps: Array, t: Array) -> Array:
-        """What the network should say at x_t [B, H, W, 3]."""
+        """The target of the network at x_t [B, H, W, 3]."""
         if self.target == "mean":
             return chain.posterior_mean(x_0, x_t, self._step(t))
         return diffusion.target(
@@ -207,7 +219,7 @@ class Denoising:
 
 
 def setting_names() -> tuple[str, ...]:
-    """All that `Denoising.sample` can be given, of whichever sampler and time grid."""
+    """All settings of `Denoising.sample` with any sampler and time grid."""
     return ("num_inference_steps", "sampler", "threshold", *diffusion.samplers.all_options())
 
 
@@ -221,7 +233,7 @@ def schedule_named(
 ) -> diffusion.Schedule:
     """A noise schedule in continuous time, or its table of `num_timesteps` steps.
 
-    With `zero_terminal_snr` it is rescaled to hold nothing of x_0 at the end (2305.08891).
+    `zero_terminal_snr` rescales it to pure noise at the end (2305.08891).
     """
     if zero_terminal_snr:
         schedule = schedule_named(name, num_timesteps)
@@ -242,7 +254,7 @@ def schedule_named(
 def by_time_bin(errors: Array, t: Array) -> dict[str, Array]:
     """Mean of errors [B] over the samples in each tenth of t [B]: `mse_t0` … `mse_t9`.
 
-    A bin without a sample has NaN, which the mean over batches leaves out.
+    A bin without samples is NaN, which the mean over batches ignores.
     """
     bins = jnp.clip((t * NUM_TIME_BINS).astype(jnp.int32), 0, NUM_TIME_BINS - 1)
     members = jax.nn.one_hot(bins, NUM_TIME_BINS)  # [B, bins]

@@ -1,11 +1,11 @@
-"""Images on the device: from bytes to the range of the models, and from one size to another."""
+"""Images on the device: conversion to the models' range, and resizing."""
 
 import jax
 import jax.numpy as jnp
 from einops import reduce
 from jax import Array
 
-# What fills in the pixels of an enlarged image: names as elsewhere → those of jax.image.
+# Interpolations of an enlarged image: common names → those of jax.image.
 # GLIDE's paper enlarges by "bicubic" (Keys' cubic with a = −0.5), its released code by "bilinear".
 ENLARGEMENTS = {"nearest": "nearest", "bilinear": "linear", "bicubic": "cubic"}
 
@@ -46,7 +46,7 @@ def enlarge(image: Array, factor: int, method: str) -> Array:
 def random_crops(key: Array, images: tuple[Array, ...], side: int, grid: int) -> tuple[Array, ...]:
     """The same random square [B, side, side, C] of each of `images` [B, H, W, C].
 
-    Each sample has its own square; its corner lies on a multiple of `grid`.
+    Each sample has another square, with its corner on a multiple of `grid`.
     """
     batch, height, width, _ = images[0].shape
     room = jnp.array([(height - side) // grid, (width - side) // grid])

@@ -1,8 +1,8 @@
-"""What JPEG compression does to an image, without the file: differentiable nowhere, jittable.
+"""The loss of JPEG compression, without the file; jittable, not differentiable.
 
-All of the baseline codec that loses something (ITU-T T.81): YCbCr with chroma of half the side,
-8×8 DCT, the tables of its annex K scaled by quality as the Independent JPEG Group's library scales
-them. What it leaves out, entropy coding, loses nothing.
+All lossy parts of the baseline codec (ITU-T T.81): YCbCr with chroma of half the side, 8×8 DCT, and
+the tables of its annex K scaled by quality as in the Independent JPEG Group's library. Entropy
+coding, which is lossless, is left out.
 """
 
 import jax
@@ -43,16 +43,16 @@ def _dct_matrix() -> np.ndarray:
 
 
 def compress(image: Array, quality: Array) -> Array:
-    """Images float32 [B, H, W, 3] in [−1, 1] as their JPEG of quality [B] (1 … 100) shows them."""
+    """Images float32 [B, H, W, 3] in [−1, 1] after JPEG compression of quality [B] (1 … 100)."""
     batch, height, width, _ = image.shape
     pixels = _to_bytes((image + 1) * 127.5)
     # Cb and Cr are about 0 here, not about 128.
     ycbcr = jnp.round(jnp.einsum("bhwc,yc->bhwy", pixels, jnp.array(TO_YCBCR)))
     luma = _code(ycbcr[..., :1] - 128, _table(LUMINANCE, quality)) + 128
-    # libjpeg fills up to whole blocks across before it halves the picture, down after.
+    # libjpeg pads to whole blocks horizontally before it halves the picture, vertically after.
     chroma = _halve(_filled_up(ycbcr[..., 1:], 2, 16))
     chroma = _code(chroma, _table(CHROMINANCE, quality))
-    chroma = chroma[:, :, : (width + 1) // 2]  # a decoder does not look beyond the edge
+    chroma = chroma[:, :, : (width + 1) // 2]  # a decoder ignores the padding
     chroma = jax.image.resize(
         chroma, (batch, 2 * chroma.shape[1], 2 * chroma.shape[2], 2), "linear"
     )
@@ -61,14 +61,14 @@ def compress(image: Array, quality: Array) -> Array:
 
 
 def _halve(plane: Array) -> Array:
-    """Means over 2×2 pixels, ties rounded down and up in turn as libjpeg does: no drift."""
+    """Means over 2×2 pixels, ties rounded down and up alternately as in libjpeg."""
     total = reduce(plane, "b (h 2) (w 2) c -> b h w c", "sum")
     bias = 1.0 + jnp.arange(total.shape[2]) % 2
     return jnp.floor((total + bias[None, None, :, None]) / 4)
 
 
 def _filled_up(plane: Array, rows: int, columns: int) -> Array:
-    """[B, H, W, C] with the edge repeated up to multiples of `rows` and `columns`."""
+    """[B, H, W, C] with edges extended to multiples of `rows` and `columns`."""
     _, height, width, _ = plane.shape
     return jnp.pad(plane, ((0, 0), (0, -height % rows), (0, -width % columns), (0, 0)), mode="edge")
 
@@ -86,7 +86,7 @@ def _code(plane: Array, table: Array) -> Array:
 
 
 def _table(base: tuple, quality: Array) -> Array:
-    """The table of quantisation steps [B, 8, 8] for qualities [B]."""
+    """Quantization steps [B, 8, 8] for qualities [B]."""
     percent = jnp.where(quality < 50, jnp.floor(5000 / quality), 200 - 2 * quality)[:, None, None]
     return jnp.clip(jnp.floor((jnp.array(base, jnp.float32)[None] * percent + 50) / 100), 1, 255)
 

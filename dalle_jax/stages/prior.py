@@ -1,8 +1,7 @@
-"""The prior: from a caption, as CLIP encodes it, to the CLIP embedding of an image that fits it.
+"""The prior: samples a CLIP image embedding given a caption encoded by CLIP.
 
-unCLIP (Ramesh et al. 2022, 2204.06125, §2.2). Two kinds behind one stage, so that they can be
-compared: what they are given, how captions are dropped, how candidates are chosen and what is
-reported is the same.
+unCLIP (Ramesh et al. 2022, 2204.06125, §2.2). The diffusion and the autoregressive prior have the
+same inputs, caption dropout, choice among candidates and metrics, so that they can be compared.
 """
 
 import math
@@ -25,35 +24,35 @@ from dalle_jax.stages.prior_diffusion import ByDiffusion
 
 KINDS = ("diffusion", "autoregressive")
 
-# How samples are drawn for validation's cosines, whatever pipelines take.
+# Sampling settings for the cosines of validation.
 VALIDATION = {
     "diffusion": {"sampler": "unipc", "num_inference_steps": 10},
     "autoregressive": {"dot_percentile": 0.5},
 }
 
-# Root mean square of embeddings inside: 17.2 at D = 1024, as in unCLIP.
+# Root mean square of the scaled embeddings: the scale is 17.2 at D = 1024, as in unCLIP.
 EMBEDDING_RMS = 0.5375
 
 
 class Prior(Stage):
-    """What the prior learns and, once learned, does.
+    """A diffusion or an autoregressive prior.
 
     Args:
         kind: "diffusion" or "autoregressive".
-        model: `text`, width, depth and num_heads of the transformer that reads the caption and, in
-            the diffusion prior, all else; `latent`, the same of the autoregressive prior's second
-            transformer; `dtype`, in which they compute (parameters are
-            float32); `scan_blocks`, see `nn.transformer.Transformer`.
+        model: `text`, width, depth and num_heads of the transformer over the caption, which in the
+            diffusion prior is the only one; `latent`, the same of the autoregressive prior's second
+            transformer; `dtype` of the computation (parameters are float32); `scan_blocks`, see
+            `nn.transformer.Transformer`.
         diffusion: `schedule` and `num_timesteps`, see `denoising.schedule_named`.
-        autoregressive: `num_dimensions` of the PCA that are kept, `num_buckets` that each is cut
-            into, `num_fitted`, pairs of embeddings that `prepare` measures both on.
-        loss: `text_dropout`, the share of captions that are dropped in training.
+        autoregressive: `num_dimensions` of the PCA; `num_buckets` per dimension; `num_fitted`, the
+            number of training pairs that `prepare` measures the PCA and the buckets on.
+        loss: `text_dropout`, the share of captions dropped in training.
         image_size, vocab_size, max_length: of the data and the tokenizer.
-        upstream: {"clip": the Clip stage whose embeddings these are}.
+        upstream: {"clip": the stage of CLIP}.
 
-    Embeddings go in and out with length 1. Inside they are multiplied by EMBEDDING_RMS·√D, which
-    gives their numbers that root mean square: a schedule made for data of about unit variance would
-    otherwise drown them in noise at almost all times.
+    Embeddings have length 1 outside. Inside they are multiplied by EMBEDDING_RMS·√D, which makes
+    EMBEDDING_RMS their root mean square: with a schedule for data of about unit variance they would
+    otherwise be lost in noise at almost all times.
     """
 
     takes = ("tokens", "text_embedding", "text_features", "sample_index")
@@ -72,7 +71,7 @@ class Prior(Stage):
         max_length: int,
         upstream: Mapping[str, Clip],
     ):
-        del image_size, vocab_size  # CLIP's affair
+        del image_size, vocab_size
         if kind not in KINDS:
             raise ValueError(f"no prior is of kind {kind!r}; known are {', '.join(KINDS)}")
         self.clip = upstream["clip"]
@@ -99,23 +98,27 @@ class Prior(Stage):
         self.max_length = max_length
 
     @staticmethod
-    def upstream_of(own: Mapping[str, Any]) -> tuple[str, ...]:
+    def upstream_of(section: Mapping[str, Any]) -> tuple[str, ...]:
         """CLIP, whose embeddings it predicts."""
         return ("clip",)
 
     def prepare(self, frozen: Any, batches: Iterable[Mapping[str, Array]]) -> None:
-        """Measure what is measured on training data before the first step; to call before `init`.
+        """Measure the autoregressive prior's codec on the first `num_fitted` training items.
 
-        The autoregressive prior's codec, on the first `num_fitted` items of `batches`, which are
-        numpy arrays and, as in training, each process's own share; the diffusion prior needs
-        nothing and looks at none.
+        Called before `init`. `batches` are numpy arrays with each process's share of the items, as
+        in training; the diffusion prior ignores them.
 
         Raises:
-            ValueError: `batches` hold too few items.
+            ValueError: there are too few items.
         """
         if self.kind == "diffusion":
             return
-        embed = jax.jit(lambda frozen, batch: _pair(*self.embed(frozen, batch)))
+
+        @jax.jit
+        def embed(frozen: Any, batch: Mapping[str, Array]) -> tuple[Array, Array]:
+            image, text = self.embed(frozen, batch)
+            return image, text.embedding
+
         pairs, count = [], 0
         for batch in batches:
             seen = {name: batch[name] for name in ("image", "tokens")}
@@ -132,7 +135,7 @@ class Prior(Stage):
         self.by.fit(image, text)
 
     def embed(self, frozen: Any, batch: Mapping[str, Array]) -> tuple[Array, Text]:
-        """CLIP's image embeddings [B, D], stored or computed, and its encoded captions."""
+        """CLIP's image embeddings [B, D], stored or computed, and its encoding of the captions."""
         embedding, features = self.clip.encode_text(frozen["clip"], batch["tokens"])
         image = batch.get("image_embedding")
         if image is None:
@@ -140,7 +143,7 @@ class Prior(Stage):
         return image, Text.of(embedding, features, batch["tokens"])
 
     def init(self, key: Array) -> Any:
-        """Random parameters, float32, and what `prepare` has measured."""
+        """Random parameters, float32, and the codec from `prepare`."""
         text = Text(
             jnp.zeros((1, self.clip.embedding_width)),
             jnp.zeros((1, self.max_length, self.clip.feature_width)),
@@ -153,10 +156,10 @@ class Prior(Stage):
     ) -> tuple[Array, dict[str, Array]]:
         """The loss of its kind for one batch: image uint8 [B, H, W, 3], tokens int32 [B, L].
 
-        With `train=False` captions are kept, one embedding is drawn for each without guidance, and
-        mean cosines are told: `cosine_image` of the drawn to the true image embedding,
-        `cosine_text` of the drawn to the text embedding, and `cosine_baseline` of the text
-        embedding to the true image embedding, which is what one has without a prior.
+        With `train=False` no captions are dropped and one embedding is sampled for each, unguided.
+        The metrics are then mean cosines: `cosine_image` of the sampled and the true image
+        embedding, `cosine_text` of the sampled and the text embedding, and `cosine_baseline` of the
+        text embedding and the true image embedding: the score without a prior.
         """
         image, text = self.embed(frozen, batch)
         drop_key, key, sample_key = jax.random.split(key, 3)
@@ -166,10 +169,10 @@ class Prior(Stage):
         loss, metrics = self.by.loss(params, image, text, key, train=False)
         index = jnp.arange(image.shape[0])
         settings = {"guidance_scale": 1.0, **VALIDATION[self.kind]}
-        drawn = self.by.sample(params, text, sample_key, index, **settings)
+        sampled = self.by.sample(params, text, sample_key, index, **settings)
         metrics |= {
-            "cosine_image": _mean_cosine(drawn, image),
-            "cosine_text": _mean_cosine(drawn, text.embedding),
+            "cosine_image": _mean_cosine(sampled, image),
+            "cosine_text": _mean_cosine(sampled, text.embedding),
             "cosine_baseline": _mean_cosine(text.embedding, image),
         }
         return loss, metrics
@@ -190,31 +193,29 @@ class Prior(Stage):
         """Image embeddings of captions: float32 [B, D] of length 1.
 
         inputs: text_embedding [B, D] and text_features [B, L, W] from `Clip.encode_text`, tokens
-        [B, L], and sample_index [B]. Of `num_candidates` drawn for each caption the one with the
-        greatest dot product with the text embedding is taken (§2.2 draws 2). Candidate c is the
-        same however many are drawn; a sample depends on its caption, key and sample index alone.
+        [B, L], and sample_index [B]. Of `num_candidates` samples per caption the one with the
+        greatest dot product with the text embedding is returned (§2.2 uses 2). Candidate c does not
+        depend on their number; a sample depends only on its caption, key and sample index.
 
-        `sampler`, `num_inference_steps` and `options` (the sampler's) are the diffusion prior's,
-        `dot_percentile` is the autoregressive prior's.
+        `sampler`, `num_inference_steps` and `options` (of the sampler) are for the diffusion prior,
+        `dot_percentile` is for the autoregressive prior.
         """
         _check_candidates(num_candidates)
         text = Text.of(inputs["text_embedding"], inputs["text_features"], inputs["tokens"])
+        settings = {"guidance_scale": guidance_scale, **options}
         if self.kind == "diffusion":
-            own = {"sampler": sampler, "num_inference_steps": num_inference_steps}
+            settings |= {"sampler": sampler, "num_inference_steps": num_inference_steps}
         else:
-            own = {"dot_percentile": dot_percentile}
-        settings = {"guidance_scale": guidance_scale, **own, **options}
+            settings |= {"dot_percentile": dot_percentile}
 
         def candidate(c: Array) -> Array:
-            key_of_candidate = jax.random.fold_in(key, c)
-            return self.by.sample(
-                params, text, key_of_candidate, inputs["sample_index"], **settings
-            )
+            key_c = jax.random.fold_in(key, c)
+            return self.by.sample(params, text, key_c, inputs["sample_index"], **settings)
 
-        drawn = jax.vmap(candidate)(jnp.arange(num_candidates))  # [candidates, B, D]
-        fit = jnp.einsum("cbd,bd->cb", drawn, text.embedding)
-        best = jnp.argmax(fit, axis=0)
-        return jnp.take_along_axis(drawn, best[None, :, None], axis=0)[0]
+        candidates = jax.vmap(candidate)(jnp.arange(num_candidates))  # [candidates, B, D]
+        dots = jnp.einsum("cbd,bd->cb", candidates, text.embedding)
+        best = jnp.argmax(dots, axis=0)
+        return jnp.take_along_axis(candidates, best[None, :, None], axis=0)[0]
 
     def check_settings(
         self,
@@ -226,7 +227,7 @@ class Prior(Stage):
         dot_percentile: float,
         **options: Any,
     ) -> None:
-        """Refuse settings that `sample` can't draw with; nothing is compiled."""
+        """Raise ValueError for settings that `sample` can't use."""
         _check_candidates(num_candidates)
         guidance.check_guidance(guidance_scale)
         if self.kind == "diffusion":
@@ -245,7 +246,7 @@ class Prior(Stage):
     def passes(
         self, *, num_candidates: int, guidance_scale: float, dot_percentile: float, **settings: Any
     ) -> int:
-        """Of the network, for all candidates; the autoregressive one reads each position once."""
+        """For all candidates; the autoregressive network reads each position once."""
         if self.kind == "diffusion":
             return num_candidates * self.by.denoising.passes(
                 guidance_scale=guidance_scale, **settings
@@ -255,16 +256,12 @@ class Prior(Stage):
 
 def _check_candidates(count: int) -> None:
     if not isinstance(count, Integral) or count < 1:
-        raise ValueError(f"a prior draws one candidate or more; num_candidates={count!r}")
+        raise ValueError(f"a prior samples one candidate or more; num_candidates={count!r}")
 
 
 def drop_captions(key: Array, text: Text, share: float) -> Text:
-    """Each caption dropped with probability `share`."""
+    """The captions, each dropped with probability `share`."""
     return text.dropped(jax.random.uniform(key, text.mask.shape[:1]) < share)
-
-
-def _pair(image: Array, text: Text) -> tuple[Array, Array]:
-    return image, text.embedding
 
 
 def _mean_cosine(x: Array, y: Array) -> Array:

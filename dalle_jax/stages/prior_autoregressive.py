@@ -1,4 +1,4 @@
-"""The prior by next-number prediction: an image embedding's buckets, one after the other."""
+"""The autoregressive prior: predicts the buckets of an image embedding one after the other."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -12,15 +12,15 @@ from dalle_jax.models import embedding_codec
 from dalle_jax.models.clip import normalize
 from dalle_jax.models.embedding_codec import Codec
 from dalle_jax.models.prior import AutoregressivePrior, Text
-from dalle_jax.stages.dtypes import dtype_named
+from dalle_jax.stages.base import dtype_named
 
 
 class ByAutoregression:
     """unCLIP's autoregressive prior (§2.2): cross-entropy over the buckets of each dimension.
 
-    The codec, measured on training embeddings, stands in the parameters beside the network's, so
-    that weights and the numbers they speak in can't be parted: {"network": …, "codec": …}. It gets
-    no gradient, so no update moves it.
+    The codec, measured on training embeddings, is stored in the parameters, {"network": …,
+    "codec": …}, so that it can't be separated from the weights. It gets no gradient, so no update
+    changes it.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class ByAutoregression:
             dtype=dtype_named(model["dtype"]),
             scan_blocks=model["scan_blocks"],
         )
-        # Until `fit` has seen embeddings there is no codec, and a loss of NaN says so.
+        # Without `fit` the codec is NaN, and so is the loss.
         shapes = embedding_codec.shapes(embedding_width, num_dimensions)
         self.codec = Codec(*(np.full(shape, np.nan, np.float32) for shape in shapes))
 
@@ -63,23 +63,23 @@ class ByAutoregression:
     ) -> tuple[Array, dict[str, Array]]:
         """Cross-entropy in nats a dimension, for image embeddings [B, D] and their captions.
 
-        Also told in validation: the cosine of an embedding and what is left of it in buckets, which
-        bounds what this prior can reach.
+        In validation also the cosine of an embedding and its reconstruction from buckets, the upper
+        bound of this prior's cosine.
         """
-        del key  # it draws nothing
+        del key
         codec, num_buckets = _codec(params), self.network.num_buckets
         buckets = embedding_codec.encode(codec, image, num_buckets)
         dot = jnp.einsum("bd,bd->b", image, text.embedding)
         dot = embedding_codec.encode_dot(codec, dot, num_buckets)
         logits = self.network.apply({"params": params["network"]}, text, dot, buckets)
-        own = jnp.take_along_axis(logits, buckets[..., None], axis=-1)[..., 0]
-        loss = jnp.mean(jax.nn.logsumexp(logits, axis=-1) - own)
-        # Without a codec the buckets are still whole numbers.
+        of_bucket = jnp.take_along_axis(logits, buckets[..., None], axis=-1)[..., 0]
+        loss = jnp.mean(jax.nn.logsumexp(logits, axis=-1) - of_bucket)
+        # A codec of NaN still gives whole numbers as buckets.
         loss = jnp.where(jnp.isfinite(codec.low[0]), loss, jnp.nan)
         if train:
             return loss, {}
-        kept = normalize(embedding_codec.decode(codec, buckets, num_buckets))
-        return loss, {"cosine_codec": jnp.mean(jnp.einsum("bd,bd->b", kept, image))}
+        decoded = normalize(embedding_codec.decode(codec, buckets, num_buckets))
+        return loss, {"cosine_codec": jnp.mean(jnp.einsum("bd,bd->b", decoded, image))}
 
     def sample(
         self,
@@ -91,11 +91,11 @@ class ByAutoregression:
         guidance_scale: float,
         dot_percentile: float,
     ) -> Array:
-        """An image embedding [B, D] of length 1 a caption.
+        """One embedding [B, D] of length 1 per caption.
 
-        The dot product of image and text that is asked for is drawn from the training pairs' share
-        above `dot_percentile` (0.5: their upper half). Logits are guided like a denoiser,
-        l_u + scale·(l_c − l_u).
+        The network is conditioned on a dot product of image and text, sampled from those of the
+        training pairs above `dot_percentile` (0.5: their upper half). Logits are guided like a
+        denoiser, l_u + scale·(l_c − l_u).
         """
         codec, num_buckets = _codec(params), self.network.num_buckets
         keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(sample_index)
@@ -108,7 +108,7 @@ class ByAutoregression:
         plain = isinstance(guidance_scale, int | float) and guidance_scale == 1
         twice = lambda x: x if plain else jnp.concatenate([x, x])
 
-        def draw(logits: Array, k: Array | int) -> Array:
+        def sample_bucket(logits: Array, k: Array | int) -> Array:
             """The bucket [B] of dimension k."""
             if not plain:
                 conditional, unconditional = jnp.split(logits, 2)
@@ -118,7 +118,7 @@ class ByAutoregression:
 
         def step(carry, k):
             logits, caches = carry
-            bucket = draw(logits, k)
+            bucket = sample_bucket(logits, k)
             return apply("next", twice(bucket), k, read, caches), bucket
 
         read = jax.tree.map(twice, text)
@@ -128,12 +128,12 @@ class ByAutoregression:
         K = self.network.num_dimensions
         carry = apply("start", read, twice(dot))
         (logits, _), buckets = jax.lax.scan(step, carry, jnp.arange(1, K))
-        buckets = jnp.concatenate([buckets, draw(logits, K)[None]]).T  # [B, K]
+        buckets = jnp.concatenate([buckets, sample_bucket(logits, K)[None]]).T  # [B, K]
         return normalize(embedding_codec.decode(codec, buckets, num_buckets))
 
 
 def dot_to_ask(codec: Codec, keys: Array, percentile: float) -> Array:
-    """A dot product for each of keys [B], from the training pairs' share above `percentile`."""
+    """One dot product per key [B], from those of the training pairs above `percentile`."""
     u = jax.vmap(lambda key: jax.random.uniform(jax.random.fold_in(key, 0)))(keys)
     return embedding_codec.dot_at(codec, percentile + (1 - percentile) * u)
 

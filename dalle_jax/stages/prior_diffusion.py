@@ -1,4 +1,4 @@
-"""The prior by diffusion: noise is turned into the image embedding of a caption."""
+"""The diffusion prior: denoises an image embedding given a caption."""
 
 import functools
 from collections.abc import Mapping
@@ -11,8 +11,8 @@ from jax import Array
 from dalle_jax.diffusion import guidance
 from dalle_jax.models.clip import normalize
 from dalle_jax.models.prior import DiffusionPrior, Text
+from dalle_jax.stages.base import dtype_named
 from dalle_jax.stages.denoising import Denoising, schedule_named
-from dalle_jax.stages.dtypes import dtype_named
 
 
 class ByDiffusion:
@@ -74,7 +74,7 @@ class ByDiffusion:
         guidance_scale: float,
         **settings: Any,
     ) -> Array:
-        """An image embedding [B, D] of length 1 a caption; `settings` are `Denoising.sample`'s."""
+        """One embedding [B, D] of length 1 per caption; `settings` as for `Denoising.sample`."""
         uncond = text.dropped(jnp.ones_like(text.present))
         denoise = functools.partial(self._predict, params)
         x_0 = self.denoising.sample(

@@ -1,8 +1,8 @@
-"""The upsampler: from a small image to one several times its side, without text or guidance.
+"""The upsampler: enlarges a small image by a whole factor, without text or guidance.
 
 unCLIP (Ramesh et al. 2022, 2204.06125, §2.1 and appendix C): the decoder's U-Net without attention,
-given the low-resolution image beside x_t. It is trained on crops with the low-resolution image
-slightly corrupted, and, being convolutional, applied to whole images of any size.
+with the enlarged low-resolution image as further input channels. It is trained on crops whose
+low-resolution image is slightly corrupted and, being convolutional, applied to images of any size.
 """
 
 from collections.abc import Mapping
@@ -13,29 +13,28 @@ import jax.numpy as jnp
 from jax import Array
 
 from dalle_jax.models.unet import UNet
-from dalle_jax.stages.base import Stage
+from dalle_jax.stages.base import Stage, dtype_named
 from dalle_jax.stages.degradation import degradation
-from dalle_jax.stages.denoising import Denoising, schedule_named
-from dalle_jax.stages.dtypes import dtype_named
+from dalle_jax.stages.denoising import Denoising
 from dalle_jax.stages.images import enlarge, random_crops, shrink, to_model_range
 
 
 class Upsampler(Stage):
-    """What an upsampler learns and, once learned, does.
+    """A diffusion upsampler.
 
-    The images it learns from are shrunk to `low_res_size` by means over blocks; training and
-    sampling enlarge the small image by the same `resize`.
+    Training images are shrunk to `low_res_size` by means over blocks; training and sampling enlarge
+    the small image by the same `resize`.
 
     Args:
-        model: `unet`, keyword arguments of UNet but for attention; `dtype`, in which it computes,
-            its parameters being float32 always; `low_res_size`, side of the small images in
+        model: `unet`, keyword arguments of UNet except those of attention; `dtype` of the
+            computation (parameters are float32); `low_res_size`, side of the small images in
             pixels; `resize`, a name in `images.ENLARGEMENTS`.
         diffusion: `schedule`, by name, and `num_timesteps` of its table, 0 for continuous time;
             `learned_variance`.
         loss: `target`, `weighting`, `log_normal_times` (see `Denoising`), `crop_size` in pixels of
             the large image, and `degradation`, its `name` and options (see `degradation`).
         image_size: side of the large images in pixels.
-        vocab_size, max_length: of the tokenizer, which is not used.
+        vocab_size, max_length: of the tokenizer; unused.
     """
 
     takes = ("low_res", "sample_index")
@@ -66,13 +65,7 @@ class Upsampler(Stage):
                 f"{self.factor}; give loss.crop_size a multiple of {self.factor}, at most "
                 f"{image_size}"
             )
-        self.denoising = Denoising(
-            schedule_named(diffusion["schedule"], diffusion["num_timesteps"]),
-            target=loss["target"],
-            weighting=loss["weighting"],
-            log_normal_times=tuple(loss["log_normal_times"]),
-            learned_variance=diffusion["learned_variance"],
-        )
+        self.denoising = Denoising.of(diffusion, loss)
         self.degrade = degradation(**loss["degradation"])
         self.network = UNet(
             **model["unet"],
@@ -88,10 +81,7 @@ class Upsampler(Stage):
         return self.network.init(key, x, jnp.zeros((1,)))["params"]
 
     def denoise(self, params: Any, x_t: Array, t: Array, enlarged: Array) -> Any:
-        """x0_hat of noised images [B, H, W, 3] at the times t [B], given the enlarged small ones.
-
-        `enlarged` is float32 [B, H, W, 3].
-        """
+        """x0_hat of x_t [B, H, W, 3] at t [B], given `enlarged` small images of the same shape."""
         return self.denoising.denoiser(self._given(params, enlarged, train=False))(x_t, t)
 
     def loss(
@@ -102,7 +92,7 @@ class Upsampler(Stage):
         batch: image uint8 [B, H, W, 3]. The crop's corner lies on a pixel of the small image. With
         `train=False` the small image is not corrupted, as in sampling.
         """
-        del frozen  # this stage stands on no other
+        del frozen
         t_key, eps_key, degrade_key, dropout_key, crop_key = jax.random.split(key, 5)
         image = batch["image"]
         low_res = to_model_range(shrink(image, self.low_res_size))
@@ -125,7 +115,7 @@ class Upsampler(Stage):
         """Large images: float32 [B, factor·h, factor·w, 3] in [−1, 1].
 
         inputs: low_res [B, h, w, 3], uint8 or floats in [−1, 1], of any size that the U-Net can
-        halve; sample_index [B]. A sample depends on its small image, key and sample index alone.
+        halve; sample_index [B]. A sample depends only on its small image, key and sample index.
         `settings` are those of `Denoising.sample`: num_inference_steps, sampler, ….
         """
         _check_guidance(guidance_scale)
@@ -139,18 +129,14 @@ class Upsampler(Stage):
         )
 
     def check_settings(self, *, guidance_scale: float = 1.0, **settings: Any) -> None:
-        """Refuse settings that `sample` can't draw with; nothing is compiled."""
+        """Raise ValueError for settings that `sample` can't use."""
         _check_guidance(guidance_scale)
         self.denoising.check(**settings)
-
-    def passes(self, **settings: Any) -> int:
-        """Of the U-Net."""
-        return self.denoising.passes(**settings)
 
     def preview(
         self, params: Any, frozen: Any, batch: Mapping[str, Array], key: Array, **settings: Any
     ) -> Array:
-        """A held-out batch's images, shrunk and made large again."""
+        """A held-out batch's images, shrunk and upsampled."""
         image = batch["image"]
         inputs = {
             "low_res": shrink(image, self.low_res_size),
@@ -161,7 +147,7 @@ class Upsampler(Stage):
     def _given(
         self, params: Any, enlarged: Array, *, train: bool, dropout_key: Array | None = None
     ):
-        """The network (x_t, t) → output with the enlarged small image as three more channels."""
+        """The network (x_t, t) → output, with `enlarged` as three more input channels."""
 
         def network(x_t: Array, t: Array) -> Array:
             x = jnp.concatenate([x_t, enlarged], axis=-1)

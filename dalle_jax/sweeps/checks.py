@@ -16,7 +16,7 @@ from dalle_jax.evaluation.checks import (
     open_evaluation_of_training,
 )
 from dalle_jax.evaluation.options import Evaluation, evaluation_of
-from dalle_jax.pipelines.checks import check_sampling_defaults, check_settings
+from dalle_jax.pipelines.settings import check_sampling_defaults, check_settings
 from dalle_jax.runs import Run
 from dalle_jax.stages import build_stage, main_of, sampling_of
 from dalle_jax.sweeps.graph import Graph, PlannedPoint

@@ -21,7 +21,7 @@ from dalle_jax.files import write_atomically
 from dalle_jax.runs import open_run
 from dalle_jax.runs.fingerprint import fingerprint
 from dalle_jax.stages import build_stage, sampling_of
-from dalle_jax.stages.graph import drawing_chain, drawing_names
+from dalle_jax.stages.graph import image_stages, sampling_chain
 from dalle_jax.sweeps.graph import PlannedPoint, StageRun
 from dalle_jax.sweeps.progress import read_curves
 from dalle_jax.sweeps.record import read_attempts
@@ -87,13 +87,13 @@ def sampling_flops(point: PlannedPoint, counts: Counts, sampled: set[str] | None
         return 0.0
     evaluation = evaluation_of(Path(), *point.evaluation)
     n, seeds = evaluation.n or NUM_CAPTIONS, evaluation.seeds
-    chain = drawing_chain({name: build_stage(name, point.config) for name in point.runs})
+    chain = sampling_chain({name: build_stage(name, point.config) for name in point.runs})
     total = 0.0
     for name, stage in chain.items():
         sampling = dict(sampling_of(name, point.config))
         sampling.pop("weights", None)  # which weights to use is not a setting of the sampler
         passes = stage.passes(**sampling)
-        if name not in drawing_names(chain):
+        if name not in image_stages(chain):
             embeddings = json.dumps([name, dict(point.runs), sampling, n, seeds], sort_keys=True)
             passes = 0 if embeddings in sampled else passes
             sampled.add(embeddings)

@@ -10,7 +10,7 @@ from dalle_jax.cli import evaluate, figure, sample, sweep, train
 from dalle_jax.config.load import load_config
 from dalle_jax.evaluation.checks import check_evaluation, check_later_data, check_stage
 from dalle_jax.evaluation.options import Evaluation, evaluation_of
-from dalle_jax.pipelines.checks import check_drawing
+from dalle_jax.pipelines.settings import check_sampling
 from dalle_jax.pipelines.text_to_image import DallePipeline
 from dalle_jax.runs import Run, create_run
 from dalle_jax.sweeps import plan as sweep_plan
@@ -302,7 +302,7 @@ def test_settings_are_checked_before_weights_are_loaded(workdir, verb, options, 
 
 
 def test_a_stage_that_is_not_there_is_refused_before_weights_are_loaded(workdir):
-    with pytest.raises(ValueError, match="no trained stage 'upsampler' that draws; it has decoder"):
+    with pytest.raises(ValueError, match="'upsampler' that makes images; it has decoder"):
         sample.run(["a circle", f"--workdir={workdir}", "--until=upsampler"])
 
 
@@ -324,12 +324,12 @@ def test_files_of_an_evaluation_are_looked_for_first(workdir, options, sentence)
 @pytest.mark.parametrize("source", ["text-embedding", "image-embedding", "text"])
 def test_an_embedding_that_a_decoder_does_not_read_is_refused_without_weights(workdir, source):
     with pytest.raises(ValueError, match=r"reads captions only|no embedding comes from 'text'"):
-        check_drawing(workdir, {"embedding": source})
+        check_sampling(workdir, {"embedding": source})
 
 
 def test_settings_of_a_run_are_taken_where_none_are_given(workdir):
-    check_drawing(workdir, {})
-    check_drawing(workdir, {"sampler": "ddim", "eta": 0.5})
+    check_sampling(workdir, {})
+    check_sampling(workdir, {"sampler": "ddim", "eta": 0.5})
     check_evaluation(Evaluation(workdir), has_clip=False)
 
 

@@ -271,7 +271,7 @@ def test_the_names_in_help_are_those_of_the_tables():
     from dalle_jax.data.shapes.captions import CAPTION_KINDS
     from dalle_jax.diffusion.samplers.ancestral import VARIANCES
     from dalle_jax.metrics import preprocess
-    from dalle_jax.pipelines.system import FROM_IMAGE, FROM_TEXT
+    from dalle_jax.pipelines.arguments import FROM_IMAGE, FROM_TEXT
     from dalle_jax.stages.denoising import THRESHOLDS
 
     assert tuple(diffusion.SAMPLERS) == choices.SAMPLERS

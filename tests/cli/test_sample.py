@@ -18,7 +18,9 @@ def asked(monkeypatch, tmp_path):
         return PipelineOutput([Image.new("RGB", (4, 4))])
 
     monkeypatch.setattr(DallePipeline, "from_pretrained", lambda workdir: pipe)
-    monkeypatch.setattr("dalle_jax.pipelines.checks.check_drawing", lambda workdir, settings: None)
+    monkeypatch.setattr(
+        "dalle_jax.pipelines.settings.check_sampling", lambda workdir, settings: None
+    )
     monkeypatch.chdir(tmp_path)
     (tmp_path / "x/decoder").mkdir(parents=True)
     (tmp_path / "x/decoder/config.json").touch()

@@ -14,9 +14,9 @@ from dalle_jax.data.tokenizer import train_tokenizer
 from dalle_jax.diffusion import CONTINUOUS, PREDICTIONS, SAMPLERS, SPACINGS
 from dalle_jax.diffusion.losses import WEIGHTINGS
 from dalle_jax.nn.remat import POLICIES
+from dalle_jax.stages.base import DTYPES
 from dalle_jax.stages.degradation import DEGRADATIONS
 from dalle_jax.stages.denoising import THRESHOLDS
-from dalle_jax.stages.dtypes import DTYPES
 from dalle_jax.stages.images import ENLARGEMENTS
 from dalle_jax.stages.prior import KINDS
 from dalle_jax.training.optim import DECAYS, OPTIMIZERS

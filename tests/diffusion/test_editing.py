@@ -94,10 +94,18 @@ def test_inpainting_refuses_samplers_that_cannot():
         editing.inpaint(*arguments, sampler="dpmpp_2m", steps=5, resample=2)
 
 
-def test_the_walk_of_repaint():
-    entered, back = editing._repaint_walk(steps=5, jump=2, resample=2)
-    assert entered == [1, 2, 1, 2, 3, 4, 3, 4, 5, 5]
-    assert back == [1, 0, 1, 2, 3, 2, 3, 4, 4, 5]
+def test_repaint_goes_back_and_down_again():
+    times = []
+
+    def denoiser(x, t):
+        jax.debug.callback(lambda t: times.append(round(float(t), 6)), t[0], ordered=True)
+        return 0 * x
+
+    x = jnp.zeros((1, 2))
+    settings = dict(sampler="ddim", steps=5, jump=2, resample=2)
+    editing.inpaint(denoiser, SCHEDULE, x, x, x > 0, KEY, **settings)
+    jax.effects_barrier()
+    assert times == [1.0, 0.8, 1.0, 0.8, 0.6, 0.4, 0.6, 0.4, 0.2, 0.2]
 
 
 def test_slerp():

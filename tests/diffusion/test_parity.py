@@ -3,7 +3,7 @@
 Both run in float64 (their casts to float32 are lifted), 1,260 chains in all; the greatest
 difference is 9e-9 of the sample's scale, 1,033 are below 1e-14.
 
-Known to be different there, and left out or stated below:
+Known to be different there, and left out:
   * UniPC's and DPM-Solver's "leading" and "linspace" take T // (steps + 1), so that the first
     timestep moves with the number of steps (huggingface/diffusers#13887);
   * DDIM steps by T // steps whatever the spacing, past the wrong times on "linspace" (#12633);
@@ -438,41 +438,6 @@ def test_euler_with_churn(monkeypatch):
     settings = dict(sampler="euler", steps=10, spacing="trailing", **churn)
     a = diffusion.sample(denoiser, schedule, X_T, key=KEY, sample_index=INDEX, **settings)
     assert_same(np.asarray(a), x.numpy())
-
-
-def test_their_ddim_steps_past_the_wrong_times_on_linspace():
-    scheduler = scheduler_of(
-        diffusers.DDIMScheduler,
-        "linear",
-        "x0",
-        10,
-        timestep_spacing="linspace",
-        clip_sample=False,
-    )
-    settings = dict(sampler="ddim", steps=10, spacing="linspace")
-    a, b = ours(discrete("linear"), "x0", X_T, **settings), theirs(scheduler, X_T)
-    assert np.abs(a - b).max() > 1e-3 * np.std(b)
-
-
-def test_their_unipc_leading_starts_elsewhere_for_other_numbers_of_steps():
-    first = {
-        steps: int(
-            scheduler_of(
-                diffusers.UniPCMultistepScheduler,
-                "linear",
-                "eps",
-                steps,
-                timestep_spacing="leading",
-            ).timesteps[0]
-        )
-        for steps in (10, 15)
-    }
-    assert first == {10: 900, 15: 930}
-    schedule = discrete("linear")
-    for steps in first:  # (steps − 1) · (T // steps), the definition, is no better: use "trailing"
-        t = diffusion.time_grid(schedule, steps, "leading").t[0]
-        assert round(t * T) - 1 == (steps - 1) * (T // steps)
-        assert diffusion.time_grid(schedule, steps, "trailing").t[0] == 1.0
 
 
 def test_their_tables():

@@ -72,7 +72,7 @@ def test_on_a_cpu_the_librarys_attention_is_computed(dtype, masked):
 def test_an_nvidia_gpu_is_given_cudnns_attention_where_that_serves(
     monkeypatch, dtype, head, slots, masked, flash
 ):
-    monkeypatch.setattr(attention, "_has_cudnn_flash", lambda: True)
+    monkeypatch.setattr(attention, "has_cudnn_flash", lambda: True)
     monkeypatch.setattr(fused_attention_stablehlo, "check_cudnn_version", lambda: 91_000)
     q, k, v = (jnp.zeros((2, n, 3, head), dtype) for n in (6, slots, slots))
     mask = {"": None, "causal": causal_mask(6, slots, 2), "keys": KEYS[:, None, None, :slots]}[

@@ -1,4 +1,4 @@
-"""Rematerialised networks: the same parameters, loss and gradient, with less kept between."""
+"""Rematerialized networks: the same parameters, loss and gradient, with less stored between."""
 
 import jax
 import jax.numpy as jnp
@@ -19,6 +19,7 @@ UNET = UNet(
     dropout=0.3,
 )
 TRANSFORMER = Transformer(depth=2, num_heads=2, causal=True)
+SCANNED = Transformer(depth=2, num_heads=2, causal=True, scan_blocks=True)
 X, CONTEXT = np.linspace(-1, 1, 2 * 4 * 4 * 3).reshape(2, 4, 4, 3), np.ones((2, 3, 8))
 
 
@@ -31,26 +32,32 @@ def transformer(params):
     return TRANSFORMER.apply({"params": params}, CONTEXT, CONTEXT)
 
 
+def scanned(params):
+    return SCANNED.apply({"params": params}, CONTEXT, CONTEXT)
+
+
 def shapes_of(network):
-    if network is unet:
-        init = lambda: UNET.init(jax.random.key(0), X, jnp.ones(2), None, CONTEXT)["params"]
-    else:
-        init = lambda: TRANSFORMER.init(jax.random.key(0), CONTEXT, CONTEXT)["params"]
-    return jax.eval_shape(init)
+    key = jax.random.key(0)
+    init = {
+        unet: lambda: UNET.init(key, X, jnp.ones(2), None, CONTEXT),
+        transformer: lambda: TRANSFORMER.init(key, CONTEXT, CONTEXT),
+        scanned: lambda: SCANNED.init(key, CONTEXT, CONTEXT),
+    }[network]
+    return jax.eval_shape(init)["params"]
 
 
-@pytest.mark.parametrize("network", [unet, transformer])
-def test_less_is_kept_and_parameters_have_the_same_names(network):
-    def kept(params) -> int:
-        """Elements that the forward pass leaves for the gradient, the parameters among them."""
-        residuals = jax.eval_shape(lambda p: jax.vjp(network, p)[1], params)
+@pytest.mark.parametrize("network", [unet, transformer, scanned])
+def test_less_is_stored_and_parameters_have_the_same_names(network):
+    def stored(params) -> int:
+        """Elements that the forward pass stores for the gradient, the parameters among them."""
+        residuals = jax.eval_shape(lambda p: jax.vjp(lambda q: network(q), p)[1], params)
         return sum(x.size for x in jax.tree.leaves(residuals))
 
     shapes, elements = {}, {}
     for policy in POLICIES:
         with rematerialized(policy):
             shapes[policy] = shapes_of(network)
-            elements[policy] = kept(shapes[policy])
+            elements[policy] = stored(shapes[policy])
     assert shapes["none"] == shapes["products"] == shapes["blocks"]
     assert elements["blocks"] < elements["products"] < elements["none"]
 

@@ -69,7 +69,7 @@ def test_any_prompt_survives_its_file(pipe, tmp_path_factory, prompt):
 
 def test_other_weights_are_refused(file, tmp_path):
     other = make_pipeline(tmp_path, weight=2.0)
-    with pytest.raises(ValueError, match=r"drawn with the weights .* step 1\.0, and those of this"):
+    with pytest.raises(ValueError, match=r"sampled with the weights .* step 1\.0, and"):
         redraw(other, read_record(file)[0])
 
 
@@ -116,8 +116,8 @@ def test_a_file_cut_anywhere_is_one_sentence(file, tmp_path, cut):
         ("seed", "three", "is damaged"),
         ("seed", "-3", "seed is -3; it must be"),
         ("sample_index", "1.5", "is damaged"),
-        ("batch", "3 of 2", "is damaged: its place, 3 of 2, can't be"),
-        ("batch", "0 of 100000000", "is damaged: its place, 0 of 100000000, can't be"),
+        ("batch", "3 of 2", "is damaged: its position, 3 of 2, is impossible"),
+        ("batch", "0 of 100000000", "is damaged: its position, 0 of 100000000, is impossible"),
         ("batch", "x", "is damaged: its batch is 'x'"),
         ("callback", "3", "is damaged: it has callback"),
         ("batch_size", "4", "is damaged: it has batch_size"),
@@ -179,8 +179,16 @@ def test_the_verb_draws_it_again(pipe, file, tmp_path, monkeypatch, capsys):
     assert "a caption is needed, or --from_png=FILE" in capsys.readouterr().err
 
 
+def test_the_size_of_batches_changes_no_more_than_rounding(pipe):
+    prompts = [PROMPTS[0]] * 5
+    at_once, in_twos = (
+        pipe.generate(prompts, sample_index=range(5), batch_size=n).astype(int) for n in (64, 2)
+    )
+    assert at_once.shape == (5, 4, 4, 3) and np.abs(at_once - in_twos).max() <= 1
+
+
 def test_neighbours_change_no_bit(pipe):
-    """At one place of a batch of one size, whatever the other captions and noises are."""
+    """At one position of a batch of one size, whatever the other captions and noises are."""
     alone = pipe.generate([PROMPTS[0]] * 4, sample_index=[7] * 4, batch_size=4)
     for others in (PROMPTS[1], PROMPTS[2], ""):
         for place in range(4):

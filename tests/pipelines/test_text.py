@@ -20,8 +20,9 @@ def drawn(line, width=300):
 
 
 def forget():
-    for cached in (text._installed, text.font_with, text._letters, text._say_missing):
-        cached.cache_clear()
+    for value in vars(text).values():
+        if hasattr(value, "cache_clear"):
+            value.cache_clear()
 
 
 @pytest.fixture

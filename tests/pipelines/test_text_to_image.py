@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from dalle_jax import DallePipeline
+from dalle_jax.pipelines.arguments import rgb_array
 from dalle_jax.pipelines.images import captioned_grid, tile, to_uint8
-from dalle_jax.pipelines.text_to_image import rgb_array
 
 
 @pytest.fixture(scope="module")
@@ -40,17 +40,6 @@ def test_a_list_of_prompts_times_images_per_prompt(pipe):
     assert np.abs(output[2:4] - alone).max() <= 1
     assert np.abs(output[0] - output[1]).max() > 10
     assert np.abs(arrays(pipe(prompts[1], seed=4, **QUICK))[0] - alone[0]).max() > 10
-
-
-def test_batches_do_not_matter(pipe):
-    prompts = ["a large red circle"] * 5
-    at_once = pipe.generate(prompts, sample_index=range(5), **QUICK).astype(int)
-    in_twos = pipe.generate(prompts, sample_index=range(5), batch_size=2, **QUICK).astype(int)
-    assert np.abs(at_once - in_twos).max() <= 1
-    # At the same place of as large a batch nothing changes, whatever stands beside it.
-    others = ["a small blue star", "a large red circle", "a large pink ring"]
-    beside = pipe.generate(others, sample_index=(9, 1, 8), batch_size=2, **QUICK)
-    np.testing.assert_array_equal(beside[1], in_twos[1])
 
 
 def test_a_negative_prompt_takes_the_place_of_the_empty_one(pipe):
@@ -90,26 +79,6 @@ def test_the_callback_sees_every_step_and_ends_on_the_image(pipe):
     assert [(step, total) for step, total, _ in seen] == [(1, 3), (2, 3), (3, 3)]
     assert seen[-1][2].shape == (1, 24, 24, 3)
     assert np.abs(seen[-1][2][0].astype(int) - np.asarray(image)).max() <= 1
-
-
-def test_an_unknown_setting_is_named(pipe):
-    with pytest.raises(ValueError, match='no option "guidance"'):
-        pipe("a red apple", guidance=3)
-    with pytest.raises(ValueError, match='no sampler "dimm"'):
-        pipe("a red apple", sampler="dimm")
-
-
-def test_a_setting_of_the_wrong_kind_is_named(pipe):
-    for settings, message in (
-        ({"decoder": 2}, "settings of decoder are given by their names"),
-        ({"prior": {"guidance_scale": 2.0}}, "no stage 'prior' here .* there are decoder"),
-        ({"guidance_rescale": "much"}, "guidance_rescale of decoder is a number; got 'much'"),
-        # A list, which JSON makes of a config's tuple, gets as far as the guidance itself.
-        ({"guidance_interval": [0.1, 2.0, 5.0]}, r"two noise levels \(low, high\]"),
-        ({"images": []}, "0 images do not fit 1 prompts"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            pipe("a red apple", **settings)
 
 
 def test_the_decoders_settings_are_recorded_alike_with_and_without_its_name(pipe):

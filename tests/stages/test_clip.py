@@ -20,9 +20,9 @@ MODEL = {
 
 
 @functools.cache
-def stage(dtype="float32"):
+def stage():
     return Clip(
-        model={**MODEL, "dtype": dtype},
+        model=MODEL,
         loss={"sam_radius": 0.0},
         image_size=8,
         vocab_size=16,
@@ -39,8 +39,8 @@ def batch_of(n):
 
 
 @functools.cache
-def params_of(dtype="float32"):
-    params = random_params(stage(dtype).init, jax.random.key(1))
+def params_of():
+    params = random_params(stage().init, jax.random.key(1))
     return {**params, "log_scale": -jnp.log(0.07)}
 
 
@@ -99,16 +99,6 @@ def test_equal_captions_count_as_found():
     assert metrics["image_to_text_accuracy"] == metrics["text_to_image_accuracy"] == 1
 
 
-def test_every_parameter_has_a_gradient():
-    clip = stage()
-    params = params_of()
-    batch = batch_of(6)
-    batch["tokens"][:3, 1:] = [1, 0, 0]
-    slope = jax.jit(jax.grad(lambda p: loss_of(clip, p, batch)[0]))(params)
-    for path, g in jax.tree_util.tree_leaves_with_path(slope):
-        assert jnp.any(g != 0), jax.tree_util.keystr(path)
-
-
 def test_larger_images_are_shrunk_and_others_refused():
     clip = stage()
     params = params_of()
@@ -118,16 +108,6 @@ def test_larger_images_are_shrunk_and_others_refused():
     np.testing.assert_allclose(encode(params, twice), encode(params, image), atol=1e-5)
     with pytest.raises(ValueError, match="12×12 pixels can't be cut into 8×8"):
         encode(params, np.zeros((1, 12, 12, 3), np.uint8))
-
-
-def test_bfloat16_compute_keeps_float32_parameters_and_a_close_loss():
-    batch = batch_of(16)
-    params, half = params_of(), stage("bfloat16")
-    assert {p.dtype for p in jax.tree.leaves(params_of("bfloat16"))} == {jnp.dtype("float32")}
-    expected, _ = loss_of(stage(), params, batch)
-    loss, _ = loss_of(half, params, batch)
-    assert loss.dtype == jnp.float32
-    np.testing.assert_allclose(loss, expected, rtol=0.05)
 
 
 def test_sample_gives_the_embeddings_of_what_is_given():

@@ -4,10 +4,10 @@ import re
 
 import pytest
 
-from dalle_jax.pipelines.system import check_source
+from dalle_jax.pipelines.arguments import check_source
 from dalle_jax.stages import STAGES
 from dalle_jax.stages.base import Stage
-from dalle_jax.stages.graph import drawing_chain, drawing_names, encoding, giving, main_stage
+from dalle_jax.stages.graph import encoding, giving, image_stages, main_stage, sampling_chain
 
 
 def stage(takes, gives, encodes="", continues=()):
@@ -62,10 +62,10 @@ def test_the_chain_is_found_among_all_that_is_trained(name, backwards):
     wanted, main, *beside = SYSTEMS[name]
     several = sum(one is UPSAMPLER for one in wanted.values()) > 1  # in the order that is given
     everything = [*wanted.items(), *(pair for more in beside for pair in more.items())]
-    found = drawing_chain(dict(everything[::-1] if backwards and not several else everything))
+    found = sampling_chain(dict(everything[::-1] if backwards and not several else everything))
     assert found == wanted and list(found) == list(wanted)
     assert main_stage(found) == main
-    assert drawing_names(found) == tuple(wanted)[list(wanted).index(main) :]
+    assert image_stages(found) == tuple(wanted)[list(wanted).index(main) :]
 
 
 @pytest.mark.parametrize(
@@ -82,8 +82,8 @@ def test_the_chain_is_found_among_all_that_is_trained(name, backwards):
     ],
 )
 def test_where_something_is_missing_no_image_is_made(stages):
-    assert drawing_chain(stages) == {}
-    assert drawing_names({}) == () and main_stage({}) is None
+    assert sampling_chain(stages) == {}
+    assert image_stages({}) == () and main_stage({}) is None
 
 
 def test_who_gives_and_who_encodes():
@@ -109,9 +109,9 @@ def test_where_an_embedding_can_come_from_is_checked():
         (unclip, "image_embedding", None, "did you mean image-embedding?"),
         (unclip, "image-embedding", None, "needs the images"),
         (unclip, None, picture, 'images are not read with embedding="prior"'),
-        ({"clip": CLIP, "decoder": UNCLIP}, None, None, "draws image embeddings, as a prior does"),
+        ({"clip": CLIP, "decoder": UNCLIP}, None, None, "samples image embeddings"),
         ({"clip": CLIP, "decoder": UNCLIP}, "prior", None, "no embedding comes from 'prior'"),
-        ({"decoder": GLIDE}, None, picture, "reads captions only; drawing from images needs"),
+        ({"decoder": GLIDE}, None, picture, "reads captions only; sampling from images needs"),
     ):
         with pytest.raises(ValueError, match=re.escape(said)):
             check_source(stages, source, image)

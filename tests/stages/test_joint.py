@@ -99,7 +99,7 @@ def test_it_starts_from_both_trained_runs_and_clip_stays():
 
 
 def test_what_can_not_be_joined_is_named():
-    with pytest.raises(ValueError, match="reads captions alone"):
+    with pytest.raises(ValueError, match="reads only captions"):
         joint(True, stage=Numbers(reads_embeddings=False))
     with pytest.raises(ValueError, match=r"set joint\.loss\.stop_gradient to True"):
         joint(False, stage=Numbers(kind="autoregressive"))

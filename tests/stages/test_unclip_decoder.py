@@ -28,8 +28,8 @@ class MeanColour:
 FROZEN = {"clip": {"projection": jax.random.normal(jax.random.key(4), (3, WIDTH))}}
 
 
-def decoder(*, text=True, dtype="float32", learned_variance=False, drop=(0.5, 0.1), **model):
-    model = {**MODEL, "dtype": dtype, "image_embedding": {"num_tokens": 4}, **model}
+def decoder(*, text=True, learned_variance=False, drop=(0.5, 0.1), **model):
+    model = {**MODEL, "image_embedding": {"num_tokens": 4}, **model}
     if not text:
         model["text"] = NO_TEXT
     return Decoder(
@@ -206,13 +206,6 @@ def test_a_sample_depends_on_its_own_condition_and_index_alone():
     np.testing.assert_allclose(together[3:], alone, atol=1e-5)
 
 
-def test_the_loss_has_a_gradient_for_every_parameter():
-    stage, params = built(drop=(0.5, 0.5), learned_variance=True)
-    loss = lambda p: stage.loss(p, FROZEN, batch_of(8), jax.random.key(1), train=True)[0]
-    for path, g in jax.tree_util.tree_leaves_with_path(jax.jit(jax.grad(loss))(params)):
-        assert jnp.any(g != 0), jax.tree_util.keystr(path)
-
-
 def test_a_learned_variance_is_drawn_with():
     stage, params = built(learned_variance=True)
     assert params["network"]["conv_out"]["bias"].shape == (6,)
@@ -250,20 +243,6 @@ def test_a_preview_draws_from_the_batchs_own_embeddings():
     assert jnp.abs(preview - other).max() > 1e-2
 
 
-def test_bfloat16_compute_keeps_float32_parameters_and_a_close_loss():
-    full, params = built()
-    half = decoder(dtype="bfloat16")
-    assert {p.dtype for p in jax.tree.leaves(jax.eval_shape(half.init, jax.random.key(0)))} == {
-        jnp.dtype("float32")
-    }
-    batch, key = batch_of(32), jax.random.key(3)
-    expected, loss = (
-        compiled(stage.loss, train=True)(params, FROZEN, batch, key)[0] for stage in (full, half)
-    )
-    assert loss.dtype == jnp.float32
-    np.testing.assert_allclose(loss, expected, rtol=0.02)
-
-
 @pytest.mark.parametrize("shape, told", [((2, 5), r"given \[2, 5\]"), (None, "given none")])
 def test_embeddings_of_another_clip_are_refused(shape, told):
     stage, params = built()
@@ -274,7 +253,7 @@ def test_embeddings_of_another_clip_are_refused(shape, told):
 
 def test_a_decoder_of_captions_asks_for_them():
     stage, params = built()
-    with pytest.raises(ValueError, match="draws from captions; give `tokens`"):
+    with pytest.raises(ValueError, match="reads captions; give `tokens`"):
         draw(stage, params, tokens=None)
 
 

@@ -17,9 +17,9 @@ UNET = {"channels": 8, "channel_mult": (1, 2), "num_res_blocks": 1, "norm_groups
 BLUR = {"name": "blur", "kernel_size": 3, "sigma": (0.4, 0.6), "share": 1.0}
 
 
-def upsampler(*, dtype="float32", resize="bicubic", image_size=16, crop_size=8, blur=BLUR, **unet):
+def upsampler(*, resize="bicubic", image_size=16, crop_size=8, blur=BLUR, **unet):
     return Upsampler(
-        model={"dtype": dtype, "low_res_size": 8, "resize": resize, "unet": {**UNET, **unet}},
+        model={"dtype": "float32", "low_res_size": 8, "resize": resize, "unet": {**UNET, **unet}},
         diffusion={"schedule": "cosine", "num_timesteps": 0, "learned_variance": False},
         loss={
             "target": "v",
@@ -180,28 +180,6 @@ def test_but_for_norm_statistics_a_crop_sees_what_the_whole_sees(monkeypatch):
     inner = slice(8 + reach, 96 - reach)
     np.testing.assert_allclose(part[:, reach:-reach], whole[:, inner], atol=1e-5)
     assert jnp.abs(part - whole[:, 8:96]).max() > 1e-4  # at its border it can't
-
-
-def test_the_loss_has_a_gradient_for_every_parameter(default):
-    stage, params = default
-    batch = {"image": random_image(0, 4, 16, 16, 3)}
-    loss = lambda p: stage.loss(p, None, batch, jax.random.key(1), train=True)[0]
-    for path, g in jax.tree_util.tree_leaves_with_path(jax.jit(jax.grad(loss))(params)):
-        assert jnp.any(g != 0), jax.tree_util.keystr(path)
-
-
-def test_bfloat16_compute_keeps_float32_parameters_and_a_close_loss(default):
-    full, params = default
-    half = upsampler(dtype="bfloat16")
-    assert {p.dtype for p in jax.tree.leaves(jax.eval_shape(half.init, jax.random.key(0)))} == {
-        jnp.dtype("float32")
-    }
-    batch, key = {"image": random_image(0, 32, 16, 16, 3)}, jax.random.key(3)
-    expected, loss = (
-        compiled(stage.loss, train=True)(params, None, batch, key)[0] for stage in (full, half)
-    )
-    assert loss.dtype == jnp.float32
-    np.testing.assert_allclose(loss, expected, rtol=0.02)
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,7 @@ import numpy as np
 import pytest
 
 from configs import unclip_tiny
-from dalle_jax.pipelines.raw_weights import choose_weights
-from dalle_jax.pipelines.system import System
+from dalle_jax.pipelines.system import System, choose_weights
 from dalle_jax.runs import Run
 from dalle_jax.training.checkpoint import Checkpoints
 from dalle_jax.training.state import TrainState
