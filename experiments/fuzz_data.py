@@ -31,7 +31,7 @@ from typing import Any
 import fuzz_inputs as inputs
 import numpy as np
 
-from dalle_jax.data.coco import make_coco_manifest
+from dalle_jax.data.coco_manifest import make_coco_manifest
 from dalle_jax.data.images import decode
 from dalle_jax.data.manifest import Header, Manifest, Row, read_manifest, write_manifest
 from dalle_jax.data.open import open_source

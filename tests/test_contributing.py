@@ -21,8 +21,8 @@ from dalle_jax.data.tokenizer import Tokenizer, train_tokenizer
 from dalle_jax.diffusion import samplers
 from dalle_jax.diffusion.analytic import GaussianMixture
 from dalle_jax.evaluation.checks import check_stage
-from dalle_jax.figures.figure import UNDECIDED
 from dalle_jax.figures.files import full_scale, load_figure
+from dalle_jax.figures.verdict import UNDECIDED
 from dalle_jax.metrics.lookup import is_larger_better
 from dalle_jax.metrics.pooled import pooled_extractor
 from dalle_jax.metrics.sets import compare_sets

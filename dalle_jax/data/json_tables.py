@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, BinaryIO
 
-from dalle_jax.data.coco import CocoRows, other_kind
+from dalle_jax.data.coco_manifest import CocoRows, other_kind
 from dalle_jax.data.images import IMAGE_SUFFIXES
 from dalle_jax.data.options import ReadingOptions
 from dalle_jax.data.report import Report

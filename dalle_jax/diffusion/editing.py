@@ -10,7 +10,7 @@ from dalle_jax.diffusion.arrays import Array, Denoiser, at_least_float32, per_sa
 from dalle_jax.diffusion.grids import Grid, grid_options, time_grid
 from dalle_jax.diffusion.noise import INITIAL_STEP, normal_like
 from dalle_jax.diffusion.samplers import sample, sampler_rows
-from dalle_jax.diffusion.samplers.table import Row, run, stack
+from dalle_jax.diffusion.samplers.coefficients import Row, run, stack
 from dalle_jax.diffusion.schedules import Schedule
 
 

@@ -1,21 +1,20 @@
 """A figure: what to train and measure for it, its picture, and its claims.
 
-A figure is one file of experiments/figures, with `get_figure(scale) -> Figure`. A claim is about a
-number; it holds if the number's 95 % interval lies in the claimed range.
+A figure is one file of experiments/figures, with `get_figure(scale) -> Figure`.
 """
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from dalle_jax.figures.verdict import MISSING, Claim, Estimate
 from dalle_jax.sweeps.grid import Sweep
 
-Row = Mapping[str, Any]
+__all__ = ["MISSING", "Claim", "Estimate", "Figure", "Measured", "Row"]  # what its file needs
 
-HOLDS, FAILS, UNDECIDED = "holds", "does not hold", "not enough data"
+Row = Mapping[str, Any]
 
 
 class Measured(NamedTuple):
@@ -36,62 +35,6 @@ class Measured(NamedTuple):
         """The rows with the seed."""
         seeds = {} if self.seed is None else {"sampling_seeds": str(self.seed)}
         return [{**row, **seeds} for row in self.rows]
-
-
-class Estimate(NamedTuple):
-    """A number, its 95 % interval (None: it is exact), and what both are based on, in words."""
-
-    value: float
-    interval: tuple[float, float] | None = None
-    basis: str = ""
-
-
-MISSING = Estimate(math.nan)  # not measured
-
-
-@dataclass(frozen=True)
-class Claim:
-    """That a number lies in a range.
-
-    Attributes:
-        statement: what is claimed, not what was found, in a sentence.
-        estimate: the number.
-        above, below: the ends of the open range.
-        unit: of the number.
-        published: the paper's numbers for it, with their data; "" if there are none.
-        one_training: it compares one training of each setting, and others are known to differ by as
-            much, so the interval, which leaves that out, can't decide it.
-    """
-
-    statement: str
-    estimate: Estimate
-    above: float = -math.inf
-    below: float = math.inf
-    unit: str = ""
-    published: str = ""
-    one_training: bool = False
-
-    @property
-    def verdict(self) -> str:
-        """HOLDS if all of the interval is in the range, FAILS if none of it is, else UNDECIDED.
-
-        Single trainings (`one_training`) are always UNDECIDED.
-        """
-        low, high = self.estimate.interval or (self.estimate.value,) * 2
-        known = all(map(math.isfinite, (self.estimate.value, low, high)))
-        if self.one_training or not known:
-            return UNDECIDED
-        if self.above < low and high < self.below:
-            return HOLDS
-        return FAILS if high <= self.above or low >= self.below else UNDECIDED
-
-
-def overall(claims: Sequence[Claim]) -> str:
-    """The verdict on several claims: FAILS if one fails, HOLDS if all hold."""
-    verdicts = {claim.verdict for claim in claims}
-    if FAILS in verdicts:
-        return FAILS
-    return HOLDS if verdicts == {HOLDS} else UNDECIDED
 
 
 @dataclass(frozen=True)

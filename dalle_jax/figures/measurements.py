@@ -16,10 +16,10 @@ from dalle_jax.figures.measuring_code import earlier_texts, measuring_code
 from dalle_jax.files import short_hash
 from dalle_jax.runs import open_run
 from dalle_jax.stages import sampling_of
-from dalle_jax.sweeps.graph import Graph, PlannedPoint, setting_columns
 from dalle_jax.sweeps.layout import SweepLayout
 from dalle_jax.sweeps.machine import own_machine
 from dalle_jax.sweeps.point_evaluation import network_checkpoints
+from dalle_jax.sweeps.shared_runs import Graph, PlannedPoint, setting_columns
 
 
 class Part(NamedTuple):

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 from einops import rearrange
 
-from dalle_jax.figures.figure import Estimate, Row
+from dalle_jax.figures.figure import Row
 from dalle_jax.figures.rows import num_images, select, series
+from dalle_jax.figures.verdict import Estimate
 
 WIDTH_OF_WORDS = 12  # characters a line, of text under a picture or a point
 SPELLED = {"color": "colour"}  # words that code spells otherwise

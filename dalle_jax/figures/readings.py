@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 from einops import rearrange
 
-from dalle_jax.figures.figure import MISSING, Estimate, Measured, Row
+from dalle_jax.figures.figure import Measured, Row
 from dalle_jax.figures.measures import seen
 from dalle_jax.figures.plots import in_lines, plot_estimates, show_strip, strip
 from dalle_jax.figures.rows import counted, mean, select
+from dalle_jax.figures.verdict import MISSING, Estimate
 
 COLOR_AND_SHAPE = ("color", "shape")
 

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from dalle_jax.figures.figure import Claim, Row, overall
+from dalle_jax.figures.figure import Row
 from dalle_jax.figures.rows import BY_CAPTION, LEFT_OUT
+from dalle_jax.figures.verdict import Claim, overall
 from dalle_jax.files import csv_text, write_atomically
 from dalle_jax.sweeps.machine import own_machine
 from dalle_jax.sweeps.record import git_revision, made_by, time_covered, versions

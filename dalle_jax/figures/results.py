@@ -8,12 +8,12 @@ from dalle_jax.figures.measurements import Measurements
 from dalle_jax.figures.record import Results
 from dalle_jax.figures.rows import BY_CAPTION, LEFT_OUT
 from dalle_jax.metrics.results import read_rows, read_scores
-from dalle_jax.sweeps.graph import Graph, setting_columns
 from dalle_jax.sweeps.jobs import evaluation_key, is_measured
 from dalle_jax.sweeps.layout import SweepLayout
 from dalle_jax.sweeps.losses import LOSS
 from dalle_jax.sweeps.record import read_attempts
 from dalle_jax.sweeps.results import COST_COLUMNS, table
+from dalle_jax.sweeps.shared_runs import Graph, setting_columns
 
 
 def results_of(measurements: Measurements) -> Results:

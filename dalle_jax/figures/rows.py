@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from dalle_jax.figures.figure import MISSING, Estimate, Row
+from dalle_jax.figures.figure import Row
+from dalle_jax.figures.verdict import MISSING, Estimate
 from dalle_jax.metrics.intervals import bootstrap, wilson
 
 # Of a row in memory, to compare models by. They are not columns of the CSV file.

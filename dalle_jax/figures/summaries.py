@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dalle_jax.figures.figure import HOLDS
 from dalle_jax.figures.record import is_whole, lacking, read_record
+from dalle_jax.figures.verdict import HOLDS
 from dalle_jax.files import write_atomically
 
 BEGIN = "<!-- figures: written by `dalle-jax figure --readme` -->"

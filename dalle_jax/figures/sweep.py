@@ -16,10 +16,9 @@ from dalle_jax.figures.trained import check_trained, open_trained, sweep_of_trai
 from dalle_jax.runs import Run
 from dalle_jax.stages import main_of
 from dalle_jax.sweeps.checks import check_captions, check_points
-from dalle_jax.sweeps.content import data_signatures
+from dalle_jax.sweeps.data_signatures import data_signatures
 from dalle_jax.sweeps.definition import write_definition
 from dalle_jax.sweeps.directories import lay_out
-from dalle_jax.sweeps.graph import Graph, build_graph
 from dalle_jax.sweeps.grid import Sweep, is_sampling, sweep_name
 from dalle_jax.sweeps.layout import SweepLayout
 from dalle_jax.sweeps.overrides import load_point, with_cli_overrides
@@ -27,6 +26,7 @@ from dalle_jax.sweeps.plan import print_plan
 from dalle_jax.sweeps.point_evaluation import from_here
 from dalle_jax.sweeps.record import origin_now
 from dalle_jax.sweeps.run import leave_accelerators_to_jobs, run
+from dalle_jax.sweeps.shared_runs import Graph, build_graph
 from dalle_jax.sweeps.slurm import TIME_OVER
 from dalle_jax.sweeps.workers import divide
 

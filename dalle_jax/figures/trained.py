@@ -10,9 +10,9 @@ from dalle_jax.pipelines.system import find_stages
 from dalle_jax.runs import Run, open_run
 from dalle_jax.stages.graph import main_stage
 from dalle_jax.sweeps.directories import find_reusable
-from dalle_jax.sweeps.graph import Graph
 from dalle_jax.sweeps.grid import Sweep, is_sampling
 from dalle_jax.sweeps.layout import SweepLayout
+from dalle_jax.sweeps.shared_runs import Graph
 
 
 def open_trained(workdir: Path, overrides: Sequence[str]) -> Run:

@@ -15,13 +15,13 @@ from dalle_jax.html.sweep_table import loss_text, table
 from dalle_jax.metrics.protocol import protocol_hash
 from dalle_jax.metrics.results import read_rows
 from dalle_jax.sweeps.definition import read_definition
-from dalle_jax.sweeps.graph import Graph, PlannedPoint, setting_columns
 from dalle_jax.sweeps.grid import BASE
 from dalle_jax.sweeps.hours import Counts
 from dalle_jax.sweeps.layout import SweepLayout
 from dalle_jax.sweeps.losses import loss_protocol
 from dalle_jax.sweeps.progress import read_curves
 from dalle_jax.sweeps.results import by_point
+from dalle_jax.sweeps.shared_runs import Graph, PlannedPoint, setting_columns
 
 SHOWN = 16  # captions of which images are shown
 CURVES = ("loss", "validation/loss")

@@ -1,4 +1,4 @@
-"""What a metric of image sets is: one record, with a function from features to results."""
+"""A metric of image sets: one record of `table`, with a function from features to results."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dalle_jax import console
-from dalle_jax.data.coco import NUM_CAPTIONS, make_coco_manifest
+from dalle_jax.data.coco_manifest import NUM_CAPTIONS, make_coco_manifest
 from dalle_jax.data.manifest import RULES, Manifest, write_manifest
 from dalle_jax.data.manifest_source import make_manifest
 from dalle_jax.data.open import open_source

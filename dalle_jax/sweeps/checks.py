@@ -19,9 +19,9 @@ from dalle_jax.evaluation.options import Evaluation, evaluation_of
 from dalle_jax.pipelines.settings import check_sampling_defaults, check_settings
 from dalle_jax.runs import Run
 from dalle_jax.stages import build_stage, main_of, sampling_of
-from dalle_jax.sweeps.graph import Graph, PlannedPoint
 from dalle_jax.sweeps.jobs import is_measured
 from dalle_jax.sweeps.layout import SweepLayout
+from dalle_jax.sweeps.shared_runs import Graph, PlannedPoint
 
 
 def check_points(graph: Graph, to_be_trained: Collection[str] = ()) -> None:

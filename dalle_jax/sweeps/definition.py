@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from dalle_jax.files import write_atomically
-from dalle_jax.sweeps.graph import Graph, PlannedPoint, StageRun
 from dalle_jax.sweeps.layout import SweepLayout
+from dalle_jax.sweeps.shared_runs import Graph, PlannedPoint, StageRun
 
 
 def write_definition(layout: SweepLayout, graph: Graph, config: Path) -> None:

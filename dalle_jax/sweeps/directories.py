@@ -8,8 +8,8 @@ from dalle_jax.runs import Run, open_run
 from dalle_jax.runs.data import FILE as DATA_FILE
 from dalle_jax.runs.data import DataRecord, Reading, read_record, write_record
 from dalle_jax.stages import data_of
-from dalle_jax.sweeps.graph import Graph, StageRun
 from dalle_jax.sweeps.layout import SweepLayout
+from dalle_jax.sweeps.shared_runs import Graph, StageRun
 
 
 def lay_out(layout: SweepLayout, graph: Graph, reuse: Sequence[Path] = ()) -> None:

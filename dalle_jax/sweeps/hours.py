@@ -22,9 +22,9 @@ from dalle_jax.runs import open_run
 from dalle_jax.runs.fingerprint import fingerprint
 from dalle_jax.stages import build_stage, sampling_of
 from dalle_jax.stages.graph import image_stages, sampling_chain
-from dalle_jax.sweeps.graph import PlannedPoint, StageRun
 from dalle_jax.sweeps.progress import read_curves
 from dalle_jax.sweeps.record import read_attempts
+from dalle_jax.sweeps.shared_runs import PlannedPoint, StageRun
 
 NUM_CAPTIONS = 512  # of `dalle-jax evaluate` by default
 

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dalle_jax.sweeps.graph import Graph, PlannedPoint, StageRun
 from dalle_jax.sweeps.layout import SweepLayout
 from dalle_jax.sweeps.overrides import base_of
+from dalle_jax.sweeps.shared_runs import Graph, PlannedPoint, StageRun
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ those to reused runs elsewhere.
 from dataclasses import dataclass
 from pathlib import Path
 
-from dalle_jax.sweeps.graph import PlannedPoint, StageRun
+from dalle_jax.sweeps.shared_runs import PlannedPoint, StageRun
 from dalle_jax.training import pending
 from dalle_jax.training.finished import steps_in
 

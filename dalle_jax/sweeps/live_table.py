@@ -11,11 +11,11 @@ from rich.live import Live
 from rich.table import Table
 
 from dalle_jax.console import is_quiet
-from dalle_jax.sweeps.graph import Graph, PlannedPoint, names_of
 from dalle_jax.sweeps.jobs import Job, evaluation_key
 from dalle_jax.sweeps.launcher import Launcher, State, Status
 from dalle_jax.sweeps.layout import SweepLayout
 from dalle_jax.sweeps.progress import read_images, read_progress
+from dalle_jax.sweeps.shared_runs import Graph, PlannedPoint, names_of
 
 # States in the order in which a person wants to know of them.
 URGENCY = (

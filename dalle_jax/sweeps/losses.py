@@ -3,9 +3,9 @@
 import json
 from typing import Any
 
-from dalle_jax.sweeps.graph import StageRun
 from dalle_jax.sweeps.layout import SweepLayout
 from dalle_jax.sweeps.progress import read_curves
+from dalle_jax.sweeps.shared_runs import StageRun
 
 LOSS = "validation/loss"  # as trainings log it; `STAGE/validation/loss` in the table
 # Settings of a loss that say how weights are found, and not how their loss is computed.

@@ -13,12 +13,12 @@ from rich.table import Table
 from dalle_jax.stages import main_of
 from dalle_jax.sweeps.checks import data_problems
 from dalle_jax.sweeps.directories import find_reusable
-from dalle_jax.sweeps.graph import Graph, PlannedPoint, names_of
 from dalle_jax.sweeps.hours import Counts, Rate, measured_rates, sampling_flops
 from dalle_jax.sweeps.jobs import is_measured
 from dalle_jax.sweeps.layout import SweepLayout
 from dalle_jax.sweeps.machine import machine_of, own_machine
 from dalle_jax.sweeps.machine_rate import guessed_rate
+from dalle_jax.sweeps.shared_runs import Graph, PlannedPoint, names_of
 from dalle_jax.sweeps.workers import Worker, visible_gpus
 
 

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 from dalle_jax.files import csv_text, write_atomically
 from dalle_jax.metrics.protocol import protocol_hash
 from dalle_jax.metrics.results import read_rows
-from dalle_jax.sweeps.graph import Graph, PlannedPoint, StageRun
 from dalle_jax.sweeps.jobs import evaluation_key
 from dalle_jax.sweeps.layout import SweepLayout
 from dalle_jax.sweeps.losses import LOSS, last_loss, loss_protocol
 from dalle_jax.sweeps.record import made_by, read_attempts
+from dalle_jax.sweeps.shared_runs import Graph, PlannedPoint, StageRun
 
 Row = dict[str, Any]
 FlopsOf = Callable[[StageRun], float | None]  # of a run's whole training; None if not known

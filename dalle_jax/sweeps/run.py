@@ -9,13 +9,13 @@ import jax
 
 from dalle_jax.devices import check_platforms
 from dalle_jax.sweeps.checks import data_problems
-from dalle_jax.sweeps.graph import Graph
 from dalle_jax.sweeps.hours import Counts
 from dalle_jax.sweeps.jobs import jobs_of
 from dalle_jax.sweeps.launcher import Launcher, State
 from dalle_jax.sweeps.layout import SweepLayout
 from dalle_jax.sweeps.live_table import LiveTable
 from dalle_jax.sweeps.results import table, write_table
+from dalle_jax.sweeps.shared_runs import Graph
 from dalle_jax.sweeps.slurm import TIME_OVER
 from dalle_jax.sweeps.workers import divide
 

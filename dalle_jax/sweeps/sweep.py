@@ -55,14 +55,14 @@ def sweep(
     check_overrides(defined, path.parent, overrides)
     # A wrong file is refused before jax is imported, which takes seconds.
     from dalle_jax.sweeps.checks import check_points
-    from dalle_jax.sweeps.content import data_signatures
+    from dalle_jax.sweeps.data_signatures import data_signatures
     from dalle_jax.sweeps.definition import write_definition
     from dalle_jax.sweeps.directories import lay_out
-    from dalle_jax.sweeps.graph import build_graph
     from dalle_jax.sweeps.layout import SweepLayout
     from dalle_jax.sweeps.overrides import load_point, with_cli_overrides
     from dalle_jax.sweeps.plan import print_plan
     from dalle_jax.sweeps.run import leave_accelerators_to_jobs, run
+    from dalle_jax.sweeps.shared_runs import build_graph
     from dalle_jax.sweeps.slurm import submit
     from dalle_jax.sweeps.workers import divide
 

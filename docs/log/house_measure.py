@@ -47,8 +47,8 @@ TRIPS = {
     ),
     "one figure": (
         *("cli/figure", "figures/make", "figures/sweep", "figures/results", "figures/record"),
-        *("figures/figure", "figures/rows", "figures/plots"),
-        *("sweeps/grid", "sweeps/graph", "sweeps/layout", "sweeps/jobs", "sweeps/run"),
+        *("figures/figure", "figures/verdict", "figures/rows", "figures/plots"),
+        *("sweeps/grid", "sweeps/shared_runs", "sweeps/layout", "sweeps/jobs", "sweeps/run"),
         *("sweeps/launcher", "sweeps/results", "experiments/figures/ddim_steps"),
     ),
 }

@@ -15,10 +15,10 @@ from dalle_jax.pipelines.text_to_image import DallePipeline
 from dalle_jax.runs import Run, create_run
 from dalle_jax.sweeps import plan as sweep_plan
 from dalle_jax.sweeps.checks import check_points, data_problems
-from dalle_jax.sweeps.graph import build_graph
 from dalle_jax.sweeps.grid import Sweep
 from dalle_jax.sweeps.hours import Counts
 from dalle_jax.sweeps.overrides import load_point
+from dalle_jax.sweeps.shared_runs import build_graph
 from tests.conftest import ROOT
 from tests.data.pictures import write
 from tests.data.tars import png

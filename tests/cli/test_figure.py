@@ -15,13 +15,13 @@ from dalle_jax.cli.main import main
 from dalle_jax.config.user_files import find_config
 from dalle_jax.figures import files
 from dalle_jax.figures import sweep as figure_sweep
-from dalle_jax.figures.figure import UNDECIDED, Claim, Estimate
 from dalle_jax.figures.files import figure_files, full_scale, load_figure
 from dalle_jax.figures.record import found_text, read_record
 from dalle_jax.figures.summaries import BEGIN, END, write_readme
+from dalle_jax.figures.verdict import UNDECIDED, Claim, Estimate
 from dalle_jax.runs import create_run
-from dalle_jax.sweeps.graph import build_graph
 from dalle_jax.sweeps.overrides import load_point
+from dalle_jax.sweeps.shared_runs import build_graph
 from tests.conftest import ROOT
 from tests.sweeps.twelve import calls, launch, stand_in_jobs
 

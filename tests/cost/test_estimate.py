@@ -15,9 +15,9 @@ from dalle_jax.cost.estimate import (
 )
 from dalle_jax.cost.flops import step_flops
 from dalle_jax.sweeps import hours
-from dalle_jax.sweeps.graph import StageRun
 from dalle_jax.sweeps.hours import Counts
 from dalle_jax.sweeps.overrides import load_point
+from dalle_jax.sweeps.shared_runs import StageRun
 from tests.conftest import ROOT
 
 A, B = jnp.zeros((3, 4)), jnp.zeros((4, 5))

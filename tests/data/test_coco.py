@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dalle_jax.data.coco import make_coco_manifest
+from dalle_jax.data.coco_manifest import make_coco_manifest
 from dalle_jax.data.manifest_source import open_manifest
 
 IMAGES = [9, 42, 73, 100]

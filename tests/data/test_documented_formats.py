@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dalle_jax.data.coco import make_coco_manifest
+from dalle_jax.data.coco_manifest import make_coco_manifest
 from dalle_jax.data.open import open_source
 from dalle_jax.data.tfds_source import TfdsSource
 from tests.conftest import ROOT

@@ -2,7 +2,7 @@
 
 import pytest
 
-from dalle_jax.data.coco import make_coco_manifest
+from dalle_jax.data.coco_manifest import make_coco_manifest
 from dalle_jax.data.git_lfs import POINTER
 from dalle_jax.data.parquet import ParquetSource
 from dalle_jax.data.webdataset import WebDatasetSource

@@ -26,7 +26,7 @@ from dalle_jax import diffusion
 from dalle_jax.diffusion.discrete import BETAS
 from dalle_jax.diffusion.noise import normal_like
 from dalle_jax.diffusion.samplers import sampler_rows
-from dalle_jax.diffusion.samplers.table import run, stack
+from dalle_jax.diffusion.samplers.coefficients import run, stack
 
 torch = pytest.importorskip("torch")
 diffusers = pytest.importorskip("diffusers")

@@ -7,16 +7,7 @@ import pytest
 
 from dalle_jax.data.shapes.draw import draw as draw_scene
 from dalle_jax.data.shapes.scene import Object, Scene
-from dalle_jax.figures.figure import (
-    FAILS,
-    HOLDS,
-    MISSING,
-    UNDECIDED,
-    Claim,
-    Estimate,
-    Figure,
-    overall,
-)
+from dalle_jax.figures.figure import Figure
 from dalle_jax.figures.fronts import plot_front
 from dalle_jax.figures.measures import entropy_row
 from dalle_jax.figures.plots import plot_named
@@ -30,8 +21,9 @@ from dalle_jax.figures.rows import (
     find,
     series,
 )
+from dalle_jax.figures.verdict import FAILS, HOLDS, MISSING, UNDECIDED, Claim, Estimate, overall
 from dalle_jax.metrics.intervals import wilson
-from dalle_jax.sweeps.graph import short_names
+from dalle_jax.sweeps.shared_runs import short_names
 
 
 def claim(value, interval=None, **ends):

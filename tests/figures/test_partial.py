@@ -12,10 +12,10 @@ import pytest
 from dalle_jax.cli import figure
 from dalle_jax.figures import cache, files, measurements
 from dalle_jax.figures import sweep as figure_sweep
-from dalle_jax.figures.figure import UNDECIDED
 from dalle_jax.figures.files import figure_files, find_file, load_figure
 from dalle_jax.figures.record import read_record
 from dalle_jax.figures.summaries import BEGIN, END, write_readme
+from dalle_jax.figures.verdict import UNDECIDED
 from dalle_jax.sweeps.record import read_attempts
 from tests.cli.test_figure import OF_A_SWEEP, project, quick  # noqa: F401 (fixtures)
 from tests.conftest import ROOT

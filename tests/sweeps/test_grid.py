@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 
 from dalle_jax.evaluation.options import evaluation_of
 from dalle_jax.runs import FORMAT
-from dalle_jax.sweeps.graph import build_graph
 from dalle_jax.sweeps.grid import MAX_NAME, Sweep, chain, is_sampling, point_name, product, zip_
 from dalle_jax.sweeps.jobs import jobs_of
 from dalle_jax.sweeps.layout import SweepLayout
 from dalle_jax.sweeps.overrides import load_point
+from dalle_jax.sweeps.shared_runs import build_graph
 from tests.sweeps.twelve import CONFIG
 
 TINY = CONFIG.with_name("tiny.py")

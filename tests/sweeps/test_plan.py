@@ -10,10 +10,10 @@ import pytest
 from dalle_jax.runs import create_run
 from dalle_jax.sweeps import plan as sweep_plan
 from dalle_jax.sweeps.checks import data_problems
-from dalle_jax.sweeps.graph import build_graph
 from dalle_jax.sweeps.grid import Sweep, product
 from dalle_jax.sweeps.layout import SweepLayout
 from dalle_jax.sweeps.overrides import load_point
+from dalle_jax.sweeps.shared_runs import build_graph
 from dalle_jax.sweeps.workers import Worker
 from tests.conftest import ROOT
 

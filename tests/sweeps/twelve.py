@@ -10,11 +10,11 @@ from pathlib import Path
 from dalle_jax.config.load import load_config
 from dalle_jax.sweeps import launcher as launchers
 from dalle_jax.sweeps.directories import lay_out
-from dalle_jax.sweeps.graph import Graph, build_graph
 from dalle_jax.sweeps.grid import Sweep, product
 from dalle_jax.sweeps.jobs import Job, jobs_of
 from dalle_jax.sweeps.launcher import Launcher
 from dalle_jax.sweeps.layout import SweepLayout
+from dalle_jax.sweeps.shared_runs import Graph, build_graph
 from dalle_jax.sweeps.workers import Worker
 
 CONFIG = Path(__file__).parents[2] / "configs/unclip_tiny.py"

@@ -1,7 +1,4 @@
-"""All samplers and their one entry point, `sample`.
-
-A sampler is a function from a time grid to rows of coefficients.
-"""
+"""Sampling by any sampler of the `table`: `sample` is the one entry point."""
 
 import inspect
 from collections.abc import Callable, Sequence
@@ -11,25 +8,10 @@ import numpy as np
 
 from dalle_jax.diffusion.arrays import Array, Denoiser, at_least_float32
 from dalle_jax.diffusion.grids import SPACINGS, grid_options, time_grid
-from dalle_jax.diffusion.samplers.ancestral import ddpm
-from dalle_jax.diffusion.samplers.ddim import ddim
-from dalle_jax.diffusion.samplers.dpm_solver import dpmpp_1s, dpmpp_2m, dpmpp_3m, dpmpp_sde_2m
-from dalle_jax.diffusion.samplers.edm import euler, heun
-from dalle_jax.diffusion.samplers.table import Row, run, stack
-from dalle_jax.diffusion.samplers.unipc import correct, unipc
+from dalle_jax.diffusion.samplers.coefficients import Row, run, stack
+from dalle_jax.diffusion.samplers.table import SAMPLERS
+from dalle_jax.diffusion.samplers.unipc import correct
 from dalle_jax.diffusion.schedules import Schedule
-
-SAMPLERS = {
-    "ddpm": ddpm,
-    "ddim": ddim,
-    "euler": euler,
-    "heun": heun,
-    "dpmpp_1s": dpmpp_1s,
-    "dpmpp_2m": dpmpp_2m,
-    "dpmpp_3m": dpmpp_3m,
-    "dpmpp_sde_2m": dpmpp_sde_2m,
-    "unipc": unipc,
-}
 
 
 def sample(
@@ -48,10 +30,10 @@ def sample(
 ) -> Array:
     """Solve from x_T [B, ...], the state at the grid's first time, to x_0 [B, ...].
 
-    `denoiser(x_t, t [B]) -> x0_hat` is called once per row of the sampler's table. `table.run`
-    explains key, sample_index, callback and project. `options` are those of the sampler (`eta`,
-    `order`, …) and of the spacing (`rho`, …); an unknown one is an error that lists the known ones.
-    Works under jit: the table is computed on the host in float64 while tracing.
+    `denoiser(x_t, t [B]) -> x0_hat` is called once per row of the sampler's coefficients, and
+    `coefficients.run` explains key, sample_index, callback and project. `options` are those of the
+    sampler (`eta`, `order`, …) and of the spacing (`rho`, …); an unknown one is an error that lists
+    the known ones. Works under jit: coefficients are computed on the host in float64 while tracing.
     """
     rows = sampler_rows(schedule, sampler=sampler, steps=steps, spacing=spacing, **options)
     x_T = at_least_float32(x_T)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from dalle_jax.diffusion.grids import Grid
-from dalle_jax.diffusion.samplers.table import Row
+from dalle_jax.diffusion.samplers.coefficients import Row
 
 VARIANCES = ("fixed_small", "fixed_large", "learned")
 

@@ -10,7 +10,7 @@ where D is m_0 for order 1 and an extrapolation from earlier estimates for highe
 import numpy as np
 
 from dalle_jax.diffusion.grids import Grid
-from dalle_jax.diffusion.samplers.table import Row
+from dalle_jax.diffusion.samplers.coefficients import Row
 
 # A slope over one step is extrapolated over a next step that is at most this many times longer in
 # λ, which holds for all grids of the papers. Beyond that an extrapolation is worse than none: on a

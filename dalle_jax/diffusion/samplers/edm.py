@@ -7,7 +7,7 @@ Heun in σ with churn is EDM's algorithm 2.
 import numpy as np
 
 from dalle_jax.diffusion.grids import Grid
-from dalle_jax.diffusion.samplers.table import Row
+from dalle_jax.diffusion.samplers.coefficients import Row
 
 VARIABLES = ("flow", "sigma")
 

@@ -19,8 +19,8 @@ from math import factorial
 import numpy as np
 
 from dalle_jax.diffusion.grids import Grid
+from dalle_jax.diffusion.samplers.coefficients import Row
 from dalle_jax.diffusion.samplers.dpm_solver import exponential_step, solver_orders
-from dalle_jax.diffusion.samplers.table import Row
 
 VARIANTS = ("bh1", "bh2")
 

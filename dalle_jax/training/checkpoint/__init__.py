@@ -9,7 +9,6 @@ A checkpoint is written in the background under another name and appears under i
 whole, or not at all.
 """
 
-import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -29,11 +28,9 @@ from dalle_jax.training.checkpoint.reading import (
     encode,
     found_by_first,
     handlers,
-    read,
+    read_newest_good,
 )
 from dalle_jax.training.finished import steps_in
-
-log = logging.getLogger(__name__)
 
 
 def load_params(
@@ -167,28 +164,14 @@ class Checkpoints:
           ValueError: the newest good one holds another tree, or all are damaged.
           OSError: it could not be read, here or by another process, though it may be whole.
         """
-        steps = [s for s in steps_in(self.directory) if before is None or s < before]
-        for step in reversed(steps):
-            path = self.directory / str(step)
-            reason = found_by_first(damage, path)
-            if reason is None:
-                restored, reason = read(path, abstract_state)
-            if reason is None:
-                if not (path / CHECKSUMS).exists() and not self._read_only:
-                    self._unsealed.append(step)
-                self.newest = step
-                return restored
-            log.warning("checkpoint %s is damaged: %s; using the one before it", path, reason)
-            if not self._read_only:
-                self._set_aside(step)
-        if steps and self._read_only:
-            raise ValueError(f"all checkpoints in {self.directory} are damaged")
-        if steps:
-            raise ValueError(
-                f"all checkpoints in {self.directory} are damaged and set aside as damaged_*; "
-                "the same command now starts from step 0"
-            )
-        return None
+        set_aside = None if self._read_only else self._set_aside
+        found = read_newest_good(self.directory, abstract_state, before, set_aside)
+        if found is None:
+            return None
+        self.newest, restored = found
+        if not (self.directory / str(self.newest) / CHECKSUMS).exists() and not self._read_only:
+            self._unsealed.append(self.newest)
+        return restored
 
     def _set_aside(self, step: int) -> None:
         if jax.process_index() == 0:

@@ -1,6 +1,7 @@
-"""Reading a checkpoint, as one process or as several that come to one verdict on it."""
+"""Which checkpoint is restored, and reading it, as one process or as several that agree on it."""
 
 import base64
+import logging
 from collections.abc import Callable, Mapping
 from enum import IntEnum
 from pathlib import Path
@@ -12,7 +13,16 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
-from dalle_jax.training.checkpoint.integrity import CHECKSUMS, means_damage, root, unread
+from dalle_jax.training.checkpoint.integrity import (
+    CHECKSUMS,
+    damage,
+    means_damage,
+    root,
+    unread,
+)
+from dalle_jax.training.finished import steps_in
+
+log = logging.getLogger(__name__)
 
 
 class Mismatch(ValueError):
@@ -25,6 +35,45 @@ class Verdict(IntEnum):
     GOOD = 0
     DAMAGED = 1
     FAILED = 2  # to read it, for a reason that is not on the disk
+
+
+def read_newest_good(
+    directory: Path,
+    abstract_state: Any,
+    before: int | None,
+    set_aside: Callable[[int], None] | None,
+) -> tuple[int, tuple[Any, Any]] | None:
+    """(step, (state, data state)) of the newest good checkpoint; None if there is none.
+
+    Args:
+      directory: of the checkpoints.
+      abstract_state: the layout in which the state is wanted.
+      before: only earlier steps than this one count; None for all.
+      set_aside: called with each step that is found damaged; None if nothing may be changed.
+
+    Raises:
+      ValueError: the newest good one holds another tree, or all are damaged.
+      OSError: it could not be read, here or by another process, though it may be whole.
+    """
+    steps = [s for s in steps_in(directory) if before is None or s < before]
+    for step in reversed(steps):
+        path, restored = directory / str(step), None
+        reason = found_by_first(damage, path)
+        if reason is None:
+            restored, reason = read(path, abstract_state)
+        if reason is None:
+            return step, restored
+        log.warning("checkpoint %s is damaged: %s; using the one before it", path, reason)
+        if set_aside is not None:
+            set_aside(step)
+    if steps:
+        then = (
+            ""
+            if set_aside is None
+            else (" and set aside as damaged_*; the same command now starts from step 0")
+        )
+        raise ValueError(f"all checkpoints in {directory} are damaged{then}")
+    return None
 
 
 def read(path: Path, abstract_state: Any) -> tuple[tuple[Any, Any] | None, str | None]:

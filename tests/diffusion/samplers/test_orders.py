@@ -11,7 +11,7 @@ import pytest
 from dalle_jax import diffusion
 from dalle_jax.diffusion.analytic import GaussianMixture
 from dalle_jax.diffusion.samplers import sampler_rows
-from dalle_jax.diffusion.samplers.table import run, stack
+from dalle_jax.diffusion.samplers.coefficients import run, stack
 
 SCHEDULE = diffusion.CONTINUOUS["cosine"]()
 DATA = ([0.3, 0.7], [[-1.0, 0.5], [0.8, -0.2]], [0.3, 0.4])

@@ -8,7 +8,7 @@ import pytest
 from dalle_jax import diffusion
 from dalle_jax.diffusion.grids import time_grid
 from dalle_jax.diffusion.samplers import SAMPLERS, sampler_rows
-from dalle_jax.diffusion.samplers.table import stack
+from dalle_jax.diffusion.samplers.coefficients import stack
 from dalle_jax.diffusion.samplers.unipc import coefficients
 
 COSINE = diffusion.CONTINUOUS["cosine"]()

@@ -9,13 +9,13 @@ import pytest
 
 from dalle_jax.runs import FORMAT, create_run
 from dalle_jax.runs.data import DataRecord, Reading, read_record, write_record
-from dalle_jax.sweeps.content import data_signatures
+from dalle_jax.sweeps.data_signatures import data_signatures
 from dalle_jax.sweeps.definition import read_definition, write_definition
 from dalle_jax.sweeps.directories import find_reusable, lay_out
-from dalle_jax.sweeps.graph import build_graph
 from dalle_jax.sweeps.grid import Sweep, product
 from dalle_jax.sweeps.layout import SweepLayout
 from dalle_jax.sweeps.overrides import load_point
+from dalle_jax.sweeps.shared_runs import build_graph
 from dalle_jax.training import pending
 from tests.conftest import ROOT
 
