@@ -5,6 +5,7 @@ from pathlib import Path
 from dalle_jax.cli.inputs import check_workdir
 from dalle_jax.cli.options import OneOf, Parser, local_path
 from dalle_jax.cli.output_paths import output_folder
+from dalle_jax.config.choices import DTYPES, WEIGHTS
 
 EXAMPLE = """example:
   dalle-jax export --workdir=runs/quickstart --out=quickstart_model
@@ -37,13 +38,13 @@ def make_parser() -> Parser:
     option("--out", type=output_folder, required=True, help="a folder that is not there yet")
     option(
         "--weights",
-        type=OneOf(("ema", "raw")),
+        type=OneOf(WEIGHTS),
         default="ema",
         help="averaged over training, or as the optimizer left them",
     )
     option(
         "--dtype",
-        type=OneOf(("float32", "bfloat16", "float16")),
+        type=OneOf(DTYPES),
         default="float32",
         help="of the tensors; float32 keeps every bit",
     )

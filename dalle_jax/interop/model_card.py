@@ -7,6 +7,7 @@ from dalle_jax.metrics.results import read_rows
 from dalle_jax.runs import Run
 from dalle_jax.runs.data import read_record
 
+WEIGHTS = {"ema": "averaged (EMA)", "raw": "raw"}
 USE = """
 ## Use
 
@@ -23,31 +24,34 @@ dalle_jax whose training can't go on; `dalle-jax evaluate --workdir=…` measure
 
 
 def model_card(
-    runs: Mapping[str, Run], num_parameters: Mapping[str, int], weights: str, dtype: str
+    runs: Mapping[str, Run],
+    num_parameters: Mapping[str, int],
+    weights: Mapping[str, str],
+    dtype: str,
 ) -> str:
     """Markdown, after a head in YAML as model hubs read it; the same runs give the same text.
 
     Args:
         runs: by stage, of one workdir, whose results.jsonl holds what was measured of them.
         num_parameters: by stage.
-        weights: "ema" or "raw".
+        weights: "ema" or "raw", by stage.
         dtype: of the stored tensors.
     """
     main = list(runs.values())[-1]
-    rows = [row for row in read_rows(main.directory.parent / "results.jsonl") if _is_of(row, runs)]
+    results = read_rows(main.directory.parent / "results.jsonl")
+    rows = [row for row in results if _is_of(row, runs, weights)]
     shapes = main.data["source"].startswith("captioned_shapes")
     parts = [
         *("---", "library_name: dalle_jax", "pipeline_tag: text-to-image", "---", ""),
         f"# {' + '.join(runs)}",
         "",
-        f"A text-to-image model of dalle_jax, {'averaged (EMA)' if weights == 'ema' else weights} "
-        f"weights in {dtype}.",
+        f"A text-to-image model of dalle_jax, in {dtype}.",
         "",
-        "| stage | parameters | steps | image size | fingerprint |",
-        "|---|---|---|---|---|",
+        "| stage | parameters | steps | image size | weights | fingerprint |",
+        "|---|---|---|---|---|---|",
         *(
             f"| {name} | {num_parameters[name]:,} | {run.step:,} | {run.data['image_size']} "
-            f"| `{run.fingerprint}` |"
+            f"| {WEIGHTS[weights[name]]} | `{run.fingerprint}` |"
             for name, run in runs.items()
         ),
         USE.format(caption="a large red circle" if shapes else "A CAPTION"),
@@ -57,17 +61,18 @@ def model_card(
         "",
         f"Licence of images: {main.config['licence']}",
         "",
-        *_results(rows),
+        *_results(rows, dtype),
     ]
     return "\n".join(parts).rstrip() + "\n"
 
 
-def _is_of(row: Mapping[str, Any], runs: Mapping[str, Run]) -> bool:
-    """Whether a row of results was measured of these weights."""
+def _is_of(row: Mapping[str, Any], runs: Mapping[str, Run], weights: Mapping[str, str]) -> bool:
+    """Whether a row of results was measured of these weights, before they are rounded."""
     model = row.get("model")
     return isinstance(model, Mapping) and all(
         name in runs
         and (stage["fingerprint"], stage["step"]) == (runs[name].fingerprint, runs[name].step)
+        and stage["weights"] == (runs[name].exported_as or weights[name])
         for name, stage in model.items()
     )
 
@@ -85,10 +90,11 @@ def _data(run: Run) -> str:
     return f"- {name}, {reading.items.get('train', 0):,} training images{signature}"
 
 
-def _results(rows: list[dict[str, Any]]) -> Iterator[str]:
+def _results(rows: list[dict[str, Any]], dtype: str) -> Iterator[str]:
     if not rows:
         return
-    yield from ("## Results", "", "Measured by `dalle-jax evaluate`; intervals hold 95 %.", "")
+    rounded = "" if dtype == "float32" else f" They were measured before rounding to {dtype}."
+    yield from ("## Results", "", f"Measured by `dalle-jax evaluate`; 95 % intervals.{rounded}", "")
     yield "| captions | images | metric | value | interval | protocol |"
     yield "|---|---|---|---|---|---|"
     for row in rows:

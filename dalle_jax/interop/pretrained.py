@@ -21,6 +21,7 @@ from dalle_jax import __version__
 from dalle_jax.files import write_atomically
 from dalle_jax.interop.model_card import model_card
 from dalle_jax.runs import FORMAT, Run, model_file
+from dalle_jax.runs.workdir import upstream_names
 
 FILES = ("tokenizer.json", "words.json", "data.json")  # of a run, besides its config
 
@@ -37,7 +38,8 @@ def save_pretrained(
     Args:
         runs: of the stages of a system.
         folder: that is made; one that holds something already is refused.
-        weights: averaged over training (EMA), or as the optimizer left them.
+        weights: averaged over training (EMA), or as the optimizer left them. Stages that others
+            were trained with, such as CLIP, are always averaged.
         dtype: of the tensors: float32 keeps every bit, bfloat16 and float16 halve the size.
 
     Returns:
@@ -52,16 +54,18 @@ def save_pretrained(
         raise FileExistsError(f"{folder} exists and is not an empty folder; give another name")
     model_file.check_dtype(dtype)
     wanted = _with_upstream(runs)
+    averaged = upstream_names(wanted)
+    chosen = {name: "ema" if name in averaged else weights for name in wanted}
     numbers = {}
     for name, run in wanted.items():
-        params = jax.tree.map(np.asarray, run.load_params(weights))
+        params = jax.tree.map(np.asarray, run.load_params(chosen[name]))
         numbers[name] = sum(leaf.size for leaf in jax.tree.leaves(params))
-        header = _header(run, weights, dtype)
+        header = _header(run, chosen[name], dtype)
         for file_name, text in model_file.texts(header).items():
             content = text.encode()
             write_atomically(folder / name / file_name, lambda f, content=content: f.write(content))
         model_file.write(folder / name / model_file.NAME, params, header, dtype)
-    card = model_card(wanted, numbers, weights, dtype).encode()
+    card = model_card(wanted, numbers, chosen, dtype).encode()
     write_atomically(folder / "README.md", lambda file: file.write(card))
     return folder
 

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from dalle_jax.runs import Run, runs_in
-from dalle_jax.stages import STAGES, upstream_of
+from dalle_jax.runs.workdir import upstream_names
+from dalle_jax.stages import STAGES
 from dalle_jax.stages.base import Stage
 from dalle_jax.stages.graph import image_stages, main_stage, sampling_chain
 
@@ -127,12 +128,7 @@ def weights_of(system: System, name: str, weights: str) -> str:
     """Which weights `choose_weights` takes for a stage.
 
     A stage upstream of others, such as CLIP, keeps its EMA weights: the others were trained with
-    them.
+    them. Of an exported run they are what was exported.
     """
-    upstream = {
-        other
-        for run in system.runs.values()
-        if not STAGES[run.stage_name].continues
-        for other in upstream_of(run.stage_name, run.config)
-    }
-    return "ema" if name in upstream else weights
+    chosen = "ema" if name in upstream_names(system.runs) else weights
+    return system.runs[name].exported_as or chosen

@@ -62,8 +62,13 @@ def _header(path: Path, modified: int, size: int) -> dict[str, Any]:
             header = json.loads((file.metadata() or {})[METADATA])
     except (SafetensorError, KeyError, ValueError) as error:
         raise ValueError(f"{path} is not a model of dalle_jax: {error}") from error
-    if not isinstance(header, dict) or not header.keys() >= KEYS:
-        raise ValueError(f"{path} is not a model of dalle_jax: its metadata lacks some of {KEYS}")
+    try:
+        whole = header.keys() >= KEYS and {"stage", "config", "format"} <= header["run"].keys()
+        whole &= all(isinstance(text, str) for text in header["files"].values())
+    except (AttributeError, TypeError, KeyError):
+        whole = False
+    if not whole:
+        raise ValueError(f"{path} is not a model of dalle_jax: its metadata is of another form")
     return header
 
 

@@ -62,8 +62,17 @@ class Run(RunData):
 
     @property
     def checkpoint_name(self) -> str:
-        """Identifies the weights of the newest checkpoint."""
-        return f"{self.fingerprint} step {self.step}"
+        """Identifies the weights of the newest checkpoint, or of a model file."""
+        return " ".join(filter(None, (self.fingerprint, f"step {self.step}", self.exported_as)))
+
+    @property
+    def exported_as(self) -> str:
+        """How an exported run's weights differ from its checkpoint's EMA: "raw", "ema bfloat16"."""
+        if not self.is_exported:
+            return ""
+        header = model_file.read_header(self.model_path)
+        stored = " ".join((header["weights"], header["dtype"]))
+        return "" if stored == "ema float32" else stored.removesuffix(" float32")
 
     def embeddings_path(self, split: str) -> Path:
         """Where a CLIP run's stored image embeddings are, if they were made."""

@@ -1,12 +1,12 @@
 """The runs of a workdir."""
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from dalle_jax.runs.nearby import nearby
 from dalle_jax.runs.run import Run, open_run
-from dalle_jax.stages import STAGES
+from dalle_jax.stages import STAGES, upstream_of
 
 
 def runs_in(workdir: str | Path) -> dict[str, Run]:
@@ -24,6 +24,19 @@ def runs_in(workdir: str | Path) -> dict[str, Run]:
             "train one with `dalle-jax train`"
         )
     return {name: open_run(directory) for name, directory in found.items()}
+
+
+def upstream_names(runs: Mapping[str, Run]) -> set[str]:
+    """The stages that others of these runs were trained with, which are used with EMA weights only.
+
+    A stage that a run continues, as joint training does, is not among them.
+    """
+    return {
+        name
+        for run in runs.values()
+        if not STAGES[run.stage_name].continues
+        for name in upstream_of(run.stage_name, run.config)
+    }
 
 
 def clip_in(workdir: str | Path) -> Run | None:

@@ -7,5 +7,6 @@ def test_a_model_is_written_and_its_place_said(tiny_workdir, tmp_path, capsys):
     options = [f"--workdir={tiny_workdir}", f"--out={out}", "--dtype=float16", "--weights=raw"]
     assert run_verb("export", options) == 0
     assert capsys.readouterr().out.startswith(f"model: {out} (")
-    assert "raw weights in float16" in (out / "README.md").read_text()
+    card = (out / "README.md").read_text()
+    assert "in float16." in card and "| raw |" in card
     assert open_run(out / "decoder").fingerprint == open_run(tiny_workdir / "decoder").fingerprint

@@ -272,12 +272,13 @@ def test_the_names_in_help_are_those_of_the_tables():
     from dalle_jax.diffusion.samplers.ancestral import VARIANCES
     from dalle_jax.metrics import preprocess
     from dalle_jax.pipelines.arguments import FROM_IMAGE, FROM_TEXT
+    from dalle_jax.runs import model_file
     from dalle_jax.stages.denoising import THRESHOLDS
 
     assert tuple(diffusion.SAMPLERS) == choices.SAMPLERS
     assert tuple(diffusion.SPACINGS) == choices.SPACINGS
     assert tuple(THRESHOLDS) == choices.THRESHOLDS
-    assert VARIANCES == choices.VARIANCES
+    assert VARIANCES == choices.VARIANCES and model_file.DTYPES == choices.DTYPES
     assert (FROM_TEXT, FROM_IMAGE) == choices.EMBEDDINGS
     assert tuple(RULES) == choices.RULES and CAPTION_KINDS == choices.CAPTIONS
     assert set(choices.SPLITS) == {*SHAPES_SPLITS, *EMOJI_SPLITS}

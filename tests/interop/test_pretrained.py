@@ -8,6 +8,7 @@ from safetensors.numpy import load_file, save_file
 
 from dalle_jax import DallePipeline
 from dalle_jax.interop.pretrained import save_pretrained
+from dalle_jax.pipelines.system import choose_weights, load_system, weights_of
 from dalle_jax.runs import create_run, open_run
 
 PROMPTS = ["a large red circle", "a small blue star"]
@@ -92,6 +93,10 @@ def test_half_precision_halves_the_size_and_is_read_as_float32(folder, pipe, tmp
     with pytest.raises(ValueError, match="dtype is 'int8'; it can be float32, bfloat16, float16"):
         pipe.save_pretrained(tmp_path / "other", dtype="int8")
     assert not (tmp_path / "other").exists()
+    # What was rounded is not taken for what it was made of, in records and in rows of results.
+    rounded = DallePipeline.from_pretrained(half)
+    assert rounded.checkpoint == f"{pipe.checkpoint} ema bfloat16"
+    assert weights_of(rounded.system, "decoder", "ema") == "ema bfloat16"
 
 
 def test_missing_extra_and_misshapen_tensors_are_named(folder, tmp_path):
@@ -116,10 +121,22 @@ def test_what_is_no_model_is_refused_in_a_sentence(folder, tmp_path):
             DallePipeline.from_pretrained(tmp_path / name)
 
 
+@pytest.mark.parametrize(
+    "header", [{}, [], {"run": 1}, {"run": {"stage": "decoder"}}, {"files": {"words.json": 2}}]
+)
+def test_metadata_of_another_form_are_refused_in_a_sentence(folder, tmp_path, header):
+    if isinstance(header, dict) and header:
+        header = {**read_header(folder / "decoder/model.safetensors"), **header}
+    save_file({"a": np.zeros(3)}, tmp_path / "x", {"dalle_jax": json.dumps(header)})
+    with pytest.raises(ValueError, match="x is not a model of dalle_jax"):
+        DallePipeline.from_pretrained(tmp_path / "x")
+
+
 @pytest.mark.parametrize("change", [{"files": {"../x": ""}}, {"run": {"stage": "../x"}}])
 def test_a_file_writes_nothing_outside_its_folder(folder, tmp_path, change):
     path = folder / "decoder/model.safetensors"
-    header = {**read_header(path), **change}
+    header = read_header(path)
+    header |= {name: {**header[name], **value} for name, value in change.items()}
     save_file(load_file(path), tmp_path / "bad", {"dalle_jax": json.dumps(header)})
     with pytest.raises(ValueError, match=r"\.\./x"):
         DallePipeline.from_pretrained(tmp_path / "bad")
@@ -147,6 +164,18 @@ def test_weights_that_were_not_saved_are_not_had(folder, tiny_workdir, tmp_path)
         np.testing.assert_array_equal(one, other)
 
 
+def test_raw_weights_leave_those_that_others_were_trained_with_averaged(
+    tiny_unclip_workdir, tmp_path
+):
+    evaluated = choose_weights(load_system(tiny_unclip_workdir), "raw")
+    raw = save_pretrained(evaluated.runs.values(), tmp_path / "raw", weights="raw")
+    saved = load_system(raw)
+    for name, params in evaluated.params.items():
+        for one, other in zip(leaves(saved.params[name]), leaves(params), strict=True):
+            np.testing.assert_array_equal(one, other)
+        assert weights_of(saved, name, "ema") == weights_of(evaluated, name, "raw")
+
+
 def test_the_card_says_what_was_measured_and_no_path_of_its_maker(tiny_workdir, tmp_path):
     workdir = shutil.copytree(tiny_workdir, tmp_path / "measured")
     run = open_run(workdir / "decoder")
@@ -154,12 +183,16 @@ def test_the_card_says_what_was_measured_and_no_path_of_its_maker(tiny_workdir, 
     metrics = {"oracle/caption": {"value": 0.8125, "interval": [0.75, 0.86]}}
     row = {"protocol": {"num_images": 160}, "protocol_hash": "ab12", "metrics": metrics}
     other = {**row, "model": {"decoder": {**model["decoder"], "step": 1}}, "protocol_hash": "cd34"}
+    raw = {"decoder": {**model["decoder"], "weights": "raw"}}
     rows = [{**row, "model": model, "data": "captioned_shapes/easy test"}, other]
+    rows.append({**row, "model": raw, "protocol_hash": "ef56"})
     (workdir / "results.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     folder = save_pretrained([run], tmp_path / "model")
     card = (folder / "README.md").read_text()
     line = "| captioned_shapes/easy test | 160 | oracle/caption | 0.8125 | 0.75 – 0.86 | `ab12` |"
-    assert line in card and "cd34" not in card
+    assert line in card and "cd34" not in card and "ef56" not in card
+    rounded = save_pretrained([run], tmp_path / "rounded", dtype="float16") / "README.md"
+    assert line in rounded.read_text() and "before rounding to float16" in rounded.read_text()
     assert "captioned_shapes/easy" in card and "400 training images" in card
     assert f"{run.step}" in card and run.config["licence"] in card
     assert not [n for n, content in files_of(folder).items() if str(tmp_path).encode() in content]
