@@ -47,7 +47,8 @@ def save_pretrained(
 
     Raises:
         FileExistsError: the folder is not empty.
-        ValueError: there is no such dtype, or the weights do not fit into it.
+        ValueError: there is no such dtype, the weights do not fit into it, or the runs are
+            themselves of such a folder, whose weights are others.
     """
     folder = Path(folder).expanduser()
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
@@ -56,6 +57,12 @@ def save_pretrained(
     wanted = _with_upstream(runs)
     averaged = upstream_names(wanted)
     chosen = {name: "ema" if name in averaged else weights for name in wanted}
+    for name, run in wanted.items():
+        if run.exported_as not in ("", model_file.name_of(chosen[name], dtype)):
+            raise ValueError(
+                f"{run.directory} holds {run.exported_as} weights; export others from the run that "
+                "it was made of"
+            )
     numbers = {}
     for name, run in wanted.items():
         params = jax.tree.map(np.asarray, run.load_params(chosen[name]))

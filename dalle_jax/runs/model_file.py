@@ -34,6 +34,13 @@ def check_dtype(dtype: str) -> None:
         raise ValueError(f"dtype is {dtype!r}; it can be {', '.join(DTYPES)}")
 
 
+def name_of(weights: str, dtype: str) -> str:
+    """How weights differ from a checkpoint's EMA: "raw", "ema bfloat16"; "" if they do not."""
+    if dtype == "float32":
+        return "" if weights == "ema" else weights
+    return f"{weights} {dtype}"
+
+
 def write(path: Path, params: Any, header: Mapping[str, Any], dtype: str) -> None:
     """Write parameters, cast to `dtype` where they are floating-point numbers.
 

@@ -71,8 +71,7 @@ class Run(RunData):
         if not self.is_exported:
             return ""
         header = model_file.read_header(self.model_path)
-        stored = " ".join((header["weights"], header["dtype"]))
-        return "" if stored == "ema float32" else stored.removesuffix(" float32")
+        return model_file.name_of(header["weights"], header["dtype"])
 
     def embeddings_path(self, split: str) -> Path:
         """Where a CLIP run's stored image embeddings are, if they were made."""

@@ -97,6 +97,8 @@ def test_half_precision_halves_the_size_and_is_read_as_float32(folder, pipe, tmp
     rounded = DallePipeline.from_pretrained(half)
     assert rounded.checkpoint == f"{pipe.checkpoint} ema bfloat16"
     assert weights_of(rounded.system, "decoder", "ema") == "ema bfloat16"
+    with pytest.raises(ValueError, match="holds ema bfloat16 weights; export others from the run"):
+        rounded.save_pretrained(tmp_path / "exact again")
 
 
 def test_missing_extra_and_misshapen_tensors_are_named(folder, tmp_path):
