@@ -73,6 +73,7 @@ def _main(argv: list[str]) -> int:
     if "--dry-run" in rest:
         gc.disable()  # over within seconds, a sixth of which it would spend on collecting garbage
     elif not {"-h", "--help"} & set(rest):
+        gc.set_threshold(10_000)  # of 700 objects, a third of the time of tracing would be its own
         cpu.restart_with_heap()
         if verb in CACHED:
             compilation_cache.enable()

@@ -13,7 +13,15 @@ import numpy as np
 from dalle_jax.training.events import make_events, save
 from dalle_jax.training.finished import steps_in
 from dalle_jax.training.monitor import Monitor
-from dalle_jax.training.session import Progress, Session, Unread, announce, begin, open_checkpoints
+from dalle_jax.training.session import (
+    Progress,
+    Session,
+    Unread,
+    announce,
+    begin,
+    compile_step,
+    open_checkpoints,
+)
 from dalle_jax.training.sharding import put_batch
 from dalle_jax.training.signals import Interrupted, Stop, StopSignals
 from dalle_jax.training.state import TrainState
@@ -55,9 +63,12 @@ def fit(training: Training) -> TrainState:
             announce(session, progress)
             if progress.events:
                 make_events(session, progress)
+            train_step = None
             for step in range(progress.step + 1, last + 1):
                 batch, on_device = read_batch(session, progress)
-                progress.state, metrics = programs.step(
+                if train_step is None:
+                    train_step = compile_step(session, progress, on_device)
+                progress.state, metrics = train_step(
                     progress.state, programs.frozen, on_device, programs.root_key
                 )
                 progress.step = step
@@ -86,6 +97,7 @@ def read_batch(session: Session, progress: Progress) -> tuple[Batch, dict[str, j
     except (Exception, Stop) as error:
         settle(session, progress)
         if jax.process_count() == 1:  # of several processes one can't save without the others
+            progress.state = progress.state or session.programs.init()
             save(session, progress, data_state)
             session.checkpoints.wait()
             session.monitor.bar.message(f"step {progress.step}: checkpoint saved")

@@ -1,5 +1,7 @@
 """A training while it runs: where it is, and what serves it."""
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -27,13 +29,13 @@ class Progress:
     """Where a training is.
 
     Attributes:
-        state: after the steps dispatched so far.
+        state: after the steps dispatched so far; None before `compile_step` makes the first.
         step: how many these are.
         unread: the last of them, until its metrics are read.
         events: those of this step that are not made yet, in order.
     """
 
-    state: TrainState
+    state: TrainState | None
     step: int
     unread: Unread | None = None
     events: list[str] = field(default_factory=list)
@@ -59,23 +61,39 @@ def open_checkpoints(training: Training) -> Checkpoints:
 
 
 def begin(training: Training, programs: Programs, checkpoints: Checkpoints) -> Progress:
-    """The newest checkpoint with the events pending there, or the first state."""
-    restored = checkpoints.restore(programs.abstract_state)
-    if restored is None:
-        state = programs.init()
-    else:
+    """The newest checkpoint with the events pending there, or step 0."""
+    restored, step = checkpoints.restore(programs.abstract_state), 0
+    state = None
+    if restored is not None:
         state, data_state = restored
         training.batches.set_state(data_state)
-    step = int(state.step)
+        step = int(state.step)
     made = training.scheduled_at(training.settings.steps)
     events = [event for event in pending.read_as_first(training.run_dir, step) if event in made]
     pending.write(training.run_dir, step, events)
     return Progress(state, step, events=events)
 
 
+def compile_step(session: Session, progress: Progress, batch: dict[str, jax.Array]) -> Callable:
+    """`programs.step`, compiled for batches as this one.
+
+    The first state, if there is none yet, is made meanwhile: its program takes a fifth of the time
+    of the step's, and compilation leaves cores idle.
+    """
+    programs = session.programs
+    lowered = programs.step.lower(
+        programs.abstract_state, programs.frozen, batch, programs.root_key
+    )
+    with ThreadPoolExecutor(1) as background:
+        compiled = background.submit(lowered.compile)
+        if progress.state is None:
+            progress.state = programs.init()
+        return compiled.result()
+
+
 def announce(session: Session, progress: Progress) -> None:
     """Show what is trained, from which step on."""
-    count = sum(leaf.size for leaf in jax.tree.leaves(progress.state.params))
+    count = sum(leaf.size for leaf in jax.tree.leaves(session.programs.abstract_state.params))
     verb = f"goes on from step {progress.step}" if progress.step else "starts"
     mesh = dict(session.programs.mesh.shape)
     text = f"{session.training.title} {verb}: {count:,} parameters, mesh {mesh}"
