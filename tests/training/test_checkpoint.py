@@ -371,6 +371,11 @@ def test_ema_params_alone(copy):
         load_params(copy)
 
 
+def test_loading_parameters_warns_of_nothing(copy, caplog):
+    load_params(copy)
+    assert not caplog.records
+
+
 def test_restores_onto_another_layout(copy):
     mesh = make_mesh({"data": 2, "fsdp": 4})
     checkpoints = Checkpoints(copy)

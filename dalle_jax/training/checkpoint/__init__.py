@@ -9,6 +9,7 @@ A checkpoint is written in the background under another name and appears under i
 whole, or not at all.
 """
 
+import logging
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -31,6 +32,11 @@ from dalle_jax.training.checkpoint.reading import (
     read_newest_good,
 )
 from dalle_jax.training.finished import steps_in
+
+# Orbax warns of files that an item of a managed checkpoint never has; its errors are shown.
+logging.getLogger("absl").addFilter(
+    lambda record: record.levelno >= logging.ERROR or "/orbax/" not in record.pathname
+)
 
 
 def load_params(
