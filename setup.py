@@ -1,6 +1,7 @@
-"""Puts the configs into the built package, where `--config=quickstart` finds them."""
+"""Puts the configs and experiments into the built package, where they are found by name."""
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 from setuptools import setup
@@ -8,18 +9,30 @@ from setuptools.command.build_py import build_py
 
 
 class WithConfigs(build_py):
-    """As setuptools builds the package, and `configs` in it; a checkout has them beside it."""
+    """As setuptools builds the package, and configs/ and experiments/ in it.
+
+    A checkout has them beside it. Of the experiments come those that a verb runs, which are sweeps
+    and figures, and the records that `dalle-jax figure --list` reads.
+    """
 
     def run(self):
         """Build."""
         super().run()
-        if not self.editable_mode:
-            target = Path(self.build_lib, "dalle_jax", "configs")
-            shutil.copytree("configs", target, dirs_exist_ok=True, ignore=_no_source)
+        if self.editable_mode:
+            return
+        package = Path(self.build_lib, "dalle_jax")
+        (package / "configs.py").unlink()  # the folder takes its place
+        for file in _files():
+            (package / file).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(file, package / file)
 
 
-def _no_source(folder: str, names: list[str]) -> list[str]:
-    return [name for name in names if Path(folder, name).is_file() and not name.endswith(".py")]
+def _files() -> Iterator[Path]:
+    yield from Path("configs").rglob("*.py")
+    yield from Path("experiments/results").glob("*.json")
+    for file in Path("experiments").rglob("*.py"):
+        if any(f"\ndef {name}(" in file.read_text("utf-8") for name in ("get_sweep", "get_figure")):
+            yield file
 
 
 setup(cmdclass={"build_py": WithConfigs})

@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from configs import sketch
+from dalle_jax.configs import sketch
 
 
 def get_config() -> ConfigDict:

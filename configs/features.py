@@ -8,7 +8,7 @@ About three minutes on one CPU core. For other data: --config.data.source=emoji 
 
 from ml_collections import ConfigDict
 
-from configs import base
+from dalle_jax.configs import base
 
 
 def get_config() -> ConfigDict:

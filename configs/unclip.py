@@ -5,7 +5,7 @@ Images of 32 px and captions of a dozen words. Configs of whole systems take the
 
 from ml_collections import ConfigDict
 
-from configs import base
+from dalle_jax.configs import base
 
 
 def clip() -> ConfigDict:

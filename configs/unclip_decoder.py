@@ -5,7 +5,7 @@ Sections for the configs of whole systems; these have data of 64 px, of which th
 
 from ml_collections import ConfigDict
 
-from configs import base
+from dalle_jax.configs import base
 
 
 def decoder() -> ConfigDict:

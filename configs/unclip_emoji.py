@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from configs import unclip_shapes
+from dalle_jax.configs import unclip_shapes
 
 
 def get_config() -> ConfigDict:

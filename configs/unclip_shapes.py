@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from configs import base, unclip, unclip_decoder
+from dalle_jax.configs import base, unclip, unclip_decoder
 
 
 def get_config() -> ConfigDict:

@@ -5,7 +5,7 @@ dalle-jax prepare captioned_shapes/easy --resolution=24
 
 from ml_collections import ConfigDict
 
-from configs import sketch, unclip, unclip_decoder
+from dalle_jax.configs import sketch, unclip, unclip_decoder
 
 
 def get_config() -> ConfigDict:

@@ -1,7 +1,6 @@
 """Guidance, steps, sampler and weights of one trained decoder: which pays at which budget?
 
-    dalle-jax sweep experiments/guidance.py --workdir=runs/sweeps --scale=tiny \\
-        --reuse=runs/quickstart
+    dalle-jax sweep guidance --workdir=runs/sweeps --scale=tiny --reuse=runs/quickstart
 
 Only sampling is swept, so the decoder is trained once, or taken over from `--reuse`. All points
 sample the same captions from the same noise.

@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from configs import quickstart
+from dalle_jax.configs import quickstart
 from dalle_jax.nn import norms, winograd
 from dalle_jax.stages import build_stage
 

@@ -27,7 +27,7 @@ import jax.numpy as jnp
 import numpy as np
 import torch
 
-from configs import quickstart
+from dalle_jax.configs import quickstart
 from dalle_jax.stages import build_stage
 from dalle_jax.training.optim import make_optimizer
 from dalle_jax.training.sharding import make_mesh

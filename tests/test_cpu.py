@@ -20,7 +20,7 @@ LOSS = """
 import functools
 import dalle_jax
 import jax, optax, numpy as np
-from configs import quickstart
+from dalle_jax.configs import quickstart
 from dalle_jax.stages import build_stage
 from tests.random_params import random_params
 

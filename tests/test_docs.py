@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from configs import base, unclip_shapes
 from dalle_jax.cli.main import USAGE, VERBS
+from dalle_jax.configs import base, unclip_shapes
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 from ml_collections import ConfigDict
 from PIL import Image
 
-from configs import tiny
 from dalle_jax.config.load import apply_override, flatten
+from dalle_jax.configs import tiny
 from dalle_jax.data.folder import FolderSource
 from dalle_jax.data.loader import make_loader
 from dalle_jax.data.report import Report

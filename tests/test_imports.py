@@ -13,6 +13,7 @@ MAY_IMPORT = {
     "cpu": set(),
     "files": set(),
     "compilation_cache": {"cpu", "files"},
+    "configs": set(),
     "seeds": set(),
     "nearest": set(),
     "console": set(),
@@ -21,7 +22,7 @@ MAY_IMPORT = {
     "models": {"nn"},
     "metrics": {"files", "data"},
     "stages": {"models", "diffusion"},
-    "config": {"nearest", "data"},
+    "config": {"configs", "nearest", "data"},
     "runs": {"files", "stages", "training", "data"},
     "pipelines": {
         *("seeds", "nearest", "interop", "runs", "stages", "models", "diffusion", "data"),

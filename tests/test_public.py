@@ -25,7 +25,7 @@ def test_a_sweep_says_what_it_would_do(tmp_path, capsys):
 def test_a_figure_says_what_it_would_train(capsys):
     assert dalle_jax.figure("schedules", dry_run=True) == 0
     assert "nothing is to be trained" in capsys.readouterr().out
-    with pytest.raises(ValueError, match="did you mean schedules"):
+    with pytest.raises(FileNotFoundError, match="did you mean schedules"):
         dalle_jax.figure("schedule")
 
 

@@ -6,7 +6,7 @@ the same in all of them and stated here.
 
 from ml_collections import ConfigDict
 
-from configs import base
+from dalle_jax.configs import base
 
 
 def system(*stages: str) -> ConfigDict:

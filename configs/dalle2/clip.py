@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from configs import dalle2, unclip
+from dalle_jax.configs import dalle2, unclip
 
 
 def get_config() -> ConfigDict:

@@ -1,9 +1,9 @@
 """DALL-E 2's decoder at 64 px: 3.5 billion parameters (Table 3, column "64")."""
 
+from dalle_jax.configs.dalle2.clip import clip
 from ml_collections import ConfigDict
 
-from configs import dalle2, unclip_decoder
-from configs.dalle2.clip import clip
+from dalle_jax.configs import dalle2, unclip_decoder
 
 
 def get_config() -> ConfigDict:

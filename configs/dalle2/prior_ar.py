@@ -1,10 +1,10 @@
 """DALL-E 2's autoregressive prior (Table 3): 2.2 billion parameters; the paper says "1B"."""
 
+from dalle_jax.configs.dalle2 import prior_diffusion
+from dalle_jax.configs.dalle2.clip import clip
 from ml_collections import ConfigDict
 
-from configs import dalle2
-from configs.dalle2 import prior_diffusion
-from configs.dalle2.clip import clip
+from dalle_jax.configs import dalle2
 
 
 def get_config() -> ConfigDict:

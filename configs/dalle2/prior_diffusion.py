@@ -1,9 +1,9 @@
 """DALL-E 2's diffusion prior (Table 3): 1.22 billion parameters, which the paper calls "1B"."""
 
+from dalle_jax.configs.dalle2.clip import clip
 from ml_collections import ConfigDict
 
-from configs import dalle2, unclip
-from configs.dalle2.clip import clip
+from dalle_jax.configs import dalle2, unclip
 
 
 def get_config() -> ConfigDict:

@@ -1,9 +1,9 @@
 """DALL-E 2's second upsampler, 256 → 1024 px: 300 million parameters (Table 3, "256 → 1024")."""
 
+from dalle_jax.configs.dalle2 import upsampler_256
 from ml_collections import ConfigDict
 
-from configs import dalle2
-from configs.dalle2 import upsampler_256
+from dalle_jax.configs import dalle2
 
 
 def get_config() -> ConfigDict:

@@ -2,7 +2,7 @@
 
 from ml_collections import ConfigDict
 
-from configs import dalle2
+from dalle_jax.configs import dalle2
 
 
 def get_config() -> ConfigDict:

@@ -5,8 +5,8 @@ from dalle_jax.cli.output_paths import OutputFile
 from dalle_jax.config.load import PREFIX, chosen_stages, load_config
 
 EXAMPLE = """examples:
-  dalle-jax bench --config=configs/quickstart.py
-  dalle-jax bench --config=configs/quickstart.py --sweep=batch,remat --csv=bench.csv
+  dalle-jax bench --config=quickstart
+  dalle-jax bench --config=quickstart --sweep=batch,remat --csv=bench.csv
 """
 
 # What a sweep varies, one at a time.
@@ -33,7 +33,7 @@ def make_parser() -> Parser:
     """The options of the command."""
     parser = Parser("bench", DESCRIPTION, EXAMPLE)
     option = parser.add_argument
-    option("--config", required=True, type=local_path, help="a file of configs/")
+    option("--config", required=True, type=local_path, help="a name such as quickstart, or a file")
     option("--stage", help="only this stage of the config")
     option("--sweep", type=SomeOf(SWEEPS), default=(), help="some, with commas, of")
     option("--rounds", type=count, default=5, help="whose median is reported")

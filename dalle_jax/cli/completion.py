@@ -114,13 +114,14 @@ def _verbs() -> dict[str, str]:
 def _values(verb: str, action: argparse.Action) -> tuple[str, ...]:
     """The values that can be offered; none where the names of files are offered."""
     if action.dest == "config":
-        from dalle_jax.config.user_files import CONFIGS, known_configs
+        from dalle_jax.config.places import CONFIGS
+        from dalle_jax.config.user_files import known_configs
 
         return tuple(known_configs(CONFIGS))
-    if (verb, action.dest) == ("figure", "name"):
-        from dalle_jax.figures.files import EXPERIMENTS
+    if (verb, action.dest) in (("figure", "name"), ("sweep", "experiment")):
+        from dalle_jax.config.places import experiment_files
 
-        return tuple(sorted(path.stem for path in EXPERIMENTS.glob("figures/*.py")))
+        return tuple(experiment_files(f"get_{verb}"))
     return values_of(action)
 
 

@@ -24,15 +24,16 @@ it was made. Any setting is given for all points as --config.some.name=value."""
 def run(argv: list[str]) -> int:
     """Make one figure, or list them."""
     args = make_parser().parse_args(argv)
-    from dalle_jax.figures.files import EXPERIMENTS, figure_files
+    from dalle_jax.config import places
     from dalle_jax.figures.make import FigureOptions, figure
     from dalle_jax.figures.summaries import print_list, write_readme
 
-    if args.list:
-        print_list(figure_files(), EXPERIMENTS / "results")
-        return 0
-    if args.readme:
-        write_readme(figure_files(), EXPERIMENTS / "results", EXPERIMENTS / "README.md")
+    if args.list or args.readme:
+        figures, results = places.experiment_files("get_figure"), places.EXPERIMENTS / "results"
+        if args.list:
+            print_list(figures, results)
+        else:
+            write_readme(figures, results, results.with_name("README.md"))
         return 0
     if args.name is None:
         raise ValueError("name a figure; `dalle-jax figure --list` shows them")
@@ -45,7 +46,7 @@ def make_parser() -> Parser:
     """The options of the command."""
     parser = Parser("figure", DESCRIPTION, EXAMPLE)
     option = parser.add_argument
-    option("name", nargs="?", help="a figure of experiments/figures, or a file")
+    option("name", nargs="?", help="one of experiments/figures by name, or a file")
     option("--list", action="store_true", help="the figures, their cost and status")
     option("--scale", type=OneOf(SCALES), default="tiny", help="of the figure")
     option("--workdir", type=local_path, help="a trained system; else one is trained")

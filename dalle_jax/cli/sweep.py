@@ -1,6 +1,5 @@
 """`dalle-jax sweep`: train and measure each point of an experiment file."""
 
-from dalle_jax.cli.inputs import check_files
 from dalle_jax.cli.options import (
     Number,
     OneOf,
@@ -19,10 +18,9 @@ from dalle_jax.sweeps.sweep import sweep
 SLURM = "--slurm."
 
 EXAMPLE = """examples:
-  dalle-jax sweep experiments/guidance.py --workdir=runs/sweeps --scale=tiny --dry-run
-  dalle-jax sweep experiments/guidance.py --workdir=runs/sweeps --scale=tiny \\
-      --reuse=runs/quickstart
-  dalle-jax sweep experiments/guidance.py --workdir=/shared/sweeps --scale=small \\
+  dalle-jax sweep guidance --workdir=runs/sweeps --scale=tiny --dry-run
+  dalle-jax sweep guidance --workdir=runs/sweeps --scale=tiny --reuse=runs/quickstart
+  dalle-jax sweep guidance --workdir=/shared/sweeps --scale=small \\
       --backend=slurm --workers=8 --slurm.partition=gpu --slurm.gpus_per_node=1
 """
 DESCRIPTION = """Train and measure every point of an experiment file.
@@ -40,7 +38,6 @@ def run(argv: list[str]) -> int:
     args = parser.parse_args(argv)
     if args.slurm and args.backend != "slurm":
         parser.error(f"{args.slurm[0]} is asked of Slurm; give --backend=slurm with it")
-    check_files("experiment file", [args.experiment])
     options = vars(args)
     asked = (option.removeprefix(SLURM).partition("=") for option in options.pop("slurm"))
     options["slurm"] = {name: literal(text) for name, _, text in asked}
@@ -52,7 +49,7 @@ def make_parser() -> Parser:
     """The options of the command."""
     parser = Parser("sweep", DESCRIPTION, EXAMPLE)
     option = parser.add_argument
-    text = "a file with get_sweep(scale), as in experiments/"
+    text = "one of experiments/ by name, or a file with get_sweep(scale)"
     option("experiment", type=local_path, help=text)
     text = "sweeps in one workdir share their runs"
     option("--workdir", type=output_folder, required=True, help=text)

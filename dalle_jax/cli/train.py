@@ -9,9 +9,9 @@ from dalle_jax.config.load import PREFIX, as_options, chosen_stages, load_config
 from dalle_jax.data.open import check_spec
 
 EXAMPLE = """examples:
-  dalle-jax train --config=configs/shapes.py --workdir=runs/shapes \\
+  dalle-jax train --config=shapes --workdir=runs/shapes \\
       --config.decoder.train.steps=20000
-  dalle-jax train --config=configs/dalle2/decoder.py --stage=decoder --explain --mesh=data=4,fsdp=64
+  dalle-jax train --config=dalle2/decoder --stage=decoder --explain --mesh=data=4,fsdp=64
 
 Under Slurm, in a Kubernetes JobSet and on a TPU pod the processes find each other (launch/).
 """
@@ -72,7 +72,7 @@ def make_parser() -> Parser:
     """The options of the command."""
     parser = Parser("train", DESCRIPTION, EXAMPLE)
     option = parser.add_argument
-    option("--config", required=True, type=local_path, help="a file of configs/")
+    option("--config", required=True, type=local_path, help="a name such as quickstart, or a file")
     option("--workdir", type=output_folder, help="each stage is trained in WORKDIR/STAGE")
     option("--stage", help="only this stage of the config")
     text = 'settings of the config as JSON, {"some.name": value}; `sweep` passes them so'

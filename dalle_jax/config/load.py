@@ -12,7 +12,8 @@ from ml_collections import ConfigDict
 from dalle_jax.config import ranges
 from dalle_jax.config.names import check_names
 from dalle_jax.config.ranges import flatten
-from dalle_jax.config.user_files import CONFIGS, UserFile, find_config
+from dalle_jax.config.user_files import UserFile, find_config
+from dalle_jax.configs import base
 from dalle_jax.nearest import nearest
 
 PREFIX = "--config."
@@ -48,7 +49,7 @@ def load_config(
     config = file.call("get_config") if file.get("get_config") else None
     if not isinstance(config, ConfigDict):
         raise ValueError(f"{path} is not a config file: it has no get_config() of a ConfigDict")
-    check_names(path, config, UserFile(CONFIGS / "base.py").call("get_config"))
+    check_names(path, config, base.get_config())
     for name, value in (settings or {}).items():
         set_setting(config, name, value)
     for override in overrides:

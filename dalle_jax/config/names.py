@@ -5,7 +5,7 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from dalle_jax.config.user_files import CONFIGS
+from dalle_jax.config.places import CONFIGS
 from dalle_jax.nearest import nearest
 
 

@@ -1,6 +1,7 @@
 """Config and experiment files: programs of the user, found by name, run, and their errors named."""
 
 import contextlib
+import functools
 import runpy
 import sys
 import traceback
@@ -9,17 +10,12 @@ from pathlib import Path
 from types import CodeType, ModuleType
 from typing import Any, TypeVar
 
-import dalle_jax
 from dalle_jax.config.choices import SCALES
+from dalle_jax.config.places import CONFIGS, PACKAGE
 from dalle_jax.nearest import nearest
 
 T = TypeVar("T")
 
-PACKAGE = Path(dalle_jax.__file__).parent
-# In the package where it is installed, beside it in a checkout.
-CONFIGS = PACKAGE / "configs"
-if not CONFIGS.is_dir():
-    CONFIGS = PACKAGE.parent / "configs"
 # Where files lie that are no user's: an error is named by the last line before them.
 NO_USERS = (str(PACKAGE), *{str(Path(module.__file__).parent) for module in (runpy, contextlib)})
 
@@ -27,8 +23,9 @@ NO_USERS = (str(PACKAGE), *{str(Path(module.__file__).parent) for module in (run
 class UserFile:
     """A program, run once; what it defines is read and called by name.
 
-    While it runs, `from configs import NAME` finds the configs beside it, in the current folder and
-    those of dalle_jax, and `import NAME` a file beside it; sys.path is left as it was.
+    While it runs, `from configs import NAME` finds configs of the user's own, beside it or in the
+    current folder, and `import NAME` a file beside it; sys.path is left as it was. Those of the
+    project are `dalle_jax.configs`, and for now found by the old name `configs` too.
     """
 
     def __init__(self, path: Path):
@@ -145,9 +142,23 @@ def _configs_of(folder: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        for name in of_configs():
+        used = of_configs()
+        for name in used:
             del sys.modules[name]
         sys.modules.update(before)
+    for name, module in used.items():
+        if CONFIGS in Path(getattr(module, "__file__", None) or "").parents:
+            _say_new_name(folder, name.removeprefix("configs."))
+
+
+@functools.cache
+def _say_new_name(folder: Path, name: str) -> None:
+    """Once for each config that files of a folder import as those of dalle_jax were called."""
+    print(
+        f"a file in {folder} imports configs.{name}, which is dalle_jax.configs.{name} now; the "
+        "old name will be removed",
+        file=sys.stderr,
+    )
 
 
 def config_folders(beside: Path) -> list[Path]:

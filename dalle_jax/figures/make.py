@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from dalle_jax.config.places import find_experiment
 from dalle_jax.config.user_files import naming_errors
 from dalle_jax.figures.figure import Figure
-from dalle_jax.figures.files import find_file, full_scale, load_figure
+from dalle_jax.figures.files import full_scale, load_figure
 from dalle_jax.figures.record import Results, record_of, save, why_not_replaced
 from dalle_jax.figures.summaries import print_full_scale, print_record
 from dalle_jax.sweeps.machine import own_machine
@@ -59,11 +60,11 @@ def figure(name: str, **options: Any) -> int:
         0 if all of it was done; else what stopped it, as an exit code.
 
     Raises:
-        FileNotFoundError: a run or file is not there.
-        ValueError: there is no such figure or scale, or an option does not fit it.
+        FileNotFoundError: a run or file is not there, or there is no such figure.
+        ValueError: there is no such scale, or an option does not fit the figure.
     """
     chosen = FigureOptions(**options)
-    path = find_file(name)
+    path = find_experiment(name, "get_figure")
     if chosen.scale == "paper" and (configs := full_scale(path)):
         print_full_scale(path, configs)
         return 0

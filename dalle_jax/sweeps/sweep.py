@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from dalle_jax.config.load import PREFIX, load_config
+from dalle_jax.config.places import find_experiment
 from dalle_jax.config.user_files import UserFile, find_config
 from dalle_jax.sweeps.grid import OTHER_CONFIG, Sweep, is_sampling, sweep_name
 
@@ -30,7 +31,7 @@ def sweep(
     The table is WORKDIR/NAME-SCALE/results.csv; `sweeps.results.table` reads it.
 
     Args:
-        experiment: a file that defines get_sweep(scale).
+        experiment: a file that defines get_sweep(scale), or the name of one of the project's.
         workdir: whose sweeps share their runs.
         scale: of the experiment.
         backend: where jobs run.
@@ -50,7 +51,7 @@ def sweep(
         FileNotFoundError: a file, a run or the data are not there.
         ValueError: a setting, metric or name of a point is wrong; the message names the point.
     """
-    path = Path(experiment)
+    path = find_experiment(experiment, "get_sweep")
     defined = load_sweep(path, scale)
     check_overrides(defined, path.parent, overrides)
     # A wrong file is refused before jax is imported, which takes seconds.
@@ -98,11 +99,8 @@ def load_sweep(path: Path, scale: str) -> Sweep:
     """What `get_sweep(scale)` of an experiment file gives.
 
     Raises:
-        FileNotFoundError: there is no such file.
         ValueError: it defines no sweep, none of this scale, or one that can't be.
     """
-    if path.is_dir():
-        raise ValueError(f"{path} is a folder; give an experiment file in it")
     return UserFile(path).make("get_sweep", scale, Sweep)
 
 

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from configs import base
 from dalle_jax.cli import prepare
+from dalle_jax.configs import base
 from dalle_jax.data.manifest import read_manifest
 from dalle_jax.data.options import READING_DEFAULTS
 from tests.data.pictures import write as pictures_at

@@ -77,7 +77,7 @@ def test_what_is_mistyped_is_named_in_a_sentence(experiment, tmp_path):
     refused(f"--reuse={tmp_path}/none", "--dry-run", match="no workdir .*none")
     (tmp_path / "pictures").mkdir()
     refused(f"--reuse={tmp_path}/pictures", "--dry-run", match="pictures holds no runs to reuse")
-    with pytest.raises(FileNotFoundError, match="no experiment file"):
+    with pytest.raises(FileNotFoundError, match="there is no sweep"):
         sweep.run([f"{tmp_path}/none.py", f"--workdir={tmp_path}/w"])
     (tmp_path / "experiments/script.py").write_text("print('not one')")
     with pytest.raises(ValueError, match="defines no get_sweep"):

@@ -6,10 +6,11 @@ import pytest
 
 from dalle_jax.cli import figure, sweep
 from dalle_jax.config.load import load_config
-from dalle_jax.config.user_files import CONFIGS, UserFile, find_config, known_configs
+from dalle_jax.config.places import CONFIGS, find_experiment
+from dalle_jax.config.user_files import UserFile, find_config, known_configs
 from dalle_jax.sweeps.sweep import load_sweep
 
-CONFIG = """from configs import base
+CONFIG = """from dalle_jax.configs import base
 
 
 def get_config():
@@ -43,7 +44,7 @@ def test_a_config_of_one_s_own_varies_those_of_the_project_wherever_it_lies(
 def test_configs_of_one_s_own_come_before_those_of_the_project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "configs").mkdir()
-    (tmp_path / "configs/mine.py").write_text(CONFIG)
+    (tmp_path / "configs/mine.py").write_text(CONFIG.replace("dalle_jax.configs", "configs"))
     (tmp_path / "configs/base.py").write_text(
         "from configs import quickstart\n\n\ndef get_config():\n"
         "    config = quickstart.get_config()\n    config.data.flip = True\n    return config\n"
@@ -51,14 +52,22 @@ def test_configs_of_one_s_own_come_before_those_of_the_project(tmp_path, monkeyp
     (tmp_path / "configs/quickstart.py").write_text((CONFIGS / "base.py").read_text())
     assert load_config("mine").data.flip and load_config("base").data.flip
     assert not load_config("quickstart").data.flip
-    assert not load_config(CONFIGS / "quickstart.py").data.flip  # whose own `base` lies beside it
+    assert not load_config(CONFIGS / "quickstart.py").data.flip
+
+
+def test_the_old_name_of_the_project_s_configs_is_answered_with_the_new_one(tmp_path, capsys):
+    (tmp_path / "mine.py").write_text(CONFIG.replace("dalle_jax.configs", "configs"))
+    for _ in range(2):
+        assert load_config(tmp_path / "mine.py").seed == 7
+    said = capsys.readouterr().err
+    assert said.count("imports configs.base, which is dalle_jax.configs.base now") == 1
 
 
 def test_a_config_imports_a_file_beside_it(tmp_path):
     (tmp_path / "widths_of_mine.py").write_text("SEED = 11\n")
     (tmp_path / "mine.py").write_text(
         CONFIG.replace("= 7", "= widths_of_mine.SEED").replace(
-            "from configs import base", "import widths_of_mine\n\nfrom configs import base"
+            "from dalle_jax", "import widths_of_mine\n\nfrom dalle_jax"
         )
     )
     assert load_config(tmp_path / "mine.py").seed == 11
@@ -233,4 +242,4 @@ def test_a_sweep_of_other_kinds_is_refused_with_the_line_of_the_user_s_file(
 
 def test_a_folder_is_no_experiment_file(tmp_path):
     with pytest.raises(ValueError, match="is a folder; give an experiment file in it"):
-        load_sweep(tmp_path, "tiny")
+        find_experiment(tmp_path, "get_sweep")

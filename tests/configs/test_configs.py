@@ -28,7 +28,7 @@ ALIKE = {"unclip_folder", "unclip_emoji"}
     "name", [pytest.param(name, marks=[pytest.mark.long] * (name in ALIKE)) for name in NAMES]
 )
 def test_each_stage_has_a_loss(name):
-    config = import_module(f"configs.{name}").get_config().to_dict()
+    config = import_module(f"dalle_jax.configs.{name}").get_config().to_dict()
     rows, key = 4, jax.random.key(0)
     shapes = functools.cache(lambda other: jax.eval_shape(build_stage(other, config).init, key))
     for stage_name in config["stages"]:
@@ -48,11 +48,11 @@ def test_each_stage_has_a_loss(name):
 @pytest.mark.parametrize("name", NAMES)
 def test_settings_are_those_of_the_system_s_first_config(name):
     """A setting has its default in one place: `base`, or `unclip_shapes` for what it lacks."""
-    config = import_module(f"configs.{name}").get_config()
+    config = import_module(f"dalle_jax.configs.{name}").get_config()
     first = {"decoder": "base", "clip": "unclip_shapes", "classifier": "features"}
     settings = {}
     for place in {"unclip_shapes": None, first[config.stages[0]]: None}:
-        settings |= flatten(import_module(f"configs.{place}").get_config())
+        settings |= flatten(import_module(f"dalle_jax.configs.{place}").get_config())
     for setting, value in flatten(config):
         assert setting in settings
         assert type(value) is type(settings[setting]), setting
@@ -61,7 +61,7 @@ def test_settings_are_those_of_the_system_s_first_config(name):
 def test_the_two_priors_of_unclip_shapes_are_of_one_size():
     counts = []
     for name in ("unclip_shapes", "unclip_shapes_ar"):
-        config = import_module(f"configs.{name}").get_config().to_dict()
+        config = import_module(f"dalle_jax.configs.{name}").get_config().to_dict()
         params = jax.eval_shape(build_stage("prior", config).init, jax.random.key(0))
         counts.append(sum(leaf.size for leaf in jax.tree.leaves(params)))
     assert abs(counts[0] / counts[1] - 1) < 0.001

@@ -3,8 +3,8 @@
 import jax
 import numpy as np
 import pytest
+from dalle_jax.configs.dalle2 import clip, prior_ar, prior_diffusion
 
-from configs.dalle2 import clip, prior_ar, prior_diffusion
 from dalle_jax.stages.clip import Clip
 from dalle_jax.stages.prior import Prior
 

@@ -10,9 +10,11 @@ import numpy as np
 import pytest
 
 from dalle_jax.cli import figure
-from dalle_jax.figures import cache, files, measurements
+from dalle_jax.config import places
+from dalle_jax.config.places import experiment_files, find_experiment
+from dalle_jax.figures import cache, measurements
 from dalle_jax.figures import sweep as figure_sweep
-from dalle_jax.figures.files import figure_files, find_file, load_figure
+from dalle_jax.figures.files import load_figure
 from dalle_jax.figures.record import read_record
 from dalle_jax.figures.summaries import BEGIN, END, write_readme
 from dalle_jax.figures.verdict import UNDECIDED
@@ -22,7 +24,9 @@ from tests.conftest import ROOT
 from tests.sweeps.twelve import launch, stand_in_jobs
 
 RESULTS = ROOT / "experiments/results"
-SWEPT = [name for name, path in figure_files().items() if "Sweep(" in path.read_text()]
+SWEPT = [
+    name for name, path in experiment_files("get_figure").items() if "Sweep(" in path.read_text()
+]
 BLANK = np.zeros((32, 64, 3), np.uint8)
 
 
@@ -41,7 +45,7 @@ def rows_of(name: str) -> list[dict]:
 
 @pytest.mark.parametrize("name", SWEPT)
 def test_a_figure_is_drawn_of_what_is_there(name):
-    made = load_figure(find_file(name), "tiny")
+    made = load_figure(find_experiment(name, "get_figure"), "tiny")
     assert all(claim.verdict == UNDECIDED for claim in made.claims([]))
     rows = rows_of(name)
     points = list(dict.fromkeys(row["point"] for row in rows if "point" in row))
@@ -174,7 +178,7 @@ def test_measurements_under_the_keys_of_earlier_versions_are_found(measuring, mo
     assert figure.run(["own"]) == 0
     monkeypatch.undo()
     monkeypatch.chdir(measuring)
-    monkeypatch.setattr(files, "EXPERIMENTS", measuring / "experiments")
+    monkeypatch.setattr(places, "EXPERIMENTS", measuring / "experiments")
     monkeypatch.setattr(measurements, "earlier_texts", lambda path: iter(["{", whole]))
     monkeypatch.setattr(figure_sweep, "run", lambda *given, **options: 0)
     before = set((measuring / "runs/sweeps/measures").iterdir())
@@ -258,7 +262,7 @@ def test_a_part_of_a_figure_is_marked_and_replaces_no_whole_one(measuring, monke
     assert f"IN PART: {missing[0]} and 2 more are missing" in capsys.readouterr().out
     readme = measuring / "experiments/README.md"
     readme.write_text(f"{BEGIN}\n{END}\n")
-    write_readme(figure_files(), out, readme)
+    write_readme(experiment_files("get_figure"), out, readme)
     assert f"Made in part: {missing[0]} and 2 more are missing." in readme.read_text()
 
     monkeypatch.setattr(figure_sweep, "run", run)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from einops import rearrange
 
-from configs import quickstart
+from dalle_jax.configs import quickstart
 from dalle_jax.models.conditioned_unet import ConditionedUNet
 from tests.random_params import random_params
 

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import unclip_tiny
+from dalle_jax.configs import unclip_tiny
 from dalle_jax.pipelines.system import System, choose_weights
 from dalle_jax.runs import Run
 from dalle_jax.training.checkpoint import Checkpoints

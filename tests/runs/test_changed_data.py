@@ -7,7 +7,7 @@ import warnings
 
 import pytest
 
-from configs import tiny
+from dalle_jax.configs import tiny
 from dalle_jax.data import checked
 from dalle_jax.runs import create_run, warn_of_changed_data
 from tests.data.tars import pair, png, tar_bytes

@@ -6,8 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from configs import tiny, unclip_tiny
 from dalle_jax import runs
+from dalle_jax.configs import tiny, unclip_tiny
 from dalle_jax.runs import create_run, open_run
 from dalle_jax.runs import run as run_module
 from dalle_jax.runs.data import (

@@ -9,8 +9,8 @@ import jax
 import numpy as np
 import pytest
 
-from configs import tiny, unclip_tiny
 from dalle_jax import runs
+from dalle_jax.configs import tiny, unclip_tiny
 from dalle_jax.data.open import is_same_source
 from dalle_jax.data.words import CaptionWords
 from dalle_jax.runs import Run, create_run, open_run

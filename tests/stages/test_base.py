@@ -1,6 +1,6 @@
 import pytest
 
-from configs import tiny
+from dalle_jax.configs import tiny
 from dalle_jax.stages import build_stage
 
 

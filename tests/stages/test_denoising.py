@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy.stats import norm
 
-from configs import unclip_tiny
 from dalle_jax import diffusion
+from dalle_jax.configs import unclip_tiny
 from dalle_jax.diffusion import chain
 from dalle_jax.stages import build_stage
 from dalle_jax.stages.denoising import Denoising, by_time_bin, schedule_named

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import features, unclip_tiny
+from dalle_jax.configs import features, unclip_tiny
 from dalle_jax.stages import build_stage, upstream_of
 from tests.stages.drawn import drawn
 

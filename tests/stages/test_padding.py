@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from configs import unclip_tiny
+from dalle_jax.configs import unclip_tiny
 from dalle_jax.stages import build_stage
 from tests.stages.drawn import drawn
 
