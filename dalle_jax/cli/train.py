@@ -61,7 +61,8 @@ def run(argv: list[str]) -> int:
         if args.replay:
             replay_step(stages[0], config, args.workdir, args.replay, args.data_source)
         else:
-            trainer.train(config, args.workdir, stages=stages, data_source=args.data_source)
+            where = {"data_source": args.data_source, "from_step": args.from_step}
+            trainer.train(config, args.workdir, stages=stages, **where)
     except Interrupted as stop:
         print(f"dalle-jax train: {stop}", file=sys.stderr)
         return stop.exit_code
@@ -79,6 +80,8 @@ def make_parser() -> Parser:
     option("--settings", metavar="FILE", type=local_path, help=text)
     text = "where the data of a run that continues are now, as folder:PATH"
     option("--data_source", metavar="SOURCE", default="", help=text)
+    text = "where a run goes on with other steps, batch_size, ema_decay or optimizer settings"
+    option("--from_step", metavar="STEP", type=count, help=text)
     text = "a diverged_STEP.npz of a run: say what in that step is not finite; trains nothing"
     option("--replay", metavar="FILE", type=local_path, help=text)
     kinds = OneOf(("computed", "compiled"))

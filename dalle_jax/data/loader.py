@@ -20,6 +20,8 @@ def make_loader(
     *,
     batch_size: int,
     image_size: int,
+    first_batch: int = 0,
+    first_item: int = 0,
     seed: int = 0,
     shuffle: bool = True,
     repeat: bool = True,
@@ -37,13 +39,17 @@ def make_loader(
     Global batch k holds the items k·B … (k+1)·B − 1 of an endless sequence of epochs, each a new
     permutation of the source; process p gets rows p·b … (p+1)·b − 1 of it. So each item comes once
     an epoch over all processes, none is dropped, and a batch depends on (seed, k) only, not on the
-    number of threads or processes. `get_state` / `set_state` hold k.
+    number of threads or processes. `get_state` / `set_state` hold k. A sequence that was read in
+    batches of another size up to number k₀ and item i₀ goes on there, at batch k with the items
+    i₀ + (k − k₀)·B … .
 
     Args:
         source: the captioned images; those of another size are centre-cropped and resized.
         tokenizer: turns captions into ids [b, L].
         batch_size: B, over all processes.
         image_size: H = W.
+        first_batch: k₀, before which there are no batches; `set_state` goes there.
+        first_item: i₀.
         seed: of the order and of all random choices (caption, flip, shift).
         shuffle: a new order each epoch; otherwise the source's order.
         repeat: endless; otherwise one pass whose batches also hold "mask" (bool [b]), False in the
@@ -71,7 +77,9 @@ def make_loader(
     reading: dict[int, int] = {}  # by batch: the item that is read
 
     def make_batch(k: int) -> dict[str, np.ndarray]:
-        first = k * batch_size + process_index * share
+        if k < first_batch:
+            raise ValueError(f"batches of {batch_size} begin at number {first_batch}, after {k}")
+        first = first_item + (k - first_batch) * batch_size + process_index * share
         items = []
         for position in range(first, min(first + share, len(order))):
             reading[k] = index = order[position]

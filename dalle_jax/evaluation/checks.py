@@ -45,10 +45,10 @@ def check_later_data(
     checked = [data_of(stages[0], config)]
     for stage in stages[1:]:
         run, data = Run(workdir / stage, stage, config, moved_to), data_of(stage, config)
-        if data not in checked and run.step < config[stage]["train"]["steps"]:
+        if data not in checked and run.step < run.steps:
             run.open_source("train")
             checked.append(data)
-        if run.step < config[stage]["train"]["steps"]:
+        if run.step < run.steps:
             open_evaluation_of_training(run)
 
 

@@ -2,7 +2,7 @@
 
 FOLDER/README.md                 model card: training data, what was measured, how to use it
 FOLDER/STAGE/model.safetensors   weights; in its metadata all that is in the files beside it
-FOLDER/STAGE/config.json         of the run; also fingerprint, tokenizer.json, words.json, data.json
+FOLDER/STAGE/config.json         of the run; also its fingerprint, and those of `FILES`
 
 It is a workdir whose trainings can't go on: `sample`, `evaluate` and `DallePipeline` take it as
 one. The same runs give the same bytes.
@@ -23,7 +23,8 @@ from dalle_jax.interop.model_card import model_card
 from dalle_jax.runs import FORMAT, Run, model_file
 from dalle_jax.runs.workdir import upstream_names
 
-FILES = ("tokenizer.json", "words.json", "data.json")  # of a run, besides its config
+# Of a run, besides its config.
+FILES = ("tokenizer.json", "words.json", "data.json", "history.json")
 
 
 def save_pretrained(

@@ -2,6 +2,7 @@
 
 <run>/config.json     stage, project version and the whole config
 <run>/fingerprint     hash of all that the trained weights depend on
+<run>/history.json    how its training went on with other settings, see `history`
 <run>/data.json       content signature of the data that it was trained on, see `data`
 <run>/tokenizer.json  the tokenizer that its captions were encoded with
 <run>/words.json      the words of the captions that the tokenizer was trained on

@@ -7,6 +7,8 @@ from typing import Any
 
 from dalle_jax.files import write_atomically
 from dalle_jax.runs.fingerprint import with_spelling_of
+from dalle_jax.runs.going_on import begin_phase
+from dalle_jax.runs.history import PHASE_SETTINGS, recorded, write_history
 from dalle_jax.runs.run import FORMAT, Run, open_run
 
 # Of the learning rate: those by which it does not depend on how many steps are to come.
@@ -14,23 +16,31 @@ ENDLESS_DECAYS = ("constant", "inverse_sqrt")
 
 
 def create_run(
-    directory: str | Path, stage_name: str, config: Mapping[str, Any], moved_to: str = ""
+    directory: str | Path,
+    stage_name: str,
+    config: Mapping[str, Any],
+    moved_to: str = "",
+    from_step: int | None = None,
 ) -> Run:
     """Make a run directory, or open the one that is there if it was made with this config.
 
     Where the data of a run lies elsewhere now, `moved_to` says where; its config stays. A training
     whose learning rate does not depend on its length goes on to another number of `steps`, and its
-    config is written anew.
+    config is written anew. With `from_step` a training that is at that step goes on with other
+    settings, see `going_on.begin_phase`; its config stays.
 
     Raises:
         ValueError: the run there has another config, or a stage that it needs does not fit it; the
             differing settings are named.
     """
     directory = Path(directory).expanduser()
-    if not (directory / "config.json").exists():
+    if from_step is None and not (directory / "config.json").exists():
         run = Run(directory, stage_name, config)
-        run.upstream()  # first: nothing is left behind where it can't be trained
+        # First: nothing is left behind where it can't be trained.
+        histories = {name: other.history for name, other in run.upstream().items()}
         directory.mkdir(parents=True, exist_ok=True)
+        histories = {name: history for name, history in histories.items() if history}
+        write_history(directory, {"upstream": histories} if histories else {})
         _write(run)
         return run
     there = open_run(directory)
@@ -39,17 +49,19 @@ def create_run(
             f"{directory} holds a model without the state of its training, so that the training "
             "can't go on there; give another --workdir"
         )
-    run = Run(directory, stage_name, with_spelling_of(there.config, config), moved_to)
+    config = with_spelling_of(there.config, config)
+    if from_step is not None:
+        config = begin_phase(there, config, from_step)
+    run = Run(directory, stage_name, config, moved_to)
     if not (differences := there.differences(stage_name, config)):
         return run
-    advice = "Give another --workdir, or the same config"
-    if [one.partition(" ")[0] for one in differences] == [f"{stage_name}.train.steps"]:
-        if _may_be_as_long_as(there, config[stage_name]["train"]):
-            _write(run)
-            return run
-        advice = _how_to_make_longer(there, config[stage_name]["train"]["steps"])
+    names = [one.partition(" ")[0] for one in differences]
+    if names == [f"{stage_name}.train.steps"] and _may_be_as_long_as(there, config):
+        _write(run)
+        return run
     raise ValueError(
-        f"{directory} was made with another config: {'; '.join(differences)}. {advice}"
+        f"{directory} was made with another config: {'; '.join(differences)}. "
+        f"{_advice(there, names, config[stage_name]['train'])}"
     )
 
 
@@ -62,19 +74,30 @@ def _write(run: Run) -> None:
     write_atomically(run.directory / "config.json", lambda file: file.write(text.encode()))
 
 
-def _may_be_as_long_as(run: Run, train: Mapping[str, Any]) -> bool:
+def _may_be_as_long_as(run: Run, config: Mapping[str, Any]) -> bool:
     """Whether a training that has begun can end at another step and be what it would have been."""
-    return train["optimizer"]["decay"] in ENDLESS_DECAYS and run.step <= train["steps"]
+    train = config[run.stage_name]["train"]
+    is_endless = train["optimizer"]["decay"] in ENDLESS_DECAYS
+    return is_endless and run.step <= train["steps"] and not recorded(run.history)
 
 
-def _how_to_make_longer(run: Run, steps: int) -> str:
-    """What to do where it can't."""
-    stage = run.stage_name
-    if run.config[stage]["train"]["optimizer"]["decay"] in ENDLESS_DECAYS:
-        return f"It is at step {run.step} already; give at least as many steps"
-    return (
-        "Its learning rate falls until the last step, so a longer training is another one from its "
-        f"first step on: train anew with --config.{stage}.train.steps={steps} in another "
-        f"--workdir. A training with --config.{stage}.train.optimizer.decay=constant can be made "
-        "longer at any time"
-    )
+def _advice(run: Run, names: list[str], train: Mapping[str, Any]) -> str:
+    """What to do where these settings differ from those that a run was made with."""
+    stage, steps = run.stage_name, train["steps"]
+    go_on = f"To go on with these settings from its newest checkpoint add --from_step={run.step}"
+    if names == [f"{stage}.train.steps"]:
+        if steps < run.step:
+            return f"It is at step {run.step} already; give at least as many steps"
+        longer = (
+            "Its learning rate falls until the last step, so a longer training is another one from "
+            f"its first step on: train anew with --config.{stage}.train.steps={steps} in another "
+            f"--workdir. A training with --config.{stage}.train.optimizer.decay=constant can be "
+            "made longer at any time"
+        )
+        return f"{longer}. {go_on}" if run.step else longer
+    changeable = [f"{stage}.train.{setting}" for setting in PHASE_SETTINGS]
+    if run.step and all(
+        any(f"{name}.".startswith(f"{one}.") for one in changeable) for name in names
+    ):
+        return f"Give another --workdir, or the same config. {go_on}"
+    return "Give another --workdir, or the same config"

@@ -29,9 +29,15 @@ FREE_TRAIN_SETTINGS = (
 FREE_DATA_SETTINGS = ("dir", "num_threads", "disk_cache", "max_bad_share")
 
 
-def fingerprint(stage_name: str, config: Mapping[str, Any]) -> str:
-    """Hash of a stage's config, its data and its upstream: all that its weights depend on."""
-    return short_hash(dependencies(stage_name, config))
+def fingerprint(
+    stage_name: str, config: Mapping[str, Any], history: Mapping[str, Any] | None = None
+) -> str:
+    """Hash of a stage's config, its data and its upstream: all that its weights depend on.
+
+    A run's `history` is part of it, unless it is empty.
+    """
+    parts = dependencies(stage_name, config)
+    return short_hash({**parts, "history": history} if history else parts)
 
 
 def differing_settings(there: Any, given: Any, prefix: str = "") -> list[str]:

@@ -23,7 +23,7 @@ from dalle_jax.stages import STAGES
 NAME = "model.safetensors"
 METADATA = "dalle_jax"  # the entry of the metadata
 KEYS = {"run", "fingerprint", "step", "weights", "dtype", "files"}
-NAMES = ("config.json", "fingerprint", "tokenizer.json", "words.json", "data.json")
+NAMES = ("config.json", "fingerprint", "tokenizer.json", "words.json", "data.json", "history.json")
 DTYPES = ("float32", "bfloat16", "float16")
 SHOWN = 5  # names in a message
 

@@ -10,6 +10,7 @@ import jax
 
 from dalle_jax.runs import model_file
 from dalle_jax.runs.fingerprint import dependencies, differing_settings, fingerprint
+from dalle_jax.runs.history import History, Phase, phases_of, read_history
 from dalle_jax.runs.nearby import nearby
 from dalle_jax.runs.opening import RunData
 from dalle_jax.stages import Stage, build_stage, data_of, upstream_of
@@ -36,7 +37,22 @@ class Run(RunData):
     @property
     def fingerprint(self) -> str:
         """Twelve hexadecimal digits; runs with the same one hold the same weights."""
-        return fingerprint(self.stage_name, self.config)
+        return fingerprint(self.stage_name, self.config, self.history)
+
+    @property
+    def history(self) -> History:
+        """What its weights depend on besides its config, see `history`."""
+        return read_history(self.directory)
+
+    @property
+    def phases(self) -> list[Phase]:
+        """The parts of its training, one unless it went on with other settings."""
+        return phases_of(self.config[self.stage_name]["train"], self.history)
+
+    @property
+    def steps(self) -> int:
+        """At which its training ends."""
+        return self.phases[-1].end
 
     @property
     def data(self) -> dict[str, Any]:
@@ -131,11 +147,17 @@ class Run(RunData):
                 f"{'; '.join(differences)}. Train {name} anew in another --workdir, or give "
                 f"{self.stage_name} the config that {name} was trained with"
             )
-        steps = run.config[name]["train"]["steps"]
-        if run.step < steps:
+        if run.step < run.steps:
             raise ValueError(
                 f"{self.stage_name} needs {name} trained to its end, and {run.directory} is at "
-                f"step {run.step} of {steps}; go on with `dalle-jax train --stage={name}`"
+                f"step {run.step} of {run.steps}; go on with `dalle-jax train --stage={name}`"
+            )
+        trained_on = self.history.get("upstream", {}).get(name, {})
+        if (self.directory / "config.json").exists() and trained_on != run.history:
+            raise ValueError(
+                f"{self.directory} was trained on other weights of {name} than those of "
+                f"{run.directory}, which are {run.checkpoint_name}: one went on with other "
+                f"settings since. Train {self.stage_name} anew in another --workdir"
             )
         both = [r.tokenizer_path for r in (self, run) if r.tokenizer_path.exists()]
         if len({path.read_text() for path in both}) > 1:

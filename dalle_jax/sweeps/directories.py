@@ -7,6 +7,7 @@ from pathlib import Path
 from dalle_jax.runs import Run, open_run
 from dalle_jax.runs.data import FILE as DATA_FILE
 from dalle_jax.runs.data import DataRecord, Reading, read_record, write_record
+from dalle_jax.runs.history import has_phases
 from dalle_jax.stages import data_of
 from dalle_jax.sweeps.layout import SweepLayout
 from dalle_jax.sweeps.shared_runs import Graph, StageRun
@@ -59,7 +60,8 @@ def find_reusable(layout: SweepLayout, graph: Graph, reuse: Iterable[Path]) -> d
 
 def _is_trained_as(run: StageRun, there: Run) -> bool:
     same_data = not run.content or there.content in ("", run.content)
-    return same_data and not there.differences(run.stage, run.config) and there.step >= run.steps
+    same_settings = not there.differences(run.stage, run.config) and not has_phases(there.history)
+    return same_data and same_settings and there.step >= run.steps
 
 
 def _note_content(directory: Path, run: StageRun) -> None:

@@ -12,6 +12,7 @@ from dalle_jax.data.prefetch import Prefetch
 from dalle_jax.data.source import Source, keep_in_memory
 from dalle_jax.data.tokenizer import Tokenizer
 from dalle_jax.runs import Run
+from dalle_jax.runs.history import Phase
 from dalle_jax.training.distributed import in_turn
 
 
@@ -50,13 +51,16 @@ def open_data(run: Run, *, record: bool) -> Data:
         return Data(source, held_out, run.tokenizer(source))
 
 
-def training_batches(run: Run, data: Data) -> Prefetch:
-    """The endless batches of a run's training, this process's share of each."""
+def training_batches(run: Run, data: Data, phase: Phase) -> Prefetch:
+    """The endless batches of a phase of a run's training, this process's share of each."""
     settings = run.data
     return batches_of(
         run,
         data.train,
         data.tokenizer,
+        batch_size=phase.settings["batch_size"],
+        first_batch=phase.first_step,
+        first_item=phase.first_item,
         seed=run.config["seed"],
         flip=settings["flip"],
         max_shift=settings["max_shift"],
@@ -64,11 +68,10 @@ def training_batches(run: Run, data: Data) -> Prefetch:
 
 
 def batches_of(run: Run, source: Source, tokenizer: Tokenizer, **options: Any) -> Prefetch:
-    """Batches of a run's size, this process's share of each; `options` as of `make_loader`."""
+    """Batches for a run, this process's share of each; `options` as of `make_loader`."""
     return make_loader(
         source,
         tokenizer,
-        batch_size=run.config[run.stage_name]["train"]["batch_size"],
         image_size=run.data["image_size"],
         num_threads=run.data["num_threads"],
         process_index=jax.process_index(),

@@ -21,10 +21,14 @@ from dalle_jax.training.training import Hooks, Wait
 NUM_PREVIEWS = 12
 
 
-def make_hooks(run: Run, data: Data, stage: Stage, frozen: Any, mesh: Mesh) -> Hooks:
-    """Validation, previews and evaluations of a run, those that its config and data allow."""
-    own = run.config[run.stage_name]
-    settings, sampling = own["train"], sampling_of(run.stage_name, run.config)
+def make_hooks(
+    run: Run, data: Data, settings: Mapping[str, Any], stage: Stage, frozen: Any, mesh: Mesh
+) -> Hooks:
+    """Validation, previews and evaluations of a run, those that its config and data allow.
+
+    `settings` are its config.STAGE.train at present.
+    """
+    sampling = sampling_of(run.stage_name, run.config)
     batch_size, evaluation = settings["batch_size"], None
     if settings["evaluate_every"]:
         evaluation = make_evaluation(
@@ -42,7 +46,14 @@ def make_hooks(run: Run, data: Data, stage: Stage, frozen: Any, mesh: Mesh) -> H
     )
 
     def validation() -> Iterator[Mapping[str, np.ndarray]]:
-        loader = batches_of(run, data.validation, data.tokenizer, shuffle=False, repeat=False)
+        loader = batches_of(
+            run,
+            data.validation,
+            data.tokenizer,
+            batch_size=batch_size,
+            shuffle=False,
+            repeat=False,
+        )
         for batch in itertools.islice(loader, num_images // batch_size):
             del batch["mask"]  # all batches are whole
             yield batch

@@ -38,7 +38,8 @@ def replay_step(
         check_moved([data_of(name, config)["source"]], data_source)
     check_stage(name, config)
     open_run(workdir / name)  # only what is there can be replayed
-    read_batch(path)
+    step, _ = read_batch(path)
     run = make_run(name, config, workdir, data_source)
+    phase = next((one for one in run.phases if step <= one.end), run.phases[-1])
     with rematerialized(config[name]["train"]["remat"]):
-        replay(build_training(run, open_data(run, record=False)), path)
+        replay(build_training(run, open_data(run, record=False), phase), path)

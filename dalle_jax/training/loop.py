@@ -131,8 +131,9 @@ def _diverged(run_dir: Path, unread: Unread, name: str, value: float) -> Diverge
     np.savez(path, **unread.batch)
     steps = steps_in(run_dir / "checkpoints")
     saved = f"the checkpoint of step {steps[-1]} is kept" if steps else "there is no checkpoint yet"
+    then = f"go on from it with --from_step={steps[-1]} and" if steps else "train anew with"
+    where = "" if steps else ", in another --workdir"
     return Diverged(
         f"{name} is {value} at step {unread.step}; its batch is in {path}, {saved}; look at that "
-        "batch, or train anew with a lower optimizer.learning_rate or optimizer.clip_norm, in "
-        "another --workdir, since a run keeps those it was made with"
+        f"batch, or {then} a lower optimizer.learning_rate or optimizer.clip_norm{where}"
     )

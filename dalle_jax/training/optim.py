@@ -161,6 +161,7 @@ def make_optimizer(
     *,
     learning_rate: float,
     steps: int,
+    first_step: int = 0,
     warmup_steps: int = 0,
     decay: str = "constant",
     end_factor: float = 0.0,
@@ -177,14 +178,22 @@ def make_optimizer(
       learning_rate: its peak; see `learning_rate_schedule` for `warmup_steps`, `decay`,
         `end_factor` (the last learning rate as a share of the peak).
       steps: length of the whole training, where the decay ends.
+      first_step: the schedule begins at this update rather than at the first.
       weight_decay: multiplied with the learning rate, on kernels only.
       clip_norm: None for no clipping.
     """
     if name not in OPTIMIZERS:
         raise ValueError(f"optimizer {name!r} is unknown; choose one of {', '.join(OPTIMIZERS)}")
     schedule = learning_rate_schedule(
-        learning_rate, steps=steps, warmup_steps=warmup_steps, decay=decay, end_factor=end_factor
+        learning_rate,
+        steps=steps - first_step,
+        warmup_steps=warmup_steps,
+        decay=decay,
+        end_factor=end_factor,
     )
+    if first_step:
+        from_zero = schedule
+        schedule = lambda n: from_zero(n - first_step)
     transform = OPTIMIZERS[name](schedule, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay)
     if clip_norm is not None:
         transform = optax.chain(optax.clip_by_global_norm(clip_norm), transform)

@@ -123,6 +123,23 @@ def test_it_goes_on_with_another_number_of_processes(tokenizer, before, after):
     assert sorted(stream[:20]) == sorted(stream[20:]) == list(range(20))
 
 
+@pytest.mark.parametrize("processes", [1, 2])
+def test_another_batch_size_goes_on_with_the_items_after_those_that_were_read(tokenizer, processes):
+    source = Numbered(21)
+    read = [i for batch in take(loader(tokenizer, source), 3) for i in numbers(batch)]
+    later = shared(tokenizer, processes, source, batch_size=6, first_batch=3, first_item=24)
+    for one in later:
+        one.set_state({"next_index": 3})
+    for _ in range(5):
+        read += [i for one in later for i in numbers(next(one))]
+    wanted = [
+        i for batch in take(loader(tokenizer, source, batch_size=54), 1) for i in numbers(batch)
+    ]
+    assert read == wanted
+    with pytest.raises(ValueError, match="batches of 6 begin at number 3, after 0"):
+        next(loader(tokenizer, source, batch_size=6, first_batch=3, first_item=24))
+
+
 def test_an_item_whose_reading_hangs_is_named(tokenizer):
     class Hangs(Numbered):
         def __getitem__(self, i):

@@ -238,10 +238,13 @@ class Checkpoints:
             ) from error
 
 
-def newest_is_damaged(directory: str | Path) -> bool:
-    """Whether the newest checkpoint is not as it was written; of several processes all agree."""
-    steps = steps_in(directory)
-    return bool(steps) and found_by_first(damage, Path(directory) / str(steps[-1])) is not None
+def newest_whole(directory: str | Path) -> int:
+    """The step of the newest checkpoint that is as it was written; of several processes all agree.
+
+    0 if there is none.
+    """
+    steps = reversed(steps_in(directory))
+    return next((s for s in steps if found_by_first(damage, Path(directory) / str(s)) is None), 0)
 
 
 def _unused(path: Path) -> Path:
