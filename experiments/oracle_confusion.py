@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from dalle_jax.data.shapes.builder import CONFIGS
-from dalle_jax.data.shapes.captions import STATEMENT_KINDS, Statement, descriptive
+from dalle_jax.data.shapes.captions import descriptive
 from dalle_jax.data.shapes.draw import draw
 from dalle_jax.data.shapes.scene import (
     BACKGROUNDS,
@@ -27,6 +27,7 @@ from dalle_jax.data.shapes.scene import (
     SceneSettings,
     sample_scene,
 )
+from dalle_jax.data.shapes.statements import STATEMENT_KINDS, Statement
 from dalle_jax.metrics.intervals import wilson
 from dalle_jax.metrics.oracle import Reading, check, read_scene
 

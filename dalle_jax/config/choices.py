@@ -17,8 +17,8 @@ PREPROCESSINGS = ("torch-fidelity", "pytorch-fid", "clean-fid")
 FITS = ("squeeze", "crop")
 
 SOURCES = ("captioned_shapes/easy", "captioned_shapes/pairs", "captioned_shapes/full", "emoji")
-SPLITS = ("train", "validation", "test", "test_novel", "test_combination")
+SPLITS = ("train", "validation", "test", "test_novel", "paraphrase", "test_combination")
 OWN_SPLITS = ("train", "validation", "test", "all")  # of folders, shards and Parquet files
 RULES = ("one", "all")
-CAPTIONS = ("short", "natural", "descriptive", "alt")
+CAPTIONS = ("short", "natural", "descriptive", "alt", "phrased")
 SCALES = ("tiny", "small", "paper")

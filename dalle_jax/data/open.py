@@ -173,8 +173,11 @@ def _unknown_source(spec: str) -> str:
 def captions_of_split(text: str, split: str) -> str | dict[str, float]:
     """A kind of caption, or of "short:0.05,descriptive:0.95" the share of each kind.
 
-    A mixture is for training: held-out captions are of the kind that is named first.
+    A mixture is for training: held-out captions are of the kind that is named first, but those of
+    the split `paraphrase` are `phrased`.
     """
+    if split == "paraphrase":
+        return "phrased"
     kinds = dict(part.partition(":")[::2] for part in text.replace(" ", "").split(","))
     if split != "train" or len(kinds) == 1:
         return next(iter(kinds))

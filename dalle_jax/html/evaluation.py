@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from dalle_jax.data.shapes.captions import STATEMENT_KINDS
+from dalle_jax.data.shapes.statements import STATEMENT_KINDS
 from dalle_jax.evaluation import tables
 from dalle_jax.evaluation.evaluated import Evaluated
 from dalle_jax.html import page

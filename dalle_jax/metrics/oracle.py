@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dalle_jax.data.shapes.captions import STATEMENT_KINDS, Statement, parse
+from dalle_jax.data.shapes.captions import parse
 from dalle_jax.data.shapes.scene import relation_of_offset
+from dalle_jax.data.shapes.statements import STATEMENT_KINDS, Statement
 from dalle_jax.metrics.scene_reading import DetectedObject, Reading, read_scene
 
 MAX_CANDIDATES = 6  # only the largest objects of an image are matched to those of a caption

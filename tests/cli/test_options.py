@@ -267,6 +267,7 @@ def test_the_names_in_help_are_those_of_the_tables():
 
     from dalle_jax.data.emoji.names import SPLITS as EMOJI_SPLITS
     from dalle_jax.data.manifest import RULES
+    from dalle_jax.data.shapes.builder import PARAPHRASE
     from dalle_jax.data.shapes.builder import SPLITS as SHAPES_SPLITS
     from dalle_jax.data.shapes.captions import CAPTION_KINDS
     from dalle_jax.diffusion.samplers.ancestral import VARIANCES
@@ -281,7 +282,7 @@ def test_the_names_in_help_are_those_of_the_tables():
     assert VARIANCES == choices.VARIANCES and model_file.DTYPES == choices.DTYPES
     assert (FROM_TEXT, FROM_IMAGE) == choices.EMBEDDINGS
     assert tuple(RULES) == choices.RULES and CAPTION_KINDS == choices.CAPTIONS
-    assert set(choices.SPLITS) == {*SHAPES_SPLITS, *EMOJI_SPLITS}
+    assert set(choices.SPLITS) == {*SHAPES_SPLITS, PARAPHRASE, *EMOJI_SPLITS}
     assert set(preprocess.FITS) == set(choices.FITS)
     of_samplers = {
         name

@@ -19,6 +19,7 @@ from dalle_jax.data.shapes.builder import (
 from dalle_jax.data.shapes.captions import descriptive, short
 from dalle_jax.data.shapes.draw import draw
 from dalle_jax.data.shapes.scene import Scene, is_held_out_pair
+from dalle_jax.metrics.oracle import check
 
 SIZES = {"train": 60, "validation": 10, "test": 20, "test_novel": 20}
 
@@ -126,6 +127,30 @@ def test_mixtures_of_captions(data_dir):
     assert [item["caption_kind"] for item in other] != kinds
 
 
+def test_phrased_captions_are_made_when_an_item_is_read(data_dir):
+    def captions(split, kind="phrased", seed=0):
+        source = CaptionedShapesSource(data_dir, "full", 32, split, kind, caption_seed=seed)
+        items = list(source)
+        assert {item["caption_kind"] for item in items} == {"phrased"}
+        assert [item["caption"] for item in source.without_images()] == [
+            item["caption"] for item in items
+        ]
+        assert all(all(check(item["caption"], item["image"])) for item in items)
+        return [item["caption"] for item in items]
+
+    train = captions("train")
+    assert captions("train") == train and captions("train", seed=1) != train
+    assert len(set(train)) > 0.9 * len(train)
+    paraphrase = captions("paraphrase", "short")  # phrased all the same
+    assert captions("paraphrase") == paraphrase != captions("test")
+    assert not {text.lower() for text in train} & {text.lower() for text in paraphrase}
+    scenes = {
+        split: [item["scene"] for item in CaptionedShapesSource(data_dir, "full", 32, split)]
+        for split in ("test", "paraphrase")
+    }
+    assert scenes["paraphrase"] == scenes["test"]
+
+
 def test_preparing_again_does_nothing(data_dir):
     folder = prepare(data_dir, "full", 32)
     before = {file: file.stat().st_mtime_ns for file in folder.iterdir()}
@@ -180,6 +205,10 @@ def test_a_mixture_of_captions_is_for_training(shapes_dir):
     assert set(kinds) == {"short", "descriptive"}
     test = open_source("captioned_shapes/easy", split="test", captions=mixed, **settings)
     assert {test[i]["caption_kind"] for i in range(len(test))} == {"short"}
+    paraphrase = open_source(
+        "captioned_shapes/easy", split="paraphrase", captions=mixed, **settings
+    )
+    assert {paraphrase[i]["caption_kind"] for i in range(len(paraphrase))} == {"phrased"}
     with pytest.raises(ValueError, match="'short,alt:half' are not understood"):
         open_source("captioned_shapes/easy", split="train", captions="short,alt:half", **settings)
     with pytest.raises(ValueError, match="must be positive and add up to 1"):

@@ -5,7 +5,6 @@ import pytest
 
 from dalle_jax.data.shapes.captions import (
     CAPTION_KINDS,
-    Statement,
     alt,
     caption,
     descriptive,
@@ -15,6 +14,7 @@ from dalle_jax.data.shapes.captions import (
     short,
 )
 from dalle_jax.data.shapes.scene import Object, Scene, SceneSettings, sample_scene
+from dalle_jax.data.shapes.statements import Statement
 
 CIRCLE = Object("circle", "red", "large", "top left", 0.25, 0.25, 0.22, (0, 0, 0))
 STAR = Object("star", "blue", "small", "right", 0.8, 0.5, 0.15, (0, 0, 0))
@@ -87,9 +87,7 @@ def test_a_descriptive_caption_says_everything():
     "text",
     [
         "",
-        "a red circle",
-        "a large red circle.",
-        "A large red circle",
+        "a large red",
         "a large red hexagon",
         "a large red circle and",
         "a large red circle a small blue star",

@@ -7,6 +7,7 @@ from dalle_jax.config.load import load_config
 from dalle_jax.data.manifest import write_manifest
 from dalle_jax.data.manifest_source import make_manifest
 from dalle_jax.evaluation.captions import open_held_out, source_arguments
+from dalle_jax.metrics.oracle import score
 from dalle_jax.runs import create_run
 from tests.conftest import ROOT
 
@@ -37,6 +38,14 @@ def test_captions_of_a_split_are_those_of_its_manifest(run, tmp_path):
     fewer = open_held_out(run, str(tmp_path / "m.jsonl"), None, "ignored", 5)
     assert fewer.captions == read.captions[:5] and len(fewer.images) == 5
     assert fewer.manifest.sha256 == read.manifest.sha256
+
+
+def test_paraphrases_are_what_the_oracle_reads(run):
+    """Of a run whose captions are `short`; true of the images, and in the manifest's name."""
+    held_out = open_held_out(run, None, None, "paraphrase", 40)
+    assert score(held_out.captions, held_out.images).all_right.all()
+    assert held_out.manifest.header.data["captions"] == "phrased"
+    assert held_out.suffix == "_paraphrase"
 
 
 def test_images_belong_to_their_captions(run):

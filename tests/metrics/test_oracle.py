@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from dalle_jax.data.shapes.captions import STATEMENT_KINDS, Statement, descriptive, short
+from dalle_jax.data.shapes.captions import descriptive, short
 from dalle_jax.data.shapes.draw import draw
 from dalle_jax.data.shapes.scene import (
     BACKGROUNDS,
@@ -19,6 +19,7 @@ from dalle_jax.data.shapes.scene import (
     SceneSettings,
     sample_scene,
 )
+from dalle_jax.data.shapes.statements import STATEMENT_KINDS, Statement
 from dalle_jax.metrics.oracle import check, score
 from dalle_jax.metrics.scene_reading import connected_components, oklab, read_scene
 

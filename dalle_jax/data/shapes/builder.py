@@ -15,12 +15,15 @@ from tensorflow_datasets.proto import tf_example_pb2
 
 from dalle_jax.data.shapes.captions import CAPTION_KINDS, caption
 from dalle_jax.data.shapes.draw import draw
-from dalle_jax.data.shapes.scene import SceneSettings, sample_scene
+from dalle_jax.data.shapes.phrasings import phrased
+from dalle_jax.data.shapes.scene import Scene, SceneSettings, sample_scene
 
 # Probability of one, two and three objects.
 CONFIGS = {"easy": (1.0,), "pairs": (0.4, 0.6), "full": (0.25, 0.4, 0.35)}
 CHUNK = 1000  # records that are read at once
 SPLITS = {"train": 50_000, "validation": 2_000, "test": 5_000, "test_novel": 2_000}
+PARAPHRASE = "paraphrase"  # the scenes of `test` in pairs of phrasing and synonym held out
+STORED_KINDS = tuple(kind for kind in CAPTION_KINDS if kind != "phrased")
 
 
 @dataclass
@@ -45,7 +48,7 @@ class CaptionedShapes(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _info(self) -> tfds.core.DatasetInfo:
         side = self.builder_config.resolution
-        texts = ("scene", *(f"caption_{kind}" for kind in CAPTION_KINDS))
+        texts = ("scene", *(f"caption_{kind}" for kind in STORED_KINDS))
         return tfds.core.DatasetInfo(
             builder=self,
             description="Drawn scenes of simple objects, each with four kinds of caption.",
@@ -79,7 +82,7 @@ class CaptionedShapes(tfds.core.GeneratorBasedBuilder, skip_registration=True):
             image = io.BytesIO()
             Image.fromarray(draw(scene, config.resolution)).save(image, "PNG", compress_level=1)
             image.seek(0)
-            texts = {f"caption_{kind}": caption(scene, kind, rng).text for kind in CAPTION_KINDS}
+            texts = {f"caption_{kind}": caption(scene, kind, rng).text for kind in STORED_KINDS}
             yield index, {"id": f"{split}/{index:05d}", "image": image, "scene": text, **texts}
 
 
@@ -126,7 +129,9 @@ class CaptionedShapesSource:
     """Items of a prepared split: image, caption, caption_kind, scene (JSON) and id.
 
     `caption` is a kind of caption, or the share of each kind in a mixture, e.g. `{"short": 0.05,
-    "descriptive": 0.95}`; which one an item has depends on (caption_seed, index) only.
+    "descriptive": 0.95}`; which one an item has depends on (caption_seed, index) only, and so does
+    a `phrased` caption of its scene, which is not stored. The split `paraphrase` has the scenes of
+    `test` and, whatever `caption` is, `phrased` captions with held-out words only.
     """
 
     def __init__(
@@ -140,8 +145,11 @@ class CaptionedShapesSource:
         seed: int = 0,
         caption_seed: int = 0,
     ):
-        if split not in SPLITS:
-            raise ValueError(f"captioned_shapes has no split {split!r}; it has {', '.join(SPLITS)}")
+        if split not in (splits := (*SPLITS, PARAPHRASE)):
+            raise ValueError(f"captioned_shapes has no split {split!r}; it has {', '.join(splits)}")
+        self._held_out_words = split == PARAPHRASE
+        if self._held_out_words:
+            split, caption = "test", "phrased"
         shares = {caption: 1.0} if isinstance(caption, str) else dict(caption)
         for kind in shares:
             if kind not in CAPTION_KINDS:
@@ -167,15 +175,16 @@ class CaptionedShapesSource:
             len(kinds), size=len(self._records), p=[shares[kind] for kind in kinds]
         )
         self._kinds = [kinds[k] for k in chosen]
+        self._seed = caption_seed, tuple(SPLITS).index(split)
 
     def __len__(self) -> int:
         return len(self._records)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
-        kind = self._kinds[index]  # Raises IndexError at the end, as iteration needs.
+        self._kinds[index]  # Raises IndexError at the end, as iteration needs.
         values = _values(self._records[index])
         image = np.array(Image.open(io.BytesIO(values("image"))))
-        return {"image": image, **_texts(values, kind)}
+        return {"image": image, **self._texts(index, values)}
 
     def without_images(self) -> Iterator[dict[str, Any]]:
         """The items in order without their images: in a thirtieth of the time."""
@@ -183,13 +192,23 @@ class CaptionedShapesSource:
             numbers = range(start, min(start + CHUNK, len(self)))
             try:
                 values = map(_values, self._records.__getitems__(numbers))
-                items = [_texts(each, self._kinds[k]) for k, each in zip(numbers, values)]
+                items = [self._texts(k, each) for k, each in zip(numbers, values)]
             except Exception as error:
                 raise ValueError(
                     f"items {start} to {numbers[-1]} of CaptionedShapesSource can't be read "
                     f"({type(error).__name__}: {error})"
                 ) from error
             yield from items
+
+    def _texts(self, index: int, values: Callable[[str], bytes]) -> dict[str, Any]:
+        kind, scene = self._kinds[index], values("scene").decode()
+        if kind == "phrased":
+            rng = np.random.default_rng([*self._seed, index])
+            held_out = self._held_out_words
+            text = phrased(Scene.from_dict(json.loads(scene)), rng, held_out=held_out).text
+        else:
+            text = values(f"caption_{kind}").decode()
+        return {"caption": text, "caption_kind": kind, "scene": scene, "id": values("id").decode()}
 
 
 def _builder(data_dir, config, resolution, seed, split_sizes) -> CaptionedShapes:
@@ -213,12 +232,3 @@ def _values(record: bytes) -> Callable[[str], bytes]:
     """A feature's only value, by the feature's name."""
     features = tf_example_pb2.Example.FromString(record).features.feature
     return lambda name: features[name].bytes_list.value[0]
-
-
-def _texts(values: Callable[[str], bytes], kind: str) -> dict[str, Any]:
-    return {
-        "caption": values(f"caption_{kind}").decode(),
-        "caption_kind": kind,
-        "scene": values("scene").decode(),
-        "id": values("id").decode(),
-    }

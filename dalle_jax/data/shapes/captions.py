@@ -2,15 +2,15 @@
 
 Four kinds, after DALL-E 3 (Betker et al. 2023, §2): `short` and `descriptive` follow a closed
 grammar that `parse` reads back exactly; `natural` varies its words and leaves things out; `alt`
-is written as the web writes.
+is written as the web writes. A fifth, `phrased`, says a scene in many ways that `parse` reads too.
 """
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
+from dalle_jax.data.shapes.phrasings import phrased, read_phrased
 from dalle_jax.data.shapes.scene import (
     BACKGROUNDS,
     COLORS,
@@ -21,40 +21,18 @@ from dalle_jax.data.shapes.scene import (
     Object,
     Scene,
 )
+from dalle_jax.data.shapes.statements import Caption, Statement
 
-CAPTION_KINDS = ("short", "natural", "descriptive", "alt")
-STATEMENT_KINDS = ("count", "shape", "color", "size", "place", "relation", "background")
-
-
-@dataclass(frozen=True)
-class Statement:
-    """One thing a caption says.
-
-    `value` is a number of objects for `count`, else a name. `subject` is the index of the object
-    in the caption's order; `other` that of the object that a relation refers to.
-    """
-
-    kind: str
-    value: str | int
-    subject: int | None = None
-    other: int | None = None
-
-
-@dataclass(frozen=True)
-class Caption:
-    """A text and what it states."""
-
-    text: str
-    statements: tuple[Statement, ...]
+CAPTION_KINDS = ("short", "natural", "descriptive", "alt", "phrased")
 
 
 def caption(scene: Scene, kind: str, rng: np.random.Generator) -> Caption:
-    """A caption of one of `CAPTION_KINDS`; only `natural` and `alt` use `rng`."""
+    """A caption of one of `CAPTION_KINDS`; `short` and `descriptive` do not use `rng`."""
     if kind not in CAPTION_KINDS:
         raise ValueError(f"there is no caption {kind!r}; there are {', '.join(CAPTION_KINDS)}")
     if kind in ("short", "descriptive"):
         return short(scene) if kind == "short" else descriptive(scene)
-    return natural(scene, rng) if kind == "natural" else alt(scene, rng)
+    return {"natural": natural, "alt": alt, "phrased": phrased}[kind](scene, rng)
 
 
 def short(scene: Scene) -> Caption:
@@ -159,7 +137,7 @@ def named(scene: Scene, text: str) -> tuple[Statement, ...]:
 
 
 def parse(text: str) -> tuple[Statement, ...]:
-    """What a `short` or `descriptive` caption states.
+    """What a `short`, `descriptive` or `phrased` caption states.
 
     Raises:
         ValueError: the text is not of that grammar.
@@ -174,7 +152,10 @@ def parse(text: str) -> tuple[Statement, ...]:
     if match:
         pair = [_SHORT_OBJECT.fullmatch(match[name]) for name in ("first", "second")]
         return (*_parse_objects(pair), Statement("relation", match["relation"], 0, 1))
-    raise _not_understood(text)
+    statements = read_phrased(text)
+    if statements is None:
+        raise _not_understood(text)
+    return statements
 
 
 def _parse_objects(objects: list[re.Match]) -> Iterator[Statement]:
@@ -206,7 +187,8 @@ def _parse_descriptive(text: str, match: re.Match) -> Iterator[Statement]:
 def _not_understood(text: str) -> ValueError:
     return ValueError(
         f"the caption {text!r} can't be read as statements: only captions like 'a large red "
-        "circle left of a small blue star' and the descriptive ones of captioned_shapes can"
+        "circle left of a small blue star' and the descriptive and phrased ones of "
+        "captioned_shapes can"
     )
 
 
