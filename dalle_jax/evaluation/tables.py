@@ -5,7 +5,11 @@ from typing import Any, NamedTuple
 
 from dalle_jax.evaluation.digits import fitted
 
-LABELS = {"oracle/caption": "whole caption", "oracle/object": "each object"}
+LABELS = {
+    "oracle/caption": "whole caption",
+    "oracle/object": "each object",
+    "oracle/statement": "each statement",
+}
 
 
 class Line(NamedTuple):

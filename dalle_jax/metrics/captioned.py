@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from dalle_jax.data.shapes.statements import STATEMENT_KINDS
 from dalle_jax.metrics import oracle
 from dalle_jax.metrics.clip_score import CLIP_SCORES, clip_score, r_precision
 from dalle_jax.metrics.intervals import bootstrap, wilson
@@ -32,11 +33,12 @@ def oracle_accuracy(
 ) -> Scored:
     """Shares of the captions' statements that are correct in their images.
 
-    The metrics are "oracle/KIND" for each kind of statement, "oracle/object" (all statements about
-    an object are correct), "oracle/caption" (all statements of a caption are correct) and, if
-    captions differ in their number of objects, "oracle/caption_of_N" (the same for captions of N
-    objects). Intervals are Wilson's where each caption gives one binary result; otherwise they are
-    a bootstrap over captions, which resamples the objects and seeds of a caption together.
+    The metrics are "oracle/KIND" for each kind of statement, "oracle/statement" (of every kind),
+    "oracle/object" (all statements about an object are correct), "oracle/caption" (all statements
+    of a caption are correct) and, if captions differ in their number of objects,
+    "oracle/caption_of_N" (the same for captions of N objects). Intervals are Wilson's where each
+    caption gives one binary result; otherwise they are a bootstrap over captions, which resamples
+    the objects and seeds of a caption together.
 
     Args:
         captions: [N].
@@ -48,6 +50,7 @@ def oracle_accuracy(
     """
     scores = [oracle.score(captions, seed_images) for seed_images in images]
     counts = {kind: np.stack([s.by_caption[kind] for s in scores]) for kind in scores[0].by_caption}
+    counts["statement"] = sum(counts[kind] for kind in STATEMENT_KINDS if kind in counts)
     all_right = np.stack([s.all_right for s in scores]).astype(int)
     counts["caption"] = np.stack([all_right, np.ones_like(all_right)], -1)
     num_objects = counts["object"][0, :, 1]

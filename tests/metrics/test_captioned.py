@@ -38,6 +38,11 @@ def test_values_are_the_shares_of_what_is_stated(pairs):
         entry = scored.metrics[f"oracle/{kind}"]
         assert (entry["right"], entry["of"]) == tuple(expected)
         assert entry["value"] == pytest.approx(expected[0] / expected[1])
+    every = [scored.metrics[f"oracle/{kind}"] for kind in right]
+    statement = scored.metrics["oracle/statement"]
+    for part in ("right", "of"):
+        assert statement[part] == sum(entry[part] for entry in every)
+    assert statement["value"] == statement["right"] / statement["of"] < 1
     per_caption = scored.by_caption["oracle/caption"][:, 0]
     np.testing.assert_array_equal(per_caption[2:], 1)
     assert per_caption[:2].min() == 0
