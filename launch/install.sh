@@ -20,8 +20,23 @@ wanted="$(cat requirements.txt pyproject.toml | cksum) $extras"
 if [ "$installed" = "$wanted" ]; then
     exit 0
 fi
-echo "installing into $venv …"
+echo "installing into $venv${extras:+, with the extras $extras} …"
 [ -x "$venv/bin/python" ] || "$python" -m venv "$venv"
-"$venv/bin/python" -m pip install --quiet --requirement requirements.txt
-"$venv/bin/python" -m pip install --quiet --constraint requirements.txt --editable ".${extras:+[$extras]}"
+pip() { "$venv/bin/python" -m pip --quiet --disable-pip-version-check "$@"; }
+if [ -n "$extras" ]; then
+    pip install --constraint requirements.txt --constraint launch/extras.txt --editable ".[$extras]"
+else
+    # Python compiles what it imports; of all that is installed, that would be a sixth of the space.
+    compile=--no-compile
+    [ -z "${PYTHONDONTWRITEBYTECODE:-}" ] || compile=--compile
+    # requirements.txt is complete, less what other projects need for what is not used here: TFDS
+    # pyarrow for Parquet, tokenizers huggingface_hub for downloads, Orbax uvloop for speed with
+    # thousands of arrays. On another Python or system something may lack, which comes after it.
+    pip install --no-deps "$compile" --requirement requirements.txt
+    lacking=$("$venv/bin/python" -m pip --disable-pip-version-check check 2>/dev/null |
+        sed -n 's/.* requires \([^ ,]*\), which is not installed\.$/\1/p' | sort -u |
+        grep -vxE 'pyarrow|huggingface[-_]hub|uvloop' || true)
+    [ -z "$lacking" ] || pip install --constraint requirements.txt $lacking
+    pip install --no-deps --editable .
+fi
 echo "$wanted" > "$venv/installed"

@@ -15,10 +15,11 @@ MAY_IMPORT = {
     "compilation_cache": {"cpu", "files"},
     "configs": set(),
     "seeds": set(),
+    "extras": set(),
     "nearest": set(),
     "console": set(),
     "devices": {"nearest"},
-    **{room: {"files", "nearest", "seeds"} for room in GROUND},
+    **{room: {"extras", "files", "nearest", "seeds"} for room in GROUND},
     "models": {"nn"},
     "metrics": {"files", "data"},
     "stages": {"models", "diffusion"},
@@ -36,7 +37,7 @@ MAY_IMPORT = {
     },
     "sweeps": {
         *("console", "cpu", "config", "cost", "devices", "evaluation", "nearest", "runs"),
-        *("files", "pipelines", "stages", "training", "metrics", "data"),
+        *("extras", "files", "pipelines", "stages", "training", "metrics", "data"),
     },
     "figures": {
         *("config", "files", "nearest", "seeds", "sweeps", "evaluation", "pipelines", "runs"),

@@ -92,6 +92,7 @@ def installed(tmp_path_factory):
 
 
 @pytest.mark.long
+@pytest.mark.timeout(2400)
 def test_every_verb_works_in_an_empty_folder(installed, tmp_path):
     environ = {name: text for name, text in ONE_DEVICE.items() if name != "PYTHONPATH"}
     environ |= {"HOME": str(tmp_path / "home"), "XDG_CACHE_HOME": str(tmp_path / "home/.cache")}

@@ -5,15 +5,17 @@ from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
-
 from dalle_jax.data.files import File, LocalFile
 from dalle_jax.data.remote_server import RemoteError
 from dalle_jax.data.table_rows import SPLIT_KEY, plain
 from dalle_jax.data.text import CAPTION_KEYS, caption_columns
 from dalle_jax.data.walk import printable
+from dalle_jax.extras import needed_for
+
+with needed_for("data in Parquet files", "parquet"):
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
 
 IMAGE_NAMES = ("image", "img", "jpg", "jpeg", "png", "webp", "picture", "photo")
 # Columns by which a table names images that lie elsewhere.

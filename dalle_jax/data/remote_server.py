@@ -15,6 +15,7 @@ REQUESTS = 16  # at once
 
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 _PACKAGES = {"gs": "gcsfs", "gcs": "gcsfs", "s3": "s3fs", "s3a": "s3fs", "hf": "huggingface_hub"}
+_PACKAGES |= {"http": "'dalle-jax[remote]'", "https": "'dalle-jax[remote]'"}
 _PACKAGES |= {"az": "adlfs", "abfs": "adlfs", "abfss": "adlfs", "adl": "adlfs"}
 # Asking again can't help: the answer would be the same.
 _FINAL = (ValueError, TypeError, ImportError, NotImplementedError)

@@ -10,6 +10,7 @@ from dalle_jax.data.options import ReadingOptions
 from dalle_jax.data.table_rows import Row, find_columns, plain, row_of, whole_text
 from dalle_jax.data.text import UNREADABLE_CAPTION
 from dalle_jax.data.walk import suffix_of
+from dalle_jax.extras import needed_for
 
 TABLE_SUFFIXES = (".jsonl", ".json", ".csv", ".tsv", ".parquet")
 
@@ -32,8 +33,9 @@ def read_table(file: BinaryIO, name: str, options: ReadingOptions) -> Iterator[R
 
 
 def _read_parquet(file: BinaryIO, name: str, options: ReadingOptions) -> Iterator[Row]:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
+    with needed_for(f"reading {name}", "parquet"):
+        import pyarrow as pa
+        import pyarrow.parquet as pq
 
     from dalle_jax.data.parquet_table import values_of
 

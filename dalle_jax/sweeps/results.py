@@ -87,13 +87,15 @@ def by_point(
 
 
 def write_table(rows: Sequence[Row], directory: Path) -> list[Path]:
-    """The table as results.csv and as results.parquet."""
-    import pyarrow
-    from pyarrow import parquet
-
+    """The table as results.csv and, where pyarrow is installed, as results.parquet."""
     paths = [directory / "results.csv", directory / "results.parquet"]
     text = csv_text([{name: _plain(value) for name, value in row.items()} for row in rows])
     write_atomically(paths[0], lambda file: file.write(text.encode()))
+    try:
+        import pyarrow
+        from pyarrow import parquet
+    except ImportError:
+        return paths[:1]
     columns = dict.fromkeys(column for row in rows for column in row)
     arrays = {name: _column([row.get(name) for row in rows]) for name in columns}
     write_atomically(paths[1], lambda file: parquet.write_table(pyarrow.table(arrays), file))

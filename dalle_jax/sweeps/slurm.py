@@ -13,6 +13,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dalle_jax.extras import needed_for
+
 # By one of these Slurm announces the end of a task's time, as submitit asks it to. They reach every
 # process of the task, and end those without a handler.
 USER_SIGNALS = (signal.SIGUSR1, signal.SIGUSR2)
@@ -94,12 +96,8 @@ def submit(
         ImportError: submitit is not installed.
         FileNotFoundError: there is no Slurm here.
     """
-    try:
+    with needed_for("the Slurm backend", "slurm"):
         import submitit
-    except ImportError as error:
-        raise ImportError(
-            "the Slurm backend needs submitit; install it with `pip install dalle-jax[slurm]`"
-        ) from error
     if shutil.which("sbatch") is None:
         raise FileNotFoundError(
             "there is no Slurm on this machine (sbatch is not in PATH); submit from a login node, "

@@ -269,7 +269,7 @@ def test_a_task_has_a_day_unless_told_and_is_queued_again_however_often_that_is_
 
 def test_a_machine_without_submitit_or_slurm_says_so(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "submitit", None)
-    with pytest.raises(ImportError, match=r"pip install dalle-jax\[slurm\]"):
+    with pytest.raises(ImportError, match=r"pip install 'dalle-jax\[slurm\]'"):
         submit(["true"], 1, tmp_path, {})
     monkeypatch.setitem(sys.modules, "submitit", types.ModuleType("submitit"))
     monkeypatch.setenv("PATH", str(tmp_path))

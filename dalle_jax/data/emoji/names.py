@@ -5,7 +5,10 @@ import hashlib
 import re
 from collections.abc import Iterable, Sequence
 
-import emoji
+from dalle_jax.extras import needed_for
+
+with needed_for("the data set of emoji", "emoji"):
+    import emoji
 
 LANGUAGES = tuple(emoji.LANGUAGES)
 
