@@ -12,7 +12,7 @@ from dalle_jax import console
 from dalle_jax.data.coco_manifest import NUM_CAPTIONS, make_coco_manifest
 from dalle_jax.data.manifest import RULES, Manifest, write_manifest
 from dalle_jax.data.manifest_source import make_manifest
-from dalle_jax.data.open import open_source
+from dalle_jax.data.open import captions_of_split, open_source
 from dalle_jax.data.options import READING_DEFAULTS
 from dalle_jax.prepare.report import show
 
@@ -109,6 +109,7 @@ def manifest_of_split(
         n: how many captions; None for all.
         seed: of the sampling.
     """
+    data = {**data, "captions": captions_of_split(data["captions"], split)}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # The report before it has said all of it.
         opened = open_source(source, data_dir=data_dir, split=split, **data, **reading)

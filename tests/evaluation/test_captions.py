@@ -3,8 +3,9 @@ import dataclasses
 import numpy as np
 import pytest
 
+from dalle_jax.cli import prepare
 from dalle_jax.config.load import load_config
-from dalle_jax.data.manifest import write_manifest
+from dalle_jax.data.manifest import read_manifest, write_manifest
 from dalle_jax.data.manifest_source import make_manifest
 from dalle_jax.evaluation.captions import open_held_out, source_arguments
 from dalle_jax.metrics.oracle import score
@@ -40,12 +41,16 @@ def test_captions_of_a_split_are_those_of_its_manifest(run, tmp_path):
     assert fewer.manifest.sha256 == read.manifest.sha256
 
 
-def test_paraphrases_are_what_the_oracle_reads(run):
-    """Of a run whose captions are `short`; true of the images, and in the manifest's name."""
+def test_paraphrases_are_what_the_oracle_reads(run, shapes_dir, tmp_path):
+    """Of a run whose captions are `short`, as of any other: true of the images."""
     held_out = open_held_out(run, None, None, "paraphrase", 40)
     assert score(held_out.captions, held_out.images).all_right.all()
     assert held_out.manifest.header.data["captions"] == "phrased"
     assert held_out.suffix == "_paraphrase"
+    data, path = f"--data_dir={shapes_dir}", tmp_path / "m.jsonl"
+    written = ["--split=paraphrase", "--n=40", f"--manifest={path}"]
+    prepare.run(["captioned_shapes/easy", "--resolution=24", data, *written])
+    assert read_manifest(path).sha256 == held_out.manifest.sha256
 
 
 def test_images_belong_to_their_captions(run):
