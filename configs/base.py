@@ -105,6 +105,9 @@ def train() -> ConfigDict:
     config.optimizer.weight_decay = 0.01
     config.optimizer.clip_norm = 1.0
     config.ema_decay = 0.998
+    config.init_from = ""  # run, workdir or saved model whose weights it starts from; "" is random
+    config.init_only = ""  # regular expression of the parameters taken from there; "" is all
+    config.freeze = ""  # regular expression of the parameters that are not trained; "" is none
     config.mesh = ConfigDict({"data": -1, "fsdp": 1, "tensor": 1})  # −1: the rest of the devices
     config.log_every = 50  # steps
     config.validate_every = 1000

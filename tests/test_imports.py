@@ -46,8 +46,8 @@ MAY_IMPORT = {
     "html": {"files", "config", "evaluation", "sweeps", "pipelines", "metrics", "data"},
     "prepare": {"console", "files", "runs", "pipelines", "data"},
     "trainer": {
-        *("console", "config", "evaluation", "pipelines", "runs", "stages", "nn", "training"),
-        "data",
+        *("console", "config", "evaluation", "nearest", "pipelines", "runs", "stages", "nn"),
+        *("training", "data"),
     },
     "cli": None,  # everything
     "__main__": {"cli"},

@@ -37,6 +37,8 @@ def run(argv: list[str]) -> int:
         check_files("batch", [args.replay])
         args.stage = args.stage or args.replay.absolute().parent.name  # whose run it lies in
     stages = chosen_stages(args.config, config, args.stage)
+    for stage in stages if args.init_from else ():
+        config[stage].train.init_from = str(args.init_from)
     if args.print_config:
         print(*as_options(config), sep="\n")
         return 0
@@ -80,6 +82,8 @@ def make_parser() -> Parser:
     option("--settings", metavar="FILE", type=local_path, help=text)
     text = "where the data of a run that continues are now, as folder:PATH"
     option("--data_source", metavar="SOURCE", default="", help=text)
+    text = "start from the weights of this run, workdir or saved model: train.init_from of a stage"
+    option("--init_from", metavar="PATH", type=local_path, help=text)
     text = "where a run goes on with other steps, batch_size, ema_decay or optimizer settings"
     option("--from_step", metavar="STEP", type=count, help=text)
     text = "a diverged_STEP.npz of a run: say what in that step is not finite; trains nothing"

@@ -154,6 +154,7 @@ FREE = ("*.guidance_scale", "*.attention_resolutions")
 # Text of which any is allowed here, since data say themselves what they have, and yes or no.
 OTHERS = (
     *("licence", "stages", "tokenizer.file", "*.evaluation_features"),
+    *("*.train.init_from", "*.train.init_only", "*.train.freeze"),
     *("*data.source", "*data.dir", "*data.captions", "*data.languages", "*data.encoding"),
     *("*data.*_column", "*data.flip"),
     *("*.model.scan_blocks", "*.loss.stop_gradient"),

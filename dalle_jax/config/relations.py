@@ -1,12 +1,13 @@
 """What two settings of a config have to be to each other, as a width and its number of heads."""
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 
 def conflict(stage: str, config: Mapping[str, Any]) -> str | None:
     """Why two settings of a stage don't fit each other; None if all do."""
-    for relation in (_heads, _groups, _sides, _batches, _codes):
+    for relation in (_heads, _groups, _sides, _batches, _codes, _expressions):
         try:
             if reason := next(relation(stage, config), None):
                 return reason
@@ -101,6 +102,24 @@ def _codes(stage: str, config: Mapping[str, Any]) -> Iterator[str]:
                 f"config.{stage}.autoregressive.num_fitted is {sizes['num_fitted']}; it must be "
                 f"above num_dimensions, {sizes['num_dimensions']}"
             )
+
+
+def _expressions(stage: str, config: Mapping[str, Any]) -> Iterator[str]:
+    """Regular expressions can be read, and what they choose among is there."""
+    train = config[stage]["train"]
+    for name in ("init_only", "freeze"):
+        try:
+            re.compile(train[name])
+        except re.error as error:
+            yield (
+                f"config.{stage}.train.{name} is {train[name]!r}; it must be a regular expression: "
+                f"{error}"
+            )
+    if train["init_only"] and not train["init_from"]:
+        yield (
+            f"config.{stage}.train.init_only is {train['init_only']!r}, and there is no init_from "
+            "whose weights it could choose among"
+        )
 
 
 def _data_side(stage: str, config: Mapping[str, Any]) -> int:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from flax import traverse_util
 from jax.sharding import Mesh, NamedSharding
 
 from dalle_jax.stages import build_stage, data_of, upstream_of
@@ -77,10 +78,11 @@ def abstract_training(stage_name: str, config: Config) -> AbstractTraining:
     """All that `training.loop.fit` would be given of a config, as shapes."""
     settings = config[stage_name]["train"]
     stage, params, frozen = abstract_stage(stage_name, config)
-    optimizer = make_optimizer(**settings["optimizer"], steps=settings["steps"])
-    state = jax.eval_shape(
-        functools.partial(create_state, stage, optimizer), abstract_key(), params
+    optimizer = make_optimizer(
+        **settings["optimizer"], steps=settings["steps"], freeze=settings["freeze"]
     )
+    start = traverse_util.flatten_dict(params, sep="/")
+    state = jax.eval_shape(functools.partial(create_state, stage, optimizer), abstract_key(), start)
     batch = abstract_batch(stage_name, config, settings["batch_size"])
     return AbstractTraining(stage, optimizer, state, frozen, batch, settings)
 

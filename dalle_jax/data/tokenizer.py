@@ -100,6 +100,12 @@ class Tokenizer:
             ids[own], ids[other] = wanted, ids[own]
         return ids
 
+    def vocabulary(self) -> dict[str, int]:
+        """Each token's id in a batch; padding and end of text have the same names in all."""
+        names = {PAD_ID: PAD_TOKENS[0], END_ID: END_TOKENS[0]}
+        ids = ((token, int(self._ids[own])) for token, own in self.tok.get_vocab().items())
+        return {names.get(number, token): number for token, number in ids}
+
     def encode(self, captions: Sequence[str]) -> np.ndarray:
         """Token ids int32 [B, max_length] of B captions; too long ones are cut and counted.
 

@@ -8,10 +8,8 @@ It is a workdir whose trainings can't go on: `sample`, `evaluate` and `DallePipe
 one. The same runs give the same bytes.
 """
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Iterable
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 import jax
@@ -76,24 +74,6 @@ def save_pretrained(
     card = model_card(wanted, numbers, chosen, dtype).encode()
     write_atomically(folder / "README.md", lambda file: file.write(card))
     return folder
-
-
-@contextmanager
-def workdir_of(path: str | Path) -> Iterator[Path]:
-    """A workdir as it is; of a model file its folder's, or one made of the file alone.
-
-    Raises:
-        ValueError: the file is no model.
-    """
-    path = Path(path).expanduser()
-    if not path.is_file():
-        yield path
-    elif (path.parent / "config.json").exists() and path.name == model_file.NAME:
-        yield path.parent.parent
-    else:
-        with TemporaryDirectory() as folder:
-            model_file.unpack(path, Path(folder))
-            yield Path(folder)
 
 
 def _header(run: Run, weights: str, dtype: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from dalle_jax import __version__
 from dalle_jax.data.images import center_crop_resize
 from dalle_jax.data.tokenizer import Tokenizer
 from dalle_jax.data.words import CaptionWords
-from dalle_jax.interop.pretrained import save_pretrained, workdir_of
+from dalle_jax.interop.pretrained import save_pretrained
 from dalle_jax.pipelines.arguments import (
     FROM_IMAGE,
     check_callback,
@@ -32,6 +32,7 @@ from dalle_jax.pipelines.records import batch_position
 from dalle_jax.pipelines.settings import Settings, as_given, checked_settings
 from dalle_jax.pipelines.system import System, load_system
 from dalle_jax.runs import warn_of_changed_data
+from dalle_jax.runs.workdir import workdir_of
 from dalle_jax.seeds import checked_seed, key_of
 from dalle_jax.stages import sampling_of
 

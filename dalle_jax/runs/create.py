@@ -8,8 +8,9 @@ from typing import Any
 from dalle_jax.files import write_atomically
 from dalle_jax.runs.fingerprint import with_spelling_of
 from dalle_jax.runs.going_on import begin_phase
-from dalle_jax.runs.history import PHASE_SETTINGS, recorded, write_history
+from dalle_jax.runs.history import PHASE_SETTINGS, History, recorded, write_history
 from dalle_jax.runs.run import FORMAT, Run, open_run
+from dalle_jax.runs.source import open_init
 
 # Of the learning rate: those by which it does not depend on how many steps are to come.
 ENDLESS_DECAYS = ("constant", "inverse_sqrt")
@@ -37,10 +38,9 @@ def create_run(
     if from_step is None and not (directory / "config.json").exists():
         run = Run(directory, stage_name, config)
         # First: nothing is left behind where it can't be trained.
-        histories = {name: other.history for name, other in run.upstream().items()}
+        history = _history_before(run)
         directory.mkdir(parents=True, exist_ok=True)
-        histories = {name: history for name, history in histories.items() if history}
-        write_history(directory, {"upstream": histories} if histories else {})
+        write_history(directory, history)
         _write(run)
         return run
     there = open_run(directory)
@@ -63,6 +63,18 @@ def create_run(
         f"{directory} was made with another config: {'; '.join(differences)}. "
         f"{_advice(there, names, config[stage_name]['train'])}"
     )
+
+
+def _history_before(run: Run) -> History:
+    """What the weights of a run to be made depend on besides its config."""
+    history: History = {}
+    histories = {name: other.history for name, other in run.upstream().items()}
+    if histories := {name: one for name, one in histories.items() if one}:
+        history["upstream"] = histories
+    if init_from := run.config[run.stage_name]["train"]["init_from"]:
+        with open_init(init_from, run.stage_name) as source:
+            history["init_from"] = source.checkpoint_name
+    return history
 
 
 def _write(run: Run) -> None:

@@ -26,6 +26,8 @@ FREE_TRAIN_SETTINGS = (
     "mesh",
     "remat",
 )
+# Settings that a fingerprint has only where they are set; earlier runs lack them.
+OPTIONAL_TRAIN_SETTINGS = ("init_from", "init_only", "freeze")
 FREE_DATA_SETTINGS = ("dir", "num_threads", "disk_cache", "max_bad_share")
 
 
@@ -85,6 +87,9 @@ def dependencies(stage_name: str, config: Mapping[str, Any]) -> dict[str, Any]:
     }
     for name in FREE_TRAIN_SETTINGS:
         own["train"].pop(name, None)
+    for name in OPTIONAL_TRAIN_SETTINGS:
+        if not own["train"].get(name):
+            own["train"].pop(name, None)
     data = data_of(stage_name, config)
     data = {name: value for name, value in data.items() if name not in FREE_DATA_SETTINGS}
     parts = {

@@ -1,10 +1,11 @@
 """history.json of a run: what its weights depend on besides its config.
 
 {"phases": [{"first_step": 5500, "settings": {"steps": 8000, "optimizer": {…}, …}}],
- "upstream": {"clip": {"phases": […]}}}
+ "upstream": {"clip": {"phases": […]}}, "init_from": "0123456789ab step 5500"}
 
 The config is what a training began with. Each time that it went on with other settings a phase is
-appended. `upstream` has the histories of the runs that this one was trained on, as they were then.
+appended. `upstream` has the histories of the runs that this one was trained on, as they were then,
+`init_from` the checkpoint that its weights began as.
 A run without any of this has no file. The fingerprint includes the history.
 """
 

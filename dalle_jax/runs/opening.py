@@ -170,21 +170,32 @@ class RunData:
         return record.content if record else ""
 
     def tokenizer(self, source: Source) -> Tokenizer:
-        """The run's tokenizer; made at the first call, from a given file or `source`'s captions."""
+        """The run's tokenizer; made at the first call, from a given file or `source`'s captions.
+
+        A run that starts from the weights of another takes its tokenizer unless one is given.
+        """
         settings = self.config["tokenizer"]
         if self.tokenizer_path.exists():
             return Tokenizer.load(self.tokenizer_path)
-        words = None
+        words, init_from = None, self.config[self.stage_name]["train"]["init_from"]
+        captions = itertools.chain.from_iterable(
+            item.get("captions") or (item["caption"],) for item in without_images(source)
+        )
         if upstream := self.upstream():
             first = next(iter(upstream.values()))
             tokenizer = Tokenizer.load(first.tokenizer_path)
             words = CaptionWords.load(first.words_path)
         elif settings["file"]:
             tokenizer = Tokenizer.load(settings["file"], settings["max_length"])
+        elif init_from:
+            from dalle_jax.runs.source import open_init  # it imports this
+
+            with open_init(init_from, self.stage_name) as other:
+                tokenizer = Tokenizer.load(other.tokenizer_path, settings["max_length"])
+                words = CaptionWords.load(other.words_path)
+            for caption in captions if words is not None else ():
+                words.add(caption)
         else:
-            captions = itertools.chain.from_iterable(
-                item.get("captions") or (item["caption"],) for item in without_images(source)
-            )
             words = CaptionWords()
             tokenizer = Tokenizer(
                 train_tokenizer(words.watch(captions), settings["vocab_size"]),

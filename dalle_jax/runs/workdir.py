@@ -1,9 +1,12 @@
 """The runs of a workdir."""
 
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
+from dalle_jax.runs import model_file
 from dalle_jax.runs.nearby import nearby
 from dalle_jax.runs.run import Run, open_run
 from dalle_jax.stages import STAGES, upstream_of
@@ -24,6 +27,24 @@ def runs_in(workdir: str | Path) -> dict[str, Run]:
             "train one with `dalle-jax train`"
         )
     return {name: open_run(directory) for name, directory in found.items()}
+
+
+@contextmanager
+def workdir_of(path: str | Path) -> Iterator[Path]:
+    """A workdir as it is; of a model file its folder's, or one made of the file alone.
+
+    Raises:
+        ValueError: the file is no model.
+    """
+    path = Path(path).expanduser()
+    if not path.is_file():
+        yield path
+    elif (path.parent / "config.json").exists() and path.name == model_file.NAME:
+        yield path.parent.parent
+    else:
+        with TemporaryDirectory() as folder:
+            model_file.unpack(path, Path(folder))
+            yield Path(folder)
 
 
 def upstream_names(runs: Mapping[str, Run]) -> set[str]:

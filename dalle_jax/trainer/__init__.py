@@ -5,6 +5,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
+from flax import traverse_util
+
 from dalle_jax import console
 from dalle_jax.config.load import load_config
 from dalle_jax.config.ranges import flatten
@@ -16,6 +18,7 @@ from dalle_jax.runs.history import Phase
 from dalle_jax.stages import data_of
 from dalle_jax.trainer.data import Data, open_data, training_batches
 from dalle_jax.trainer.hooks import make_hooks
+from dalle_jax.trainer.start import check_start, load_start
 from dalle_jax.training import pending
 from dalle_jax.training.checkpoint import newest_whole
 from dalle_jax.training.distributed import exclusive, in_turn, naming_the_dead
@@ -73,6 +76,7 @@ def train(
         check_moved([data_of(name, config)["source"] for name in names], data_source)
     for name in names:
         check_stage(name, config)
+        check_start(name, config, is_begun=(workdir / name / "config.json").exists())
     check_later_data(names, config, workdir, data_source)
     with naming_the_dead():
         if from_step is not None:
@@ -148,7 +152,10 @@ def optimizer_of(phase: Phase) -> Optimizer:
     """The optimizer of a phase, whose schedule counts from its first step."""
     settings = phase.settings
     return make_optimizer(
-        **settings["optimizer"], steps=settings["steps"], first_step=phase.first_step
+        **settings["optimizer"],
+        steps=settings["steps"],
+        first_step=phase.first_step,
+        freeze=settings["freeze"],
     )
 
 
@@ -157,7 +164,8 @@ def build_training(run: Run, data: Data, phase: Phase) -> Training:
     name, settings, stage = run.stage_name, phase.settings, run.build_stage()
     start, local = stage.start_from(run.load_frozen())
     mesh = make_mesh(settings["mesh"])
-    start, frozen = None if start is None else put_tree(start, mesh), put_tree(local, mesh)
+    start = traverse_util.flatten_dict(start or {}, sep="/") | load_start(run, data.tokenizer)
+    start, frozen = put_tree(start, mesh), put_tree(local, mesh)
     stage.prepare(local, training_batches(run, data, run.phases[0]))
     del local  # what is on one device; `frozen` is cut over the mesh
     names = [field.name for field in fields(Settings) if field.name not in ("seed", "steps")]

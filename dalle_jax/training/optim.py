@@ -6,7 +6,9 @@ only kernels go to Muon; biases, norm scales and embeddings have other names. A 
 blocks (`sharding.is_stacked`) is as many matrices as there are blocks.
 """
 
+import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -25,12 +27,20 @@ class Optimizer(NamedTuple):
     init: Callable
     update: Callable
     learning_rate: Schedule  # number of updates done -> learning rate, for the log
+    freeze: str = ""  # regular expression of the parameters that get no update; "" is none
 
 
 def is_kernel(params: Any) -> Any:
     """A tree of booleans: True for the matrices of linear and convolutional layers."""
     return jax.tree_util.tree_map_with_path(
         lambda path, _: str(getattr(path[-1], "key", path[-1])) == "kernel", params
+    )
+
+
+def is_frozen(params: Any, freeze: str) -> Any:
+    """A tree of booleans: True for parameters in whose path the regular expression is found."""
+    return jax.tree_util.tree_map_with_path(
+        lambda path, _: bool(re.search(freeze, path_name(path))), params
     )
 
 
@@ -170,6 +180,7 @@ def make_optimizer(
     eps: float = 1e-8,
     weight_decay: float = 0.0,
     clip_norm: float | None = None,
+    freeze: str = "",
 ) -> Optimizer:
     """Clip the gradient to a global norm of `clip_norm`, then take one optimizer's update.
 
@@ -181,6 +192,8 @@ def make_optimizer(
       first_step: the schedule begins at this update rather than at the first.
       weight_decay: multiplied with the learning rate, on kernels only.
       clip_norm: None for no clipping.
+      freeze: regular expression of the paths of parameters that get no update and have no state;
+        "" for none. Clipping leaves their gradient out.
     """
     if name not in OPTIMIZERS:
         raise ValueError(f"optimizer {name!r} is unknown; choose one of {', '.join(OPTIMIZERS)}")
@@ -197,4 +210,7 @@ def make_optimizer(
     transform = OPTIMIZERS[name](schedule, b1=b1, b2=b2, eps=eps, weight_decay=weight_decay)
     if clip_norm is not None:
         transform = optax.chain(optax.clip_by_global_norm(clip_norm), transform)
-    return Optimizer(transform.init, transform.update, schedule)
+    if freeze:
+        parts = {False: transform, True: optax.set_to_zero()}
+        transform = optax.partition(parts, partial(is_frozen, freeze=freeze))
+    return Optimizer(transform.init, transform.update, schedule, freeze)

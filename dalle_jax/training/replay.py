@@ -156,7 +156,7 @@ def make_look(
     of_params = tree_shardings(programs.abstract_state.params, programs.mesh)
     compute = make_train_step(
         training.stage,
-        KEEP_GRADIENTS,
+        KEEP_GRADIENTS._replace(freeze=training.optimizer.freeze),
         mesh=programs.mesh,
         state_shardings=TrainState(
             NamedSharding(programs.mesh, P()), of_params, of_params, of_params

@@ -1,11 +1,11 @@
 """What a training run carries from one step to the next."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import struct
+from flax import struct, traverse_util
 
 Params = Any  # a tree of arrays
 
@@ -24,9 +24,26 @@ class TrainState:
     opt_state: Any
 
 
-def create_state(stage, optimizer, key: jax.Array, params: Params = None) -> TrainState:
-    """The state before the first update, with random parameters if none are given; traceable."""
-    params = stage.init(key) if params is None else params
+class Rows(NamedTuple):
+    """Some rows of a table, `values` [n, …] at `index` [n]."""
+
+    index: jax.Array
+    values: jax.Array
+
+
+# What parameters begin with, by path as "network/conv_in/kernel"; the others are random.
+Start = Mapping[str, jax.Array | Rows]
+
+
+def create_state(stage, optimizer, key: jax.Array, start: Start | None = None) -> TrainState:
+    """The state before the first update, with random parameters where none are given; traceable."""
+    params = stage.init(key)
+    if start:
+        flat = traverse_util.flatten_dict(params, sep="/")
+        for name, value in start.items():
+            is_table = isinstance(value, Rows)
+            flat[name] = flat[name].at[value.index].set(value.values) if is_table else value
+        params = traverse_util.unflatten_dict(flat, sep="/")
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,
@@ -37,15 +54,13 @@ def create_state(stage, optimizer, key: jax.Array, params: Params = None) -> Tra
 
 
 def init_state(
-    create: Callable[..., TrainState], key: jax.Array, shardings: Any, params: Params = None
+    create: Callable[..., TrainState], key: jax.Array, shardings: Any, start: Start | None = None
 ) -> TrainState:
-    """`create(key, params)`, a partial `create_state`, with each array born sharded: no device ever
-    holds all of them. It is not traced again after `jax.eval_shape(create, key, params)`.
+    """`create(key, start)`, a partial `create_state`, with each array born sharded: no device ever
+    holds all of them. It is not traced again after `jax.eval_shape(create, key, start)`.
 
     On a CPU it is compiled without optimization: it runs once, in no time, and its hundreds of
     random draws take four times longer to compile otherwise.
     """
     quick = {"xla_backend_optimization_level": 0} if jax.default_backend() == "cpu" else None
-    if params is not None:
-        params = jax.device_put(params, shardings.params)
-    return jax.jit(create, out_shardings=shardings, compiler_options=quick)(key, params)
+    return jax.jit(create, out_shardings=shardings, compiler_options=quick)(key, start)

@@ -10,6 +10,7 @@ from einops import rearrange
 from jax.sharding import Mesh, NamedSharding
 from jax.sharding import PartitionSpec as P
 
+from dalle_jax.training.optim import is_frozen
 from dalle_jax.training.sharding import BATCH
 from dalle_jax.training.state import TrainState
 
@@ -73,7 +74,8 @@ def make_train_step(
 
     The step's randomness is fold_in(root_key, state.step), its batch may be cut into `accumulate`
     microbatches whose mean gradient makes the update. `metrics` are float32 scalars: those of the
-    stage, `loss`, `grad_norm` (before clipping), `param_norm` and `learning_rate`.
+    stage, `loss`, `grad_norm` (before clipping, without what is frozen), `param_norm` and
+    `learning_rate`.
     """
 
     def train_step(state: TrainState, frozen, batch, root_key):
@@ -83,6 +85,11 @@ def make_train_step(
         else:
             gradients, metrics = _accumulated_gradients(
                 stage, state.params, frozen, batch, key, accumulate, mesh
+            )
+        if optimizer.freeze:  # what is not used of a gradient is not computed
+            frozen_ones = is_frozen(gradients, optimizer.freeze)
+            gradients = jax.tree.map(
+                lambda g, is_fixed: jnp.zeros_like(g) if is_fixed else g, gradients, frozen_ones
             )
         updates, opt_state = optimizer.update(gradients, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)

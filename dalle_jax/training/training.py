@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from dalle_jax.seeds import key_of
 from dalle_jax.training.optim import Optimizer
 from dalle_jax.training.sharding import make_mesh, tree_shardings, with_shardings
-from dalle_jax.training.state import TrainState, create_state, init_state
+from dalle_jax.training.state import Start, TrainState, create_state, init_state
 from dalle_jax.training.step import make_eval_step, make_train_step
 
 Params = Any  # a tree of arrays
@@ -90,7 +90,7 @@ class Training:
         settings: see `Settings`.
         hooks: see `Hooks`.
         frozen: parameters of other stages, not trained and not saved.
-        start: parameters to begin with; None for random ones.
+        start: what parameters begin with by path, see `state.Start`; the others are random.
         title: names the training in what is shown.
         quiet: whether nothing is shown of it while it runs.
     """
@@ -102,7 +102,7 @@ class Training:
     settings: Settings
     hooks: Hooks = Hooks()
     frozen: Params = None
-    start: Params = None
+    start: Start | None = None
     title: str = "train"
     quiet: bool = False
 
@@ -142,12 +142,13 @@ def set_up(training: Training) -> Programs:
     create = partial(create_state, stage, optimizer)
     abstract = jax.eval_shape(create, init_key, training.start)
     shardings = tree_shardings(abstract, mesh)
+    start = jax.device_put(training.start, tree_shardings(training.start, mesh))
     return Programs(
         mesh=mesh,
         root_key=root_key,
         abstract_state=with_shardings(abstract, shardings),
         frozen=jax.device_put(training.frozen, tree_shardings(training.frozen, mesh)),
-        init=partial(init_state, create, init_key, shardings, training.start),
+        init=partial(init_state, create, init_key, shardings, start),
         step=make_train_step(
             stage,
             optimizer,

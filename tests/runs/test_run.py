@@ -20,7 +20,7 @@ from dalle_jax.runs.fingerprint import fingerprint
 from dalle_jax.training import pending
 from dalle_jax.training.checkpoint import Checkpoints
 from dalle_jax.training.optim import DECAYS, learning_rate_schedule, make_optimizer
-from dalle_jax.training.state import create_state
+from dalle_jax.training.state import TrainState, create_state
 from tests.conftest import ROOT
 
 
@@ -283,7 +283,8 @@ def test_the_script_refuses_weights_that_read_padding(tmp_path, capsys):
     params["text_transformer"]["embedding"]["padding"] = jax.ShapeDtypeStruct((12, 16), np.float32)
     params = jax.tree.map(lambda x: np.zeros(x.shape, x.dtype), params)
     checkpoints = Checkpoints(tmp_path / "decoder/checkpoints")
-    checkpoints.save(5, create_state(stage, optimizer, None, params), {})
+    state = TrainState(np.zeros((), np.int32), params, params, optimizer.init(params))
+    checkpoints.save(5, state, {})
     checkpoints.close()
     assert runpy.run_path(str(ROOT / runs.MIGRATION))["main"]([str(tmp_path / "decoder")]) == 1
     said = capsys.readouterr().err

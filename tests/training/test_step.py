@@ -10,7 +10,7 @@ import pytest
 
 from dalle_jax.training.optim import make_optimizer
 from dalle_jax.training.sharding import make_mesh, put_batch, tree_shardings
-from dalle_jax.training.state import create_state
+from dalle_jax.training.state import Rows, create_state
 from dalle_jax.training.step import ema_rate, make_eval_step, make_train_step
 from tests.training.tiny import Batches, TinyStage
 
@@ -112,12 +112,52 @@ def test_metrics_are_what_they_say(one_device):
     assert [int(s.step) for s in states] == [0, 1, 2, 3, 4]
 
 
+def test_what_is_frozen_gets_no_update_and_has_no_optimizer_state():
+    optimizer = make_optimizer(
+        "adamw", learning_rate=1e-2, steps=10, weight_decay=0.1, clip_norm=1.0, freeze="^(in|norm)/"
+    )
+    start = {"in/bias": jnp.full((128,), 0.5)}
+    init = functools.partial(create_state, TinyStage(), optimizer)
+    state = jax.jit(init)(jax.random.key(0), start)
+    shardings = tree_shardings(state, ONE)
+    step = make_train_step(
+        TinyStage(), optimizer, mesh=ONE, state_shardings=shardings, ema_decay=0.9
+    )
+    names = [jax.tree_util.keystr(path) for path, _ in jax.tree.leaves_with_path(state.opt_state)]
+    assert any("mlp_up" in name for name in names)
+    assert not any("'in'" in name or "norm" in name for name in names)
+    before = jax.device_get(state)
+    state, metrics = step(state, None, put_batch(next(Batches()), ONE), jax.random.key(1))
+    after = jax.device_get(state)
+    for name in before.params:
+        for was, *now in zip(
+            *map(jax.tree.leaves, (before.params[name], after.params[name], after.ema_params[name]))
+        ):
+            assert all((array == was).all() == (name in ("in", "norm")) for array in now), name
+    np.testing.assert_array_equal(after.params["in"]["bias"], 0.5)
+    assert 0 < metrics["grad_norm"] < np.inf
+
+
 def test_state_is_donated():
     step, state, root_key = stepping(TinyStage())
     batch = put_batch(next(Batches()), ONE)
     new, _ = step(state, None, batch, root_key)
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state))
     assert not any(leaf.is_deleted() for leaf in jax.tree.leaves((new, batch)))
+
+
+def test_given_rows_of_a_table_replace_its_random_ones():
+    optimizer = make_optimizer(learning_rate=1e-2, steps=1)
+    rows = Rows(jnp.array([2, 0]), jnp.stack([jnp.full((128,), 5.0), jnp.full((128,), 7.0)]))
+    create = jax.jit(functools.partial(create_state, TinyStage(), optimizer))
+    random = create(jax.random.key(0)).params["in"]["kernel"]
+    for params in (
+        create(jax.random.key(0), {"in/kernel": rows}).params,
+        create(jax.random.key(0), {"in/kernel": rows}).ema_params,
+    ):
+        np.testing.assert_array_equal(params["in"]["kernel"][0], 7.0)
+        np.testing.assert_array_equal(params["in"]["kernel"][1], random[1])
+        np.testing.assert_array_equal(params["in"]["kernel"][2], 5.0)
 
 
 def test_eval_step_is_the_loss_without_training():
