@@ -73,7 +73,8 @@ def draw(session: Session, progress: Progress, event: str) -> None:
     if event == "evaluation":
         session.monitor.scalars(step, event, drawn)
     elif drawn is not None:
-        session.monitor.log.image(step, event, drawn)
+        path = session.monitor.log.image(step, event, drawn)
+        session.monitor.bar.message(f"step {step}: {path}")
 
 
 def save(session: Session, progress: Progress, data_state: Any = None) -> None:

@@ -50,14 +50,15 @@ class RunLog:
         for name, value in finite.items():
             self._board.scalar(step, name, value)
 
-    def image(self, step: int, name: str, image: np.ndarray) -> None:
-        """Save uint8 [H, W, 3] as samples/NAME_STEP.png."""
+    def image(self, step: int, name: str, image: np.ndarray) -> Path | None:
+        """Save uint8 [H, W, 3] as samples/NAME_STEP.png; where that is, if this process writes."""
         if not self._write:
-            return
+            return None
         path = self.run_dir / "samples" / f"{name}_{step:08d}.png"
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(image).save(path)
         self._board.image(step, name, image)
+        return path
 
     def close(self) -> None:
         """Write what is buffered."""

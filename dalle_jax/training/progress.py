@@ -6,6 +6,8 @@ import time
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+ESTIMATED = 20  # steps after which the time of all is said
+
 
 class ProgressBar:
     """Loss, images/s, data-stall %, time left."""
@@ -33,6 +35,10 @@ class ProgressBar:
         """`step` updates are done; the first ones' time, which is compilation, does not count."""
         if self._first is None:
             self._first = step, time.monotonic()
+        elif step == self._first[0] + ESTIMATED and step < self._total:
+            minutes = self._seconds_left(step) / 60
+            text = f"about {minutes:.0f} minutes" if minutes > 1 else "less than a minute"
+            self.message(f"{self._title}: {text} to step {self._total:,} on this machine")
         if self._bar is not None:
             self._bar.update(self._task, completed=step)
 
@@ -47,10 +53,14 @@ class ProgressBar:
             return
         text = f"{self._title} {step}/{self._total} · {text}"
         if self._first is not None and step > self._first[0]:
-            start, began = self._first
-            left = int((time.monotonic() - began) / (step - start) * (self._total - step))
+            left = int(self._seconds_left(step))
             text += f" · {left // 3600}:{left // 60 % 60:02d}:{left % 60:02d} left"
         self.message(text)
+
+    def _seconds_left(self, step: int) -> float:
+        """Seconds to the last step, at the speed of the steps since the first one."""
+        start, began = self._first
+        return (time.monotonic() - began) / (step - start) * (self._total - step)
 
     def message(self, text: str) -> None:
         """A line above the bar."""

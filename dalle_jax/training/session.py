@@ -81,6 +81,7 @@ def compile_step(session: Session, progress: Progress, batch: dict[str, jax.Arra
     of the step's, and compilation leaves cores idle.
     """
     programs = session.programs
+    session.monitor.bar.message("compiling the training step, or reading it from the cache …")
     lowered = programs.step.lower(
         programs.abstract_state, programs.frozen, batch, programs.root_key
     )

@@ -121,6 +121,19 @@ def test_plain_lines_where_there_is_no_terminal(capsys, monkeypatch):
     ]
 
 
+def test_the_first_twenty_steps_say_how_long_all_take(capsys, monkeypatch):
+    now = 1000.0
+    monkeypatch.setattr(progress.time, "monotonic", lambda: now)
+    bar = ProgressBar(5500, start=10, title="decoder")
+    now += 500  # the first step is compiled
+    for step in range(11, 60):
+        bar.advance(step)
+        now += 0.1
+    bar.close()
+    said = "decoder: about 9 minutes to step 5,500 on this machine\n"
+    assert capsys.readouterr().err == said
+
+
 def test_a_bar_on_a_terminal(monkeypatch, capsys):
     monkeypatch.setenv("FORCE_COLOR", "1")
     monkeypatch.setenv("COLUMNS", "160")

@@ -37,6 +37,13 @@ def test_what_a_run_leaves(uninterrupted):
     assert list((run_dir / "tensorboard").iterdir())
 
 
+def test_what_one_waits_for_and_where_pictures_are_is_said(tmp_path, capsys):
+    fit_tiny(tmp_path, steps=12)
+    said = capsys.readouterr().err
+    assert said.index("compiling the training step, or reading it from the cache …") > 0
+    assert f"step 12: {tmp_path}/samples/preview_00000012.png\n" in said
+
+
 def test_a_finished_run_is_left_alone(uninterrupted):
     run_dir, state = uninterrupted
     before = (run_dir / "metrics.jsonl").read_bytes()
