@@ -36,5 +36,8 @@ cpu.configure()
 def __getattr__(name: str):
     """Import what was asked for."""
     if name in _MODULES:
+        from dalle_jax import compilation_cache
+
+        compilation_cache.enable()
         return getattr(import_module(f"dalle_jax.{_MODULES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

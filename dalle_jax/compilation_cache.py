@@ -20,18 +20,21 @@ FOLDER = "JAX_COMPILATION_CACHE_DIR"
 SWITCH = "JAX_ENABLE_COMPILATION_CACHE"
 LIMITS = {
     "JAX_COMPILATION_CACHE_MAX_SIZE": str(2 * 10**9),  # bytes; the least recently used is deleted
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.3",  # what compiles sooner is not cached
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",  # small programs too: a start has dozens
 }
+
+KINDS = dict(zip(LIMITS, (int, float)))
 
 
 def enable(environ: MutableMapping[str, str] = os.environ) -> None:
-    """Let jax, which is not imported yet, cache programs.
+    """Let jax cache programs, unless that is switched off or a folder is named.
 
-    For commands only: a library must not write where its user did not ask it to. Without a folder
-    that can be written to, a sentence on stderr says that nothing is cached.
+    A folder that a parent process took from here is not a named one: it may have had other cores.
+    Without a folder that can be written to, a sentence on stderr says that nothing is cached.
     """
     switched_off = environ.get(SWITCH, "").lower() in ("0", "false", "no", "off", "n", "f")
-    if FOLDER in environ or switched_off:
+    named = FOLDER in environ and Path(environ[FOLDER]).parent != cache_folder("xla")
+    if named or switched_off:
         return
     folder = folder_of_this_machine()
     try:
@@ -43,6 +46,16 @@ def enable(environ: MutableMapping[str, str] = os.environ) -> None:
     environ[FOLDER] = str(folder)
     for name, value in LIMITS.items():
         environ.setdefault(name, value)
+    if "jax" in sys.modules:  # which has read the environment already
+        _configure(environ)
+
+
+def _configure(environ: MutableMapping[str, str]) -> None:
+    import jax
+
+    if jax.config.jax_compilation_cache_dir is None:
+        for name, kind in {FOLDER: str, **KINDS}.items():
+            jax.config.update(name.lower(), kind(environ[name]))
 
 
 def folder_of_this_machine() -> Path:

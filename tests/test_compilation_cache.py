@@ -10,10 +10,9 @@ import pytest
 from dalle_jax import compilation_cache, cpu
 from tests.conftest import ONE_DEVICE
 
+COMMAND = "from dalle_jax import compilation_cache; compilation_cache.enable(); import jax"
+LIBRARY = "import jax; from dalle_jax import DallePipeline"
 PROGRAM = """
-from dalle_jax import compilation_cache
-compilation_cache.enable()
-import jax
 hits = []
 jax.monitoring.register_event_listener(lambda event, **_: hits.append("cache_hits" in event))
 print(float(jax.jit(lambda x: x + 1)(2.0)), sum(hits))
@@ -27,12 +26,13 @@ def environ(tmp_path, monkeypatch):
     return {}
 
 
-def start(cache_home):
-    """A process that compiles one program: what it printed."""
-    theirs = {k: v for k, v in ONE_DEVICE.items() if k != compilation_cache.FOLDER}
-    theirs |= {"XDG_CACHE_HOME": str(cache_home), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"}
+def start(cache_home, begins=COMMAND):
+    """A process that compiles one small program: what it printed."""
+    ours = {compilation_cache.FOLDER, *compilation_cache.LIMITS}
+    theirs = {k: v for k, v in ONE_DEVICE.items() if k not in ours}
+    theirs["XDG_CACHE_HOME"] = str(cache_home)
     return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM], env=theirs, text=True, stdout=-1, stderr=-1
+        [sys.executable, "-c", begins + PROGRAM], env=theirs, text=True, stdout=-1, stderr=-1
     )
 
 
@@ -45,6 +45,19 @@ def test_a_second_process_loads_what_the_first_compiled_and_a_torn_entry_is_repl
     entry.with_name(entry.name.replace("-cache", "-atime")).unlink()
     assert start(tmp_path).communicate() == ("3.0 0\n", "")
     assert start(tmp_path).communicate() == ("3.0 1\n", "")
+
+
+def test_what_the_library_compiles_is_cached_too(tmp_path):
+    assert start(tmp_path, LIBRARY).communicate()[0] == "3.0 0\n"
+    assert start(tmp_path, LIBRARY).communicate()[0] == "3.0 1\n"
+
+
+def test_the_job_of_a_command_on_other_cores_has_a_folder_of_its_own(environ, monkeypatch):
+    compilation_cache.enable(environ)
+    folder = environ[compilation_cache.FOLDER]
+    monkeypatch.setattr(cpu, "processor", lambda: ["flags : sse2"])
+    compilation_cache.enable(environ)
+    assert environ[compilation_cache.FOLDER] != folder
 
 
 def test_the_folder_is_that_of_this_processor_and_has_a_limit(environ, monkeypatch, tmp_path):

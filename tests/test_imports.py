@@ -51,7 +51,15 @@ MAY_IMPORT = {
     },
     "cli": None,  # everything
     "__main__": {"cli"},
-    "__init__": {"cpu", "evaluation", "figures", "pipelines", "sweeps", "trainer"},
+    "__init__": {
+        "compilation_cache",
+        "cpu",
+        "evaluation",
+        "figures",
+        "pipelines",
+        "sweeps",
+        "trainer",
+    },
 }
 
 

@@ -26,10 +26,6 @@ VERBS = {
     "completion": "let a shell complete verbs, options and known values",
 }
 
-# Verbs that cache what they compile. `bench` times it; the jobs of `sweep` and `figure` are verbs,
-# each with the cores, or on the machine, that it is given.
-CACHED = ("train", "sample", "evaluate")
-
 USAGE = (
     "usage: dalle-jax VERB ...\n\n"
     + "\n".join(f"  {verb:12}{what}" for verb, what in VERBS.items())
@@ -75,7 +71,7 @@ def _main(argv: list[str]) -> int:
     elif not {"-h", "--help"} & set(rest):
         gc.set_threshold(10_000)  # of 700 objects, a third of the time of tracing would be its own
         cpu.restart_with_heap()
-        if verb in CACHED:
+        if verb != "bench":  # which times compilation
             compilation_cache.enable()
     return exit_code(verb, lambda: run_verb(verb, rest))
 
