@@ -33,7 +33,8 @@ def find_experiment(name: str | Path, function: str) -> Path:
     if path.is_dir():
         raise ValueError(f"{path} is a folder; give an experiment file in it")
     what = function.removeprefix("get_")
+    beside = [file.name for file in sorted(path.parent.glob("*.py"))]
     raise FileNotFoundError(
         f"there is no {what} {str(name)!r}, neither as a file nor in {EXPERIMENTS}"
-        f"{nearest(path.stem, known)}; known are {', '.join(known)}"
+        f"{nearest(path.name, [*beside, *known])}; known are {', '.join(known)}"
     )
