@@ -107,6 +107,8 @@ def train() -> ConfigDict:
     config.ema_decay = 0.998
     config.init_from = ""  # run, workdir or saved model whose weights it starts from; "" is random
     config.init_only = ""  # regular expression of the parameters taken from there; "" is all
+    # Low-rank adapters of those weights are trained in their place; rank 0 is none.
+    config.lora = ConfigDict({"rank": 0, "alpha": 8.0})
     config.freeze = ""  # regular expression of the parameters that are not trained; "" is none
     config.mesh = ConfigDict({"data": -1, "fsdp": 1, "tensor": 1})  # −1: the rest of the devices
     config.log_every = 50  # steps

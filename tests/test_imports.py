@@ -47,7 +47,7 @@ MAY_IMPORT = {
     "prepare": {"console", "files", "runs", "pipelines", "data"},
     "trainer": {
         *("console", "config", "evaluation", "nearest", "pipelines", "runs", "stages", "nn"),
-        *("training", "data"),
+        *("seeds", "training", "data"),
     },
     "cli": None,  # everything
     "__main__": {"cli"},

@@ -5,7 +5,7 @@ from pathlib import Path
 from dalle_jax.cli.inputs import check_workdir
 from dalle_jax.cli.options import OneOf, Parser, local_path
 from dalle_jax.cli.output_paths import output_folder
-from dalle_jax.config.choices import DTYPES, WEIGHTS
+from dalle_jax.config.choices import ADAPTERS, DTYPES, WEIGHTS
 
 EXAMPLE = """example:
   dalle-jax export --workdir=runs/quickstart --out=quickstart_model
@@ -25,7 +25,7 @@ def run(argv: list[str]) -> int:
     from dalle_jax.pipelines.system import load_system
 
     runs = load_system(args.workdir).runs.values()
-    folder = save_pretrained(runs, args.out, weights=args.weights, dtype=args.dtype)
+    folder = save_pretrained(runs, args.out, weights=args.weights, dtype=args.dtype, lora=args.lora)
     print(f"model: {folder} ({_megabytes(folder):.1f} MB)")
     return 0
 
@@ -47,6 +47,12 @@ def make_parser() -> Parser:
         type=OneOf(DTYPES),
         default="float32",
         help="of the tensors; float32 keeps every bit",
+    )
+    option(
+        "--lora",
+        type=OneOf(ADAPTERS),
+        default="merged",
+        help="adapters merged into the weights, or alone: a small file that needs what it adapts",
     )
     return parser
 

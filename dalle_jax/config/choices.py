@@ -11,6 +11,7 @@ THRESHOLDS = CHOICES["*.threshold"]
 VARIANCES = ("fixed_small", "fixed_large", "learned")
 EMBEDDINGS = ("text-embedding", "image-embedding")  # besides the stage that draws them
 WEIGHTS = ("ema", "raw")
+ADAPTERS = ("merged", "alone")  # of a model trained with train.lora, exported
 DTYPES = ("float32", "bfloat16", "float16")  # of the tensors of an exported model
 
 PREPROCESSINGS = ("torch-fidelity", "pytorch-fid", "clean-fid")

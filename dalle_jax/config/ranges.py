@@ -133,6 +133,8 @@ RANGES: dict[str, Range] = {
     "*.optimizer.weight_decay": NOT_NEGATIVE,
     "*.optimizer.clip_norm": POSITIVE,
     "*.train.ema_decay": BELOW_ONE,
+    "*.train.lora.rank": NOT_NEGATIVE,  # 0 is no adapters
+    "*.train.lora.alpha": POSITIVE,
     "*.train.mesh.*": Range(1, also=(-1,)),
     "*.train.evaluate_every": NOT_NEGATIVE,  # 0 is never
     "*.train.*_every": AT_LEAST_ONE,

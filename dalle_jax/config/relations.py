@@ -7,7 +7,7 @@ from typing import Any
 
 def conflict(stage: str, config: Mapping[str, Any]) -> str | None:
     """Why two settings of a stage don't fit each other; None if all do."""
-    for relation in (_heads, _groups, _sides, _batches, _codes, _expressions):
+    for relation in (_heads, _groups, _sides, _batches, _codes, _expressions, _adapters):
         try:
             if reason := next(relation(stage, config), None):
                 return reason
@@ -119,6 +119,21 @@ def _expressions(stage: str, config: Mapping[str, Any]) -> Iterator[str]:
         yield (
             f"config.{stage}.train.init_only is {train['init_only']!r}, and there is no init_from "
             "whose weights it could choose among"
+        )
+
+
+def _adapters(stage: str, config: Mapping[str, Any]) -> Iterator[str]:
+    """Adapters adapt weights that are there, and nothing else is trained."""
+    train = config[stage]["train"]
+    if train["lora"]["rank"] and not train["init_from"]:
+        yield (
+            f"config.{stage}.train.lora.rank is {train['lora']['rank']}, and there is no init_from "
+            "whose weights could be adapted"
+        )
+    if train["lora"]["rank"] and train["freeze"]:
+        yield (
+            f"config.{stage}.train.freeze is {train['freeze']!r}; with lora.rank above 0 all "
+            "weights are frozen, so leave it out"
         )
 
 

@@ -11,6 +11,7 @@ from flax import traverse_util
 from jax.sharding import Mesh, NamedSharding
 
 from dalle_jax.stages import build_stage, data_of, upstream_of
+from dalle_jax.training.lora import BASE, Adapted
 from dalle_jax.training.optim import Optimizer, make_optimizer
 from dalle_jax.training.sharding import BATCH, tree_shardings, with_shardings
 from dalle_jax.training.state import TrainState, create_state
@@ -81,6 +82,9 @@ def abstract_training(stage_name: str, config: Config) -> AbstractTraining:
     optimizer = make_optimizer(
         **settings["optimizer"], steps=settings["steps"], freeze=settings["freeze"]
     )
+    if settings["lora"]["rank"]:
+        stage, frozen = Adapted(stage, **settings["lora"]), {**frozen, BASE: params}
+        params = jax.eval_shape(stage.init, abstract_key())
     start = traverse_util.flatten_dict(params, sep="/")
     state = jax.eval_shape(functools.partial(create_state, stage, optimizer), abstract_key(), start)
     batch = abstract_batch(stage_name, config, settings["batch_size"])

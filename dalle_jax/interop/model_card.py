@@ -28,6 +28,7 @@ def model_card(
     num_parameters: Mapping[str, int],
     weights: Mapping[str, str],
     dtype: str,
+    bases: Mapping[str, str],
 ) -> str:
     """Markdown, after a head in YAML as model hubs read it; the same runs give the same text.
 
@@ -36,6 +37,7 @@ def model_card(
         num_parameters: by stage.
         weights: "ema" or "raw", by stage.
         dtype: of the stored tensors.
+        bases: by stage, of which checkpoint it holds only adapters.
     """
     main = list(runs.values())[-1]
     results = read_rows(main.directory.parent / "results.jsonl")
@@ -53,6 +55,11 @@ def model_card(
             f"| {name} | {num_parameters[name]:,} | {run.step:,} | {run.data['image_size']} "
             f"| {WEIGHTS[weights[name]]} | `{run.fingerprint}` |"
             for name, run in runs.items()
+        ),
+        *(
+            f"\n{name} holds only adapters (LoRA) of the weights `{base}`, which are needed where "
+            "its config says, in `train.init_from`."
+            for name, base in bases.items()
         ),
         USE.format(caption="a large red circle" if shapes else "A CAPTION"),
         "## Training data",

@@ -19,6 +19,7 @@ from dalle_jax import __version__
 from dalle_jax.files import write_atomically
 from dalle_jax.interop.model_card import model_card
 from dalle_jax.runs import FORMAT, Run, model_file
+from dalle_jax.runs.source import load_init
 from dalle_jax.runs.workdir import upstream_names
 
 # Of a run, besides its config.
@@ -31,6 +32,7 @@ def save_pretrained(
     *,
     weights: Literal["ema", "raw"] = "ema",
     dtype: str = "float32",
+    lora: Literal["merged", "alone"] = "merged",
 ) -> Path:
     """Write trained runs of one workdir, and those that they need, as a folder that travels.
 
@@ -40,6 +42,8 @@ def save_pretrained(
         weights: averaged over training (EMA), or as the optimizer left them. Stages that others
             were trained with, such as CLIP, are always averaged.
         dtype: of the tensors: float32 keeps every bit, bfloat16 and float16 halve the size.
+        lora: adapters of a run that has some are merged into its weights, or written alone: then
+            the weights that they adapt are needed to read them, where `train.init_from` says.
 
     Returns:
         The folder.
@@ -62,18 +66,41 @@ def save_pretrained(
                 f"{run.directory} holds {run.exported_as} weights; export others from the run that "
                 "it was made of"
             )
-    numbers = {}
+    numbers, bases = {}, {}
     for name, run in wanted.items():
-        params = jax.tree.map(np.asarray, run.load_params(chosen[name]))
+        alone = lora == "alone" and bool(run.lora["rank"])
+        if alone:
+            _check_base(run)
+            bases[name] = run.history["init_from"]
+        load = run.load_trained if alone else run.load_params
+        params = jax.tree.map(np.asarray, load(chosen[name]))
         numbers[name] = sum(leaf.size for leaf in jax.tree.leaves(params))
-        header = _header(run, chosen[name], dtype)
+        header = _header(run, chosen[name], dtype) | ({"adapters": True} if alone else {})
         for file_name, text in model_file.texts(header).items():
             content = text.encode()
             write_atomically(folder / name / file_name, lambda f, content=content: f.write(content))
         model_file.write(folder / name / model_file.NAME, params, header, dtype)
-    card = model_card(wanted, numbers, chosen, dtype).encode()
+    card = model_card(wanted, numbers, chosen, dtype, bases).encode()
     write_atomically(folder / "README.md", lambda file: file.write(card))
     return folder
+
+
+def _check_base(run: Run) -> None:
+    """Check that a run's adapters adapt what is at `train.init_from`, to the bit.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        ValueError: other weights are there, or tables of another length were taken from it.
+    """
+    if run.is_exported:
+        raise ValueError(f"{run.directory} is an export; export from the run that it was made of")
+    there = load_init(run)
+    base = model_file.read_params(run.base_path, jax.eval_shape(lambda: there))
+    if not all(jax.tree.leaves(jax.tree.map(np.array_equal, there, base))):
+        raise ValueError(
+            f"the adapters of {run.directory} adapt weights that are in part only in that run; "
+            "export them merged"
+        )
 
 
 def _header(run: Run, weights: str, dtype: str) -> dict[str, Any]:

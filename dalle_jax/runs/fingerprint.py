@@ -90,6 +90,8 @@ def dependencies(stage_name: str, config: Mapping[str, Any]) -> dict[str, Any]:
     for name in OPTIONAL_TRAIN_SETTINGS:
         if not own["train"].get(name):
             own["train"].pop(name, None)
+    if not own["train"].get("lora", {}).get("rank"):
+        own["train"].pop("lora", None)
     data = data_of(stage_name, config)
     data = {name: value for name, value in data.items() if name not in FREE_DATA_SETTINGS}
     parts = {

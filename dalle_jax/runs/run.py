@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,6 +16,7 @@ from dalle_jax.runs.nearby import nearby
 from dalle_jax.runs.opening import RunData
 from dalle_jax.stages import Stage, build_stage, data_of, upstream_of
 from dalle_jax.training.finished import steps_in
+from dalle_jax.training.lora import adapted, init_adapters
 
 FORMAT = 2  # of a run directory; one of another format is refused
 MIGRATION = "launch/migrate_run.py"  # brings a run of format 1 to this one
@@ -89,6 +91,16 @@ class Run(RunData):
         header = model_file.read_header(self.model_path)
         return model_file.name_of(header["weights"], header["dtype"])
 
+    @property
+    def lora(self) -> Mapping[str, Any]:
+        """`train.lora` of its config; rank 0 where it has no adapters, as all earlier runs."""
+        return self.config[self.stage_name]["train"].get("lora", {"rank": 0})
+
+    @property
+    def base_path(self) -> Path:
+        """Where the weights are that its adapters adapt, if it has adapters."""
+        return self.directory / "base.safetensors"
+
     def embeddings_path(self, split: str) -> Path:
         """Where a CLIP run's stored image embeddings are, if they were made."""
         return self.directory / "embeddings" / f"{split}.array_record"
@@ -104,6 +116,29 @@ class Run(RunData):
     def load_params(self, weights: Literal["ema", "raw"] = "ema") -> Any:
         """The weights of the newest checkpoint: averaged over training, or raw.
 
+        Those of a run with adapters are its base with the adapters merged in.
+
+        Raises:
+            FileNotFoundError: the run has no checkpoint yet, or its adapters no base.
+        """
+        params = self.load_trained(weights)
+        header = model_file.read_header(self.model_path) if self.is_exported else {}
+        if not self.lora["rank"] or (header and not header.get("adapters")):
+            return params
+        if not header:
+            base = model_file.read_params(self.base_path, self._shapes())
+        else:
+            from dalle_jax.runs.source import load_init  # it imports this
+
+            base = load_init(self)
+        return adapted(base, params, self.lora["alpha"] / self.lora["rank"])
+
+    def _shapes(self) -> Any:
+        return jax.eval_shape(self.build_stage().init, jax.random.key(0))
+
+    def load_trained(self, weights: Literal["ema", "raw"] = "ema") -> Any:
+        """What the newest checkpoint or the model file holds: weights, or adapters alone.
+
         Raises:
             FileNotFoundError: the run has no checkpoint yet.
         """
@@ -112,13 +147,16 @@ class Run(RunData):
                 f"{self.directory} has no checkpoint yet; train it first with `dalle-jax train`"
             )
         if self.is_exported:
-            stored = model_file.read_header(self.model_path)["weights"]
+            header = model_file.read_header(self.model_path)
+            stored, wanted = header["weights"], self._shapes()
             if weights == "raw" != stored:
                 raise FileNotFoundError(
                     f"{self.model_path} holds {stored} weights only; export raw ones from the "
                     "run that it was made of"
                 )
-            wanted = jax.eval_shape(self.build_stage().init, jax.random.key(0))
+            if header.get("adapters"):
+                init = partial(init_adapters, params=wanted, rank=self.lora["rank"])
+                wanted = jax.eval_shape(init, jax.random.key(0))
             return model_file.read_params(self.model_path, wanted)
         from dalle_jax.training.checkpoint import load_params  # it brings Orbax along
 

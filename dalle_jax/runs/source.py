@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from dalle_jax.runs.run import Run, open_run
 from dalle_jax.runs.workdir import runs_in, workdir_of
@@ -33,6 +34,26 @@ def open_init(init_from: str | Path, stage_name: str) -> Iterator[Run]:
                 f"{path} holds no run of {stage_name} to start from; it has {', '.join(runs)}: "
                 "give the folder of one"
             )
+
+
+def load_init(run: Run) -> Any:
+    """The weights that a run started from, where they are as they were.
+
+    Raises:
+        FileNotFoundError: they are not where its config says; the message names them.
+        ValueError: there are others.
+    """
+    init_from = run.config[run.stage_name]["train"]["init_from"]
+    wanted = f"{run.directory} holds adapters of the weights {run.history['init_from']}"
+    try:
+        with open_init(init_from, run.stage_name) as source:
+            found = source.checkpoint_name
+            params = source.load_params()
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{wanted}, to be found at {init_from}: {error}") from error
+    if found != run.history["init_from"]:
+        raise ValueError(f"{wanted}, and {init_from} has {found}")
+    return params
 
 
 def _trained(run: Run) -> Run:

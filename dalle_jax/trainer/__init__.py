@@ -18,11 +18,12 @@ from dalle_jax.runs.history import Phase
 from dalle_jax.stages import data_of
 from dalle_jax.trainer.data import Data, open_data, training_batches
 from dalle_jax.trainer.hooks import make_hooks
-from dalle_jax.trainer.start import check_start, load_start
+from dalle_jax.trainer.start import check_start, load_base, load_start
 from dalle_jax.training import pending
 from dalle_jax.training.checkpoint import newest_whole
 from dalle_jax.training.distributed import exclusive, in_turn, naming_the_dead
 from dalle_jax.training.loop import fit
+from dalle_jax.training.lora import BASE, Adapted
 from dalle_jax.training.optim import Optimizer, make_optimizer
 from dalle_jax.training.sharding import make_mesh, put_tree
 from dalle_jax.training.training import Settings, Training
@@ -163,10 +164,13 @@ def build_training(run: Run, data: Data, phase: Phase) -> Training:
     """A phase of a run's training, with the weights of the stages before it on the devices."""
     name, settings, stage = run.stage_name, phase.settings, run.build_stage()
     start, local = stage.start_from(run.load_frozen())
-    mesh = make_mesh(settings["mesh"])
     start = traverse_util.flatten_dict(start or {}, sep="/") | load_start(run, data.tokenizer)
-    start, frozen = put_tree(start, mesh), put_tree(local, mesh)
     stage.prepare(local, training_batches(run, data, run.phases[0]))
+    if settings["lora"]["rank"]:
+        start, local = {}, {**local, BASE: load_base(run, stage, start)}
+        stage = Adapted(stage, **settings["lora"])
+    mesh = make_mesh(settings["mesh"])
+    start, frozen = put_tree(start, mesh), put_tree(local, mesh)
     del local  # what is on one device; `frozen` is cut over the mesh
     names = [field.name for field in fields(Settings) if field.name not in ("seed", "steps")]
     return Training(

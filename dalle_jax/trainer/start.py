@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 import jax
@@ -11,11 +12,13 @@ from flax import traverse_util
 from dalle_jax import console
 from dalle_jax.data.tokenizer import Tokenizer
 from dalle_jax.nearest import nearest
-from dalle_jax.runs import Run
+from dalle_jax.runs import Run, model_file
 from dalle_jax.runs.source import open_init
+from dalle_jax.seeds import key_of
 from dalle_jax.stages import build_stage
 from dalle_jax.stages.base import Stage
-from dalle_jax.training.state import Rows
+from dalle_jax.training.distributed import in_turn
+from dalle_jax.training.state import Rows, Start, initial_params
 
 # Tables with a row for each token and for each position, of `nn.embeddings.TextEmbedding`.
 TABLE = re.compile(r"(^|/)embedding/(token|position)$")
@@ -93,6 +96,22 @@ def load_start(run: Run, tokenizer: Tokenizer) -> dict[str, Any]:
     text = f"{name} starts from {len(names)} of {len(wanted)} arrays of {train['init_from']} "
     console.note("; ".join([f"{text}({run.history['init_from']})", *sentences]))
     return start
+
+
+def load_base(run: Run, stage: Stage, start: Start) -> Any:
+    """The weights that a run's adapters adapt; the first call writes them into the run.
+
+    Raises:
+        FileNotFoundError: they are not there any more.
+    """
+    key, _ = jax.random.split(key_of(run.config["seed"]))
+    if run.step and not run.base_path.exists():
+        raise FileNotFoundError(f"{run.base_path} is missing, which the adapters there adapt")
+    with in_turn(f"write the base of {run.stage_name}"):
+        if not run.base_path.exists():
+            params = jax.jit(partial(initial_params, stage))(key, start)
+            model_file.write(run.base_path, params, {}, "float32")
+    return model_file.read_params(run.base_path, jax.eval_shape(stage.init, key))
 
 
 def shapes_of(stage: Stage) -> Shapes:

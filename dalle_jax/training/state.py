@@ -35,15 +35,21 @@ class Rows(NamedTuple):
 Start = Mapping[str, jax.Array | Rows]
 
 
-def create_state(stage, optimizer, key: jax.Array, start: Start | None = None) -> TrainState:
-    """The state before the first update, with random parameters where none are given; traceable."""
+def initial_params(stage, key: jax.Array, start: Start | None = None) -> Params:
+    """The parameters that are given, and random ones where none are; traceable."""
     params = stage.init(key)
-    if start:
-        flat = traverse_util.flatten_dict(params, sep="/")
-        for name, value in start.items():
-            is_table = isinstance(value, Rows)
-            flat[name] = flat[name].at[value.index].set(value.values) if is_table else value
-        params = traverse_util.unflatten_dict(flat, sep="/")
+    if not start:
+        return params
+    flat = traverse_util.flatten_dict(params, sep="/")
+    for name, value in start.items():
+        is_table = isinstance(value, Rows)
+        flat[name] = flat[name].at[value.index].set(value.values) if is_table else value
+    return traverse_util.unflatten_dict(flat, sep="/")
+
+
+def create_state(stage, optimizer, key: jax.Array, start: Start | None = None) -> TrainState:
+    """The state before the first update, of `initial_params`; traceable."""
+    params = initial_params(stage, key, start)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         params=params,

@@ -78,7 +78,7 @@ def test_a_run_a_workdir_a_saved_model_and_a_file_of_it_give_the_averaged_weight
 
 def test_settings_that_are_not_used_leave_the_fingerprint_as_it_was():
     before = config()
-    for name in ("init_from", "init_only", "freeze"):
+    for name in ("init_from", "init_only", "freeze", "lora"):
         del before["decoder"]["train"][name]
     assert fingerprint("decoder", before) == fingerprint("decoder", config())
     frozen = config(**{f"{TRAIN}.freeze": "^network/"})
@@ -144,6 +144,8 @@ def test_weights_of_another_network_are_refused_by_name_and_its_parts_are_taken(
     ("settings", "sentence"),
     [
         (["freeze=("], "train.freeze is '('; it must be a regular expression"),
+        (["lora.rank=2"], "train.lora.rank is 2, and there is no init_from"),
+        (["lora.rank=2", "init_from=a", "freeze=b"], "freeze is 'b'; with lora.rank above 0 all"),
         (["init_only=unet"], "train.init_only is 'unet', and there is no init_from"),
     ],
 )
@@ -194,3 +196,46 @@ def test_what_is_frozen_stays_as_it_was_and_the_rest_is_trained(
         assert not (now[POSITIONS] == was[POSITIONS]).all()
     saved = save_pretrained([run], tmp_path / "saved")
     assert open_run(saved / "decoder").fingerprint == run.fingerprint
+
+
+@pytest.mark.slow
+def test_adapters_are_trained_on_weights_that_stay_and_exported_merged_or_alone(
+    one_device, source, shapes_dir, tmp_path
+):
+    place = shutil.copytree(source.directory, tmp_path / "adapted")
+    options = [f"data.dir={shapes_dir}", "decoder.train.optimizer.decay=constant"]
+    options += [f"decoder.train.{name}" for name in ("lora.rank=2", "lora.alpha=4.0")]
+    options += [f"decoder.train.init_from={place}", "decoder.train.validation_images=0"]
+    given = load_config(ROOT / "configs/tiny.py", [f"--config.{option}" for option in options])
+    merged = {}
+    for workdir, steps in (("parts", 2), ("parts", 4), ("whole", 4)):
+        given.decoder.train.steps = steps
+        run = dalle_jax.train(given, tmp_path / workdir)["decoder"]
+        merged[workdir] = flat(run.load_params())
+    was, adapters = flat(source.load_params()), flat(run.load_trained())
+    assert {name.rpartition("/")[2] for name in adapters} == {"lora_a", "lora_b"}
+    for name, array in merged["whole"].items():
+        np.testing.assert_array_equal(array, merged["parts"][name])
+        if name.endswith("/kernel"):
+            a, b = (adapters[name.removesuffix("kernel") + one] for one in ("lora_a", "lora_b"))
+            assert b.any()
+            wanted = was[name] + 2.0 * (a @ b).reshape(array.shape)
+            np.testing.assert_allclose(array, wanted, atol=1e-6)
+        else:
+            np.testing.assert_array_equal(array, was[name])
+    whole = save_pretrained([run], tmp_path / "merged")
+    alone = save_pretrained([run], tmp_path / "alone", lora="alone")
+    sizes = [(one / "decoder/model.safetensors").stat().st_size for one in (alone, whole)]
+    assert sizes[0] < sizes[1]
+    assert source.checkpoint_name in (alone / "README.md").read_text()
+    for saved in (whole, alone):
+        again = open_run(saved / "decoder")
+        assert again.fingerprint == run.fingerprint
+        for name, array in flat(again.load_params()).items():
+            np.testing.assert_array_equal(array, merged["whole"][name])
+    (place / "checkpoints/20").rename(place / "checkpoints/30")
+    with pytest.raises(ValueError, match=f"adapters of the weights {source.checkpoint_name}, and"):
+        open_run(alone / "decoder").load_params()
+    place.rename(tmp_path / "elsewhere")
+    with pytest.raises(FileNotFoundError, match=f"{source.checkpoint_name}, to be found at "):
+        open_run(alone / "decoder").load_params()
