@@ -1,6 +1,7 @@
 """Seeds: which numbers are one, and the random key of each."""
 
 import operator
+from collections.abc import Sequence
 from typing import Any
 
 LIMIT = 2**64
@@ -42,3 +43,25 @@ def key_of(seed: Any, name: str = "seed"):
         return jax.random.key(seed)
     with jax.enable_x64(True):
         return jax.random.key(np.uint64(seed))
+
+
+def checked_seeds(seed: Any, count: int) -> list[int]:
+    """The seed of each of `count` images, of one seed for all or of a list with one for each.
+
+    Raises:
+        ValueError: one is no seed, or there are neither one nor `count`.
+    """
+    if as_whole(seed) is not None or isinstance(seed, str) or not hasattr(seed, "__len__"):
+        return [checked_seed(seed)] * count
+    if len(seed) != count:
+        raise ValueError(f"{len(seed)} seeds do not fit {count} images; give one, or one for each")
+    return [checked_seed(one) for one in seed]
+
+
+def key_data_of(seeds: Sequence[int]):
+    """The data of the keys of seeds, uint32 [N, ...] of numpy, for `jax.random.wrap_key_data`."""
+    import jax
+    import numpy as np
+
+    data = {seed: np.asarray(jax.random.key_data(key_of(seed))) for seed in set(seeds)}
+    return np.stack([data[seed] for seed in seeds])

@@ -26,8 +26,7 @@ import optax  # noqa: E402
 from dalle_jax.data.shapes.scene import OPPOSITE  # noqa: E402
 from dalle_jax.data.tokenizer import Tokenizer  # noqa: E402
 from dalle_jax.runs import open_run  # noqa: E402
-from dalle_jax.stages.decoder import layout_error  # noqa: E402
-from dalle_jax.stages.images import to_model_range  # noqa: E402
+from dalle_jax.stages.images import layout_error, to_model_range  # noqa: E402
 from dalle_jax.training.optim import make_optimizer  # noqa: E402
 
 TRAINED_ON, MEASURED_ON, REPORTS = 20_000, 512, 10

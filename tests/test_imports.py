@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "pipelines": {
         *("seeds", "nearest", "interop", "runs", "stages", "models", "diffusion", "data"),
         "metrics",
+        "console",
     },
     "interop": {"files", "metrics", "runs", "models", "nn"},
     "cost": {"files", "runs", "stages", "nn", "training", "data"},

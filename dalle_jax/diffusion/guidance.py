@@ -27,21 +27,21 @@ def classifier_free(
     uncond: Any,
     scale: Array | float,
     *,
-    rescale: float = 0.0,
+    rescale: Array | float = 0.0,
 ) -> Denoiser:
     """x0_u + scale (x0_c − x0_u) (Ho & Salimans 2022, 2207.12598, equation 6).
 
     `denoise(x_t, t, condition)` is called once on a batch of 2 B, the conditional half before the
     unconditional one; `cond` and `uncond` are trees of arrays [B, ...]. For a negative prompt pass
-    its encoding as `uncond`. `scale` is a number or one per sample [B]; with the number 1 only the
-    conditional half is evaluated. A learned variance is that of the conditional half (GLIDE's
-    code).
+    its encoding as `uncond`. `scale` is a number or one per sample [B]; with the number 1 (not an
+    array) only the conditional half is evaluated. A learned variance is that of the conditional
+    half (GLIDE's code).
 
     rescale = φ in [0, 1] mixes in the guided x0 rescaled to the standard deviation of the
     conditional x0 over each sample (Lin et al. 2024, 2305.08891, equations 15 and 16, here on x0).
     """
     check_guidance(scale, rescale)
-    if isinstance(scale, int | float) and scale == 1:
+    if isinstance(scale, Real) and scale == 1:
         return lambda x_t, t: denoise(x_t, t, cond)
 
     both = jax.tree.map(lambda c, u: jnp.concatenate([c, u]), cond, uncond)
@@ -52,7 +52,7 @@ def classifier_free(
         conditional = jax.tree.map(lambda a: a[:n], output)
         x0_c, x0_u = x0_of(conditional), x0_of(output)[n:]
         guided = x0_u + per_sample(scale, x_t) * (x0_c - x0_u)
-        if rescale:
+        if not (isinstance(rescale, Real) and rescale == 0):
             axes = tuple(range(1, x_t.ndim))
             ratio = jnp.std(x0_c, axes, keepdims=True) / jnp.std(guided, axes, keepdims=True)
             guided = guided * (rescale * ratio + 1 - rescale)
@@ -61,24 +61,26 @@ def classifier_free(
     return denoiser
 
 
-def check_guidance(scale: Array | float, rescale: float = 0.0) -> None:
+def check_guidance(scale: Array | float, rescale: Array | float = 0.0) -> None:
     """Check that scale and rescale are in range; arrays may be traced and are not checked.
 
     Raises:
         ValueError: scale is not finite, or rescale is outside [0, 1].
     """
-    if not isinstance(scale, jax.Array | np.ndarray) and not _is_finite(scale):
+    if not isinstance(scale, Array) and not _is_finite(scale):
         raise ValueError(f"guidance_scale is {scale!r}; it must be a finite number, 1 for none")
-    if not (_is_finite(rescale) and 0 <= rescale <= 1):
+    if not isinstance(rescale, Array) and not (_is_finite(rescale) and 0 <= rescale <= 1):
         raise ValueError(f"guidance_rescale is {rescale!r}; it must be a number from 0 to 1")
 
 
 def check_interval(interval: Any) -> None:
-    """Check that an interval is a pair of noise levels.
+    """Check that an interval is a pair of noise levels; a jax array may be traced: not checked.
 
     Raises:
         ValueError: it is not two numbers with 0 <= low < high.
     """
+    if isinstance(interval, jax.Array):
+        return
     pair = isinstance(interval, Sequence | np.ndarray) and len(interval) == 2
     numbers = pair and all(isinstance(x, Real) for x in interval)
     if not numbers or not 0 <= interval[0] < interval[1]:

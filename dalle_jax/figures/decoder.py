@@ -16,7 +16,7 @@ from dalle_jax.pipelines.images import to_uint8
 from dalle_jax.pipelines.system import find_stages
 from dalle_jax.runs import Run
 from dalle_jax.seeds import key_of
-from dalle_jax.stages.decoder import empty_captions
+from dalle_jax.stages.captions import empty_captions
 from dalle_jax.stages.graph import main_stage
 
 

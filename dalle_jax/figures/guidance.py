@@ -23,7 +23,7 @@ from dalle_jax.diffusion.guidance import (
 from dalle_jax.figures.decoder import Decoder, in_batches
 from dalle_jax.pipelines.images import to_uint8
 from dalle_jax.runs import clip_in
-from dalle_jax.stages.decoder import empty_captions
+from dalle_jax.stages.captions import empty_captions
 from dalle_jax.stages.images import to_model_range
 
 SEED, BATCH = 0, 32

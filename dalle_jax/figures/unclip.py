@@ -15,7 +15,7 @@ from dalle_jax.figures.decoder import held_out, in_batches
 from dalle_jax.pipelines.batch import conditions
 from dalle_jax.pipelines.images import to_uint8
 from dalle_jax.pipelines.text_to_image import DallePipeline
-from dalle_jax.stages.decoder import empty_captions
+from dalle_jax.stages.captions import empty_captions
 from dalle_jax.stages.denoising import THRESHOLDS
 from dalle_jax.stages.graph import encoding, giving
 from dalle_jax.stages.images import shrink, to_model_range

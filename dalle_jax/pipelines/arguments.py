@@ -1,6 +1,5 @@
 """Checks of the arguments of one call, before any stage's settings are looked at."""
 
-import inspect
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -91,23 +90,6 @@ def check_lengths(item: str, count: int, **lists: Sequence[Any] | None) -> None:
             raise ValueError(
                 f"{len(entries)} {name} do not fit {count} {item}s; give one for each {item}"
             )
-
-
-def check_callback(callback: Any) -> None:
-    """Raise ValueError unless it can be called with (step, total, x0_preview), or is None."""
-    if callback is None:
-        return
-    wanted = "a function of (step, total, x0_preview)"
-    if not callable(callback):
-        raise ValueError(f"callback is {callback!r}; it must be {wanted}")
-    try:
-        signature = inspect.signature(callback)
-    except (TypeError, ValueError):  # some functions written in C have none
-        return
-    try:
-        signature.bind(1, 1, None)
-    except TypeError as error:
-        raise ValueError(f"callback takes {signature}; it must be {wanted}") from error
 
 
 def check_source(stages: Mapping[str, Stage], source: str | None, images: Any) -> None:

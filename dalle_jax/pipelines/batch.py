@@ -10,11 +10,13 @@ import jax
 import numpy as np
 from jax import Array
 
+from dalle_jax.diffusion.noise import fold
 from dalle_jax.pipelines.arguments import FROM_IMAGE, FROM_TEXT
 from dalle_jax.pipelines.images import to_uint8
+from dalle_jax.pipelines.programs import OnStep, compiled, sampled
 from dalle_jax.pipelines.settings import Settings
 from dalle_jax.pipelines.system import System
-from dalle_jax.stages.decoder import empty_captions
+from dalle_jax.stages.captions import empty_captions
 from dalle_jax.stages.graph import GIVEN, encoding, giving
 
 MAX_BYTES = 2**28
@@ -57,7 +59,7 @@ def sample_batch(
     settings: Settings,
     source: str | None,
     memo: Memo,
-    callback: Callable | None,
+    on_step: OnStep | None,
 ) -> dict[str, np.ndarray]:
     """The outputs of `stages`, some of `system.image_stages`, for one batch of captions.
 
@@ -65,12 +67,12 @@ def sample_batch(
         system: the stages and their weights.
         batch: tokens [B, L] and sample_index [B]; optionally negative_tokens [B, L], and image
             uint8 [B, H, W, 3] for embeddings of images.
-        key: the call's random key.
+        key: the random key of each sample [B], of its seed.
         stages: in order, the main stage first.
         settings: of sampling, by stage.
         source: where image embeddings come from, see `conditions`.
         memo: the cache of encoded captions and of embeddings.
-        callback: called after each step of the main stage.
+        on_step: called after each step of the main stage, see `programs.sampled`.
 
     Returns:
         `image_embedding` [B, D] if the main stage reads it, then uint8 [B, H, W, 3] by stage.
@@ -80,7 +82,7 @@ def sample_batch(
         system,
         tokens,
         sample_index,
-        jax.random.fold_in(key, 1),
+        fold(key, 1),
         source=source,
         image=batch.get("image"),
         settings=settings,
@@ -91,12 +93,13 @@ def sample_batch(
     inputs = {"sample_index": sample_index, **captions, **known}
     for i, name in enumerate(stages):
         stage = system.stages[name]
-        sample = compiled_sample(stage, settings[name], callback if i == 0 else None)
         # The main stage uses the root key, so that it samples the same with and without a prior.
-        sampled = sample(system.params[name], inputs, jax.random.fold_in(key, 1 + i) if i else key)
+        key_of_stage, of_stage = fold(key, 1 + i) if i else key, dict(settings[name])
+        after = None if i else on_step
+        made = sampled(stage, system.params[name], inputs, key_of_stage, of_stage, after)
         if "image" in stage.gives:
-            outputs[name] = to_uint8(sampled, name)
-        given = {**batch, "low_res": sampled, stage.gives[0]: sampled}
+            outputs[name] = to_uint8(made, name)
+        given = {**batch, "low_res": made, stage.gives[0]: made}
         if i + 1 < len(stages):
             inputs = {taken: given[taken] for taken in system.stages[stages[i + 1]].takes}
     return outputs
@@ -119,7 +122,7 @@ def conditions(
         system: the stages and their weights.
         tokens: of the captions, int32 [B, L].
         sample_index: [B].
-        key: the random key of these stages.
+        key: the random key of each sample [B] in these stages.
         source: of image embeddings: None or the name of the stage that samples them;
             "text-embedding", the caption's embedding in place of an image's; "image-embedding",
             the embedding of `image`.
@@ -131,7 +134,7 @@ def conditions(
     made: dict[str, Any] = {"tokens": tokens, "sample_index": sample_index}
     if source == FROM_IMAGE:
         name = encoding(system.stages, "image_embedding")
-        encode = _compiled(system.stages[name].encode_image)
+        encode = compiled(system.stages[name].encode_image)
         made["image_embedding"] = encode(system.params[name], image)
 
     def make(wanted: str) -> Any:
@@ -142,8 +145,8 @@ def conditions(
             inputs = {taken: make(taken) for taken in stage.takes}
             # Only stages that draw noise depend on the key and the sample index.
             arrays = [tokens, sample_index, seeds] if "sample_index" in stage.takes else [tokens]
-            sample = compiled_sample(stage, of_stage, None)
-            sample = functools.partial(sample, system.params[name], inputs, key)
+            params = system.params[name]
+            sample = functools.partial(sampled, stage, params, inputs, key, dict(of_stage))
             outputs = memo(f"{name} {of_stage}", arrays, sample)
             made.update(outputs if isinstance(outputs, Mapping) else {stage.gives[0]: outputs})
         return made[wanted]
@@ -166,22 +169,8 @@ def read_captions(
         negative_tokens = np.asarray(empty_captions(tokens))
     if not stage.reads_captions:
         return {"tokens": tokens, "negative_tokens": negative_tokens}
-    encode = functools.partial(_compiled(stage.encode_text), system.params[name])
+    encode = functools.partial(compiled(stage.encode_text), system.params[name])
     return {
         text: memo(name, [captions], functools.partial(encode, captions))
         for text, captions in {"text": tokens, "negative_text": negative_tokens}.items()
     }
-
-
-@functools.lru_cache(maxsize=32)
-def compiled_sample(
-    stage: Any, settings: tuple[tuple[str, Any], ...], callback: Callable | None
-) -> Callable:
-    """A stage's compiled `sample` with these settings; only the main stage takes a callback."""
-    options = dict(settings) | ({"callback": callback} if callback else {})
-    return jax.jit(functools.partial(stage.sample, **options))
-
-
-@functools.lru_cache(maxsize=32)
-def _compiled(function: Callable) -> Callable:
-    return jax.jit(function)

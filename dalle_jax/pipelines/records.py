@@ -15,10 +15,11 @@ from dalle_jax.pipelines.images import GeneratedImage
 # The entries of a record that are no settings.
 FIXED = (
     *("prompt", "negative_prompt", "seed", "sample_index", "batch"),
-    *("checkpoint", "Software", "Copyright"),
+    *("checkpoint", "Software", "Copyright", "changes"),
 )
 # Options of a call that `redraw` gives itself or that change no image.
-NO_SETTINGS = ("prompts", "negative_prompts", "images", "batch_size", "callback", "output")
+NO_SETTINGS = ("prompts", "negative_prompts", "images", "batch_size", "callback_on_step_end")
+NO_SETTINGS += ("progress", "output", "output_type")
 MAX_BATCH = 2**16  # images; a manipulated record must not fill the memory
 NEEDED = ("prompt", "negative_prompt", "seed", "sample_index", "checkpoint")
 
@@ -74,6 +75,11 @@ def redraw(pipe: Any, record: Mapping[str, str], image: Any | None = None) -> np
         raise ValueError(
             f"the image was sampled with the weights {record['checkpoint']}, and those of this "
             f"workdir are {here}: give the --workdir that it was sampled with"
+        )
+    if changes := record.get("changes"):
+        raise ValueError(
+            f"a callback changed the sampling of the image ({changes}), and its record does not "
+            "hold the callback: call the pipeline with it again"
         )
     batch = re.fullmatch(r"(\d+) of (\d+)", record.get("batch", batch_position(0, 1)))
     try:

@@ -21,7 +21,8 @@ Settings = dict[str, tuple[tuple[str, Any], ...]]  # by stage, hashable
 CONDITION_OPTIONS = ("embedding", "images", "until")
 # The options of a call of the pipeline that are no settings of a stage.
 CALL_OPTIONS = (
-    *("negative_prompt", "num_images_per_prompt", "seed", "callback", "output"),
+    *("negative_prompt", "num_images_per_prompt", "seed", "callback_on_step_end"),
+    *("progress", "output", "output_type"),
     *("sample_index", "negative_prompts", "batch_size"),
     *CONDITION_OPTIONS,
 )
@@ -174,6 +175,8 @@ def _check_names(name: str, stages: Stages, given: Mapping[str, Any]) -> None:
         if key in CALL_OPTIONS:
             raise ValueError(f'"{key}" is no setting of {name}: give it beside {name}={{…}}')
         hint = nearest(key, everything) or f"; it takes {', '.join(known) or 'none'}"
+        if key == "generator":
+            hint = ": give seed, a whole number or a list of one for each image"
         raise ValueError(f'{name} has no option "{key}"{hint}')
 
 

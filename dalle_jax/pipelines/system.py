@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import jax
+
 from dalle_jax.runs import Run, runs_in
 from dalle_jax.runs.workdir import upstream_names
 from dalle_jax.stages import STAGES
@@ -104,6 +106,20 @@ def _check_sizes(stages: Mapping[str, Stage]) -> None:
             )
         if "image" in stage.gives:
             before, side = name, stage.image_shape[0]
+
+
+def overview(system: System, defaults: Mapping[str, Mapping[str, Any]]) -> str:
+    """The stages of a system: parameters, size of the images, and default sampling, a line each."""
+    lines = []
+    for name, stage in system.stages.items():
+        count = sum(leaf.size for leaf in jax.tree.leaves(system.params[name]))
+        says = [f"{count:,} parameters"]
+        if "image" in stage.gives:
+            says.append("images of {} × {} pixels".format(*stage.image_shape))
+        if steps := defaults[name].get("num_inference_steps"):
+            says.append(f"{steps} steps of {defaults[name]['sampler']}")
+        lines.append(f"{name}: {', '.join(says)}")
+    return "\n".join(lines)
 
 
 def choose_weights(system: System, weights: str) -> System:

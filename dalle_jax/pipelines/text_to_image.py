@@ -1,12 +1,11 @@
 """Captions in, images out: a trained workdir as one callable."""
 
-import functools
 import warnings
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from dalle_jax import __version__
@@ -16,7 +15,6 @@ from dalle_jax.data.words import CaptionWords
 from dalle_jax.interop.pretrained import save_pretrained
 from dalle_jax.pipelines.arguments import (
     FROM_IMAGE,
-    check_callback,
     check_filled_in,
     check_lengths,
     check_source,
@@ -27,32 +25,18 @@ from dalle_jax.pipelines.arguments import (
     rgb_array,
 )
 from dalle_jax.pipelines.batch import Memo, sample_batch
-from dalle_jax.pipelines.images import GeneratedImage, to_uint8
+from dalle_jax.pipelines.callbacks import Callback, Recorded, check_callback, on_steps
+from dalle_jax.pipelines.output import PipelineOutput, as_type, check_types
 from dalle_jax.pipelines.records import batch_position
 from dalle_jax.pipelines.settings import Settings, as_given, checked_settings
-from dalle_jax.pipelines.system import System, load_system
+from dalle_jax.pipelines.system import System, load_system, overview
 from dalle_jax.runs import warn_of_changed_data
 from dalle_jax.runs.workdir import workdir_of
-from dalle_jax.seeds import checked_seed, key_of
+from dalle_jax.seeds import as_whole, checked_seeds, key_data_of
 from dalle_jax.stages import sampling_of
 
 BATCH_SIZE = 64  # images sampled at once
 MAX_IMAGES = 100_000  # per call: more would fill the memory before the first one is saved
-
-
-@dataclass
-class PipelineOutput:
-    """The images of a call, in the order of the prompts; those of one prompt are consecutive.
-
-    Attributes:
-        images: of the last stage.
-        image_embeddings: float32 [N, D] that conditioned the decoder, if any; with `output="all"`.
-        resolutions: the images of each stage that makes images, by its name; with `output="all"`.
-    """
-
-    images: list[GeneratedImage]
-    image_embeddings: np.ndarray | None = None
-    resolutions: dict[str, list[GeneratedImage]] = field(default_factory=dict)
 
 
 class DallePipeline:
@@ -84,6 +68,11 @@ class DallePipeline:
             warn_of_changed_data(system.runs.values())
             return cls(system)
 
+    def __repr__(self) -> str:
+        return (
+            f"DallePipeline of {self.run.directory.parent}\n{overview(self.system, self.defaults)}"
+        )
+
     def save_pretrained(self, folder: str | Path, *, dtype: str = "float32") -> Path:
         """Write EMA weights, configs, tokenizer and a model card into a folder to be shared.
 
@@ -99,27 +88,35 @@ class DallePipeline:
         *,
         negative_prompt: str | Sequence[str] | None = None,
         num_images_per_prompt: int = 1,
-        seed: int = 0,
-        callback: Callable[[int, int, np.ndarray], None] | None = None,
+        seed: int | Sequence[int] = 0,
+        callback_on_step_end: Callback | None = None,
+        progress: bool | None = None,
         output: str = "images",
+        output_type: str = "pil",
         **settings: Any,
     ) -> PipelineOutput:
         """Sample `num_images_per_prompt` images of each prompt.
 
         Image j of a prompt depends only on (weights, prompt, settings, seed, j), not on the other
-        prompts. `settings` replace the decoder's defaults: num_inference_steps, guidance_scale,
+        prompts. A list of seeds, one for each image, gives each what j = 0 of its seed is.
+        `settings` replace the decoder's defaults: num_inference_steps, guidance_scale,
         sampler and the sampler's options; those of another stage are given as a dict by its name,
         as prior={"guidance_scale": 2.0}; see `generate_all` for `embedding`, `images` and `until`.
-        `callback(step, total, x0_preview)` is called after each of the decoder's steps with the
-        current estimate of the images, uint8 [N, H, W, 3]. With `output="all"` the embeddings and
-        the images of every stage are returned too.
+
+        `callback_on_step_end(pipe, step, time, kwargs)` is called after each of the decoder's steps
+        with kwargs `x0`, the current estimate of the images, uint8 [N, H, W, 3], `guidance_scale`
+        and `stop`. It may change the latter two in kwargs, or return others in a dict: the rest is
+        sampled with that guidance, or left out. `progress` shows a bar, by default in a terminal
+        and in a notebook.
+
+        With `output="all"` the embeddings and the images of every stage are returned too.
+        `output_type` is "pil", or "np" or "jax" for uint8 [N, H, W, 3] without records.
         """
         check_filled_in(settings)
         prompts = checked_texts("prompt", prompt)
         num_images_per_prompt = checked_count("num_images_per_prompt", num_images_per_prompt)
-        seed = checked_seed(seed)
-        if output not in ("images", "all"):
-            raise ValueError(f'output is {output!r}; it can be "images" or "all"')
+        check_types(output, output_type)
+        check_callback(callback_on_step_end)
         if not prompts:
             return PipelineOutput([])
         negatives = checked_negatives(negative_prompt, len(prompts))
@@ -131,6 +128,10 @@ class DallePipeline:
                 f"which holds at most {MAX_IMAGES:,} in memory; sample them in several calls"
             )
         rows = [(i, j) for i in range(len(prompts)) for j in range(num_images_per_prompt)]
+        seeds = checked_seeds(seed, len(rows))
+        if as_whole(seed) is None:
+            rows = [(i, 0) for i, _ in rows]
+        recorded = callback_on_step_end and Recorded(callback_on_step_end)
         if settings.get("images") is not None:
             check_lengths("prompt", len(prompts), images=settings["images"])
             settings["images"] = [settings["images"][i] for i, _ in rows]
@@ -138,8 +139,9 @@ class DallePipeline:
             [prompts[i] for i, _ in rows],
             sample_index=[j for _, j in rows],
             negative_prompts=negatives and [negatives[i] for i, _ in rows],
-            seed=seed,
-            callback=callback,
+            seed=seeds,
+            callback_on_step_end=recorded,
+            progress=progress,
             **settings,
         )
         settings.pop("images", None)
@@ -148,22 +150,21 @@ class DallePipeline:
             self.record(
                 prompts[i],
                 negatives and negatives[i],
-                seed,
+                seeds[n],
                 j,
                 settings,
                 batch_position(n % size, size),
             )
             for n, (i, j) in enumerate(rows)
         ]
+        if recorded and recorded.changes:
+            records = [{**record, "changes": "; ".join(recorded.changes)} for record in records]
         embeddings = arrays.pop("image_embedding", None)
-        resolutions = {
-            name: list(map(GeneratedImage.from_array, of_stage, records))
-            for name, of_stage in arrays.items()
-        }
-        last = list(resolutions.values())[-1]
-        if output == "images":
-            return PipelineOutput(last)
-        return PipelineOutput(last, embeddings, resolutions)
+        resolutions = {name: as_type(a, records, output_type) for name, a in arrays.items()}
+        made = PipelineOutput(list(resolutions.values())[-1], [prompts[i] for i, _ in rows])
+        if output == "all":
+            made.image_embeddings, made.resolutions = embeddings, resolutions
+        return made
 
     def generate(self, prompts: Sequence[str], **options: Any) -> np.ndarray:
         """One image per prompt, uint8 [N, H, W, 3], of the last stage; see `generate_all`."""
@@ -175,9 +176,10 @@ class DallePipeline:
         *,
         sample_index: Sequence[int],
         negative_prompts: Sequence[str] | None = None,
-        seed: int = 0,
+        seed: int | Sequence[int] = 0,
         batch_size: int = BATCH_SIZE,
-        callback: Callable[[int, int, np.ndarray], None] | None = None,
+        callback_on_step_end: Callback | None = None,
+        progress: bool | None = False,
         embedding: str | None = None,
         images: Sequence[Any] | None = None,
         until: str | None = None,
@@ -186,6 +188,7 @@ class DallePipeline:
         """The outputs of each stage for the prompts; image n has the noise of sample_index[n].
 
         Args:
+            seed: one of all images, or one of each.
             embedding: where image embeddings come from, see `batch.conditions`.
             images: for "image-embedding", one per prompt, PIL images or uint8 [H, W, 3].
             until: the last stage to run; all of them if None.
@@ -195,7 +198,10 @@ class DallePipeline:
             make images.
         """
         check_source(self.system.stages, embedding, images)
-        check_callback(callback)
+        check_callback(callback_on_step_end)
+        main = self.system.main
+        if callback_on_step_end and not self.system.stages[main].samples_in_steps():
+            raise ValueError(f"{main} does not sample in steps; leave callback_on_step_end out")
         batch_size = checked_count("batch_size", batch_size)
         prompts = checked_texts("prompts", prompts)
         if not prompts:
@@ -207,9 +213,9 @@ class DallePipeline:
             negative_prompts=negative_prompts,
             images=images,
         )
-        stages, key = self._stages(until), key_of(seed)
-        checked = self.checked(settings)
+        stages, checked = self._stages(until), self.checked(settings)
         inputs = {
+            "key_data": key_data_of(checked_seeds(seed, len(prompts))),
             "tokens": self.tokenizer.encode(prompts),
             "sample_index": checked_indices(sample_index),
         }
@@ -222,23 +228,24 @@ class DallePipeline:
                 [center_crop_resize(rgb_array(image), side) for image in images]
             )
         batch_size = min(batch_size, len(prompts))
-        batches = []
-        for start in range(0, len(prompts), batch_size):
-            batch = {name: a[start : start + batch_size] for name, a in inputs.items()}
-            size = len(batch["tokens"])
-            # The last batch is filled up, so that one compiled program serves all.
-            batch = {name: np.resize(a, (batch_size, *a.shape[1:])) for name, a in batch.items()}
-            outputs = sample_batch(
-                self.system,
-                batch,
-                key,
-                stages=stages,
-                settings=checked,
-                source=embedding,
-                memo=self.memo,
-                callback=None if callback is None else _on_host(callback),
-            )
-            batches.append({name: array[:size] for name, array in outputs.items()})
+        batches, starts = [], range(0, len(prompts), batch_size)
+        with on_steps(self, callback_on_step_end, progress, len(starts)) as on_step_of:
+            for start in starts:
+                batch = {name: a[start : start + batch_size] for name, a in inputs.items()}
+                size = len(batch["tokens"])
+                # The last batch is filled up, so that one compiled program serves all.
+                batch = {k: np.resize(a, (batch_size, *a.shape[1:])) for k, a in batch.items()}
+                outputs = sample_batch(
+                    self.system,
+                    batch,
+                    jax.random.wrap_key_data(batch.pop("key_data")),
+                    stages=stages,
+                    settings=checked,
+                    source=embedding,
+                    memo=self.memo,
+                    on_step=on_step_of(size),
+                )
+                batches.append({name: array[:size] for name, array in outputs.items()})
         return {name: np.concatenate([b[name] for b in batches]) for name in batches[0]}
 
     def checked(self, settings: Mapping[str, Any]) -> Settings:
@@ -285,13 +292,3 @@ def _checkpoint_of(system: System) -> str:
     if len(names) == 1:
         return names[system.main]
     return ", ".join(f"{name} {checkpoint}" for name, checkpoint in names.items())
-
-
-@functools.lru_cache(maxsize=16)  # one compiled program per callback
-def _on_host(callback: Callable[[int, int, np.ndarray], None]) -> Callable:
-    """`callback` with Python's numbers and uint8 images in place of arrays of the device."""
-
-    def converted(step: int, total: int, x0_preview: Any) -> None:
-        callback(int(step), int(total), to_uint8(np.nan_to_num(x0_preview)))
-
-    return converted

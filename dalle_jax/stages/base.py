@@ -5,9 +5,19 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
+from dalle_jax.diffusion.samplers.coefficients import State
 from dalle_jax.stages.denoising import Denoising
+
+# Settings that a compiled program takes as arrays, and the values at which it does less instead.
+NUMBERS = {
+    "guidance_scale": 1.0,
+    "guidance_rescale": 0.0,
+    "guidance_interval": None,
+    "dot_percentile": None,
+}
 
 DTYPES = {"float32": jnp.float32, "bfloat16": jnp.bfloat16}
 
@@ -86,6 +96,44 @@ class Stage:
 
     def sample(self, params: Any, inputs: Mapping[str, Array], key: Array, **settings: Any) -> Any:
         """The stage's outputs for its inputs; sample i depends only on row i and `key`."""
+        raise NotImplementedError
+
+    def as_arrays(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings of `sample` in the form that a compiled program takes.
+
+        Those whose values change only numbers are numpy arrays; the others are part of the program.
+        """
+        made = self.denoising.as_arrays(settings) if self.denoising else dict(settings)
+        for name, without in NUMBERS.items():
+            if made.get(name, without) != without:
+                made[name] = np.asarray(made[name], np.float32)
+        return made
+
+    @classmethod
+    def samples_in_steps(cls) -> bool:
+        """Whether `start` and `advance` do what `sample` does, step by step."""
+        return cls.advance is not Stage.advance
+
+    def start(
+        self, params: Any, inputs: Mapping[str, Array], key: Array, *, table: Mapping[str, Array]
+    ) -> State:
+        """The state of sampling before the first step."""
+        raise NotImplementedError
+
+    def advance(
+        self,
+        params: Any,
+        inputs: Mapping[str, Array],
+        key: Array,
+        state: State,
+        first: Array,
+        last: Array,
+        **settings: Any,
+    ) -> State:
+        """The state of sampling after the rows from `first` up to `last` of the sampler's table.
+
+        `settings` are those of `as_arrays`.
+        """
         raise NotImplementedError
 
     def check_settings(self) -> None:

@@ -12,16 +12,18 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from einops import reduce
 from jax import Array
 
 from dalle_jax.diffusion import guidance
+from dalle_jax.diffusion.arrays import Denoiser
+from dalle_jax.diffusion.noise import initial_noise
+from dalle_jax.diffusion.samplers import coefficients
+from dalle_jax.diffusion.samplers.coefficients import State
 from dalle_jax.models.conditioned_unet import Condition, ConditionedUNet
 from dalle_jax.stages.base import Stage, dtype_named
+from dalle_jax.stages.captions import drop_captions, empty_captions
 from dalle_jax.stages.denoising import Denoising
-from dalle_jax.stages.images import shrink, to_model_range
-
-END_OF_TEXT = 1
+from dalle_jax.stages.images import layout_error, shrink, to_model_range
 
 
 class Decoder(Stage):
@@ -198,11 +200,49 @@ class Decoder(Stage):
         inputs: sample_index [B] and, if the decoder reads them, tokens [B, L] and image_embedding
         [B, D]; optionally negative_tokens [B, L] in place of the empty caption; `text` and
         `negative_text`, outputs of `encode_text`, may replace either tokens. A sample depends only
-        on its condition, key and sample index. The unconditional half of guidance has the empty
-        caption and the null embedding; guidance acts where sigma / alpha is in `guidance_interval`
-        (low, high], by default everywhere. `settings` are those of `Denoising.sample`:
-        num_inference_steps, sampler, ….
+        on its condition, key (one, or one for each sample [B]) and sample index. The
+        unconditional half of guidance has the empty caption and the null embedding; guidance acts
+        where sigma / alpha is in `guidance_interval` (low, high], by default everywhere. `settings`
+        are those of `Denoising.sample`: num_inference_steps, sampler, ….
         """
+        denoiser = self._guided(params, inputs, guidance_scale, guidance_rescale, guidance_interval)
+        return self.denoising.sample(
+            denoiser, key, inputs["sample_index"], self.image_shape, **settings
+        )
+
+    def start(
+        self, params: Any, inputs: Mapping[str, Array], key: Array, *, table: Mapping[str, Array]
+    ) -> State:
+        """The noise that `sample` starts from."""
+        del params
+        noise = initial_noise(key, inputs["sample_index"], self.image_shape)
+        return coefficients.start(table, noise)
+
+    def advance(
+        self,
+        params: Any,
+        inputs: Mapping[str, Array],
+        key: Array,
+        state: State,
+        first: Array,
+        last: Array,
+        *,
+        guidance_scale: Array | float,
+        guidance_rescale: Array | float = 0.0,
+        guidance_interval: Array | tuple[float, float] | None = None,
+        **settings: Any,
+    ) -> State:
+        """The state of `sample` after the rows from `first` up to `last` of the sampler's table."""
+        denoiser = self._guided(params, inputs, guidance_scale, guidance_rescale, guidance_interval)
+        index = inputs["sample_index"]
+        return self.denoising.advance(
+            denoiser, state, first, last, key=key, sample_index=index, **settings
+        )
+
+    def _guided(
+        self, params: Any, inputs: Mapping[str, Array], scale: Any, rescale: Any, interval: Any
+    ) -> Denoiser:
+        """The denoiser of inputs that `sample` explains."""
         tokens, embedding = inputs.get("tokens"), inputs.get("image_embedding")
         text, negative_text = inputs.get("text"), inputs.get("negative_text")
         if self.reads_captions and tokens is None and (text is None or negative_text is None):
@@ -214,18 +254,13 @@ class Decoder(Stage):
         cond = self.encode(params, tokens, embedding, text=text)
         uncond = self.encode(params, negative, embedding, all_dropped, text=negative_text)
         denoise = functools.partial(self.denoise, params)
-        denoiser = guidance.classifier_free(
-            denoise, cond, uncond, guidance_scale, rescale=guidance_rescale
-        )
-        if guidance_interval is not None:
-            denoiser = guidance.on_interval(
-                self.schedule,
-                guidance_interval,
-                inside=denoiser,
-                outside=lambda x_t, t: denoise(x_t, t, cond),
-            )
-        return self.denoising.sample(
-            denoiser, key, inputs["sample_index"], self.image_shape, **settings
+        denoiser = guidance.classifier_free(denoise, cond, uncond, scale, rescale=rescale)
+        if interval is None:
+            return denoiser
+        return guidance.on_interval(
+            *(self.schedule, interval),
+            inside=denoiser,
+            outside=lambda x_t, t: denoise(x_t, t, cond),
         )
 
     def check_settings(
@@ -271,21 +306,3 @@ class Decoder(Stage):
                 "was trained with"
             )
         return image_embedding
-
-
-def layout_error(layout: Array, x_0: Array) -> Array:
-    """Mean squared error of layout [B, S, S, 3] to x_0 [B, H, W, 3], resized and centred."""
-    coarse = jax.image.resize(x_0, layout.shape, "linear")
-    coarse -= reduce(coarse, "b h w c -> b 1 1 c", "mean")
-    return jnp.mean((layout.astype(jnp.float32) - coarse) ** 2)
-
-
-def empty_captions(tokens: Array) -> Array:
-    """Empty captions in the shape of tokens [B, L]: end of text, then padding."""
-    return jnp.zeros_like(tokens).at[:, 0].set(END_OF_TEXT)
-
-
-def drop_captions(key: Array, tokens: Array, share: float) -> Array:
-    """tokens [B, L] with each caption replaced by the empty one with probability `share`."""
-    dropped = jax.random.uniform(key, (tokens.shape[0], 1)) < share
-    return jnp.where(dropped, empty_captions(tokens), tokens)

@@ -10,10 +10,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
 from dalle_jax import diffusion
 from dalle_jax.diffusion import chain, guidance, losses, training_times, vlb
+from dalle_jax.diffusion.samplers import coefficients, sampler_rows
 
 NUM_TIME_BINS = 10
 
@@ -150,28 +152,65 @@ class Denoising:
         sample_index: Array,
         image_shape: tuple[int, int, int],
         *,
-        num_inference_steps: int,
-        sampler: str,
         threshold: str = "static",
-        callback: Callable[[int, int, Array], None] | None = None,
-        **options: Any,
+        table: Mapping[str, Array] | None = None,
+        num_evaluations: Array | None = None,
+        **sampler: Any,
     ) -> Array:
         """float32 [B, *image_shape] in [−1, 1] from the noise of (key, sample_index [B]).
 
-        `threshold` is a name in THRESHOLDS; `options` are those of the sampler and its time grid.
+        `threshold` is a name in THRESHOLDS; `sampler` are num_inference_steps, sampler and its
+        options and those of the time grid, or the first `num_evaluations` rows of `table`, which
+        `as_arrays` makes of them.
         """
-        _check_threshold(threshold)
-        return diffusion.sample(
-            THRESHOLDS[threshold](denoiser),
-            self.schedule,
+        if table is None:
+            table = self._table(**sampler)
+        return coefficients.run(
+            table,
+            THRESHOLDS[checked_threshold(threshold)](denoiser),
             diffusion.initial_noise(key, sample_index, image_shape),
-            sampler=sampler,
-            steps=num_inference_steps,
             key=key,
             sample_index=sample_index,
-            callback=callback,
-            **options,
+            count=num_evaluations,
         )
+
+    def advance(
+        self,
+        denoiser: diffusion.Denoiser,
+        state: coefficients.State,
+        first: Array,
+        last: Array,
+        *,
+        key: Array,
+        sample_index: Array,
+        table: Mapping[str, Array],
+        threshold: str = "static",
+    ) -> coefficients.State:
+        """The state of `sample` after the rows from `first` up to `last`."""
+        return coefficients.advance(
+            table,
+            THRESHOLDS[checked_threshold(threshold)](denoiser),
+            *(state, first, last),
+            key=key,
+            sample_index=sample_index,
+        )
+
+    def as_arrays(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Settings with the arrays `table` and `num_evaluations` in place of the sampler's names.
+
+        One compiled program then serves all numbers of steps, η, times, ….
+        """
+        of_sampler = {key: value for key, value in settings.items() if key in sampler_names()}
+        others = {key: value for key, value in settings.items() if key not in of_sampler}
+        table = self._table(**of_sampler)
+        count = np.int32(len(table["t"]))
+        return {**others, "table": coefficients.padded(table), "num_evaluations": count}
+
+    def _table(
+        self, *, num_inference_steps: int, sampler: str, **options: Any
+    ) -> dict[str, np.ndarray]:
+        rows = sampler_rows(self.schedule, sampler=sampler, steps=num_inference_steps, **options)
+        return coefficients.stack(rows, np.float32)
 
     def passes(
         self,
@@ -197,10 +236,8 @@ class Denoising:
         self, *, num_inference_steps: int, sampler: str, threshold: str = "static", **options: Any
     ) -> None:
         """Raise ValueError for settings that `sample` can't use; computes the sampler's table."""
-        _check_threshold(threshold)
-        diffusion.samplers.sampler_rows(
-            self.schedule, sampler=sampler, steps=num_inference_steps, **options
-        )
+        checked_threshold(threshold)
+        self._table(num_inference_steps=num_inference_steps, sampler=sampler, **options)
 
     def _parts(self, output: Array) -> tuple[Array, Array | None]:
         """The network's prediction and, if learned, its variance: half of the channels each."""
@@ -220,12 +257,19 @@ class Denoising:
 
 def setting_names() -> tuple[str, ...]:
     """All settings of `Denoising.sample` with any sampler and time grid."""
-    return ("num_inference_steps", "sampler", "threshold", *diffusion.samplers.all_options())
+    return (*sampler_names(), "threshold")
 
 
-def _check_threshold(name: str) -> None:
+def sampler_names() -> tuple[str, ...]:
+    """The settings that make the table of a sampler."""
+    return ("num_inference_steps", "sampler", *diffusion.samplers.all_options())
+
+
+def checked_threshold(name: str) -> str:
+    """`name`, if it is one in THRESHOLDS; raises ValueError otherwise."""
     if name not in THRESHOLDS:
         raise ValueError(f'no threshold "{name}"; known are {", ".join(THRESHOLDS)}')
+    return name
 
 
 def schedule_named(

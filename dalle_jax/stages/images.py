@@ -57,3 +57,10 @@ def random_crops(key: Array, images: tuple[Array, ...], side: int, grid: int) ->
         return jax.lax.dynamic_slice(image, start, (side, side, image.shape[-1]))
 
     return tuple(jax.vmap(crop)(image, corners) for image in images)
+
+
+def layout_error(layout: Array, x_0: Array) -> Array:
+    """Mean squared error of layout [B, S, S, 3] to x_0 [B, H, W, 3], resized and centred."""
+    coarse = jax.image.resize(x_0, layout.shape, "linear")
+    coarse -= reduce(coarse, "b h w c -> b 1 1 c", "mean")
+    return jnp.mean((layout.astype(jnp.float32) - coarse) ** 2)

@@ -16,9 +16,11 @@ from jax import Array
 from jax.experimental import multihost_utils
 
 from dalle_jax.diffusion import guidance
+from dalle_jax.diffusion.noise import fold
 from dalle_jax.models.prior import Text
 from dalle_jax.stages.base import Stage
 from dalle_jax.stages.clip import Clip
+from dalle_jax.stages.denoising import sampler_names
 from dalle_jax.stages.prior_autoregressive import ByAutoregression
 from dalle_jax.stages.prior_diffusion import ByDiffusion
 
@@ -184,11 +186,7 @@ class Prior(Stage):
         key: Array,
         *,
         num_candidates: int,
-        guidance_scale: float,
-        sampler: str,
-        num_inference_steps: int,
-        dot_percentile: float,
-        **options: Any,
+        **settings: Any,
     ) -> Array:
         """Image embeddings of captions: float32 [B, D] of length 1.
 
@@ -197,25 +195,32 @@ class Prior(Stage):
         greatest dot product with the text embedding is returned (§2.2 uses 2). Candidate c does not
         depend on their number; a sample depends only on its caption, key and sample index.
 
-        `sampler`, `num_inference_steps` and `options` (of the sampler) are for the diffusion prior,
-        `dot_percentile` is for the autoregressive prior.
+        Of `settings`, guidance_scale, `sampler`, `num_inference_steps` and options of the sampler
+        are for the diffusion prior, guidance_scale and `dot_percentile` for the autoregressive
+        prior; each ignores what is the other's.
         """
         _check_candidates(num_candidates)
         text = Text.of(inputs["text_embedding"], inputs["text_features"], inputs["tokens"])
-        settings = {"guidance_scale": guidance_scale, **options}
-        if self.kind == "diffusion":
-            settings |= {"sampler": sampler, "num_inference_steps": num_inference_steps}
-        else:
-            settings |= {"dot_percentile": dot_percentile}
+        settings = self._own(settings)
 
         def candidate(c: Array) -> Array:
-            key_c = jax.random.fold_in(key, c)
+            key_c = fold(key, c)
             return self.by.sample(params, text, key_c, inputs["sample_index"], **settings)
 
         candidates = jax.vmap(candidate)(jnp.arange(num_candidates))  # [candidates, B, D]
         dots = jnp.einsum("cbd,bd->cb", candidates, text.embedding)
         best = jnp.argmax(dots, axis=0)
         return jnp.take_along_axis(candidates, best[None, :, None], axis=0)[0]
+
+    def as_arrays(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """As of other stages, without the settings of the other kind of prior."""
+        made = super().as_arrays(self._own(settings))
+        return self.by.denoising.as_arrays(made) if self.kind == "diffusion" else made
+
+    def _own(self, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """The settings that this kind of prior reads."""
+        other = sampler_names() if self.kind == "autoregressive" else ("dot_percentile",)
+        return {name: value for name, value in settings.items() if name not in other}
 
     def check_settings(
         self,

@@ -1,6 +1,7 @@
 """The autoregressive prior: predicts the buckets of an image embedding one after the other."""
 
 from collections.abc import Mapping
+from numbers import Real
 from typing import Any
 
 import jax
@@ -98,14 +99,15 @@ class ByAutoregression:
         denoiser, l_u + scale·(l_c − l_u).
         """
         codec, num_buckets = _codec(params), self.network.num_buckets
-        keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(sample_index)
+        of_sample = jax.vmap(jax.random.fold_in, in_axes=(0 if key.ndim else None, 0))
+        keys = of_sample(key, sample_index)
         dot = dot_to_ask(codec, keys, dot_percentile)
         dot = embedding_codec.encode_dot(codec, dot, num_buckets)
 
         def apply(method, *args):
             return self.network.apply({"params": params["network"]}, *args, method=method)
 
-        plain = isinstance(guidance_scale, int | float) and guidance_scale == 1
+        plain = isinstance(guidance_scale, Real) and guidance_scale == 1
         twice = lambda x: x if plain else jnp.concatenate([x, x])
 
         def sample_bucket(logits: Array, k: Array | int) -> Array:

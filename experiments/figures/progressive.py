@@ -4,8 +4,6 @@ Ho et al. 2020 (2006.11239), §4.3. x0_hat along the chain of one trained decode
 the oracle reads in it of each caption.
 """
 
-import functools
-
 import jax
 import numpy as np
 
@@ -16,6 +14,7 @@ from dalle_jax.figures.plots import in_words, panels, plot_estimates, show_strip
 from dalle_jax.figures.rows import counted, mean, select
 from dalle_jax.metrics import oracle
 from dalle_jax.pipelines.images import to_uint8
+from dalle_jax.pipelines.programs import Change, sampled
 from dalle_jax.sweeps.grid import Sweep
 
 SCALES = {"tiny": ("quickstart", 128), "small": ("quickstart", 1024)}  # config, captions
@@ -29,16 +28,14 @@ X_0 = r"$\hat{x}_0$"  # in labels
 def measure(workdir, num_captions) -> Measured:
     """What is right of each caption at the steps shown, and the first captions' pictures."""
     decoder, chain = open_decoder(workdir, num_captions), {}
-    draw_images = functools.partial(
-        decoder.stage.sample,
-        sampler="ddpm",
-        num_inference_steps=STEPS,
-        guidance_scale=1.0,
-        callback=lambda step, total, x0: chain.update({int(step): to_uint8(x0)}),
-    )
     inputs = {"tokens": decoder.tokens, "sample_index": np.arange(num_captions)}
-    jax.block_until_ready(jax.jit(draw_images)(decoder.params, inputs, jax.random.key(SEED)))
-    jax.effects_barrier()
+    settings = {"sampler": "ddpm", "num_inference_steps": STEPS, "guidance_scale": 1.0}
+
+    def on_step(step):
+        chain[step.index + 1] = to_uint8(step.x0)
+        return Change(step.guidance_scale, stop=False)
+
+    sampled(decoder.stage, decoder.params, inputs, jax.random.key(SEED), settings, on_step)
     rows = []
     for step in SHOWN:
         scores = oracle.score(decoder.captions, chain[step]).by_caption

@@ -119,7 +119,7 @@ def test_a_file_cut_anywhere_is_one_sentence(file, tmp_path, cut):
         ("batch", "3 of 2", "is damaged: its position, 3 of 2, is impossible"),
         ("batch", "0 of 100000000", "is damaged: its position, 0 of 100000000, is impossible"),
         ("batch", "x", "is damaged: its batch is 'x'"),
-        ("callback", "3", "is damaged: it has callback"),
+        ("progress", "3", "is damaged: it has progress"),
         ("batch_size", "4", "is damaged: it has batch_size"),
         ("prompts", "x", "is damaged: it has prompts"),
         ("batch", "here", "is damaged"),

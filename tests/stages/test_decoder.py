@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from dalle_jax.stages.decoder import Decoder, layout_error
-from dalle_jax.stages.images import to_model_range
+from dalle_jax.stages.decoder import Decoder
+from dalle_jax.stages.images import layout_error, to_model_range
 from dalle_jax.training.sharding import path_name
 from tests.conftest import ROOT
 from tests.random_params import random_params

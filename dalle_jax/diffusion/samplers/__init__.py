@@ -31,9 +31,10 @@ def sample(
     """Solve from x_T [B, ...], the state at the grid's first time, to x_0 [B, ...].
 
     `denoiser(x_t, t [B]) -> x0_hat` is called once per row of the sampler's coefficients, and
-    `coefficients.run` explains key, sample_index, callback and project. `options` are those of the
-    sampler (`eta`, `order`, …) and of the spacing (`rho`, …); an unknown one is an error that lists
-    the known ones. Works under jit: coefficients are computed on the host in float64 while tracing.
+    `coefficients.advance` explains key, sample_index, callback and project. `options` are those of
+    the sampler (`eta`, `order`, …) and of the spacing (`rho`, …); an unknown one is an error that
+    lists the known ones. Works under jit: coefficients are computed on the host in float64 while
+    tracing.
     """
     rows = sampler_rows(schedule, sampler=sampler, steps=steps, spacing=spacing, **options)
     x_T = at_least_float32(x_T)

@@ -1,4 +1,4 @@
-"""Samplers as tables of coefficients, and the scan that executes them.
+"""Samplers as tables of coefficients, and the loop that executes them.
 
 All solvers of this package are linear in the network's output, so a sampler is a function from a
 time grid to rows of coefficients, computed in float64 on the host. Row i is one evaluation:
@@ -9,11 +9,14 @@ time grid to rows of coefficients, computed in float64 on the host. Row i is one
     y_i  = x_i, or corrected:  c y_{i−1} + Σ_k d_k m_{i−k}
     x_{i+1} = a y_i + Σ_k b_k m_{i−k} + s z_i        z_i standard normal, by (sample index, i)
 
-The number of rows is the number of network evaluations.
+The number of rows is the number of network evaluations. A table is data: one compiled program
+executes all tables with the same columns, whatever their numbers are and however many rows are
+used, if they are padded to one length.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -48,7 +51,6 @@ def stack(rows: Sequence[Row], dtype) -> dict[str, np.ndarray]:
         return column([(*values, *(0.0,) * (width - len(values))) for values in tuples])
 
     table = {
-        "i": np.arange(len(rows), dtype=np.int32),
         "t": column([row.t for row in rows]),
         "a": column([row.a for row in rows]),
         "b": padded([row.b for row in rows]),
@@ -71,21 +73,65 @@ def stack(rows: Sequence[Row], dtype) -> dict[str, np.ndarray]:
     return table
 
 
+MIN_ROWS = 128  # of a padded table; unused rows take memory, a few kB, and no time
+
+
+def padded(table: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """The table with rows of zeros up to the next power of two, 128 or more."""
+    count = len(table["a"])
+    missing = max(MIN_ROWS, 1 << (count - 1).bit_length()) - count
+    return {name: np.pad(a, [(0, missing), *[(0, 0)] * (a.ndim - 1)]) for name, a in table.items()}
+
+
+class State(NamedTuple):
+    """A chain between two rows; all arrays are [B, ...]."""
+
+    x: Array
+    x0: Array  # the last estimate; x at the start
+    y: Array | None  # with a corrector
+    past: tuple[Array, ...]  # the estimates m that later rows read, newest first
+
+
+def start(table: dict[str, Array], x: Array) -> State:
+    """The chain before its first row."""
+    remembered = max(table[k].shape[1] for k in ("b", "d") if k in table) - 1
+    return State(x, x, x if "d" in table else None, (jnp.zeros_like(x),) * remembered)
+
+
 def run(
     table: dict[str, Array],
     denoiser: Denoiser,
     x: Array,
     *,
+    count: Array | int | None = None,
+    **options,
+) -> Array:
+    """Execute the table from x [B, ...] to the end of the chain [B, ...].
+
+    `count` rows are used, by default all; `options` are those of `advance`.
+    """
+    last = len(table["a"]) if count is None else count
+    return advance(table, denoiser, start(table, x), 0, last, **options).x
+
+
+def advance(
+    table: dict[str, Array],
+    denoiser: Denoiser,
+    state: State,
+    first: Array | int,
+    last: Array | int,
+    *,
     key: Array | None = None,
     sample_index: Array | None = None,
     callback: Callable[[int, int, Array], None] | None = None,
     project: Callable[[Array, Array], Array] | None = None,
-) -> Array:
-    """Execute the table from x [B, ...] to the end of the chain [B, ...].
+) -> State:
+    """Execute the rows from `first` up to, without, `last`.
 
-    The noise of each sample depends on `key` and its `sample_index` [B] (0 … B − 1 by default).
-    `callback(step, total, x0_hat)` is called on the host after every evaluation, in order.
-    `project(x, i)` replaces x after row i (inpainting).
+    Numbers that are known while tracing make a `scan`, which has a gradient; arrays make a `while`.
+    The noise of each sample depends on `key` (one, or one for each sample [B]) and its
+    `sample_index` [B] (0 … B − 1 by default). `callback(step, last, x0_hat)` is called on the host
+    after every evaluation, in order. `project(x, i)` replaces x after row i (inpainting).
     """
     noisy, corrects = "s" in table or "churn" in table, "d" in table
     if noisy and key is None:
@@ -96,19 +142,19 @@ def run(
             "use a sampler without one"
         )
     if sample_index is None:
-        sample_index = jnp.arange(x.shape[0])
-    total = len(table["i"])
-    remembered = max(table[k].shape[1] for k in ("b", "d") if k in table) - 1
+        sample_index = jnp.arange(state.x.shape[0])
+    columns = {name: jnp.asarray(column) for name, column in table.items()}
 
-    def body(carry, row):
-        x, y, past = carry
-        z = normal_like(key, sample_index, row["i"] + 1, x) if noisy else None
+    def body(i, state):
+        x, _, y, past = state
+        row = {name: column[i] for name, column in columns.items()}
+        z = normal_like(key, sample_index, i + 1, x) if noisy else None
         if "churn" in row:
             x = row["churn"][0] * x + row["churn"][1] * z
         output = denoiser(x, jnp.full(x.shape[:1], row["t"]))
         x0 = x0_of(output).astype(x.dtype)
         if callback is not None:
-            jax.debug.callback(callback, row["i"] + 1, total, x0, ordered=True)
+            jax.debug.callback(callback, i + 1, last, x0, ordered=True)
         m = row["m_of_x"] * x + row["m_of_x0"] * x0 if "m_of_x" in row else x0
         past = (m, *past)
         y = row["y_of_x"] * x + row["y_of_y"] * y + _combine(row["d"], past) if corrects else x
@@ -116,12 +162,10 @@ def run(
         if "s" in row:
             x = x + row["s"] * _deviation(output, row) * z
         if project is not None:
-            x = project(x, row["i"])
-        return (x, y if corrects else None, past[:remembered]), None
+            x = project(x, i)
+        return State(x, x0, y if corrects else None, past[: len(state.past)])
 
-    past = (jnp.zeros_like(x),) * remembered
-    (x, _, _), _ = jax.lax.scan(body, (x, x if corrects else None, past), table)
-    return x
+    return jax.lax.fori_loop(first, last, body, state)
 
 
 def _combine(weights: Array, past: tuple[Array, ...]) -> Array:
