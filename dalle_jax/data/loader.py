@@ -67,12 +67,7 @@ def make_loader(
     source = keep_in_memory(
         source, image_size, memory_limit=memory_limit, resize_filter=resize_filter
     )
-
-    import grain  # it brings Orbax along, which takes longer to import than all else here
-
-    order = grain.MapDataset.range(len(source)).seed(seed)
-    order = order.shuffle() if shuffle else order
-    order = order.repeat() if repeat else order
+    order = _order(len(source), seed, shuffle, repeat)
     share = batch_size // process_count
     reading: dict[int, int] = {}  # by batch: the item that is read
 
@@ -107,6 +102,15 @@ def make_loader(
     return Prefetch(
         make_batch, num_batches, num_threads=num_threads, patience=patience, doing=doing
     )
+
+
+def _order(count: int, seed: int, shuffle: bool, repeat: bool) -> Sequence[int]:
+    """The numbers of the items in the order in which they are read."""
+    import grain  # it brings Orbax along, which takes longer to import than all else here
+
+    order = grain.MapDataset.range(count).seed(seed)
+    order = order.shuffle() if shuffle else order
+    return order.repeat() if repeat else order
 
 
 def _check(source: Source, batch_size: int, process_count: int, resize_filter: str) -> None:
