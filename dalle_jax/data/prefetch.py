@@ -1,12 +1,19 @@
 """Batches made ahead of use in threads; waiting for one ends in an error that names the cause."""
 
+import atexit
 import queue
 import threading
+import time
 import weakref
 from collections import deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, wait
 from typing import Any
+
+# Of all threads that make batches, and of those who read them.
+_workers: "weakref.WeakSet[threading.Thread]" = weakref.WeakSet()
+_open: "weakref.WeakSet[Prefetch]" = weakref.WeakSet()
+EXIT_PATIENCE = 5.0  # seconds that a program's exit waits for batches that are being made
 
 
 class Stalled(OSError):
@@ -43,8 +50,11 @@ class Prefetch:
         num_threads = max(1, num_threads)
         for _ in range(num_threads):
             # They hold the queue and not `self`, and so end when nobody holds `self`.
-            threading.Thread(target=_work, args=(self._tasks, make), daemon=True).start()
-        weakref.finalize(self, _dismiss, self._tasks, self._futures, num_threads)
+            worker = threading.Thread(target=_work, args=(self._tasks, make), daemon=True)
+            worker.start()
+            _workers.add(worker)
+        self._end = weakref.finalize(self, _dismiss, self._tasks, self._futures, num_threads)
+        _open.add(self)
 
     def __iter__(self) -> "Prefetch":
         return self
@@ -91,6 +101,20 @@ def _work(tasks: queue.SimpleQueue, make: Callable[[int], Any]) -> None:
             except BaseException as error:
                 future.set_exception(error)
         del task, future  # while it waits it keeps no batch alive
+
+
+@atexit.register
+def _end_workers() -> None:
+    """Let the batches that are being made be finished, and make no more.
+
+    Python's exit would end a thread wherever it is; in Grain's compiled code that aborts the
+    program.
+    """
+    for prefetch in list(_open):
+        prefetch._end()
+    end = time.monotonic() + EXIT_PATIENCE
+    for worker in list(_workers):
+        worker.join(max(0.0, end - time.monotonic()))
 
 
 def _dismiss(tasks: queue.SimpleQueue, futures: deque[Future], num_threads: int) -> None:

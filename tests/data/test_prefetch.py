@@ -90,6 +90,33 @@ next(Prefetch(lambda k: threading.Event().wait(), 9, num_threads=2, patience=0.2
     assert done.returncode == 1 and "no batch came in 0.2 s: batch 0 hangs at 0" in done.stderr
 
 
+def test_the_end_of_a_program_waits_for_batches_that_are_being_made():
+    """Python would end their threads in the middle of compiled code, which may abort."""
+    code = """
+import time
+from dalle_jax.data.prefetch import Prefetch
+
+def make(k):
+    if k:
+        print(f"{k} begins", flush=True)
+        time.sleep(0.5)
+        print(f"{k} ends", flush=True)
+
+batches = Prefetch(make, 9, num_threads=2, patience=60, doing=str)
+next(batches)
+time.sleep(0.2)  # both threads are in the middle of one
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE
+    )
+    said = done.stdout.splitlines()
+    assert done.returncode == 0 and said
+    assert {line.removesuffix(" begins") for line in said if "begins" in line} == {
+        line.removesuffix(" ends") for line in said if "ends" in line
+    }
+    assert len(said) < 2 * 8  # no more were made
+
+
 def test_threads_go_with_it():
     before = threading.active_count()
     for _ in range(20):
