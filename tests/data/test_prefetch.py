@@ -93,14 +93,15 @@ next(Prefetch(lambda k: threading.Event().wait(), 9, num_threads=2, patience=0.2
 def test_the_end_of_a_program_waits_for_batches_that_are_being_made():
     """Python would end their threads in the middle of compiled code, which may abort."""
     code = """
+import os
 import time
 from dalle_jax.data.prefetch import Prefetch
 
 def make(k):
     if k:
-        print(f"{k} begins", flush=True)
+        os.write(1, f"{k} begins\\n".encode())
         time.sleep(0.5)
-        print(f"{k} ends", flush=True)
+        os.write(1, f"{k} ends\\n".encode())
 
 batches = Prefetch(make, 9, num_threads=2, patience=60, doing=str)
 next(batches)
