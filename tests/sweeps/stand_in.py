@@ -77,6 +77,7 @@ def train(folder: Path, workdir: Path, stage: str) -> None:
         (partial / "state").write_text(state)
         (run / "checkpoints").mkdir(exist_ok=True)
         partial.rename(run / f"checkpoints/{step}")
+        print(f"{stage} {step}/{STEPS}", flush=True)  # the time of a log's last line is read
 
 
 def evaluate(folder: Path, point: dict, on_progress) -> None:
