@@ -39,9 +39,9 @@ def test_a_preempted_slurm_job_goes_into_the_queue_again(tmp_path, code, requeue
 
 @pytest.mark.parametrize("venv", [".venv", "other python"])
 def test_installing_does_nothing_twice_and_keeps_the_extras_of_earlier_calls(tmp_path, venv):
-    environ = {**os.environ, "PYTHON": tmp_path / "python"}
-    if venv != ".venv":
-        environ["VENV"] = venv
+    environ = {**os.environ, "PYTHON": tmp_path / "python", "VENV": venv}
+    if venv == ".venv":
+        del environ["VENV"]
     shutil.copytree(ROOT / "launch", tmp_path / "launch")
     for name in ("requirements.txt", "pyproject.toml"):
         (tmp_path / name).write_text("jax\n")
