@@ -16,7 +16,7 @@ fi
 # $venv/installed lists the installed versions and extras; extras of earlier calls stay.
 installed=$(cat "$venv/installed" 2>/dev/null || true)
 extras=$(printf '%s\n' "$@" "${installed##* }" | tr , '\n' | grep . | sort -u | paste -sd, || true)
-wanted="$(cat requirements.txt pyproject.toml | cksum) $extras"
+wanted="$(cat requirements.txt launch/extras.txt pyproject.toml | cksum) $extras"
 if [ "$installed" = "$wanted" ]; then
     exit 0
 fi

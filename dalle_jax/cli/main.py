@@ -69,7 +69,7 @@ def _main(argv: list[str]) -> int:
     if "--dry-run" in rest:
         gc.disable()  # over within seconds, a sixth of which it would spend on collecting garbage
     elif not {"-h", "--help"} & set(rest):
-        gc.set_threshold(10_000)  # of 700 objects, a third of the time of tracing would be its own
+        gc.set_threshold(10_000)  # at Python's 700, a third of the time of tracing is collection
         cpu.restart_with_heap()
         if verb != "bench":  # which times compilation
             compilation_cache.enable()
